@@ -1,0 +1,69 @@
+//! A fault of the configuration: where it is, what is wrong, what was meant.
+use std::fmt;
+use std::sync::Arc;
+
+/// Where in a file something is said. Lines and columns count from 1; 0 means the file as a whole.
+///
+/// Two places are always equal: where a thing is written is no part of what it says, so a value
+/// that only moved in its file is an unchanged value at a reload.
+#[derive(Clone, Debug, Default)]
+pub struct At {
+    /// The file as it was named to us.
+    pub file: Arc<str>,
+    /// Line, from 1.
+    pub line: u32,
+    /// Column in characters, from 1.
+    pub column: u32,
+}
+
+impl PartialEq for At {
+    fn eq(&self, _: &At) -> bool {
+        true
+    }
+}
+impl Eq for At {}
+
+/// One fault of a configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where.
+    pub at: At,
+    /// The key's full path, such as `pool.app.health.interval`; empty for a fault of syntax.
+    pub key: String,
+    /// What is wrong.
+    pub what: String,
+    /// What to do, or what was probably meant.
+    pub hint: Option<String>,
+}
+
+impl Problem {
+    /// A problem without a hint.
+    pub fn new(at: &At, key: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { at: at.clone(), key: key.into(), what: what.into(), hint: None }
+    }
+
+    /// The same with a hint.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Problem {
+    /// `proxy.toml:14:12: pool.app.health.interval: "2" has no unit; write "2s"`
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.at.file)?;
+        if self.at.line > 0 {
+            write!(f, ":{}:{}", self.at.line, self.at.column)?;
+        }
+        if !self.key.is_empty() {
+            write!(f, ": {}", self.key)?;
+        }
+        write!(f, ": {}", self.what)?;
+        match &self.hint {
+            Some(hint) => write!(f, "; {hint}"),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! HTTP/1 without I/O (RFC 9110, 9112): bytes in, events out. Holds no socket, task or clock.
+//!
+//! Strict on both sides. Used by the data path, the upstream side and the probes.
+
+mod body;
+mod conn;
+mod encode;
+mod framing;
+mod parse;
+mod refusal;
+
+pub use body::{Decoded, Decoder, chunk_size_line, last_chunk};
+pub use conn::{Event, Server, Client};
+pub use encode::{request_head, response_head};
+pub use framing::{BodyLength, RequestVerdict, ResponseVerdict, of_request, of_response};
+pub use parse::{HeadLimits, Parsed, request, response, trailers};
+pub use refusal::{Refusal, Rule};

@@ -1,0 +1,63 @@
+//! Evenkeel: a layer 4 and 7 load-balancing reverse proxy.
+//!
+//! # The house
+//!
+//! Every top-level module is a room on a floor. A file imports from its own room or from lower
+//! floors: never from another room of its floor, never from above. A child file never imports its
+//! own `mod.rs`; what children need sits in a leaf file and `mod.rs` only shows it. A test
+//! (`tests/it/house.rs`) holds both rules.
+//!
+//! ```text
+//! 9 door       main.rs, cli         arguments, exit codes
+//! 8 admin      admin                metrics, health and status over plain views
+//! 7 server     server               threads, sockets, reload, signals: the side effects
+//! 6 plan       plan                 pure: document -> things
+//! 5 services   tcp  http            what happens to one connection
+//! 4 reach      upstream  probe  discover
+//! 2 stock      pool
+//! 1 wire       net  http1  metrics  drain  telemetry
+//! 0 ground     config  message
+//! ```
+//!
+//! # What is deliberately absent
+//!
+//! - `config` imports nothing of the house and knows no running thing.
+//! - `pool` does no I/O and knows no protocol; time and seeds are arguments.
+//! - `http1` is a codec without I/O: bytes in, events out.
+//! - `plan` starts no task and opens no socket, so `check` does exactly what a reload does first.
+//! - `http` knows neither listeners nor reload: it is given a way to the current gateway.
+//! - Nobody below floor 7 names a runtime or a handle.
+//! - Nobody but the door imports `admin`.
+//! - There is no crate-wide error and no registry in a `static`: counters live in what they count.
+//!
+//! # Reading order
+//!
+//! `http/forward.rs` is the life of one request, `pool/mod.rs` the life of a backend, `plan.rs`
+//! the way from a file to running things.
+#![forbid(clippy::self_named_module_files)]
+
+pub mod config;
+pub mod message;
+
+pub mod drain;
+pub mod http1;
+pub mod metrics;
+pub mod net;
+pub mod telemetry;
+
+pub mod pool;
+
+pub mod discover;
+pub mod probe;
+pub mod upstream;
+
+pub mod http;
+pub mod tcp;
+
+pub mod plan;
+
+pub mod server;
+
+pub mod admin;
+
+pub mod cli;

@@ -1,0 +1,13 @@
+//! Sockets, byte streams, and moving bytes between two of them.
+
+mod copy;
+mod socket;
+mod splice;
+mod stream;
+mod timer;
+
+pub use copy::{Copied, Ended, TwoWay, two_way};
+pub use socket::{Bound, Target, bind, connect, is_local_fault, raise_descriptor_limit};
+pub use splice::Pipe;
+pub use stream::{Peer, Stream};
+pub use timer::Timer;

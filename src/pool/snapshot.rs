@@ -1,0 +1,1 @@
+//! The immutable usable set with its balancer: what the `ArcSwap` holds.

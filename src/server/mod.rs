@@ -1,0 +1,1 @@
+//! Threads, sockets, reload, signals: the only floor with side effects on the process.
