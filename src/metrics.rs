@@ -52,20 +52,35 @@ impl Gauge {
     }
 }
 
-/// Upper bounds of the duration buckets, in seconds. 0.3 and 1.2 are what existing dashboards of
-/// this field ask for.
-pub const BUCKETS: [f64; 14] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 0.5, 1.0, 1.2, 2.5, 5.0];
-// 10 seconds and +Inf follow; B counts them too.
+/// Upper bounds of the duration buckets, in seconds; `+Inf` follows. 0.3 and 1.2 are what existing
+/// dashboards of this field ask for.
+pub const BUCKETS: [f64; 15] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.3, 0.5, 1.0, 1.2, 2.5, 5.0, 10.0];
+
+const BUCKETS_NANOS: [u64; 15] = {
+    let mut nanos = [0; 15];
+    let mut i = 0;
+    while i < 15 {
+        nanos[i] = (BUCKETS[i] * 1e9) as u64;
+        i += 1;
+    }
+    nanos
+};
 
 /// A distribution of durations.
 #[derive(Debug, Default)]
-pub struct Histogram {/* buckets: [AtomicU64; N], sum_nanos: AtomicU64 */}
+pub struct Histogram {
+    buckets: [AtomicU64; 16],
+    sum_nanos: AtomicU64,
+}
 
 impl Histogram {
     /// Counts a duration: two relaxed additions.
     pub fn observe(&self, took: Duration) {
-        let _ = took;
-        todo!()
+        let nanos = took.as_nanos() as u64;
+        let bucket = BUCKETS_NANOS.iter().position(|bound| nanos <= *bound).unwrap_or(15);
+        self.buckets[bucket].fetch_add(1, Relaxed);
+        self.sum_nanos.fetch_add(nanos, Relaxed);
     }
 }
 
@@ -89,19 +104,36 @@ pub struct Text {
 impl Text {
     /// Begins a family: HELP and TYPE.
     pub fn family(&mut self, name: &str, kind: Kind, help: &str) {
-        let _ = (name, kind, help);
-        let _ = write!(self.out, "");
-        todo!()
+        let kind = match kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram => "histogram",
+        };
+        let _ = write!(self.out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
     }
     /// One sample. `labels` is a rendered list without braces, see [`labels`].
     pub fn sample(&mut self, name: &str, labels: &str, value: f64) {
-        let _ = (name, labels, value);
-        todo!()
+        let (open, close) = if labels.is_empty() { ("", "") } else { ("{", "}") };
+        let _ = writeln!(self.out, "{name}{open}{labels}{close} {value}");
+    }
+    /// One sample with further labels behind rendered ones.
+    pub fn sample_with(&mut self, name: &str, rendered: &str, more: &[(&str, &str)], value: f64) {
+        let more = labels(more);
+        let comma = if rendered.is_empty() || more.is_empty() { "" } else { "," };
+        let _ = writeln!(self.out, "{name}{{{rendered}{comma}{more}}} {value}");
     }
     /// The samples of a histogram.
     pub fn histogram(&mut self, name: &str, labels: &str, cells: &Histogram) {
-        let _ = (name, labels, cells);
-        todo!()
+        let comma = if labels.is_empty() { "" } else { "," };
+        let mut count = 0;
+        for (bucket, bound) in cells.buckets.iter().zip(BUCKETS) {
+            count += bucket.load(Relaxed);
+            let _ = writeln!(self.out, "{name}_bucket{{{labels}{comma}le=\"{bound}\"}} {count}");
+        }
+        count += cells.buckets[15].load(Relaxed);
+        let _ = writeln!(self.out, "{name}_bucket{{{labels}{comma}le=\"+Inf\"}} {count}");
+        self.sample(&format!("{name}_sum"), labels, cells.sum_nanos.load(Relaxed) as f64 / 1e9);
+        self.sample(&format!("{name}_count"), labels, count as f64);
     }
     /// The text.
     pub fn finish(self) -> String {
@@ -111,14 +143,71 @@ impl Text {
 
 /// Renders labels, escaped: `pool="app",backend="b"`.
 pub fn labels(pairs: &[(&str, &str)]) -> String {
-    let _ = pairs;
-    todo!()
+    let mut out = String::new();
+    for (name, value) in pairs {
+        if !out.is_empty() {
+            out.push(',');
+        }
+        let _ = write!(out, "{name}=\"");
+        for c in value.chars() {
+            match c {
+                '\\' => out.push_str("\\\\"),
+                '"' => out.push_str("\\\""),
+                '\n' => out.push_str("\\n"),
+                c => out.push(c),
+            }
+        }
+        out.push('"');
+    }
+    out
 }
 
-/// The `process_*` families and those of the standard collector.
+/// The `process_*` families, read from `/proc/self`. What cannot be read is left out.
 pub fn process(text: &mut Text) {
-    let _ = text;
-    todo!()
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    // Fields count from the last `)`: the name before it may hold anything.
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or("").split_whitespace().collect();
+    let field = |n: usize| fields.get(n).and_then(|v| v.parse::<f64>().ok());
+    let ticks = rustix::param::clock_ticks_per_second() as f64;
+    if let (Some(user), Some(system)) = (field(11), field(12)) {
+        text.family("process_cpu_seconds_total", Kind::Counter, "CPU time, user and system.");
+        text.sample("process_cpu_seconds_total", "", (user + system) / ticks);
+    }
+    let gauges = [
+        ("process_threads", "Threads.", field(17)),
+        ("process_virtual_memory_bytes", "Virtual memory.", field(20)),
+        (
+            "process_resident_memory_bytes",
+            "Resident memory.",
+            field(21).map(|p| p * rustix::param::page_size() as f64),
+        ),
+        (
+            "process_open_fds",
+            "Open descriptors.",
+            std::fs::read_dir("/proc/self/fd").ok().map(|d| d.count() as f64),
+        ),
+        (
+            "process_max_fds",
+            "Descriptor limit.",
+            rustix::process::getrlimit(rustix::process::Resource::Nofile).current.map(|n| n as f64),
+        ),
+        (
+            "process_start_time_seconds",
+            "Start, Unix time.",
+            field(19).and_then(|at| Some(boot_time()? + at / ticks)),
+        ),
+    ];
+    for (name, help, value) in gauges {
+        if let Some(value) = value {
+            text.family(name, Kind::Gauge, help);
+            text.sample(name, "", value);
+        }
+    }
+}
+
+fn boot_time() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/stat").ok()?;
+    stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
 }
 
 /// Counters by a word that the program knows: for rare events only (it takes a lock).

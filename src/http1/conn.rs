@@ -2,9 +2,17 @@
 //!
 //! The caller owns the buffer: it passes the bytes at hand, drops the count that was used, and
 //! reads more when told to. Neither machine keeps bytes, so an idle connection needs no buffer.
-use super::framing::{RequestVerdict, ResponseVerdict};
-use super::parse::HeadLimits;
-use super::refusal::Refusal;
+//!
+//! ```text
+//! Server   Head --head--> Body --end--> Answer --answered--> Head | Over
+//!                                       Answer --switched--> Tunnel
+//! Client   Quiet --requested--> Head --1xx--> Head --head--> Body --end--> Quiet | Over
+//!                               Head --101--> Tunnel
+//! ```
+use super::body::{Decoded, Decoder};
+use super::framing::{BodyLength, RequestVerdict, ResponseVerdict, of_request, of_response};
+use super::parse::{HeadLimits, Parsed, request, response};
+use super::refusal::{Refusal, Rule};
 use crate::message::{Fields, Head, Method};
 use std::ops::Range;
 
@@ -40,15 +48,69 @@ pub enum Want {
     Tunnel,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Head,
+    Body,
+    Between,
+    Tunnel,
+    Over,
+}
+
+/// What both machines share: where they are, and the body under way.
+#[derive(Debug)]
+struct Reader {
+    state: State,
+    resume: u32,
+    limits: HeadLimits,
+    trailer_limits: HeadLimits,
+    decoder: Decoder,
+    trailers: Option<Box<Fields>>,
+}
+
+impl Reader {
+    fn new(state: State, limits: HeadLimits, trailers: usize) -> Self {
+        let trailer_limits = HeadLimits { head: trailers, ..limits };
+        let decoder = Decoder::new(BodyLength::None, trailer_limits);
+        Self { state, resume: 0, limits, trailer_limits, decoder, trailers: None }
+    }
+    fn begin(&mut self, body: BodyLength) {
+        self.state = State::Body;
+        self.resume = 0;
+        self.decoder = Decoder::new(body, self.trailer_limits);
+    }
+    /// `None`: the body ended.
+    fn body<V>(
+        &mut self,
+        wire: &[u8],
+        eof: bool,
+        after: State,
+    ) -> Result<(usize, Event<V>), Refusal> {
+        let mut fields = Fields::new();
+        Ok(match self.decoder.decode(wire, eof, &mut fields)? {
+            Decoded::Data(range) => (range.end, Event::Data(range)),
+            Decoded::Need(used) => (used, Event::Want(Want::Read)),
+            Decoded::End(used) => {
+                self.trailers = (!fields.is_empty()).then(|| Box::new(fields));
+                self.state = after;
+                (used, Event::End)
+            }
+        })
+    }
+    fn partial<V>(&mut self, resume: usize, eof: bool) -> Result<(usize, Event<V>), Refusal> {
+        self.resume = u32::try_from(resume).unwrap_or(u32::MAX);
+        if eof { Err(Rule::Truncated.into()) } else { Ok((0, Event::Want(Want::Read))) }
+    }
+}
+
 /// Reads requests: the downstream side.
 #[derive(Debug)]
-pub struct Server {/* state, resume, decoder, trailers: Fields (only when there are some) */}
+pub struct Server(Reader);
 
 impl Server {
     /// A fresh connection. `trailers` bounds the bytes of a trailer section.
     pub fn new(limits: HeadLimits, trailers: usize) -> Self {
-        let _ = (limits, trailers);
-        todo!()
+        Self(Reader::new(State::Head, limits, trailers))
     }
     /// Takes one step over the bytes at hand and says how many of them are used up (for `Data`,
     /// those up to the end of the range). `eof`: no byte will follow `wire`.
@@ -56,83 +118,163 @@ impl Server {
     /// # Errors
     ///
     /// [`Refusal`]; the connection must be closed after the answer.
-    pub fn next(&mut self, wire: &[u8], eof: bool, head: &mut Head) -> Result<(usize, Event<RequestVerdict>), Refusal> {
-        let _ = (wire, eof, head);
-        todo!()
+    pub fn next(
+        &mut self,
+        wire: &[u8],
+        eof: bool,
+        head: &mut Head,
+    ) -> Result<(usize, Event<RequestVerdict>), Refusal> {
+        match self.0.state {
+            State::Head if wire.is_empty() && eof => Ok((0, Event::Closed)),
+            State::Head if wire.is_empty() => Ok((0, Event::Want(Want::Idle))),
+            State::Head => match request(wire, self.0.resume as usize, &self.0.limits, head) {
+                Ok(Parsed::Partial(resume)) => self.0.partial(resume, eof),
+                Ok(Parsed::Done(used)) => {
+                    let verdict = of_request(head).inspect_err(|_| self.0.state = State::Over)?;
+                    self.0.begin(verdict.body);
+                    Ok((used, Event::Head(verdict)))
+                }
+                Err(refusal) => {
+                    self.0.state = State::Over;
+                    Err(refusal)
+                }
+            },
+            State::Body => self.0.body(wire, eof, State::Between),
+            State::Between => Ok((0, Event::Want(Want::WriteFirst))),
+            State::Tunnel => Ok((0, Event::Want(Want::Tunnel))),
+            State::Over => Ok((0, Event::Closed)),
+        }
     }
     /// Whether the current request's body has been read to its end.
     pub fn is_body_done(&self) -> bool {
-        todo!()
+        self.0.state != State::Body || self.0.decoder.is_done()
     }
     /// How many of the next bytes may be spliced past the decoder.
     pub fn opaque(&self) -> u64 {
-        todo!()
+        if self.0.state == State::Body { self.0.decoder.opaque() } else { 0 }
     }
     /// Says that so many bytes were moved past the decoder.
     pub fn advance(&mut self, n: u64) {
-        let _ = n;
-        todo!()
+        self.0.decoder.advance(n);
     }
     /// The trailers of the message that just ended.
     pub fn trailers(&self) -> Option<&Fields> {
-        todo!()
+        self.0.trailers.as_deref()
     }
     /// The answer was written to its end. With `keep_alive`, and the body read, the next request
     /// may come; otherwise nothing more is read.
     pub fn answered(&mut self, keep_alive: bool) {
-        let _ = keep_alive;
-        todo!()
+        let stays = keep_alive
+            && self.is_body_done()
+            && matches!(self.0.state, State::Body | State::Between);
+        self.0.state = if stays { State::Head } else { State::Over };
+        self.0.resume = 0;
+        self.0.trailers = None;
     }
     /// The answer was 101: what follows is not HTTP/1.
     pub fn switched(&mut self) {
-        todo!()
+        self.0.state = State::Tunnel;
     }
 }
 
 /// Reads responses: the upstream side.
 #[derive(Debug)]
-pub struct Client {/* state, resume, decoder, trailers, whether a byte of the response was seen */}
+pub struct Client {
+    reader: Reader,
+    method: Method,
+    upgrade: bool,
+    begun: bool,
+    keep_alive: bool,
+}
 
 impl Client {
     /// A fresh connection.
     pub fn new(limits: HeadLimits, trailers: usize) -> Self {
-        let _ = (limits, trailers);
-        todo!()
+        let reader = Reader::new(State::Between, limits, trailers);
+        Self { reader, method: Method::Get, upgrade: false, begun: false, keep_alive: true }
     }
     /// A request with this method is being written; its response comes next. `upgrade`: 101 is a
     /// possible answer (else it is a refusal).
     pub fn requested(&mut self, method: Method, upgrade: bool) {
-        let _ = (method, upgrade);
-        todo!()
+        if self.reader.state == State::Between {
+            self.reader.state = State::Head;
+        }
+        self.reader.resume = 0;
+        self.reader.trailers = None;
+        (self.method, self.upgrade, self.begun) = (method, upgrade, false);
     }
     /// Takes one step; as [`Server::next`]. Bytes that nobody asked for are a refusal.
     ///
     /// # Errors
     ///
     /// [`Refusal`]; the backend is at fault.
-    pub fn next(&mut self, wire: &[u8], eof: bool, head: &mut Head) -> Result<(usize, Event<ResponseVerdict>), Refusal> {
-        let _ = (wire, eof, head);
-        todo!()
+    pub fn next(
+        &mut self,
+        wire: &[u8],
+        eof: bool,
+        head: &mut Head,
+    ) -> Result<(usize, Event<ResponseVerdict>), Refusal> {
+        self.begun |= !wire.is_empty();
+        match self.reader.state {
+            State::Head if wire.is_empty() && eof => Ok((0, Event::Closed)),
+            State::Head if wire.is_empty() => Ok((0, Event::Want(Want::Read))),
+            State::Head => self.head(wire, eof, head),
+            State::Body => {
+                let after = if self.keep_alive { State::Between } else { State::Over };
+                self.reader.body(wire, eof, after)
+            }
+            State::Between | State::Over if !wire.is_empty() => Err(Rule::Unasked.into()),
+            State::Between | State::Over if eof => Ok((0, Event::Closed)),
+            State::Between => Ok((0, Event::Want(Want::WriteFirst))),
+            State::Tunnel => Ok((0, Event::Want(Want::Tunnel))),
+            State::Over => Ok((0, Event::Closed)),
+        }
+    }
+    fn head(
+        &mut self,
+        wire: &[u8],
+        eof: bool,
+        head: &mut Head,
+    ) -> Result<(usize, Event<ResponseVerdict>), Refusal> {
+        let used = match response(wire, self.reader.resume as usize, &self.reader.limits, head)? {
+            Parsed::Partial(resume) => return self.reader.partial(resume, eof),
+            Parsed::Done(used) => used,
+        };
+        self.reader.resume = 0;
+        let event = match head.status() {
+            101 if self.upgrade => {
+                self.reader.state = State::Tunnel;
+                Event::Switched
+            }
+            101 => return Err(Rule::UnaskedSwitch.into()),
+            100..=199 => Event::Informational,
+            _ => {
+                let verdict = of_response(head, self.method)?;
+                self.keep_alive = verdict.keep_alive;
+                self.reader.begin(verdict.body);
+                Event::Head(verdict)
+            }
+        };
+        Ok((used, event))
     }
     /// Whether a byte of the current response was seen.
     pub fn is_begun(&self) -> bool {
-        todo!()
+        self.begun
     }
     /// Whether the connection is between messages and may carry another request.
     pub fn is_reusable(&self) -> bool {
-        todo!()
+        self.reader.state == State::Between && self.keep_alive
     }
     /// How many of the next bytes may be spliced past the decoder.
     pub fn opaque(&self) -> u64 {
-        todo!()
+        if self.reader.state == State::Body { self.reader.decoder.opaque() } else { 0 }
     }
     /// Says that so many bytes were moved past the decoder.
     pub fn advance(&mut self, n: u64) {
-        let _ = n;
-        todo!()
+        self.reader.decoder.advance(n);
     }
     /// The trailers of the message that just ended.
     pub fn trailers(&self) -> Option<&Fields> {
-        todo!()
+        self.reader.trailers.as_deref()
     }
 }

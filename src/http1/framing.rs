@@ -1,6 +1,7 @@
 //! How a body is delimited: the only place that decides it, with keep-alive, expect and upgrade.
-use super::refusal::Refusal;
-use crate::message::{Head, Method};
+use super::parse::is_authority;
+use super::refusal::{Refusal, Rule};
+use crate::message::{Head, Known, Method, Version};
 
 /// How a body is delimited on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,8 +44,22 @@ pub struct ResponseVerdict {
 ///
 /// [`Refusal`] for whatever is ambiguous.
 pub fn of_request(head: &Head) -> Result<RequestVerdict, Refusal> {
-    let _ = head;
-    todo!()
+    host(head)?;
+    let old = head.version() == Version::Http10;
+    let body = match (content_length(head)?, transfer_encoding(head, old)?) {
+        (Some(_), true) => return Err(Rule::BothLengths.into()),
+        (None, true) => BodyLength::Chunked,
+        (Some(n), false) => BodyLength::Exact(n),
+        (None, false) => BodyLength::None,
+    };
+    let expect_continue = expect(head, old)?;
+    let websocket = !old
+        && body == BodyLength::None
+        && head.method() == Method::Get
+        && head.has(Known::Upgrade)
+        && has_token(head, Known::Connection, b"upgrade")
+        && head.get(Known::Upgrade).is_some_and(|v| v.eq_ignore_ascii_case(b"websocket"));
+    Ok(RequestVerdict { body, keep_alive: keep_alive(head), expect_continue, websocket })
 }
 
 /// Judges a final response head to a request with this method. 1xx are judged by the caller.
@@ -53,6 +68,100 @@ pub fn of_request(head: &Head) -> Result<RequestVerdict, Refusal> {
 ///
 /// [`Refusal`] for whatever is ambiguous.
 pub fn of_response(head: &Head, to: Method) -> Result<ResponseVerdict, Refusal> {
-    let _ = (head, to);
-    todo!()
+    let old = head.version() == Version::Http10;
+    let length = content_length(head)?;
+    let chunked = transfer_encoding(head, old)?;
+    if length.is_some() && chunked {
+        return Err(Rule::BothLengths.into());
+    }
+    let none = to == Method::Head
+        || matches!(head.status(), 100..=199 | 204 | 304)
+        || (to == Method::Connect && (200..300).contains(&head.status()));
+    let body = match (length, chunked) {
+        _ if none => BodyLength::None,
+        (_, true) => BodyLength::Chunked,
+        (Some(n), _) => BodyLength::Exact(n),
+        _ => BodyLength::UntilClose,
+    };
+    Ok(ResponseVerdict { body, keep_alive: keep_alive(head) && body != BodyLength::UntilClose })
+}
+
+fn host(head: &Head) -> Result<(), Refusal> {
+    let mut hosts = head.all(Known::Host);
+    let first = hosts.next();
+    if hosts.next().is_some() {
+        return Err(Rule::HostRepeated.into());
+    }
+    let named = head.authority().is_some();
+    match first {
+        None if head.version() == Version::Http10 => Ok(()),
+        None => Err(Rule::HostMissing.into()),
+        Some(b"") if !named => Err(Rule::HostMissing.into()),
+        Some(value) if is_authority(value) => Ok(()),
+        Some(_) => Err(Rule::HostInvalid.into()),
+    }
+}
+
+/// One field with one decimal number below 2^63 (9110 8.6): a list or a repetition is refused even
+/// where its members are equal.
+fn content_length(head: &Head) -> Result<Option<u64>, Refusal> {
+    if !head.has(Known::ContentLength) {
+        return Ok(None);
+    }
+    let mut all = head.all(Known::ContentLength);
+    let value = all.next().ok_or(Rule::LengthInvalid)?;
+    if all.next().is_some() {
+        return Err(Rule::LengthRepeated.into());
+    }
+    if value.is_empty() || value.len() > 19 || !value.iter().all(u8::is_ascii_digit) {
+        return Err(Rule::LengthInvalid.into());
+    }
+    let number = value.iter().fold(0u64, |n, b| n * 10 + u64::from(b - b'0'));
+    if number > i64::MAX as u64 { Err(Rule::LengthInvalid.into()) } else { Ok(Some(number)) }
+}
+
+/// Whether the body is chunked: one field that says exactly that (9112 6.1).
+fn transfer_encoding(head: &Head, old: bool) -> Result<bool, Refusal> {
+    if !head.has(Known::TransferEncoding) {
+        return Ok(false);
+    }
+    if old {
+        return Err(Rule::CodingOld.into());
+    }
+    let mut all = head.all(Known::TransferEncoding);
+    let value = all.next().ok_or(Rule::CodingInvalid)?;
+    if all.next().is_some() {
+        return Err(Rule::CodingInvalid.into());
+    }
+    if value.eq_ignore_ascii_case(b"chunked") {
+        return Ok(true);
+    }
+    let plain = !value.is_empty() && value.iter().all(u8::is_ascii_alphanumeric);
+    Err(if plain { Rule::CodingUnknown } else { Rule::CodingInvalid }.into())
+}
+
+fn expect(head: &Head, old: bool) -> Result<bool, Refusal> {
+    match head.get(Known::Expect) {
+        None => Ok(false),
+        Some(value) if value.eq_ignore_ascii_case(b"100-continue") => Ok(!old),
+        Some(_) => Err(Rule::Expectation.into()),
+    }
+}
+
+fn keep_alive(head: &Head) -> bool {
+    let old = head.version() == Version::Http10;
+    if !head.has(Known::Connection) {
+        return !old;
+    }
+    if has_token(head, Known::Connection, b"close") {
+        return false;
+    }
+    !old || has_token(head, Known::Connection, b"keep-alive")
+}
+
+/// Whether a comma-separated list field has this member.
+pub(super) fn has_token(head: &Head, name: Known, token: &[u8]) -> bool {
+    head.all(name)
+        .flat_map(|v| v.split(|b| *b == b','))
+        .any(|t| t.trim_ascii().eq_ignore_ascii_case(token))
 }

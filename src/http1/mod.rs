@@ -6,12 +6,14 @@ mod body;
 mod conn;
 mod encode;
 mod framing;
+mod hop;
 mod parse;
 mod refusal;
 
 pub use body::{Decoded, Decoder, chunk_size_line, last_chunk};
-pub use conn::{Event, Server, Client};
-pub use encode::{request_head, response_head};
+pub use conn::{Client, Event, Server, Want};
+pub use encode::{request_head, response_head, short_answer};
 pub use framing::{BodyLength, RequestVerdict, ResponseVerdict, of_request, of_response};
+pub use hop::hop_by_hop;
 pub use parse::{HeadLimits, Parsed, request, response, trailers};
 pub use refusal::{Refusal, Rule};

@@ -1,6 +1,10 @@
 //! Bytes to head, strict by RFC 9112. Resumes where it stopped, never rescans.
-use super::refusal::Refusal;
-use crate::message::{Fields, Head};
+//!
+//! Two passes: the first finds the end of the head, line by line, and remembers how far it looked;
+//! the second reads the complete head once. So however a head is split, its verdict is the same.
+use super::refusal::{Refusal, Rule};
+use crate::message::{Fields, Head, TOKEN, Version, is_target, is_token, is_value};
+use std::ops::Range;
 
 /// Bounds of a head.
 #[derive(Clone, Copy, Debug)]
@@ -22,14 +26,38 @@ pub enum Parsed {
     Partial(usize),
 }
 
+/// Empty lines that may stand before a request line (RFC 9112 2.2): one for an old client's slip.
+const EMPTY_LINES: usize = 2;
+
 /// Parses a request head from the beginning of `wire`. Empty lines before it are skipped (9112 2.2).
 ///
 /// # Errors
 ///
 /// [`Refusal`] as soon as it is certain.
-pub fn request(wire: &[u8], resume: usize, limits: &HeadLimits, out: &mut Head) -> Result<Parsed, Refusal> {
-    let _ = (wire, resume, limits, out);
-    todo!()
+pub fn request(
+    wire: &[u8],
+    resume: usize,
+    limits: &HeadLimits,
+    out: &mut Head,
+) -> Result<Parsed, Refusal> {
+    let begin = leading_empty_lines(wire);
+    let end = match find_end(&wire[begin..], resume.saturating_sub(begin), limits.head)? {
+        Found::End(end) => begin + end,
+        Found::Partial(seen) => return Ok(Parsed::Partial(begin + seen)),
+        Found::TooLarge { has_line } => {
+            return Err(if has_line { Rule::HeadTooLarge } else { Rule::TargetTooLong }.into());
+        }
+    };
+    out.load(&wire[begin..end]);
+    let head = &wire[begin..end];
+    let line = line_end(head, 0)?;
+    let (method, target, version) = request_line(&head[..line])?;
+    if target.len() > limits.target {
+        return Err(Rule::TargetTooLong.into());
+    }
+    out.index_request(method, target, version);
+    fields(head, line + 2, limits.fields, out)?;
+    Ok(Parsed::Done(end))
 }
 
 /// Parses a response head.
@@ -37,9 +65,28 @@ pub fn request(wire: &[u8], resume: usize, limits: &HeadLimits, out: &mut Head) 
 /// # Errors
 ///
 /// As [`request`].
-pub fn response(wire: &[u8], resume: usize, limits: &HeadLimits, out: &mut Head) -> Result<Parsed, Refusal> {
-    let _ = (wire, resume, limits, out);
-    todo!()
+pub fn response(
+    wire: &[u8],
+    resume: usize,
+    limits: &HeadLimits,
+    out: &mut Head,
+) -> Result<Parsed, Refusal> {
+    // Whatever does not begin like HTTP/1 is refused at once: it may never end a line.
+    if !wire.iter().zip(b"HTTP/1.").all(|(a, b)| a == b) {
+        return Err(Rule::StatusLine.into());
+    }
+    let end = match find_end(wire, resume, limits.head)? {
+        Found::End(end) => end,
+        Found::Partial(seen) => return Ok(Parsed::Partial(seen)),
+        Found::TooLarge { .. } => return Err(Rule::HeadTooLarge.into()),
+    };
+    let head = &wire[..end];
+    out.load(head);
+    let line = line_end(head, 0)?;
+    let (status, reason, version) = status_line(&head[..line])?;
+    out.index_response(status, reason, version);
+    fields(head, line + 2, limits.fields, out)?;
+    Ok(Parsed::Done(end))
 }
 
 /// Parses a trailer section up to and with its empty line.
@@ -47,7 +94,218 @@ pub fn response(wire: &[u8], resume: usize, limits: &HeadLimits, out: &mut Head)
 /// # Errors
 ///
 /// As [`request`].
-pub fn trailers(wire: &[u8], resume: usize, limits: &HeadLimits, out: &mut Fields) -> Result<Parsed, Refusal> {
-    let _ = (wire, resume, limits, out);
-    todo!()
+pub fn trailers(
+    wire: &[u8],
+    resume: usize,
+    limits: &HeadLimits,
+    out: &mut Fields,
+) -> Result<Parsed, Refusal> {
+    if wire.starts_with(b"\r\n") {
+        return Ok(Parsed::Done(2));
+    }
+    let end = match find_end(wire, resume, limits.head)? {
+        Found::End(end) => end,
+        Found::Partial(seen) => return Ok(Parsed::Partial(seen)),
+        Found::TooLarge { .. } => return Err(Rule::TrailersTooLarge.into()),
+    };
+    out.load(&wire[..end]);
+    fields(&wire[..end], 0, limits.fields, out)?;
+    Ok(Parsed::Done(end))
+}
+
+fn leading_empty_lines(wire: &[u8]) -> usize {
+    let mut at = 0;
+    while at < 2 * EMPTY_LINES && wire[at..].starts_with(b"\r\n") {
+        at += 2;
+    }
+    at
+}
+
+enum Found {
+    End(usize),
+    Partial(usize),
+    TooLarge { has_line: bool },
+}
+
+/// Looks for the empty line that ends a head. `resume`: no line end stands before it that was not
+/// looked at.
+fn find_end(wire: &[u8], resume: usize, limit: usize) -> Result<Found, Refusal> {
+    let window = &wire[..wire.len().min(limit)];
+    let mut at = resume.min(window.len());
+    while let Some(found) = memchr::memchr(b'\n', &window[at..]) {
+        let lf = at + found;
+        if lf == 0 || window[lf - 1] != b'\r' {
+            return Err(Rule::BareLf.into());
+        }
+        if lf >= 3 && window[lf - 2] == b'\n' {
+            return Ok(Found::End(lf + 1));
+        }
+        if lf == 1 {
+            // An empty line where a start line must be.
+            return Err(Rule::RequestLine.into());
+        }
+        at = lf + 1;
+    }
+    if wire.len() > limit {
+        return Ok(Found::TooLarge { has_line: memchr::memchr(b'\n', window).is_some() });
+    }
+    Ok(Found::Partial(window.len()))
+}
+
+/// Where the line that begins at `from` ends, before its CRLF. Every LF was seen to follow a CR.
+fn line_end(head: &[u8], from: usize) -> Result<usize, Refusal> {
+    match memchr::memchr(b'\n', &head[from..]) {
+        Some(lf) if lf > 0 => Ok(from + lf - 1),
+        _ => Err(Rule::BareLf.into()),
+    }
+}
+
+fn request_line(line: &[u8]) -> Result<(Range<usize>, Range<usize>, Version), Refusal> {
+    let method = memchr::memchr(b' ', line).ok_or(Rule::RequestLine)?;
+    if !is_token(&line[..method]) {
+        return Err(Rule::RequestLine.into());
+    }
+    let target = method + 1;
+    let target_end = target + memchr::memchr(b' ', &line[target..]).ok_or(Rule::RequestLine)?;
+    let version = match &line[target_end + 1..] {
+        b"HTTP/1.1" => Version::Http11,
+        b"HTTP/1.0" => Version::Http10,
+        [b'H', b'T', b'T', b'P', b'/', a, b'.', b] if a.is_ascii_digit() && b.is_ascii_digit() => {
+            return Err(Rule::Version.into());
+        }
+        _ => return Err(Rule::RequestLine.into()),
+    };
+    if !is_target(&line[target..target_end])
+        || !has_form(&line[..method], &line[target..target_end])
+    {
+        return Err(Rule::Target.into());
+    }
+    Ok((0..method, target..target_end, version))
+}
+
+/// Whether a target has one of the four forms and the method allows it (RFC 9112 3.2).
+fn has_form(method: &[u8], target: &[u8]) -> bool {
+    if method == b"CONNECT" {
+        return is_authority(target) && target.contains(&b':');
+    }
+    if target[0] == b'/' {
+        return true;
+    }
+    if target == b"*" {
+        return method == b"OPTIONS";
+    }
+    let scheme = [&b"http://"[..], b"https://"]
+        .into_iter()
+        .find(|s| target.len() > s.len() && target[..s.len()].eq_ignore_ascii_case(s));
+    scheme.is_some_and(|scheme| {
+        let rest = &target[scheme.len()..];
+        let end = rest.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(rest.len());
+        is_authority(&rest[..end])
+    })
+}
+
+/// Whether this is a host with an optional port, without userinfo (RFC 9110 4.2.4, RFC 3986 3.2).
+pub(super) fn is_authority(bytes: &[u8]) -> bool {
+    let (host, port) = match bytes.first() {
+        None => return false,
+        Some(b'[') => {
+            let Some(end) = memchr::memchr(b']', bytes) else { return false };
+            let inside = &bytes[1..end];
+            let is_v6 =
+                std::str::from_utf8(inside).is_ok_and(|s| s.parse::<std::net::Ipv6Addr>().is_ok());
+            if !is_v6 {
+                return false;
+            }
+            (&b"v6"[..], &bytes[end + 1..])
+        }
+        Some(_) => match memchr::memchr(b':', bytes) {
+            Some(colon) => (&bytes[..colon], &bytes[colon..]),
+            None => (bytes, &b""[..]),
+        },
+    };
+    let host_byte = |b: &u8| {
+        b.is_ascii_alphanumeric()
+            || matches!(
+                b,
+                b'-' | b'.'
+                    | b'_'
+                    | b'~'
+                    | b'!'
+                    | b'$'
+                    | b'&'
+                    | b'\''
+                    | b'('
+                    | b')'
+                    | b'*'
+                    | b'+'
+                    | b','
+                    | b';'
+                    | b'='
+                    | b'%'
+            )
+    };
+    let port_ok = match port {
+        [] => true,
+        [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
+        _ => false,
+    };
+    !host.is_empty() && host.iter().all(host_byte) && port_ok
+}
+
+fn status_line(line: &[u8]) -> Result<(u16, Range<usize>, Version), Refusal> {
+    let version = match line.get(..9) {
+        Some(b"HTTP/1.1 ") => Version::Http11,
+        Some(b"HTTP/1.0 ") => Version::Http10,
+        _ => return Err(Rule::StatusLine.into()),
+    };
+    let status = match line.get(9..12) {
+        Some([a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9']) => {
+            u16::from(a - b'0') * 100 + u16::from(b - b'0') * 10 + u16::from(c - b'0')
+        }
+        _ => return Err(Rule::StatusLine.into()),
+    };
+    let reason = match &line[12..] {
+        [] => 12..12,
+        [b' ', rest @ ..] if is_value(rest) => 13..line.len(),
+        _ => return Err(Rule::StatusLine.into()),
+    };
+    Ok((status, reason, version))
+}
+
+/// Reads field lines from `at` to the empty line.
+fn fields(head: &[u8], mut at: usize, most: usize, out: &mut Fields) -> Result<(), Refusal> {
+    let mut count = 0;
+    while head[at] != b'\r' || head[at + 1] != b'\n' {
+        count += 1;
+        if count > most {
+            return Err(Rule::TooManyFields.into());
+        }
+        let end = line_end(head, at)?;
+        field(head, at..end, out)?;
+        at = end + 2;
+    }
+    Ok(())
+}
+
+fn field(head: &[u8], line: Range<usize>, out: &mut Fields) -> Result<(), Refusal> {
+    let text = &head[line.clone()];
+    let colon = text.iter().position(|b| !TOKEN[*b as usize]).ok_or(Rule::FieldName)?;
+    if text[colon] != b':' || colon == 0 || colon > usize::from(u16::MAX) {
+        let folded = colon == 0 && matches!(text[0], b' ' | b'\t');
+        return Err(if folded { Rule::Folded } else { Rule::FieldName }.into());
+    }
+    let mut from = colon + 1;
+    let mut to = text.len();
+    while from < to && matches!(text[from], b' ' | b'\t') {
+        from += 1;
+    }
+    while to > from && matches!(text[to - 1], b' ' | b'\t') {
+        to -= 1;
+    }
+    if !is_value(&text[from..to]) {
+        return Err(Rule::FieldValue.into());
+    }
+    let start = line.start;
+    out.index_line(start..start + colon, start + from..start + to, line.end + 2);
+    Ok(())
 }

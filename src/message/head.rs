@@ -1,7 +1,11 @@
 //! What an HTTP message says: one run of bytes, an index of ranges into it, a bit per known name.
 //!
 //! Order, case and repetition of fields are kept. `set` and `append` validate, so a head can
-//! always be written as strictly valid HTTP.
+//! always be written as strictly valid HTTP. Every field is kept as a whole line of the wire, so
+//! that a run of untouched fields is written with one copy.
+use super::chunk::{Chunk, keep_fields, lend_fields};
+use super::syntax::{is_target, is_token, is_value, reason_phrase};
+use std::ops::Range;
 
 /// The version a message came in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,7 +35,28 @@ pub enum Method {
 impl Method {
     /// RFC 9110 9.2.2.
     pub fn is_idempotent(self) -> bool {
-        matches!(self, Self::Get | Self::Head | Self::Put | Self::Delete | Self::Options | Self::Trace)
+        matches!(
+            self,
+            Self::Get | Self::Head | Self::Put | Self::Delete | Self::Options | Self::Trace
+        )
+    }
+}
+
+impl Method {
+    /// The method of a token; case counts (RFC 9110 9.1).
+    pub fn of(token: &[u8]) -> Self {
+        match token {
+            b"GET" => Self::Get,
+            b"HEAD" => Self::Head,
+            b"POST" => Self::Post,
+            b"PUT" => Self::Put,
+            b"DELETE" => Self::Delete,
+            b"CONNECT" => Self::Connect,
+            b"OPTIONS" => Self::Options,
+            b"TRACE" => Self::Trace,
+            b"PATCH" => Self::Patch,
+            _ => Self::Other,
+        }
     }
 }
 
@@ -68,10 +93,44 @@ known! {
 impl Known {
     /// Finds a name, case-insensitively.
     pub fn of(name: &[u8]) -> Option<Self> {
-        let _ = name;
-        todo!()
+        let first = name.first()? | 0x20;
+        BY_LENGTH.get(name.len())?.iter().copied().find(|known| {
+            known.name().as_bytes()[0] | 0x20 == first
+                && known.name().as_bytes().eq_ignore_ascii_case(name)
+        })
+    }
+    /// Its bit in a set of names.
+    pub const fn bit(self) -> u64 {
+        1 << self as u8
     }
 }
+
+/// Candidates by the length of a name.
+const BY_LENGTH: [&[Known]; 20] = {
+    use Known::*;
+    [
+        &[],
+        &[],
+        &[Te],
+        &[Via],
+        &[Host, Date],
+        &[Allow, Range],
+        &[Expect, Cookie, Server],
+        &[Trailer, Upgrade],
+        &[Location],
+        &[Forwarded, XRealIp],
+        &[Connection, KeepAlive, SetCookie],
+        &[RetryAfter],
+        &[XRequestId, ContentType],
+        &[Authorization, CacheControl, ContentRange],
+        &[ContentLength],
+        &[XForwardedFor],
+        &[XForwardedHost, ProxyConnection],
+        &[TransferEncoding, XForwardedProto, SecWebSocketKey],
+        &[],
+        &[ProxyAuthorization],
+    ]
+};
 
 /// A name or value that may not stand in a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -85,65 +144,129 @@ pub enum Invalid {
     Target,
 }
 
+/// A field: ranges into the bytes, its known name, and whether it was removed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Field {
+    name_at: u32,
+    value_at: u32,
+    value_len: u32,
+    name_len: u16,
+    known: u8,
+    flags: u8,
+}
+
+const UNKNOWN: u8 = u8::MAX;
+const GONE: u8 = 1;
+/// The line on the wire is not exactly `name: value CRLF` and must be written anew.
+const ODD: u8 = 2;
+
+impl Field {
+    fn is_live(&self) -> bool {
+        self.flags & GONE == 0
+    }
+    fn line_end(&self) -> usize {
+        self.value_at as usize + self.value_len as usize + 2
+    }
+    fn is(&self, known: Known) -> bool {
+        self.known == known as u8 && self.is_live()
+    }
+}
+
 /// Fields in order, as a head or a trailer section holds them.
 ///
 /// Memory comes from and returns to the thread's free lists. Limit: 4 GiB of bytes.
 #[derive(Debug, Default)]
 pub struct Fields {
-    // bytes: Vec<u8>, index: Vec<Field>, known: u64
+    bytes: Vec<u8>,
+    index: Vec<Field>,
+    known: u64,
+    /// Fields below this number were there at the mark: their removal is remembered in `undo`.
+    marked: usize,
+    undo: Vec<u32>,
+}
+
+impl Drop for Fields {
+    fn drop(&mut self) {
+        keep_fields(std::mem::take(&mut self.bytes), std::mem::take(&mut self.index));
+    }
 }
 
 impl Fields {
     /// Holds nothing and no memory.
     pub const fn new() -> Self {
-        Self {}
+        Self { bytes: Vec::new(), index: Vec::new(), known: 0, marked: 0, undo: Vec::new() }
+    }
+    fn name_of(&self, field: &Field) -> &[u8] {
+        &self.bytes[field.name_at as usize..field.name_at as usize + field.name_len as usize]
+    }
+    fn value_of(&self, field: &Field) -> &[u8] {
+        &self.bytes[field.value_at as usize..(field.value_at + field.value_len) as usize]
+    }
+    fn live(&self) -> impl Iterator<Item = &Field> {
+        self.index.iter().filter(|f| f.is_live())
     }
     /// Name and value of each live field, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        std::iter::empty()
+        self.live().map(|f| (self.name_of(f), self.value_of(f)))
     }
     /// How many live fields.
     pub fn len(&self) -> usize {
-        todo!()
+        self.live().count()
     }
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.live().next().is_none()
     }
     /// Whether a known name is there: one bit.
     pub fn has(&self, name: Known) -> bool {
-        let _ = name;
-        todo!()
+        self.known & name.bit() != 0
     }
     /// The first value of a known name.
     pub fn get(&self, name: Known) -> Option<&[u8]> {
-        let _ = name;
-        todo!()
+        self.all(name).next()
     }
     /// Every value of a known name, in order.
     pub fn all(&self, name: Known) -> impl Iterator<Item = &[u8]> {
-        let _ = name;
-        std::iter::empty()
+        let index: &[Field] = if self.has(name) { &self.index } else { &[] };
+        index.iter().filter(move |f| f.is(name)).map(|f| self.value_of(f))
     }
     /// The first value of any name, compared case-insensitively.
     pub fn find(&self, name: &str) -> Option<&[u8]> {
-        let _ = name;
-        todo!()
+        self.live()
+            .find(|f| self.name_of(f).eq_ignore_ascii_case(name.as_bytes()))
+            .map(|f| self.value_of(f))
     }
     /// Every value of any name.
     pub fn find_all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
-        let _ = name;
-        std::iter::empty()
+        self.live()
+            .filter(move |f| self.name_of(f).eq_ignore_ascii_case(name.as_bytes()))
+            .map(|f| self.value_of(f))
     }
     /// Removes every field of a known name; nothing when its bit is not set.
     pub fn remove(&mut self, name: Known) {
-        let _ = name;
-        todo!()
+        if self.has(name) {
+            self.remove_where(|_, field| field.is(name));
+            self.known &= !name.bit();
+        }
     }
     /// Removes every field of any name, compared case-insensitively.
     pub fn remove_named(&mut self, name: &[u8]) {
-        let _ = name;
-        todo!()
+        match Known::of(name) {
+            Some(known) => self.remove(known),
+            None => self.remove_where(|fields, field| {
+                field.is_live() && fields.name_of(field).eq_ignore_ascii_case(name)
+            }),
+        }
+    }
+    fn remove_where(&mut self, is_meant: impl Fn(&Self, &Field) -> bool) {
+        for i in 0..self.index.len() {
+            if self.index[i].is_live() && is_meant(self, &self.index[i]) {
+                self.index[i].flags |= GONE;
+                if i < self.marked {
+                    self.undo.push(i as u32);
+                }
+            }
+        }
     }
     /// Adds a field at the end.
     ///
@@ -151,8 +274,10 @@ impl Fields {
     ///
     /// [`Invalid`] when name or value may not stand in a message; nothing is changed.
     pub fn append(&mut self, name: &str, value: &[u8]) -> Result<(), Invalid> {
-        let _ = (name, value);
-        todo!()
+        check(name, value)?;
+        let field = self.write_line(name, &[value]);
+        self.index.push(field);
+        Ok(())
     }
     /// Replaces every field of that name by one: at the place of the first if there was one, else
     /// at the end.
@@ -161,32 +286,155 @@ impl Fields {
     ///
     /// As [`Fields::append`].
     pub fn set(&mut self, name: &str, value: &[u8]) -> Result<(), Invalid> {
-        let _ = (name, value);
-        todo!()
+        check(name, value)?;
+        let place = self
+            .index
+            .iter()
+            .position(|f| f.is_live() && self.name_of(f).eq_ignore_ascii_case(name.as_bytes()));
+        self.remove_named(name.as_bytes());
+        let field = self.write_line(name, &[value]);
+        match place {
+            // Inside the marked ones nothing may move: what is undone counts by number.
+            Some(place) if place >= self.marked => self.index[place] = field,
+            _ => self.index.push(field),
+        }
+        Ok(())
     }
     /// `append` of a known name with a value that is made of parts known to be valid, without
     /// looking at each byte. The parts are joined without a separator. Debug builds check.
     pub fn push(&mut self, name: Known, parts: &[&[u8]]) {
-        let _ = (name, parts);
-        todo!()
+        debug_assert!(parts.iter().all(|p| p.iter().all(|b| *b >= 0x20 && *b != 0x7f)));
+        let field = self.write_line(name.name(), parts);
+        self.index.push(field);
+    }
+    /// Writes a whole line behind the bytes.
+    fn write_line(&mut self, name: &str, parts: &[&[u8]]) -> Field {
+        self.lend();
+        let name_at = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.extend_from_slice(b": ");
+        let value_at = self.bytes.len() as u32;
+        for part in parts {
+            self.bytes.extend_from_slice(part);
+        }
+        let value_len = self.bytes.len() as u32 - value_at;
+        self.bytes.extend_from_slice(b"\r\n");
+        let known = self.note(name.as_bytes());
+        Field { name_at, value_at, value_len, name_len: name.len() as u16, known, flags: 0 }
+    }
+    fn note(&mut self, name: &[u8]) -> u8 {
+        Known::of(name).map_or(UNKNOWN, |known| {
+            self.known |= known.bit();
+            known as u8
+        })
+    }
+    fn lend(&mut self) {
+        if self.bytes.capacity() == 0 {
+            (self.bytes, self.index) = lend_fields();
+        }
     }
     /// Forgets every field, keeps the memory.
     pub fn clear(&mut self) {
-        todo!()
+        self.bytes.clear();
+        self.index.clear();
+        self.undo.clear();
+        self.known = 0;
+        self.marked = 0;
     }
+    /// Takes a copy of wire bytes, to be indexed by [`Fields::index_line`].
+    pub(crate) fn load(&mut self, wire: &[u8]) {
+        self.clear();
+        self.lend();
+        self.bytes.extend_from_slice(wire);
+    }
+    /// Indexes a line of the loaded bytes whose name and value were checked.
+    pub(crate) fn index_line(&mut self, name: Range<usize>, value: Range<usize>, line_end: usize) {
+        let known = Known::of(&self.bytes[name.clone()]).map_or(UNKNOWN, |known| {
+            self.known |= known.bit();
+            known as u8
+        });
+        let canonical = value.start == name.end + 2
+            && self.bytes[name.end + 1] == b' '
+            && value.end + 2 == line_end;
+        self.index.push(Field {
+            name_at: name.start as u32,
+            value_at: value.start as u32,
+            value_len: value.len() as u32,
+            name_len: name.len() as u16,
+            known,
+            flags: if canonical { 0 } else { ODD },
+        });
+    }
+    /// Writes every live field but those of `skip` (a set of [`Known::bit`]s) as lines.
+    pub fn write_to(&self, skip: u64, out: &mut Chunk) {
+        let left_out =
+            |f: &Field| !f.is_live() || (f.known != UNKNOWN && skip & (1 << f.known) != 0);
+        let mut run = 0..0;
+        for field in &self.index {
+            if left_out(field) {
+                continue;
+            }
+            if field.flags & ODD == 0 && run.end == field.name_at as usize && !run.is_empty() {
+                run.end = field.line_end();
+                continue;
+            }
+            out.extend(&self.bytes[run.clone()]);
+            if field.flags & ODD == 0 {
+                run = field.name_at as usize..field.line_end();
+            } else {
+                run = 0..0;
+                for part in [self.name_of(field), b": ", self.value_of(field), b"\r\n"] {
+                    out.extend(part);
+                }
+            }
+        }
+        out.extend(&self.bytes[run]);
+    }
+}
+
+fn check(name: &str, value: &[u8]) -> Result<(), Invalid> {
+    if !is_token(name.as_bytes()) || name.len() > usize::from(u16::MAX) {
+        return Err(Invalid::Name);
+    }
+    if is_value(value) { Ok(()) } else { Err(Invalid::Value) }
 }
 
 /// Where [`Head::rewind`] goes back to.
 #[derive(Clone, Copy, Debug)]
 pub struct Mark {
-    // fields: usize, bytes: usize, start line
+    bytes: usize,
+    start: Start,
+    known: u64,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Start {
+    version: Version,
+    method: Method,
+    status: u16,
+    token: (u32, u32),
+    target: (u32, u32),
+}
+
+const NO_START: Start = Start {
+    version: Version::Http11,
+    method: Method::Get,
+    status: 0,
+    token: (0, 0),
+    target: (0, 0),
+};
+
 /// A request or response head: a start line and [`Fields`] (by `Deref`).
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Head {
     fields: Fields,
-    // method: Method + range of its token, target: range, version, status, reason: range
+    start: Start,
+}
+
+impl Default for Head {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl std::ops::Deref for Head {
@@ -204,35 +452,71 @@ impl std::ops::DerefMut for Head {
 impl Head {
     /// Holds nothing and no memory.
     pub const fn new() -> Self {
-        Self { fields: Fields::new() }
+        Self { fields: Fields::new(), start: NO_START }
     }
     /// Forgets everything, keeps the memory.
     pub fn clear(&mut self) {
-        todo!()
+        self.fields.clear();
+        self.start = NO_START;
+    }
+    fn slice(&self, (from, to): (u32, u32)) -> &[u8] {
+        &self.fields.bytes[from as usize..to as usize]
     }
     /// The version it came in.
     pub fn version(&self) -> Version {
-        todo!()
+        self.start.version
     }
     /// A request's method.
     pub fn method(&self) -> Method {
-        todo!()
+        self.start.method
     }
     /// A request's method as it came.
     pub fn method_token(&self) -> &[u8] {
-        todo!()
+        self.slice(self.start.token)
     }
     /// A request's target as it came, or as it was set.
     pub fn target(&self) -> &[u8] {
-        todo!()
+        self.slice(self.start.target)
+    }
+    /// The authority of an absolute-form or authority-form target (RFC 9112 3.2.2, 3.2.3).
+    pub fn authority(&self) -> Option<&[u8]> {
+        let target = self.target();
+        if self.start.method == Method::Connect {
+            return Some(target);
+        }
+        let after = after_scheme(target)?;
+        let end = after.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(after.len());
+        Some(&after[..end])
+    }
+    /// Path and query of the target in origin form; `*` for OPTIONS of the whole server.
+    pub fn path_and_query(&self) -> &[u8] {
+        let target = self.target();
+        match after_scheme(target) {
+            None => target,
+            Some(after) => match after.iter().position(|b| matches!(b, b'/' | b'?')) {
+                Some(at) => &after[at..],
+                None if self.start.method == Method::Options => b"*",
+                None => b"/",
+            },
+        }
+    }
+    /// The path of the target; empty when an absolute form goes from authority to query at once.
+    pub fn path(&self) -> &[u8] {
+        let all = self.path_and_query();
+        &all[..memchr::memchr(b'?', all).unwrap_or(all.len())]
+    }
+    /// The query of the target, without `?`.
+    pub fn query(&self) -> Option<&[u8]> {
+        let all = self.path_and_query();
+        memchr::memchr(b'?', all).map(|at| &all[at + 1..])
     }
     /// A response's status, 100 to 999.
     pub fn status(&self) -> u16 {
-        todo!()
+        self.start.status
     }
     /// A response's reason phrase.
     pub fn reason(&self) -> &[u8] {
-        todo!()
+        self.slice(self.start.target)
     }
     /// Replaces a request's target.
     ///
@@ -240,30 +524,92 @@ impl Head {
     ///
     /// [`Invalid::Target`] for an empty one or one with a control, a space, `#` or an 8-bit byte.
     pub fn set_target(&mut self, target: &[u8]) -> Result<(), Invalid> {
-        let _ = target;
-        todo!()
+        if !is_target(target) {
+            return Err(Invalid::Target);
+        }
+        self.start.target = self.write(target);
+        Ok(())
+    }
+    fn write(&mut self, bytes: &[u8]) -> (u32, u32) {
+        self.fields.lend();
+        let from = self.fields.bytes.len() as u32;
+        self.fields.bytes.extend_from_slice(bytes);
+        (from, self.fields.bytes.len() as u32)
     }
     /// Makes this a request head without fields.
     ///
     /// # Errors
     ///
     /// [`Invalid`] for a method that is no token or a target that is none.
-    pub fn start_request(&mut self, method: &[u8], target: &[u8], version: Version) -> Result<(), Invalid> {
-        let _ = (method, target, version);
-        todo!()
+    pub fn start_request(
+        &mut self,
+        method: &[u8],
+        target: &[u8],
+        version: Version,
+    ) -> Result<(), Invalid> {
+        if !is_token(method) {
+            return Err(Invalid::Name);
+        }
+        if !is_target(target) {
+            return Err(Invalid::Target);
+        }
+        self.clear();
+        let token = self.write(method);
+        let target = self.write(target);
+        self.start = Start { version, method: Method::of(method), status: 0, token, target };
+        Ok(())
     }
     /// Makes this a response head without fields, with the status's usual reason phrase.
     pub fn start_response(&mut self, status: u16, version: Version) {
-        let _ = (status, version);
-        todo!()
+        self.clear();
+        let target = self.write(reason_phrase(status).as_bytes());
+        self.start = Start { version, status, target, ..NO_START };
+    }
+    /// The start line of a request whose bytes were loaded and checked.
+    pub(crate) fn index_request(
+        &mut self,
+        method: Range<usize>,
+        target: Range<usize>,
+        version: Version,
+    ) {
+        let token = (method.start as u32, method.end as u32);
+        let method = Method::of(&self.fields.bytes[method]);
+        let target = (target.start as u32, target.end as u32);
+        self.start = Start { version, method, status: 0, token, target };
+    }
+    /// The start line of a response whose bytes were loaded and checked.
+    pub(crate) fn index_response(&mut self, status: u16, reason: Range<usize>, version: Version) {
+        self.start =
+            Start { version, status, target: (reason.start as u32, reason.end as u32), ..NO_START };
     }
     /// Remembers this state. One mark at a time.
     pub fn mark(&mut self) -> Mark {
-        todo!()
+        self.fields.marked = self.fields.index.len();
+        self.fields.undo.clear();
+        Mark { bytes: self.fields.bytes.len(), start: self.start, known: self.fields.known }
     }
     /// Undoes every change since the mark.
     pub fn rewind(&mut self, mark: Mark) {
-        let _ = mark;
-        todo!()
+        let fields = &mut self.fields;
+        fields.index.truncate(fields.marked);
+        fields.bytes.truncate(mark.bytes);
+        for at in fields.undo.drain(..) {
+            fields.index[at as usize].flags &= !GONE;
+        }
+        fields.known = mark.known;
+        self.start = mark.start;
     }
+}
+
+/// What follows `http://` or `https://`; `None` for another form.
+fn after_scheme(target: &[u8]) -> Option<&[u8]> {
+    if target.first().is_none_or(|b| *b == b'/') {
+        return None;
+    }
+    [&b"http://"[..], b"https://"]
+        .into_iter()
+        .find(|scheme| {
+            target.len() >= scheme.len() && target[..scheme.len()].eq_ignore_ascii_case(scheme)
+        })
+        .map(|scheme| &target[scheme.len()..])
 }

@@ -3,7 +3,10 @@
 mod chunk;
 mod head;
 mod source;
+mod syntax;
 
 pub use chunk::{Chunk, Memory, Pressure, Size, memory};
 pub use head::{Fields, Head, Invalid, Known, Mark, Method, Version};
 pub use source::{Broken, Empty, Fill, Length, Source};
+pub(crate) use syntax::TOKEN;
+pub use syntax::{is_target, is_token, is_value, reason_phrase};

@@ -60,6 +60,11 @@ pub trait Source: Send {
     fn trailers(&self) -> Option<&Fields> {
         None
     }
+    /// Ready when the one who sends the body has gone away, also once the body is complete.
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let _ = cx;
+        Poll::Pending
+    }
     /// Whether not a byte of the body was consumed, so that it can still be sent elsewhere.
     fn untouched(&self) -> bool;
 }

@@ -1,8 +1,12 @@
 //! Two-way copy between two streams: idle limit, half-close, byte counts, splice for bulk.
+use super::splice::Pipe;
 use super::stream::Stream;
 use super::timer::Timer;
-use crate::message::Chunk;
-use std::time::Duration;
+use crate::message::{Chunk, Size};
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
 /// How a two-way copy is bounded.
 #[derive(Clone, Copy, Debug)]
@@ -23,9 +27,9 @@ pub enum Ended {
     /// `max` passed.
     Max,
     /// The left side broke.
-    Left(std::io::ErrorKind),
+    Left(io::ErrorKind),
     /// The right side broke.
-    Right(std::io::ErrorKind),
+    Right(io::ErrorKind),
 }
 
 /// What a two-way copy moved.
@@ -37,6 +41,115 @@ pub struct Copied {
     pub right_to_left: u64,
     /// Why it ended.
     pub ended: Ended,
+}
+
+/// A direction is spliced once so many bytes went through it without a pause.
+const BULK: u64 = 64 << 10;
+
+/// One direction.
+struct Way {
+    buf: Chunk,
+    pipe: Option<Pipe>,
+    /// Bytes since something last stood still.
+    burst: u64,
+    total: u64,
+    read_ended: bool,
+    ended: bool,
+}
+
+enum Side {
+    From(io::Error),
+    To(io::Error),
+}
+
+impl Way {
+    fn new(buf: Chunk) -> Self {
+        Self { buf, pipe: None, burst: 0, total: 0, read_ended: false, ended: false }
+    }
+
+    /// Moves bytes until something would wait. Ready when the direction has ended.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Stream,
+        to: &mut Stream,
+    ) -> Poll<Result<(), Side>> {
+        while !self.ended {
+            if self.holds() {
+                match self.write(cx, to) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(Err(e)) => return Poll::Ready(Err(Side::To(e))),
+                    Poll::Ready(Ok(())) => continue,
+                }
+            }
+            if self.read_ended {
+                self.rest();
+                self.ended = true;
+                // The other side may be gone; its own direction will say so.
+                let _ = to.shutdown_write();
+                break;
+            }
+            match self.read(cx, from, to) {
+                Poll::Pending => {
+                    self.rest();
+                    return Poll::Pending;
+                }
+                Poll::Ready(Err(e)) => return Poll::Ready(Err(Side::From(e))),
+                Poll::Ready(Ok(())) => {}
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn holds(&self) -> bool {
+        !self.buf.data().is_empty() || self.pipe.as_ref().is_some_and(|p| p.held() > 0)
+    }
+
+    /// Gives memory and pipe back while nothing moves.
+    fn rest(&mut self) {
+        self.buf = Chunk::none();
+        self.pipe = None;
+        self.burst = 0;
+    }
+
+    fn read(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Stream,
+        to: &Stream,
+    ) -> Poll<io::Result<()>> {
+        if self.burst >= BULK && self.pipe.is_none() && from.tcp().is_some() && to.tcp().is_some() {
+            self.pipe = Pipe::lend();
+            self.buf = Chunk::none();
+        }
+        let n = if let Some(pipe) = &mut self.pipe {
+            std::task::ready!(pipe.poll_fill(cx, from, u64::MAX))?
+        } else {
+            if !self.buf.is_lent() {
+                std::task::ready!(from.poll_read_ready(cx))?;
+                self.buf = Chunk::lend(Size::Head);
+            }
+            let n = std::task::ready!(from.poll_read(cx, self.buf.spare()))?;
+            self.buf.filled(n);
+            n
+        };
+        self.read_ended = n == 0;
+        Poll::Ready(Ok(()))
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> Poll<io::Result<()>> {
+        let n = match &mut self.pipe {
+            Some(pipe) if pipe.held() > 0 => std::task::ready!(pipe.poll_drain(cx, to))?,
+            _ => {
+                let n = std::task::ready!(to.poll_write(cx, self.buf.data()))?;
+                self.buf.consume(n);
+                n
+            }
+        };
+        self.total += n as u64;
+        self.burst += n as u64;
+        Poll::Ready(Ok(()))
+    }
 }
 
 /// Copies both ways until both ended. `from_left` and `from_right` are bytes already read from
@@ -52,6 +165,34 @@ pub async fn two_way(
     timer: &mut Timer,
     moved: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Copied {
-    let _ = (left, right, from_left, from_right, how, timer, moved);
-    todo!()
+    let (mut there, mut back) = (Way::new(from_left), Way::new(from_right));
+    let until = how.max.map(|max| Instant::now() + max);
+    let mut told = None;
+    let ended = poll_fn(|cx| {
+        let there_ended = there.poll(cx, left, right);
+        let back_ended = back.poll(cx, right, left);
+        let totals = (there.total, back.total);
+        if told != Some(totals) {
+            let (a, b) = told.unwrap_or((0, 0));
+            moved(totals.0 - a, totals.1 - b);
+            told = Some(totals);
+            let idle = how.idle.map(|idle| Instant::now() + idle);
+            timer.set(idle.into_iter().chain(until).min());
+        }
+        match (there_ended, back_ended) {
+            (Poll::Ready(Err(Side::From(e))), _) | (_, Poll::Ready(Err(Side::To(e)))) => {
+                Poll::Ready(Ended::Left(e.kind()))
+            }
+            (Poll::Ready(Err(Side::To(e))), _) | (_, Poll::Ready(Err(Side::From(e)))) => {
+                Poll::Ready(Ended::Right(e.kind()))
+            }
+            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Ended::Done),
+            _ => timer.poll(cx).map(|()| match until {
+                Some(until) if until <= Instant::now() => Ended::Max,
+                _ => Ended::Idle,
+            }),
+        }
+    })
+    .await;
+    Copied { left_to_right: there.total, right_to_left: back.total, ended }
 }

@@ -1,20 +1,26 @@
 //! Sockets as the proxy opens them: listening ones and dialled ones.
 use super::stream::Stream;
 use crate::config::BindAddr;
+use rustix::io::Errno;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{Domain, SockAddr, Socket, Type};
 use std::io;
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::net::{TcpStream, UnixStream};
 
 /// A listening address with one socket for each worker.
 #[derive(Debug)]
 pub struct Bound {
     /// The address really bound (a port of 0 is resolved).
     pub addr: BindAddr,
-    /// One listening std socket a worker, non-blocking. TCP: a SO_REUSEPORT group whose first
-    /// socket was bound without it, so that a second process gets "address in use". Unix: one
-    /// socket, duplicated.
-    pub sockets: Vec<std::os::fd::OwnedFd>,
+    /// One listening socket a worker, non-blocking. TCP: a SO_REUSEPORT group whose first socket
+    /// was bound without it, so that a second process gets "address in use". Unix: one socket,
+    /// duplicated.
+    pub sockets: Vec<OwnedFd>,
 }
 
 /// Binds an address for so many workers. A host name is resolved (blocking; control runtime only).
@@ -24,8 +30,77 @@ pub struct Bound {
 ///
 /// The kernel's; nothing stays bound.
 pub fn bind(addr: &BindAddr, workers: usize, backlog: i32) -> io::Result<Bound> {
-    let _ = (addr, workers, backlog);
-    todo!()
+    match addr {
+        BindAddr::Ip(addr) => bind_tcp(*addr, workers, backlog),
+        BindAddr::Host(host, port) => {
+            let mut all = (&**host, *port).to_socket_addrs()?;
+            let none = || io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
+            bind_tcp(all.next().ok_or_else(none)?, workers, backlog)
+        }
+        BindAddr::Unix(path) => bind_unix(path, workers, backlog),
+    }
+}
+
+fn bind_tcp(addr: SocketAddr, workers: usize, backlog: i32) -> io::Result<Bound> {
+    let first = tcp_socket(addr)?;
+    first.bind(&addr.into())?;
+    // Set only after the bind: had the first one it before, a second process could join the group.
+    first.set_reuse_port(true)?;
+    let addr = first.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
+    let mut sockets = vec![first];
+    for _ in 1..workers {
+        let next = tcp_socket(addr)?;
+        next.set_reuse_port(true)?;
+        next.bind(&addr.into())?;
+        sockets.push(next);
+    }
+    for socket in &sockets {
+        socket.listen(backlog)?;
+    }
+    Ok(Bound {
+        addr: BindAddr::Ip(addr),
+        sockets: sockets.into_iter().map(OwnedFd::from).collect(),
+    })
+}
+
+fn tcp_socket(addr: SocketAddr) -> io::Result<Socket> {
+    let socket =
+        Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking().cloexec(), None)?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // So that a restart need not wait for connections in TIME_WAIT; Linux still refuses a second
+    // listener.
+    socket.set_reuse_address(true)?;
+    Ok(socket)
+}
+
+fn bind_unix(path: &Path, workers: usize, backlog: i32) -> io::Result<Bound> {
+    let at = SockAddr::unix(path)?;
+    let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
+    if let Err(error) = socket.bind(&at) {
+        if error.kind() != io::ErrorKind::AddrInUse || !is_stale(path, &at) {
+            return Err(error);
+        }
+        std::fs::remove_file(path)?;
+        socket.bind(&at)?;
+    }
+    socket.listen(backlog)?;
+    let mut sockets = vec![socket];
+    for _ in 1..workers {
+        sockets.push(sockets[0].try_clone()?);
+    }
+    let sockets = sockets.into_iter().map(OwnedFd::from).collect();
+    Ok(Bound { addr: BindAddr::Unix(path.to_path_buf()), sockets })
+}
+
+/// Whether a socket file has nobody behind it.
+fn is_stale(path: &Path, at: &SockAddr) -> bool {
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|m| m.file_type().is_socket());
+    let probe = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None);
+    let refused =
+        |s: Socket| matches!(s.connect(at), Err(e) if e.kind() == io::ErrorKind::ConnectionRefused);
+    is_socket && probe.is_ok_and(refused)
 }
 
 /// Where to dial.
@@ -43,18 +118,29 @@ pub enum Target {
 ///
 /// The kernel's.
 pub async fn connect(target: &Target) -> io::Result<Stream> {
-    let _ = target;
-    todo!()
+    match target {
+        Target::Ip(addr) => {
+            let stream = TcpStream::connect(*addr).await?;
+            stream.set_nodelay(true)?;
+            Ok(Stream::Tcp(stream))
+        }
+        Target::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path.as_path()).await?)),
+    }
 }
 
 /// Whether an error is a shortage of our own machine (EMFILE, ENFILE, ENOBUFS, ENOMEM,
 /// EADDRNOTAVAIL), never to be blamed on a backend.
 pub fn is_local_fault(error: &io::Error) -> bool {
-    let _ = error;
-    todo!()
+    const OURS: [Errno; 5] =
+        [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM, Errno::ADDRNOTAVAIL];
+    error.raw_os_error().is_some_and(|code| OURS.iter().any(|e| e.raw_os_error() == code))
 }
 
 /// Raises the soft descriptor limit to the hard one and returns it.
 pub fn raise_descriptor_limit() -> u64 {
-    todo!()
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    let in_force =
+        if setrlimit(Resource::Nofile, raised).is_ok() { limit.maximum } else { limit.current };
+    in_force.unwrap_or(u64::MAX)
 }

@@ -1,33 +1,75 @@
 //! Moving bytes from socket to socket inside the kernel, through a pipe (splice(2)).
-#![allow(unsafe_code, reason = "none is needed while rustix does the calls; kept denied otherwise")]
+//!
+//! The trap: EAGAIN may mean "the socket has nothing" or "the pipe is full". Told to the runtime as
+//! the first, the second clears the socket's readiness although bytes wait there, and nothing wakes
+//! the task again. So the pipe is always emptied before it is filled, and then EAGAIN is the socket's.
 use super::stream::Stream;
+use rustix::io::Errno;
+use rustix::pipe::{
+    PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice,
+};
 use std::io;
-use std::task::{Context, Poll};
+use std::os::fd::OwnedFd;
+use std::task::{Context, Poll, ready};
+use tokio::io::Interest;
 
-/// A pipe borrowed from a small pool of the worker and given back when empty; when it still holds
-/// bytes it is closed instead.
+/// What a pipe should carry at once. The kernel grants an unprivileged user 64 MiB of pipes in all
+/// (`pipe-user-pages-soft`); beyond that it refuses, and the default of 64 KiB stays.
+const WANTED: usize = 256 << 10;
+
+/// A pipe of one copy under way.
 #[derive(Debug)]
-pub struct Pipe {/* read, write: OwnedFd; held: usize; capacity */}
+pub struct Pipe {
+    read: OwnedFd,
+    write: OwnedFd,
+    held: usize,
+    room: usize,
+}
 
 impl Pipe {
-    /// Borrows a pipe; `None` when the system grants none.
+    /// Makes a pipe; `None` when the system grants none. Two system calls, against the hundreds of
+    /// kilobytes that one carries: no pool is kept.
     pub fn lend() -> Option<Self> {
-        todo!()
+        let (read, write) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).ok()?;
+        let room =
+            fcntl_setpipe_size(&write, WANTED).or_else(|_| fcntl_getpipe_size(&write)).ok()?;
+        Some(Self { read, write, held: 0, room })
     }
     /// Bytes inside, read from the source and not yet written.
     pub fn held(&self) -> usize {
-        todo!()
+        self.held
     }
-    /// Moves up to `most` bytes from `from` into the pipe. `Ok(0)`: the source ended. Returns
-    /// `Ready` at once with what fits; a full pipe is `Pending` only if the caller has not drained
-    /// it, so call [`Pipe::poll_drain`] first.
+    /// Moves up to `most` bytes from `from` into the empty pipe. `Ok(0)`: the source ended.
     ///
     /// # Errors
     ///
-    /// The kernel's; `ErrorKind::Unsupported` when either end cannot be spliced.
-    pub fn poll_fill(&mut self, cx: &mut Context<'_>, from: &mut Stream, most: u64) -> Poll<io::Result<usize>> {
-        let _ = (cx, from, most);
-        todo!()
+    /// The kernel's; `ErrorKind::Unsupported` when the source cannot be spliced.
+    ///
+    /// # Panics
+    ///
+    /// When the pipe holds bytes: see the trap above.
+    pub fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Stream,
+        most: u64,
+    ) -> Poll<io::Result<usize>> {
+        assert_eq!(self.held, 0, "a pipe is emptied before it is filled");
+        let Stream::Tcp(tcp) = from else {
+            return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
+        };
+        let most = usize::try_from(most).unwrap_or(usize::MAX).min(self.room);
+        loop {
+            ready!(tcp.poll_read_ready(cx))?;
+            match tcp.try_io(Interest::READABLE, || moved(&*tcp, &self.write, most)) {
+                Ok(n) => {
+                    self.held = n;
+                    return Poll::Ready(Ok(n));
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) => return Poll::Ready(Err(e)),
+            }
+        }
     }
     /// Moves what the pipe holds to `to`; `Ready(Ok(n))` with n > 0 as long as something moved.
     ///
@@ -35,7 +77,32 @@ impl Pipe {
     ///
     /// The kernel's.
     pub fn poll_drain(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> Poll<io::Result<usize>> {
-        let _ = (cx, to);
-        todo!()
+        let Stream::Tcp(tcp) = to else {
+            return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
+        };
+        loop {
+            ready!(tcp.poll_write_ready(cx))?;
+            match tcp.try_io(Interest::WRITABLE, || moved(&self.read, &*tcp, self.held)) {
+                Ok(n) => {
+                    self.held -= n;
+                    return Poll::Ready(Ok(n));
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) => return Poll::Ready(Err(e)),
+            }
+        }
+    }
+}
+
+fn moved(
+    from: impl std::os::fd::AsFd,
+    to: impl std::os::fd::AsFd,
+    most: usize,
+) -> io::Result<usize> {
+    loop {
+        match splice(&from, None, &to, None, most, SpliceFlags::MOVE | SpliceFlags::NONBLOCK) {
+            Err(Errno::INTR) => {}
+            done => return done.map_err(Into::into),
+        }
     }
 }

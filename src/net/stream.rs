@@ -1,7 +1,9 @@
 //! A byte stream of any transport, polled from one task.
-use std::io::{self, IoSlice};
+use rustix::net::RecvFlags;
+use std::io::{self, ErrorKind, IoSlice};
 use std::net::SocketAddr;
-use std::task::{Context, Poll};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::task::{Context, Poll, Waker, ready};
 use tokio::net::{TcpStream, UnixStream};
 
 /// Who is at the other end of a client connection.
@@ -22,6 +24,21 @@ pub enum Stream {
     Unix(UnixStream),
 }
 
+macro_rules! each {
+    ($self:expr, $stream:ident => $body:expr) => {
+        match $self {
+            Stream::Tcp($stream) => $body,
+            Stream::Unix($stream) => $body,
+        }
+    };
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        each!(self, s => s.as_fd())
+    }
+}
+
 impl Stream {
     /// Reads what is there, at most the buffer. `Ok(0)` with a non-empty buffer is the end.
     ///
@@ -29,8 +46,13 @@ impl Stream {
     ///
     /// The kernel's.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        let _ = (cx, buf);
-        todo!()
+        loop {
+            ready!(self.poll_read_ready(cx))?;
+            match each!(self, s => s.try_read(buf)) {
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
+        }
     }
     /// Becomes ready when a read would not wait. Holds no buffer.
     ///
@@ -38,8 +60,15 @@ impl Stream {
     ///
     /// The kernel's.
     pub fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let _ = cx;
-        todo!()
+        each!(self, s => s.poll_read_ready(cx))
+    }
+    /// Becomes ready when a write would not wait.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self, s => s.poll_write_ready(cx))
     }
     /// Writes some of the bytes.
     ///
@@ -47,17 +76,31 @@ impl Stream {
     ///
     /// The kernel's.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let _ = (cx, bytes);
-        todo!()
+        loop {
+            ready!(self.poll_write_ready(cx))?;
+            match each!(self, s => s.try_write(bytes)) {
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
+        }
     }
     /// Writes some of the bytes, in order.
     ///
     /// # Errors
     ///
     /// The kernel's.
-    pub fn poll_write_vectored(&mut self, cx: &mut Context<'_>, bytes: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
-        let _ = (cx, bytes);
-        todo!()
+    pub fn poll_write_vectored(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_write_ready(cx))?;
+            match each!(self, s => s.try_write_vectored(bytes)) {
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+                done => return Poll::Ready(done),
+            }
+        }
     }
     /// Ends our direction (FIN).
     ///
@@ -65,20 +108,29 @@ impl Stream {
     ///
     /// The kernel's; ENOTCONN is success, the peer was faster.
     pub fn shutdown_write(&mut self) -> io::Result<()> {
-        todo!()
+        match rustix::net::shutdown(&*self, rustix::net::Shutdown::Write) {
+            Err(e) if e != rustix::io::Errno::NOTCONN => Err(e.into()),
+            _ => Ok(()),
+        }
     }
     /// Whether an idle connection can carry a request: nothing to read and not closed, asked of
     /// the kernel itself (one recv with MSG_PEEK), whatever the runtime remembers.
     pub fn is_quiet(&self) -> bool {
-        todo!()
+        let mut byte = [0u8; 1];
+        let peeked = rustix::net::recv(self, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        matches!(peeked, Err(e) if e == rustix::io::Errno::AGAIN)
     }
-    /// Whether the runtime has already heard of bytes or an end: no system call.
+    /// Whether the runtime has already heard of bytes or an end: no system call. For idle
+    /// connections, which no task waits for: it replaces the waker of whoever polled last. A
+    /// readiness that is only remembered is asked of the kernel.
     pub fn has_news(&self) -> bool {
-        todo!()
+        let mut nobody = Context::from_waker(Waker::noop());
+        each!(self, s => s.poll_read_ready(&mut nobody)).is_ready() && !self.is_quiet()
     }
     /// Makes the close of this connection an RST, so that the peer cannot take it for a clean end.
     pub fn reset_on_close(&self) {
-        todo!()
+        // It may be gone already: then there is nobody to tell.
+        let _ = socket2::SockRef::from(self).set_linger(Some(std::time::Duration::ZERO));
     }
     /// The TCP stream, for splicing.
     pub fn tcp(&self) -> Option<&TcpStream> {

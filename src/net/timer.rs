@@ -1,31 +1,89 @@
 //! One timer a connection, armed lazily: moving a deadline further away costs nothing.
+use std::future::Future;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Instant;
+use tokio::time::{Sleep, sleep_until};
 
 /// A deadline that is moved far more often than it is met.
 ///
 /// The sleep behind it is only re-armed when it fires early or a deadline nearer than it is set,
 /// so a connection that is busy touches the runtime's timer wheel about once in its deadline.
-#[derive(Debug)]
-pub struct Timer {/* sleep: Option<Pin<Box<tokio::time::Sleep>>>, armed, deadline: Option<Instant> */}
+#[derive(Debug, Default)]
+pub struct Timer {
+    deadline: Option<Instant>,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
 
 impl Timer {
     /// No deadline, nothing armed.
     pub const fn new() -> Self {
-        Self {}
+        Self { deadline: None, sleep: None }
     }
     /// Sets or clears the deadline.
     pub fn set(&mut self, deadline: Option<Instant>) {
-        let _ = deadline;
-        todo!()
+        self.deadline = deadline;
     }
     /// The deadline.
     pub fn deadline(&self) -> Option<Instant> {
-        todo!()
+        self.deadline
     }
     /// Ready once the deadline has passed; pending for ever without one. Registers the task.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let _ = cx;
-        todo!()
+        let Some(deadline) = self.deadline else { return Poll::Pending };
+        let deadline = tokio::time::Instant::from_std(deadline);
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if sleep.deadline() > deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        loop {
+            if sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if sleep.deadline() >= deadline {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(deadline);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    async fn fires(timer: &mut Timer) {
+        std::future::poll_fn(|cx| timer.poll(cx)).await;
+    }
+
+    #[tokio::test]
+    async fn a_nearer_deadline_wins_and_a_later_one_is_waited_for() {
+        let start = Instant::now();
+        let mut timer = Timer::new();
+        timer.set(Some(start + Duration::from_secs(3600)));
+        std::future::poll_fn(|cx| {
+            assert!(timer.poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        timer.set(Some(start + Duration::from_millis(20)));
+        fires(&mut timer).await;
+        assert!(start.elapsed() >= Duration::from_millis(20));
+        timer.set(Some(start + Duration::from_millis(60)));
+        fires(&mut timer).await;
+        assert!(start.elapsed() >= Duration::from_millis(60));
+    }
+
+    #[tokio::test]
+    async fn without_a_deadline_it_never_fires() {
+        let mut timer = Timer::new();
+        timer.set(Some(Instant::now()));
+        timer.set(None);
+        std::future::poll_fn(|cx| {
+            assert!(timer.poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
     }
 }

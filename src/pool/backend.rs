@@ -1,9 +1,13 @@
 //! A backend in its three shapes: said ([`Endpoint`]), known ([`Backend`]), usable ([`Candidate`]).
+use super::balance::Ask;
 use crate::config::{Addr, Name, Weight};
-use crate::metrics::{Counter, Histogram};
+use crate::metrics::{Counter, Gauge, Histogram, labels};
+use crate::net::Target;
+use arc_swap::ArcSwap;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
 
 /// A backend's number in its pool: dense, never reused in the pool's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -23,8 +27,6 @@ pub struct Endpoint {
 }
 
 /// A backend as the pool knows it: counters that outlive every set it is in.
-///
-/// The hot counters stand on cache lines of their own, apart from the `Arc`'s count.
 #[derive(Debug)]
 pub struct Backend {
     /// Its number.
@@ -37,10 +39,38 @@ pub struct Backend {
     pub labels: String,
     /// Counters.
     pub cells: Cells,
-    // addr: Addr as written (a changed address of the same name is a new Backend)
-    // usable: AtomicBool, resolved: ArcSwap<Vec<SocketAddr>>, turn for several addresses, ewma …
-    pub(super) _active: AtomicU32,
+    addr: Addr,
+    resolved: ArcSwap<Vec<SocketAddr>>,
+    turn: AtomicU32,
+    /// Requests in work over all backends of the pool.
+    total: Arc<Total>,
+    hot: Hot,
 }
+
+/// What every pick looks at, on cache lines of its own, apart from the `Arc`'s count.
+#[derive(Debug)]
+#[repr(align(128))]
+struct Hot {
+    active: AtomicU32,
+    usable: AtomicBool,
+    /// Its index in the current set.
+    slot: AtomicU32,
+    /// Peak-EWMA of the first byte, nanoseconds as f64 bits; 0 before the first.
+    ewma: AtomicU64,
+    /// When it was last moved, nanoseconds since `epoch`.
+    ewma_at: AtomicU64,
+    epoch: Instant,
+}
+
+/// Requests in work over a pool, on a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct Total(AtomicU32);
+
+/// Half of an EWMA is forgotten in about 7 s: finagle's default decay time.
+const DECAY: f64 = 10e9;
+/// What a failed try counts as at least: a backend that fails fast must never look fast.
+const PENALTY: f64 = 1e9;
 
 /// What is counted at a backend.
 #[derive(Debug, Default)]
@@ -56,8 +86,8 @@ pub struct Cells {
     pub connect_unreachable: Counter,
     pub connect_error: Counter,
     /// Open connections: those idle, and all.
-    pub open: crate::metrics::Gauge,
-    pub idle: crate::metrics::Gauge,
+    pub open: Gauge,
+    pub idle: Gauge,
     pub checks_pass: Counter,
     pub checks_fail: Counter,
     /// Unix milliseconds of the last probe's end; 0 for never.
@@ -65,32 +95,131 @@ pub struct Cells {
     pub picks: Counter,
     pub retry_picks: Counter,
     pub panic_picks: Counter,
+    /// `evenkeel_backend_transitions_total` by the new state: up, down, unknown, drain, maintenance.
+    pub turns: [Counter; 5],
+}
+
+impl Cells {
+    pub(super) fn turned(&self, to: super::members::State) {
+        self.turns[to as usize].inc();
+    }
 }
 
 impl Backend {
+    /// A backend nobody has used yet.
+    pub(super) fn new(
+        id: BackendId,
+        name: Name,
+        pool: Name,
+        addr: Addr,
+        total: Arc<Total>,
+        now: Instant,
+    ) -> Self {
+        let labels = labels(&[("pool", &pool), ("backend", &name)]);
+        let hot = Hot {
+            active: AtomicU32::new(0),
+            usable: AtomicBool::new(true),
+            slot: AtomicU32::new(u32::MAX),
+            ewma: AtomicU64::new(0),
+            ewma_at: AtomicU64::new(0),
+            epoch: now,
+        };
+        let resolved = ArcSwap::default();
+        Self {
+            id,
+            name,
+            pool,
+            labels,
+            cells: Cells::default(),
+            addr,
+            resolved,
+            turn: AtomicU32::new(0),
+            total,
+            hot,
+        }
+    }
     /// The address as written.
     pub fn addr(&self) -> &Addr {
-        todo!()
+        &self.addr
     }
     /// Where to dial now: for a name, its resolved addresses in turn; `None` when a name has none.
-    pub fn dial(&self) -> Option<crate::net::Target> {
-        todo!()
+    pub fn dial(&self) -> Option<Target> {
+        match &self.addr {
+            Addr::Ip(addr) => Some(Target::Ip(*addr)),
+            Addr::Unix(path) => Some(Target::Unix(Arc::new(path.clone()))),
+            Addr::Host(..) => {
+                let all = self.resolved.load();
+                let turn = self.turn.fetch_add(1, Relaxed) as usize;
+                all.get(turn.checked_rem(all.len())?).copied().map(Target::Ip)
+            }
+        }
     }
     /// The resolved addresses of a name.
     pub fn resolved(&self) -> Arc<Vec<SocketAddr>> {
-        todo!()
+        self.resolved.load_full()
+    }
+    pub(super) fn resolve(&self, addrs: Vec<SocketAddr>) {
+        self.resolved.store(Arc::new(addrs));
     }
     /// Connections or requests in work.
     pub fn active(&self) -> u32 {
-        todo!()
+        self.hot.active.load(Relaxed)
+    }
+    /// Requests in work over all backends of its pool.
+    pub(super) fn total(&self) -> u32 {
+        self.total.0.load(Relaxed)
     }
     /// Takes it out for new work at once: one store. The `Change` that says why follows.
     pub fn mark_unusable(&self) {
-        todo!()
+        self.hot.usable.store(false, Relaxed);
+    }
+    pub(super) fn set_usable(&self, usable: bool) {
+        self.hot.usable.store(usable, Relaxed);
     }
     /// Whether new work may go there: one relaxed load.
     pub fn is_usable(&self) -> bool {
-        todo!()
+        self.hot.usable.load(Relaxed)
+    }
+    /// Counts one more in work unless that would exceed the limit.
+    pub(super) fn take(&self, limit: u32) -> bool {
+        let taken = self
+            .hot
+            .active
+            .fetch_update(Relaxed, Relaxed, |active| (active < limit).then_some(active + 1));
+        if taken.is_ok() {
+            self.total.0.fetch_add(1, Relaxed);
+        }
+        taken.is_ok()
+    }
+    pub(super) fn put_back(&self) {
+        self.hot.active.fetch_sub(1, Relaxed);
+        self.total.0.fetch_sub(1, Relaxed);
+    }
+    pub(super) fn slot(&self) -> u32 {
+        self.hot.slot.load(Relaxed)
+    }
+    pub(super) fn set_slot(&self, slot: u32) {
+        self.hot.slot.store(slot, Relaxed);
+    }
+    /// Learns how long a first byte took: a slower one at once, a faster one by and by (peak-EWMA).
+    pub(super) fn learn(&self, took: f64, now: Instant) {
+        let old = self.cost(now);
+        let at = now.saturating_duration_since(self.hot.epoch).as_nanos() as u64;
+        let since = at.saturating_sub(self.hot.ewma_at.swap(at, Relaxed)) as f64;
+        let keep = (-since / DECAY).exp();
+        let new = if took > old { took } else { old * keep + took * (1.0 - keep) };
+        self.hot.ewma.store(new.max(1.0).to_bits(), Relaxed);
+    }
+    /// Learns of a failure: never cheaper than a second, and twice what it was.
+    pub(super) fn penalise(&self, now: Instant) {
+        self.learn((self.cost(now) * 2.0).max(PENALTY), now);
+    }
+    /// The decayed EWMA in nanoseconds; 0 before the first byte was ever seen.
+    pub(super) fn cost(&self, now: Instant) -> f64 {
+        let ewma = f64::from_bits(self.hot.ewma.load(Relaxed));
+        let at = now.saturating_duration_since(self.hot.epoch).as_nanos() as u64;
+        let since = at.saturating_sub(self.hot.ewma_at.load(Relaxed)) as f64;
+        ewma * (-since / DECAY).exp()
     }
 }
 
@@ -104,9 +233,27 @@ pub struct Candidate {
 }
 
 impl Candidate {
-    /// For tests, benches and embedders: a candidate outside any pool.
-    pub fn new(name: &str, weight: u32) -> Self {
-        let _ = (name, weight);
-        todo!()
+    /// For tests, benches and embedders: a candidate outside any pool. `id` must differ between
+    /// candidates of one set.
+    ///
+    /// # Errors
+    ///
+    /// A name that is none.
+    pub fn new(name: &str, id: u32, weight: u32) -> Result<Self, String> {
+        let addr = Addr::Unix(name.into());
+        let pool = Name::new("none")?;
+        let backend = Backend::new(
+            BackendId(id),
+            Name::new(name)?,
+            pool,
+            addr,
+            Arc::default(),
+            Instant::now(),
+        );
+        Ok(Self { backend: Arc::new(backend), weight: weight.max(1) })
+    }
+    /// Whether it may be picked for this ask.
+    pub fn is_open(&self, ask: &Ask<'_>) -> bool {
+        self.backend.is_usable() && !ask.avoid.contains(&self.backend.id)
     }
 }

@@ -1,7 +1,8 @@
 //! A backend taken for one connection or request.
 use super::backend::Backend;
+use super::core::Pool;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Why there is no lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,7 +11,7 @@ pub enum NoLease {
     Empty,
     /// Those that are usable are all to be avoided.
     Avoided,
-    /// Those that are usable are all at `max_active`.
+    /// Those that are usable are all at their limit.
     Full,
 }
 
@@ -34,21 +35,52 @@ pub enum Outcome {
 /// A backend taken for one connection or request: counted below its limit when taken, settled with
 /// its outcome at the last byte. A dropped lease counts as [`Outcome::Abandoned`].
 #[derive(Debug)]
-pub struct Lease {/* pool: Arc<Pool>, backend: Arc<Backend>, taken: Instant */}
+pub struct Lease {
+    pool: Arc<Pool>,
+    backend: Arc<Backend>,
+    taken: Instant,
+    outcome: Outcome,
+}
 
 impl Lease {
+    pub(super) fn new(pool: Arc<Pool>, backend: Arc<Backend>, taken: Instant) -> Self {
+        Self { pool, backend, taken, outcome: Outcome::Abandoned }
+    }
     /// The backend.
     pub fn backend(&self) -> &Arc<Backend> {
-        todo!()
+        &self.backend
+    }
+    /// Its pool.
+    pub fn pool(&self) -> &Arc<Pool> {
+        &self.pool
     }
     /// The first byte of the answer came after so long: peak-EWMA learns here.
     pub fn first_byte(&self, took: Duration) {
-        let _ = took;
-        todo!()
+        if self.pool.learns() {
+            self.backend.learn(took.as_nanos() as f64, Instant::now());
+        }
     }
     /// Ends it.
-    pub fn settle(self, outcome: Outcome) {
-        let _ = outcome;
-        todo!()
+    pub fn settle(mut self, outcome: Outcome) {
+        self.outcome = outcome;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let cells = &self.backend.cells;
+        match self.outcome {
+            Outcome::Answered(status) => {
+                cells.by_class[usize::from(status / 100).min(5)].inc();
+                cells.request_duration.observe(self.taken.elapsed());
+            }
+            Outcome::NotReached | Outcome::Failed => {
+                cells.by_class[0].inc();
+                self.backend.penalise(Instant::now());
+            }
+            Outcome::Closed | Outcome::Stale | Outcome::Abandoned => {}
+        }
+        self.backend.put_back();
+        self.pool.load_changed(&self.backend);
     }
 }

@@ -1,32 +1,151 @@
-//! One worker's connections to backends.
-use super::error::Error;
+//! One worker's connections to backends: a lease becomes a stream or an exchange.
+use super::connect;
+use super::error::{Error, Failed, Retry};
+use super::exchange::{Exchange, Pace};
+use super::idle::{Idle, Kept, Reuse};
+use super::pump::Pump;
+use crate::config::Effective;
+use crate::http1::{self, BodyLength, Client, HeadLimits};
+use crate::message::{Chunk, Head, Size};
 use crate::net::Stream;
 use crate::pool::Lease;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// One worker's connections to backends: dials, keeps idle ones.
 #[derive(Debug, Default)]
-pub struct Dialer {}
+pub struct Dialer {
+    pub(super) idle: Idle,
+}
+
+/// A request as it is sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Outgoing<'a> {
+    /// Its head, hop-by-hop fields removed.
+    pub head: &'a Head,
+    /// The Host to send instead of the head's own.
+    pub host: Option<&'a [u8]>,
+    /// How its body goes on the wire.
+    pub body: BodyLength,
+    /// Whether it asks for another protocol (WebSocket).
+    pub upgrade: bool,
+    /// Whether it can be sent again: idempotent and without a body.
+    pub repeatable: bool,
+    /// Whether only a new connection will do.
+    pub fresh: bool,
+    /// What holds.
+    pub effective: &'a Effective,
+    /// When all tries must be over.
+    pub until: Option<Instant>,
+}
 
 impl Dialer {
     /// Nothing idle yet.
     pub fn new() -> Arc<Self> {
         Arc::new(Self::default())
     }
+
     /// Dials the backend of a lease. Counts the connection, its result and its duration; the
-    /// stream is plain and belongs to the caller. Tells the pool when the backend was not reached.
+    /// stream is plain and belongs to the caller, who says `closed` at its end. Tells the pool
+    /// when the backend was not reached.
     ///
     /// # Errors
     ///
     /// [`Error`]
     pub async fn stream(&self, lease: &Lease, timeout: Option<Duration>) -> Result<Stream, Error> {
-        let _ = (lease, timeout);
-        todo!()
+        let stream = connect::dial(lease, timeout).await?;
+        lease.backend().cells.open.add(1);
+        Ok(stream)
     }
+
+    /// A stream of [`Dialer::stream`] has ended.
+    pub fn closed(&self, lease: &Lease) {
+        lease.backend().cells.open.add(-1);
+    }
+
+    /// Begins a request on a kept or a new connection.
+    ///
+    /// # Errors
+    ///
+    /// [`Failed`], when no connection could be had.
+    pub async fn send(
+        self: &Arc<Self>,
+        lease: Lease,
+        request: &Outgoing<'_>,
+        now: Instant,
+    ) -> Result<Exchange, Failed> {
+        let reuse = if request.repeatable { Reuse::Any } else { Reuse::Sure };
+        let kept = if request.fresh { None } else { self.idle.take(lease.backend(), reuse, now) };
+        let (stream, born, reused, begun) = match kept {
+            Some(Kept { stream, born, .. }) => (stream, born, true, now),
+            None => match self.stream(&lease, request.connect_limit(now)).await {
+                Ok(stream) => {
+                    let born = Instant::now();
+                    (stream, born, false, born)
+                }
+                Err(error) => {
+                    return Err(Failed { lease, error, retry: Retry::NothingWritten, stale: false });
+                }
+            },
+        };
+        Ok(self.exchange(lease, stream, request, (born, reused, begun)))
+    }
+
+    fn exchange(
+        self: &Arc<Self>,
+        lease: Lease,
+        stream: Stream,
+        request: &Outgoing<'_>,
+        (born, reused, begun): (Instant, bool, Instant),
+    ) -> Exchange {
+        let limits = &request.effective.limits;
+        let head_limits =
+            HeadLimits { head: limits.head, fields: limits.fields, target: limits.target };
+        let mut client = Client::new(head_limits, limits.trailers);
+        client.requested(request.head.method(), request.upgrade);
+        let mut out = Chunk::lend(Size::Head);
+        let connection = request.upgrade.then_some("Upgrade");
+        http1::request_head(request.head, request.host, request.body, connection, &mut out);
+        let timeout = &request.effective.timeout;
+        Exchange {
+            dialer: self.clone(),
+            lease: Some(lease),
+            stream: Some(stream),
+            born,
+            reused,
+            begun,
+            pump: Pump::new(out, request.body),
+            client,
+            pace: Pace {
+                first_byte: timeout.first_byte.get(),
+                idle: timeout.idle.get(),
+                until: request.until,
+            },
+            buf: Chunk::none(),
+            data: 0,
+            skip: 0,
+            eof: false,
+            ended: false,
+            status: 0,
+            first_byte: None,
+            received: 0,
+        }
+    }
+
     /// Closes idle connections past their age, those the backend closed, and those of backends
     /// that are gone. Called each second by the worker.
     pub fn sweep(&self) {
-        todo!()
+        self.idle.sweep(Instant::now());
+    }
+}
+
+impl Outgoing<'_> {
+    /// `timeout.connect`, or what is left of `timeout.request` if that is less.
+    fn connect_limit(&self, now: Instant) -> Option<Duration> {
+        let left = self.until.map(|until| until.saturating_duration_since(now));
+        match (self.effective.timeout.connect.get(), left) {
+            (Some(connect), Some(left)) => Some(connect.min(left)),
+            (connect, left) => connect.or(left),
+        }
     }
 }

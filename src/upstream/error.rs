@@ -1,5 +1,8 @@
-//! Why a backend could not be reached or did not answer.
-use std::fmt;
+//! Why a backend could not be reached or did not answer, and whether a try may be repeated.
+use crate::http1::Refusal;
+use crate::message::Broken;
+use crate::pool::Lease;
+use std::{fmt, io};
 
 /// Why a try broke.
 #[derive(Debug)]
@@ -7,19 +10,49 @@ pub enum Error {
     /// The name has no address.
     Unresolved,
     /// Refused, unreachable, reset while connecting.
-    Connect(std::io::Error),
+    Connect(io::Error),
     /// `timeout.connect` passed.
     ConnectTimeout,
-    /// A shortage of our own machine.
-    Local(std::io::Error),
-    /// Written, then broken.
-    Io(std::io::Error),
-    /// The backend closed before its answer.
+    /// A shortage of our own machine: never blamed on a backend.
+    Local(io::Error),
+    /// Connected, then broken.
+    Io(io::Error),
+    /// The backend closed before its answer, or inside it.
     Closed,
     /// `timeout.first_byte` passed.
     FirstByte,
+    /// `timeout.idle` passed inside a message.
+    Idle,
+    /// `timeout.request` passed.
+    Request,
     /// The answer is no HTTP.
-    Garbage(crate::http1::Refusal),
+    Garbage(Refusal),
+    /// More interim answers than `limits.interim`.
+    Interim,
+    /// The request's own body broke: the client's fault.
+    Body(Broken),
+}
+
+impl Error {
+    /// The reason for log and metrics.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Unresolved => "unresolved",
+            Self::Connect(_) => "connect",
+            Self::ConnectTimeout => "timeout_connect",
+            Self::Local(_) => "local_shortage",
+            Self::Io(_) | Self::Closed => "reset",
+            Self::FirstByte => "timeout_first_byte",
+            Self::Idle => "timeout_idle",
+            Self::Request => "timeout_request",
+            Self::Garbage(_) | Self::Interim => "bad_response",
+            Self::Body(_) => "client_body",
+        }
+    }
+    /// Whether the backend was never reached.
+    pub fn never_reached(&self) -> bool {
+        matches!(self, Self::Unresolved | Self::Connect(_) | Self::ConnectTimeout | Self::Local(_))
+    }
 }
 
 impl fmt::Display for Error {
@@ -28,10 +61,38 @@ impl fmt::Display for Error {
             Self::Unresolved => f.write_str("its name has no address"),
             Self::Connect(e) | Self::Local(e) | Self::Io(e) => e.fmt(f),
             Self::ConnectTimeout => f.write_str("connect timed out"),
-            Self::Closed => f.write_str("closed before its answer"),
+            Self::Closed => f.write_str("closed before the end of its answer"),
             Self::FirstByte => f.write_str("no answer in time"),
+            Self::Idle => f.write_str("stood still in the middle of a message"),
+            Self::Request => f.write_str("the request took too long"),
             Self::Garbage(r) => write!(f, "invalid answer: {r}"),
+            Self::Interim => f.write_str("too many interim answers"),
+            Self::Body(b) => write!(f, "the request's body: {b}"),
         }
     }
 }
 impl std::error::Error for Error {}
+
+/// What may be done with a request whose try broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    /// Not one byte reached the backend: any request may go elsewhere.
+    NothingWritten,
+    /// The backend may have begun: only what may be repeated (RFC 9110 9.2.2).
+    OnlyIdempotent,
+    /// The answer began.
+    No,
+}
+
+/// A try that broke, with its lease given back for the caller to settle.
+#[derive(Debug)]
+pub struct Failed {
+    /// The lease.
+    pub lease: Lease,
+    /// Why.
+    pub error: Error,
+    /// What may be done.
+    pub retry: Retry,
+    /// A kept connection that turned out closed at its reuse: nobody's fault.
+    pub stale: bool,
+}

@@ -1,7 +1,12 @@
 //! Reaching backends: a worker's connections, and one request on one of them.
 
+mod connect;
 mod dialer;
 mod error;
+mod exchange;
+mod idle;
+mod pump;
 
-pub use dialer::Dialer;
-pub use error::Error;
+pub use dialer::{Dialer, Outgoing};
+pub use error::{Error, Failed, Retry};
+pub use exchange::{Exchange, Heard, Pace};

@@ -1,0 +1,60 @@
+//! Takes out of a head what ends at this hop (RFC 9110 7.6.1).
+use crate::message::{Fields, Known};
+
+const HOP: [Known; 6] = [
+    Known::Connection,
+    Known::KeepAlive,
+    Known::ProxyConnection,
+    Known::Te,
+    Known::TransferEncoding,
+    Known::Upgrade,
+];
+
+/// Names that `Connection` cannot take out: removing them on a client's word would change what the
+/// message means or who sent it.
+const PROTECTED: u64 = Known::Host.bit()
+    | Known::ContentLength.bit()
+    | Known::TransferEncoding.bit()
+    | Known::XForwardedFor.bit()
+    | Known::XForwardedProto.bit()
+    | Known::XForwardedHost.bit()
+    | Known::Forwarded.bit()
+    | Known::XRealIp.bit()
+    | Known::XRequestId.bit()
+    | Known::Via.bit()
+    | Known::Authorization.bit()
+    | Known::ProxyAuthorization.bit()
+    | Known::Cookie.bit()
+    | Known::SetCookie.bit()
+    | Known::ContentType.bit()
+    | Known::ContentRange.bit()
+    | Known::Range.bit()
+    | Known::CacheControl.bit()
+    | Known::Expect.bit()
+    | Known::Date.bit()
+    | Known::Location.bit();
+
+/// Removes the hop-by-hop fields and those named by `Connection` that may be.
+pub fn hop_by_hop(fields: &mut Fields) {
+    if fields.has(Known::Connection) {
+        let named: Vec<Vec<u8>> = fields
+            .all(Known::Connection)
+            .flat_map(|v| v.split(|b| *b == b','))
+            .map(|name| name.trim_ascii().to_vec())
+            .filter(|name| !is_protected(name))
+            .collect();
+        for name in named {
+            fields.remove_named(&name);
+        }
+    }
+    for name in HOP {
+        fields.remove(name);
+    }
+}
+
+fn is_protected(name: &[u8]) -> bool {
+    let client_cert = b"x-client-cert-";
+    Known::of(name).is_some_and(|known| PROTECTED & known.bit() != 0)
+        || (name.len() >= client_cert.len()
+            && name[..client_cert.len()].eq_ignore_ascii_case(client_cert))
+}

@@ -1,0 +1,58 @@
+//! A new connection to a backend: dialled within its limit, counted, and judged when it fails.
+use super::error::Error;
+use crate::net::{self, Stream};
+use crate::pool::{Backend, Change, Lease};
+use std::io::ErrorKind;
+use std::time::{Duration, Instant};
+
+/// Dials the backend of a lease. Counts the result; a backend that was not reached is taken out
+/// for new work at once, and the pool is told why.
+pub(super) async fn dial(lease: &Lease, limit: Option<Duration>) -> Result<Stream, Error> {
+    let backend = lease.backend();
+    let begun = Instant::now();
+    let result = attempt(backend, limit).await;
+    match &result {
+        Ok(_) => {
+            backend.cells.connect_ok.inc();
+            lease.pool().connect_duration.observe(begun.elapsed());
+        }
+        Err(error) => failed(lease, error),
+    }
+    result
+}
+
+async fn attempt(backend: &Backend, limit: Option<Duration>) -> Result<Stream, Error> {
+    let target = backend.dial().ok_or(Error::Unresolved)?;
+    let connecting = net::connect(&target);
+    let connected = match limit {
+        Some(limit) => {
+            tokio::time::timeout(limit, connecting).await.map_err(|_| Error::ConnectTimeout)?
+        }
+        None => connecting.await,
+    };
+    connected.map_err(|e| if net::is_local_fault(&e) { Error::Local(e) } else { Error::Connect(e) })
+}
+
+fn failed(lease: &Lease, error: &Error) {
+    let backend = lease.backend();
+    let cells = &backend.cells;
+    match error {
+        Error::Local(_) => return cells.connect_error.inc(),
+        Error::ConnectTimeout => cells.connect_timeout.inc(),
+        Error::Connect(e) if e.kind() == ErrorKind::ConnectionRefused => {
+            cells.connect_refused.inc()
+        }
+        Error::Connect(e)
+            if matches!(e.kind(), ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable) =>
+        {
+            cells.connect_unreachable.inc();
+        }
+        _ => cells.connect_error.inc(),
+    }
+    backend.mark_unusable();
+    let detail = format!("connect to {} (pool {}): {error}", backend.addr(), backend.pool);
+    for turn in lease.pool().apply(Change::Unreached { id: backend.id, detail }, Instant::now()) {
+        tracing::warn!(pool = %backend.pool, backend = %turn.backend, from = turn.from.word(), to = turn.to.word(),
+            reason = turn.reason.word(), detail = %turn.detail, "backend turned");
+    }
+}

@@ -1,0 +1,383 @@
+//! One request and its answer on one connection to a backend.
+//!
+//! Owns the lease and the connection: at the last byte the lease is settled and the connection
+//! given back; an exchange dropped before that closes the connection and counts as abandoned.
+//! Sending goes on while the answer is read, in the same task.
+use super::dialer::Dialer;
+use super::error::{Error, Failed, Retry};
+use super::pump::{Pump, Stop};
+use crate::http1::{BodyLength, Client, Event, ResponseVerdict, Want};
+use crate::message::{Broken, Chunk, Fields, Fill, Head, Size, Source};
+use crate::net::{Pipe, Stream, Timer};
+use crate::pool::{Lease, Outcome};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+/// What a backend said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// An interim answer (1xx): to be relayed; more will come.
+    Interim,
+    /// The head of the answer.
+    Answer(ResponseVerdict),
+    /// 101: the connection is another protocol's from here on.
+    Switched,
+}
+
+/// The limits of an exchange.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// From the request written to the answer's first byte.
+    pub first_byte: Option<Duration>,
+    /// No byte either way inside a message.
+    pub idle: Option<Duration>,
+    /// When all tries together must be over.
+    pub until: Option<Instant>,
+}
+
+/// One request and its answer on one connection.
+#[derive(Debug)]
+pub struct Exchange {
+    pub(super) dialer: Arc<Dialer>,
+    pub(super) lease: Option<Lease>,
+    pub(super) stream: Option<Stream>,
+    pub(super) born: Instant,
+    pub(super) reused: bool,
+    pub(super) begun: Instant,
+    pub(super) pump: Pump,
+    pub(super) client: Client,
+    pub(super) pace: Pace,
+    pub(super) buf: Chunk,
+    pub(super) data: usize,
+    pub(super) skip: usize,
+    pub(super) eof: bool,
+    pub(super) ended: bool,
+    pub(super) status: u16,
+    /// How long the first byte took, once it came.
+    pub first_byte: Option<Duration>,
+    /// Body bytes handed on.
+    pub received: u64,
+}
+
+impl Exchange {
+    /// Its limits.
+    pub fn pace(&self) -> Pace {
+        self.pace
+    }
+
+    /// The lease, as long as the exchange is not over.
+    pub fn lease(&self) -> &Lease {
+        self.lease.as_ref().expect("an exchange holds its lease until it is over")
+    }
+
+    /// The next head, with the request written meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`]; follow with [`Exchange::fail`].
+    pub async fn head(
+        &mut self,
+        head: &mut Head,
+        body: &mut dyn Source,
+        timer: &mut Timer,
+    ) -> Result<Heard, Error> {
+        let mut moved = true;
+        std::future::poll_fn(|cx| {
+            let polled = self.poll_head(cx, head, body, timer, moved);
+            moved = false;
+            polled
+        })
+        .await
+    }
+
+    fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &mut Head,
+        body: &mut dyn Source,
+        timer: &mut Timer,
+        first: bool,
+    ) -> Poll<Result<Heard, Error>> {
+        let moved = self.pump(cx, body)? || first;
+        loop {
+            if self.buf.is_lent() || self.eof {
+                if let Some(heard) = self.judge(head)? {
+                    return Poll::Ready(Ok(heard));
+                }
+            }
+            if self.read(cx)?.is_pending() {
+                if self.pump.is_done() && body.poll_gone(cx).is_ready() {
+                    return Poll::Ready(Err(Error::Body(Broken::Closed)));
+                }
+                if moved {
+                    timer.set(self.deadline(Instant::now()).map(|d| d.0));
+                }
+                return match timer.poll(cx) {
+                    Poll::Ready(()) => Poll::Ready(Err(self.too_late())),
+                    Poll::Pending => Poll::Pending,
+                };
+            }
+        }
+    }
+
+    /// Judges the bytes at hand until a head is complete.
+    fn judge(&mut self, head: &mut Head) -> Result<Option<Heard>, Error> {
+        let (used, event) =
+            self.client.next(self.buf.data(), self.eof, head).map_err(Error::Garbage)?;
+        self.buf.consume(used);
+        match event {
+            Event::Head(verdict) => {
+                self.status = head.status();
+                Ok(Some(Heard::Answer(verdict)))
+            }
+            Event::Informational => Ok(Some(Heard::Interim)),
+            Event::Switched => Ok(Some(Heard::Switched)),
+            Event::Closed => Err(Error::Closed),
+            _ if self.eof => Err(Error::Closed),
+            _ => Ok(None),
+        }
+    }
+
+    /// Writes what can be written. A backend that takes no more may have answered already, so a
+    /// broken write only counts when nothing can be read either.
+    fn pump(&mut self, cx: &mut Context<'_>, body: &mut dyn Source) -> Result<bool, Error> {
+        if self.pump.is_done() {
+            return Ok(false);
+        }
+        let stream = self.stream.as_mut().expect("open until over");
+        let before = self.pump.written();
+        match self.pump.poll(cx, stream, body) {
+            Poll::Ready(Err(Stop::Body(broken))) => return Err(Error::Body(broken)),
+            Poll::Ready(Err(Stop::Upstream(error))) => {
+                if self.pump.written() == 0
+                    || self.read(cx).is_err()
+                    || !self.buf.is_lent()
+                    || self.buf.data().is_empty()
+                {
+                    return Err(Error::Io(error));
+                }
+                self.pump.give_up();
+            }
+            Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
+        Ok(self.pump.written() != before)
+    }
+
+    /// Reads once. The block is borrowed when there is something to read into it.
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Error> {
+        if self.eof {
+            return Ok(Poll::Ready(()));
+        }
+        let stream = self.stream.as_mut().expect("open until over");
+        if !self.buf.is_lent() {
+            match stream.poll_read_ready(cx) {
+                Poll::Pending => return Ok(Poll::Pending),
+                Poll::Ready(ready) => ready.map_err(Error::Io)?,
+            }
+            self.buf = Chunk::lend(Size::Head);
+        } else if self.buf.spare().is_empty() {
+            self.buf.reserve(1);
+        }
+        let n = match stream.poll_read(cx, self.buf.spare()) {
+            Poll::Pending => return Ok(Poll::Pending),
+            Poll::Ready(read) => read.map_err(Error::Io)?,
+        };
+        self.buf.filled(n);
+        self.eof = n == 0;
+        if n > 0 && self.first_byte.is_none() {
+            let took = self.begun.elapsed();
+            self.first_byte = Some(took);
+            self.lease().first_byte(took);
+        }
+        Ok(Poll::Ready(()))
+    }
+
+    /// When this must go on, and what it is called if it does not.
+    fn deadline(&self, now: Instant) -> Option<(Instant, Late)> {
+        let waits = self.pump.is_done() && !self.client.is_begun();
+        let (limit, late) = if waits {
+            (self.pace.first_byte, Late::FirstByte)
+        } else {
+            (self.pace.idle, Late::Idle)
+        };
+        let own = limit.map(|limit| (now + limit, late));
+        let all = self.pace.until.map(|until| (until, Late::Request));
+        own.into_iter().chain(all).min_by_key(|(at, _)| *at)
+    }
+
+    fn too_late(&self) -> Error {
+        let now = Instant::now();
+        if self.pace.until.is_some_and(|until| until <= now) {
+            return Error::Request;
+        }
+        match self.deadline(now) {
+            Some((_, Late::FirstByte)) => Error::FirstByte,
+            _ if self.pump.waits_for_body() => Error::Body(Broken::Slow),
+            _ => Error::Idle,
+        }
+    }
+
+    /// Makes body bytes of the answer available, writing the rest of the request meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`]; follow with [`Exchange::fail`].
+    pub fn poll_fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        body: &mut dyn Source,
+    ) -> Poll<Result<Fill, Error>> {
+        if self.ended {
+            return Poll::Ready(Ok(Fill::End));
+        }
+        if self.data > 0 {
+            return Poll::Ready(Ok(Fill::Data));
+        }
+        self.pump(cx, body)?;
+        loop {
+            // Without a block at hand the machine still knows an end that needs no byte.
+            let mut none = Head::new();
+            let (used, event) =
+                self.client.next(self.buf.data(), self.eof, &mut none).map_err(Error::Garbage)?;
+            match event {
+                Event::Data(range) => {
+                    self.skip = range.start;
+                    self.data = range.len();
+                    return Poll::Ready(Ok(Fill::Data));
+                }
+                Event::End => {
+                    self.buf.consume(used);
+                    self.ended = true;
+                    return Poll::Ready(Ok(Fill::End));
+                }
+                Event::Want(Want::Read | Want::Idle) if !self.eof => self.buf.consume(used),
+                _ => return Poll::Ready(Err(Error::Closed)),
+            }
+            if self.buf.data().is_empty()
+                && self.received > BULK
+                && self.buf.spare().len() < BULK_BLOCK
+            {
+                self.buf = Chunk::lend(Size::Body);
+            }
+            ready!(self.read(cx)?);
+        }
+    }
+
+    /// The body bytes at hand.
+    pub fn data(&self) -> &[u8] {
+        if self.data == 0 {
+            return &[];
+        }
+        &self.buf.data()[self.skip..self.skip + self.data]
+    }
+
+    /// Takes `n` of them.
+    pub fn consume(&mut self, n: usize) {
+        assert!(n <= self.data);
+        self.buf.consume(self.skip + n);
+        self.skip = 0;
+        self.data -= n;
+        self.received += n as u64;
+    }
+
+    /// How many of the next bytes may be spliced to the client: 0 while bytes are at hand.
+    pub fn opaque(&self) -> u64 {
+        if self.ended || !self.buf.data().is_empty() { 0 } else { self.client.opaque() }
+    }
+
+    /// Moves up to `opaque` body bytes into a pipe, writing the rest of the request meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`]; follow with [`Exchange::fail`].
+    pub fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        pipe: &mut Pipe,
+        body: &mut dyn Source,
+    ) -> Poll<Result<u64, Error>> {
+        self.pump(cx, body)?;
+        let most = self.client.opaque();
+        let stream = self.stream.as_mut().expect("open until over");
+        let n = ready!(pipe.poll_fill(cx, stream, most)).map_err(Error::Io)? as u64;
+        self.eof = n == 0;
+        self.client.advance(n);
+        self.received += n;
+        Poll::Ready(Ok(n))
+    }
+
+    /// Whether the connection can be spliced from at all.
+    pub fn is_tcp(&self) -> bool {
+        self.stream.as_ref().is_some_and(|s| s.tcp().is_some())
+    }
+
+    /// Ends it in order, after `poll_fill` said `End`: settles the lease and gives the connection
+    /// back if it can carry another request.
+    pub fn finish(mut self) {
+        let lease = self.lease.take().expect("an exchange holds its lease until it is over");
+        let clean = self.pump.is_done()
+            && !self.eof
+            && self.buf.data().is_empty()
+            && self.client.is_reusable();
+        if clean && let Some(stream) = self.stream.take() {
+            self.dialer.idle.give(&lease, stream, self.born, Instant::now());
+        }
+        self.count_closed(&lease);
+        lease.settle(Outcome::Answered(self.status));
+    }
+
+    /// Ends it after an error: closes the connection and gives the lease back.
+    pub fn fail(mut self, error: Error) -> Failed {
+        let lease = self.lease.take().expect("an exchange holds its lease until it is over");
+        let retry = match (self.client.is_begun(), self.pump.written()) {
+            (true, _) => Retry::No,
+            (false, 0) => Retry::NothingWritten,
+            _ => Retry::OnlyIdempotent,
+        };
+        let stale =
+            self.reused && retry != Retry::No && matches!(error, Error::Io(_) | Error::Closed);
+        if stale {
+            self.dialer.idle.raced(lease.backend(), Instant::now());
+        }
+        self.count_closed(&lease);
+        Failed { lease, error, retry, stale }
+    }
+
+    /// The connection after 101, with what was read of the other protocol.
+    pub fn into_tunnel(mut self) -> (Stream, Chunk, Lease) {
+        let lease = self.lease.take().expect("an exchange holds its lease until it is over");
+        let stream = self.stream.take().expect("open until over");
+        (stream, std::mem::replace(&mut self.buf, Chunk::none()), lease)
+    }
+
+    fn count_closed(&mut self, lease: &Lease) {
+        if self.stream.take().is_some() {
+            lease.backend().cells.open.add(-1);
+        }
+    }
+
+    /// The answer's trailers, once `poll_fill` said `End`.
+    pub fn trailers(&self) -> Option<&Fields> {
+        self.client.trailers()
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            self.count_closed(&lease);
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Late {
+    FirstByte,
+    Idle,
+    Request,
+}
+
+/// From so many bytes on an answer is read in larger blocks.
+const BULK: u64 = 32 << 10;
+const BULK_BLOCK: usize = 32 << 10;

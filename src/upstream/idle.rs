@@ -1,0 +1,164 @@
+//! Idle connections of one worker, by backend.
+//!
+//! The lock is this worker's own: it is taken to push or pop one connection, never across an await.
+use crate::config::KeepAlive;
+use crate::net::Stream;
+use crate::pool::{Backend, Lease};
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// A backend that closed a kept connection under us is not trusted with unrepeatable requests on
+/// kept connections for so long.
+const RACE_MEMORY: Duration = Duration::from_secs(60);
+/// An unrepeatable request takes a kept connection only if it was idle for less than this: servers
+/// close idle connections after whole seconds.
+const YOUNG: Duration = Duration::from_secs(1);
+
+/// What a request asks of a kept connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reuse {
+    /// Any: the request can be sent again.
+    Any,
+    /// Only one that is surely open: the request cannot be sent again.
+    Sure,
+}
+
+/// A connection between two requests.
+#[derive(Debug)]
+pub(super) struct Kept {
+    pub(super) stream: Stream,
+    pub(super) born: Instant,
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct Shelf {
+    backend: Arc<Backend>,
+    keep: Arc<crate::config::Pool>,
+    pool: Arc<crate::pool::Pool>,
+    kept: Vec<Kept>,
+    raced: Option<Instant>,
+}
+
+/// Addresses are spread by one multiplication: the keys are ours, not a client's.
+#[derive(Default)]
+struct Spread(u64);
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = (self.0.rotate_left(8) ^ u64::from(*byte)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+    }
+    fn write_usize(&mut self, n: usize) {
+        self.0 = (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+}
+
+/// Idle connections by backend. The key is the backend's address in memory: the shelf holds its
+/// `Arc`, so the address cannot be another's.
+#[derive(Default)]
+pub(super) struct Idle(Mutex<HashMap<usize, Shelf, BuildHasherDefault<Spread>>>);
+
+impl std::fmt::Debug for Idle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Idle")
+    }
+}
+
+fn key(backend: &Arc<Backend>) -> usize {
+    Arc::as_ptr(backend) as usize
+}
+
+impl Idle {
+    /// Takes the youngest connection that still seems open.
+    pub(super) fn take(&self, backend: &Arc<Backend>, reuse: Reuse, now: Instant) -> Option<Kept> {
+        let mut shelves = self.0.lock();
+        let shelf = shelves.get_mut(&key(backend))?;
+        let distrusted = shelf.raced.is_some_and(|at| now.duration_since(at) < RACE_MEMORY);
+        if reuse == Reuse::Sure && distrusted {
+            return None;
+        }
+        while let Some(kept) = shelf.kept.pop() {
+            backend.cells.idle.add(-1);
+            let sure = reuse == Reuse::Any
+                || (now.duration_since(kept.since) < YOUNG && kept.stream.is_quiet());
+            if expired(&kept, &shelf.keep.keep_alive, now) || kept.stream.has_news() || !sure {
+                backend.cells.open.add(-1);
+                continue;
+            }
+            return Some(kept);
+        }
+        None
+    }
+
+    /// Gives a connection back; closes it when there is no room.
+    pub(super) fn give(&self, lease: &Lease, stream: Stream, born: Instant, now: Instant) {
+        let backend = lease.backend();
+        let mut shelves = self.0.lock();
+        let shelf = shelves.entry(key(backend)).or_insert_with(|| Shelf {
+            backend: backend.clone(),
+            keep: lease.pool().config(),
+            pool: lease.pool().clone(),
+            kept: Vec::new(),
+            raced: None,
+        });
+        let keep = &shelf.keep.keep_alive;
+        let kept = Kept { stream, born, since: now };
+        if shelf.kept.len() >= keep.max_idle
+            || keep.idle.get().is_none()
+            || expired(&kept, keep, now)
+        {
+            backend.cells.open.add(-1);
+            return;
+        }
+        backend.cells.idle.add(1);
+        shelf.kept.push(kept);
+    }
+
+    /// Remembers that this backend closed a kept connection under us.
+    pub(super) fn raced(&self, backend: &Arc<Backend>, now: Instant) {
+        if let Some(shelf) = self.0.lock().get_mut(&key(backend)) {
+            shelf.raced = Some(now);
+        }
+    }
+
+    /// Closes what is too old, what its backend closed, and what belongs to nobody any more; takes
+    /// each pool's settings anew.
+    pub(super) fn sweep(&self, now: Instant) {
+        self.0.lock().retain(|_, shelf| {
+            shelf.keep = shelf.pool.config();
+            let gone = shelf.pool.backend(shelf.backend.id).is_none();
+            let before = shelf.kept.len();
+            let keep = &shelf.keep.keep_alive;
+            shelf.kept.retain(|kept| !gone && !expired(kept, keep, now) && !kept.stream.has_news());
+            let closed = (before - shelf.kept.len()) as i64;
+            shelf.backend.cells.idle.add(-closed);
+            shelf.backend.cells.open.add(-closed);
+            let remembered = shelf.raced.is_some_and(|at| now.duration_since(at) < RACE_MEMORY);
+            !shelf.kept.is_empty() || (remembered && !gone)
+        });
+    }
+}
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        for shelf in self.0.lock().values() {
+            let n = shelf.kept.len() as i64;
+            shelf.backend.cells.idle.add(-n);
+            shelf.backend.cells.open.add(-n);
+        }
+    }
+}
+
+fn expired(kept: &Kept, keep: &KeepAlive, now: Instant) -> bool {
+    let past = |limit: Option<Duration>, since: Instant| {
+        limit.is_some_and(|l| now.duration_since(since) >= l)
+    };
+    past(keep.idle.get(), kept.since) || past(keep.max_age.get(), kept.born)
+}
