@@ -241,6 +241,13 @@ pub struct ListenerCells {
     pub own: Words,
 }
 
+impl ListenerCells {
+    /// Zero, for the listener of this name.
+    pub fn new(name: &str) -> Self {
+        Self { labels: labels(&[("listener", name)]), ..Self::default() }
+    }
+}
+
 /// Panics caught (`evenkeel_panics_total`).
 #[derive(Debug, Default)]
 pub struct Panics(pub Counter);

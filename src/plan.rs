@@ -1,5 +1,7 @@
 //! Document to things: pure. Calls each room in order and collects problems.
-use crate::config::{Config, Name, Problem};
+//!
+//! Starts no task and opens no socket, so that `check` does exactly what a reload does first.
+use crate::config::{self, Config, Name, Problem, Protocol};
 use crate::http::Gateway;
 use crate::metrics::ListenerCells;
 use crate::pool::{Policies, Pool, Prepared};
@@ -27,8 +29,8 @@ pub struct Plan {
 #[derive(Clone, Debug)]
 pub struct Listener {
     /// What the config says of it.
-    pub config: crate::config::Listener,
-    /// What is counted at it.
+    pub config: config::Listener,
+    /// What is counted at it: kept as long as its name lives.
     pub cells: Arc<ListenerCells>,
     /// What happens to its connections.
     pub service: Service,
@@ -47,7 +49,7 @@ pub enum Service {
 #[derive(Debug)]
 pub struct Draft {
     /// Its pools, to be committed.
-    pub pools: BTreeMap<Name, Prepared>,
+    pub prepared: Vec<Prepared>,
     /// The plan that holds after the commit.
     pub plan: Plan,
 }
@@ -57,7 +59,66 @@ pub struct Draft {
 /// # Errors
 ///
 /// Every problem.
-pub fn compile(config: Arc<Config>, current: Option<&Plan>, policies: &Policies) -> Result<Draft, Vec<Problem>> {
-    let _ = (config, current, policies);
-    todo!()
+pub fn compile(
+    config: Arc<Config>,
+    current: Option<&Plan>,
+    policies: &Policies,
+) -> Result<Draft, Vec<Problem>> {
+    let mut problems = Vec::new();
+    let mut prepared = Vec::new();
+    let mut pools = Pools::new();
+    for (name, section) in &config.pools {
+        let previous = current.and_then(|plan| plan.pools.get(name));
+        match Pool::prepare(name, section, policies, previous) {
+            Ok(pool) => {
+                pools.insert(name.clone(), pool.pool().clone());
+                prepared.push(pool);
+            }
+            Err(more) => problems.extend(more),
+        }
+    }
+    let mut listeners = BTreeMap::new();
+    if problems.is_empty() {
+        for (name, section) in &config.listeners {
+            let previous = current.and_then(|plan| plan.listeners.get(name));
+            match listener(section, &config, &pools, previous) {
+                Ok(listener) => drop(listeners.insert(name.clone(), listener)),
+                Err(more) => problems.extend(more),
+            }
+        }
+    }
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let generation = current.map_or(1, |plan| plan.generation + 1);
+    Ok(Draft { prepared, plan: Plan { generation, pools, listeners, config } })
+}
+
+fn listener(
+    section: &config::Listener,
+    config: &Config,
+    pools: &Pools,
+    previous: Option<&Listener>,
+) -> Result<Listener, Vec<Problem>> {
+    let cells =
+        previous.map_or_else(|| Arc::new(ListenerCells::new(&section.name)), |p| p.cells.clone());
+    let service = match section.protocol {
+        Protocol::Http => {
+            let before = previous.and_then(|p| match &p.service {
+                Service::Http(gateway) => Some(&**gateway),
+                Service::Tcp(_) => None,
+            });
+            Service::Http(Arc::new(Gateway::compile(
+                section,
+                config,
+                pools,
+                cells.clone(),
+                before,
+            )?))
+        }
+        Protocol::Tcp => {
+            Service::Tcp(Arc::new(Relay::compile(section, config, pools, cells.clone())?))
+        }
+    };
+    Ok(Listener { config: section.clone(), cells, service })
 }

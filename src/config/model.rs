@@ -196,10 +196,24 @@ impl Effective {
             };
         }
         let mut lay = lay!(
-            timeout.connect, timeout.first_byte, timeout.idle, timeout.request, timeout.header,
-            timeout.keep_alive, timeout.tunnel, timeout.tunnel_max, limits.head, limits.fields,
-            limits.target, limits.body, limits.body_rate, limits.per_client, limits.interim,
-            limits.trailers, limits.drain, retry.attempts,
+            timeout.connect,
+            timeout.first_byte,
+            timeout.idle,
+            timeout.request,
+            timeout.header,
+            timeout.keep_alive,
+            timeout.tunnel,
+            timeout.tunnel_max,
+            limits.head,
+            limits.fields,
+            limits.target,
+            limits.body,
+            limits.body_rate,
+            limits.per_client,
+            limits.interim,
+            limits.trailers,
+            limits.drain,
+            retry.attempts,
         );
         for place in places {
             lay(place);
@@ -696,6 +710,16 @@ pub enum Addr {
 }
 
 impl std::fmt::Display for Addr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Ip(addr) => addr.fmt(f),
+            Self::Host(host, port) => write!(f, "{host}:{port}"),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl std::fmt::Display for BindAddr {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Ip(addr) => addr.fmt(f),

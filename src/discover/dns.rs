@@ -1,14 +1,24 @@
 //! Resolves the names of backends again and again; the last answer is kept on error.
-use crate::pool::Pool;
+use crate::config::{Addr, Family};
+use crate::pool::{BackendId, Change, Pool};
+use std::collections::HashMap;
 use std::future::Future;
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How long one look-up may take: two tries of the system's resolver at its usual 5 s are cut to one.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// An answer that is on its way.
+pub type Answer<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>>;
 
 /// Looks a name up. Injected, so that tests script it.
 pub trait Resolver: Send + Sync {
     /// Every address of a name.
-    fn resolve(&self, name: &str) -> Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send + '_>>;
+    fn resolve<'a>(&'a self, name: &'a str) -> Answer<'a>;
 }
 
 /// The system's resolver.
@@ -16,14 +26,93 @@ pub trait Resolver: Send + Sync {
 pub struct SystemResolver;
 
 impl Resolver for SystemResolver {
-    fn resolve(&self, name: &str) -> Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send + '_>> {
-        let _ = name;
-        todo!()
+    fn resolve<'a>(&'a self, name: &'a str) -> Answer<'a> {
+        Box::pin(async move {
+            Ok(tokio::net::lookup_host((name, 0)).await?.map(|addr| addr.ip()).collect())
+        })
     }
 }
 
-/// Keeps the names of a pool's backends resolved (`Change::Resolved`) for as long as the pool is wanted.
+/// Keeps the names of a pool's backends resolved (`Change::Resolved`) for as long as it is polled.
 pub async fn run(pool: Arc<Pool>, resolver: Arc<dyn Resolver>) {
-    let _ = (pool, resolver);
-    todo!()
+    let mut changes = pool.changes();
+    let mut due: HashMap<BackendId, Instant> = HashMap::new();
+    loop {
+        changes.mark_unchanged();
+        let settings = pool.config().resolve.clone();
+        let names = names(&pool);
+        due.retain(|id, _| names.iter().any(|(known, ..)| known == id));
+        for (id, host, port) in names {
+            let now = Instant::now();
+            if due.get(&id).is_some_and(|at| *at > now) {
+                continue;
+            }
+            let answer = look_up(&*resolver, &host, port, settings.family).await;
+            take(&pool, id, &host, answer);
+            due.insert(id, Instant::now() + jittered(settings.interval));
+        }
+        match due.values().min() {
+            None => drop(changes.changed().await),
+            Some(at) => {
+                tokio::select! {
+                    _ = changes.changed() => {}
+                    () = tokio::time::sleep_until((*at).into()) => {}
+                }
+            }
+        }
+    }
+}
+
+fn names(pool: &Pool) -> Vec<(BackendId, Arc<str>, u16)> {
+    let name = |m: crate::pool::Member| match m.backend.addr() {
+        Addr::Host(host, port) if !m.removed => Some((m.backend.id, host.clone(), *port)),
+        _ => None,
+    };
+    pool.members().into_iter().filter_map(name).collect()
+}
+
+async fn look_up(
+    resolver: &dyn Resolver,
+    host: &str,
+    port: u16,
+    family: Family,
+) -> io::Result<Vec<SocketAddr>> {
+    let answer = tokio::time::timeout(DEADLINE, resolver.resolve(host));
+    let addrs = answer.await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+    let wanted = |ip: &IpAddr| match family {
+        Family::Any => true,
+        Family::V4 => ip.is_ipv4(),
+        Family::V6 => ip.is_ipv6(),
+    };
+    Ok(addrs.into_iter().filter(wanted).map(|ip| SocketAddr::new(ip, port)).collect())
+}
+
+/// Tells the pool of an answer that differs. An error or an empty answer keeps the last good one.
+fn take(pool: &Pool, id: BackendId, host: &str, answer: io::Result<Vec<SocketAddr>>) {
+    let Some(backend) = pool.backend(id) else { return };
+    let known = backend.resolved();
+    let mut addrs = match answer {
+        Ok(addrs) if !addrs.is_empty() => addrs,
+        other => {
+            let why = other.err().map_or_else(|| "no address".into(), |e| e.to_string());
+            let kept =
+                if known.is_empty() { "the backend is down" } else { "the last answer is kept" };
+            return tracing::warn!(pool = %pool.name, backend = %backend.name, host, why, "name not resolved; {kept}");
+        }
+    };
+    addrs.sort();
+    addrs.dedup();
+    if addrs == *known {
+        return;
+    }
+    tracing::info!(pool = %pool.name, backend = %backend.name, host, ?addrs, "name resolved");
+    for turn in pool.apply(Change::Resolved { id, addrs }, Instant::now()) {
+        tracing::info!(pool = %pool.name, backend = %turn.backend, from = turn.from.word(), to = turn.to.word(),
+            reason = turn.reason.word(), "backend turned");
+    }
+}
+
+/// A tenth more or less, so that many proxies do not ask at once.
+fn jittered(interval: Duration) -> Duration {
+    interval.mul_f64(0.9 + 0.2 * fastrand::f64())
 }

@@ -1,4 +1,4 @@
 //! Where backends come from besides the file: for now their names' addresses.
 
 mod dns;
-pub use dns::{Resolver, SystemResolver, run};
+pub use dns::{Answer, Resolver, SystemResolver, run};

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
+use tokio::sync::watch;
 
 /// A backend's number in its pool: dense, never reused in the pool's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,8 +41,11 @@ pub struct Backend {
     /// Counters.
     pub cells: Cells,
     addr: Addr,
+    written: String,
     resolved: ArcSwap<Vec<SocketAddr>>,
     turn: AtomicU32,
+    /// Whether it was removed and its time is over.
+    over: watch::Sender<bool>,
     /// Requests in work over all backends of the pool.
     total: Arc<Total>,
     hot: Hot,
@@ -91,7 +95,7 @@ pub struct Cells {
     pub checks_pass: Counter,
     pub checks_fail: Counter,
     /// Unix milliseconds of the last probe's end; 0 for never.
-    pub last_probe_ms: Counter,
+    pub last_probe_ms: Gauge,
     pub picks: Counter,
     pub retry_picks: Counter,
     pub panic_picks: Counter,
@@ -131,12 +135,18 @@ impl Backend {
             pool,
             labels,
             cells: Cells::default(),
+            over: watch::Sender::new(false),
+            written: addr.to_string(),
             addr,
             resolved,
             turn: AtomicU32::new(0),
             total,
             hot,
         }
+    }
+    /// The address as written, as text.
+    pub fn written(&self) -> &str {
+        &self.written
     }
     /// The address as written.
     pub fn addr(&self) -> &Addr {
@@ -190,6 +200,14 @@ impl Backend {
             self.total.0.fetch_add(1, Relaxed);
         }
         taken.is_ok()
+    }
+    /// It was removed and its time is over: streams that still run on it are cut.
+    pub(super) fn end(&self) {
+        self.over.send_replace(true);
+    }
+    pub(super) async fn over(&self) {
+        // The sender lives in `self`, so the wait cannot fail.
+        let _ = self.over.subscribe().wait_for(|over| *over).await;
     }
     pub(super) fn put_back(&self) {
         self.hot.active.fetch_sub(1, Relaxed);

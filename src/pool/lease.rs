@@ -60,6 +60,10 @@ impl Lease {
             self.backend.learn(took.as_nanos() as f64, Instant::now());
         }
     }
+    /// Ends when the backend was removed and its `drain` has passed: what still runs on it is cut.
+    pub async fn over(&self) {
+        self.backend.over().await;
+    }
     /// Ends it.
     pub fn settle(mut self, outcome: Outcome) {
         self.outcome = outcome;

@@ -357,7 +357,11 @@ impl Members {
             let over = |since: Instant| {
                 limit.is_some_and(|limit| now.saturating_duration_since(since) >= limit)
             };
-            r.removed.is_none_or(|since| r.backend.active() > 0 && !over(since))
+            let stays = r.removed.is_none_or(|since| r.backend.active() > 0 && !over(since));
+            if !stays {
+                r.backend.end();
+            }
+            stays
         });
         before != self.records.len()
     }

@@ -84,7 +84,12 @@ impl Dialer {
                     (stream, born, false, born)
                 }
                 Err(error) => {
-                    return Err(Failed { lease, error, retry: Retry::NothingWritten, stale: false });
+                    return Err(Failed {
+                        lease,
+                        error,
+                        retry: Retry::NothingWritten,
+                        stale: false,
+                    });
                 }
             },
         };

@@ -1,0 +1,270 @@
+//! Walks the plan at scrape time and writes every family. Labels were rendered when the things were
+//! built; series of what is gone disappear by themselves.
+use crate::http::RouteCells;
+use crate::metrics::{Counter, Kind, ListenerCells, Text, process};
+use crate::plan::{Plan, Service};
+use crate::pool::{Backend, Member, Pool, State as BackendState};
+use crate::server::State;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+const STATES: [BackendState; 5] = [
+    BackendState::Up,
+    BackendState::Down,
+    BackendState::Unknown,
+    BackendState::Drain,
+    BackendState::Maintenance,
+];
+
+/// The text of `/metrics`.
+pub(super) fn metrics(state: &State) -> String {
+    let mut text = Text::default();
+    of_process(&mut text, state);
+    if let Some(plan) = state.plan.load_full() {
+        of_listeners(&mut text, &plan);
+        of_routes(&mut text, &plan);
+        of_pools(&mut text, &plan);
+        of_backends(&mut text, &plan);
+    }
+    process(&mut text);
+    text.finish()
+}
+
+fn one(text: &mut Text, name: &str, kind: Kind, help: &str, value: f64) {
+    text.family(name, kind, help);
+    text.sample(name, "", value);
+}
+
+fn unix(time: SystemTime) -> f64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+}
+
+fn of_process(text: &mut Text, state: &State) {
+    text.family("evenkeel_build_info", Kind::Gauge, "The version that runs.");
+    text.sample_with("evenkeel_build_info", "", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
+    let name = "evenkeel_config_reloads_total";
+    text.family(name, Kind::Counter, "Reloads taken and refused; the start counts.");
+    text.sample_with(name, "", &[("result", "success")], state.reloads.0.get() as f64);
+    text.sample_with(name, "", &[("result", "failure")], state.reloads.1.get() as f64);
+    let good = state.last.lock().as_ref().is_none_or(|last| last.problems.is_empty());
+    let name = "evenkeel_config_last_reload_successful";
+    one(text, name, Kind::Gauge, "Whether the last reload was taken.", f64::from(u8::from(good)));
+    let name = "evenkeel_config_last_reload_success_timestamp_seconds";
+    one(text, name, Kind::Gauge, "When a reload was last taken.", unix(*state.last_success.lock()));
+    let generation = state.plan.load_full().map_or(0, |plan| plan.generation);
+    one(
+        text,
+        "evenkeel_config_generation",
+        Kind::Gauge,
+        "Plans of this process so far.",
+        generation as f64,
+    );
+    let waiting = state.needs_restart.lock().len();
+    let name = "evenkeel_config_needs_restart";
+    one(text, name, Kind::Gauge, "Changed keys that need a restart.", waiting as f64);
+    let dropped = state.access.dropped();
+    one(
+        text,
+        "evenkeel_log_dropped_total",
+        Kind::Counter,
+        "Access log lines lost.",
+        dropped as f64,
+    );
+    let panics = state.panics.0.get();
+    one(
+        text,
+        "evenkeel_panics_total",
+        Kind::Counter,
+        "Panics that ended a connection.",
+        panics as f64,
+    );
+}
+
+fn of_listeners(text: &mut Text, plan: &Plan) {
+    let all: Vec<&Arc<ListenerCells>> =
+        plan.listeners.values().map(|listener| &listener.cells).collect();
+    let mut family = |name: &str, kind, help: &str, write: &dyn Fn(&mut Text, &ListenerCells)| {
+        text.family(name, kind, help);
+        all.iter().for_each(|cells| write(text, cells));
+    };
+    let name = "evenkeel_listener_open_connections";
+    family(name, Kind::Gauge, "Client connections open.", &|t, c| {
+        t.sample(name, &c.labels, c.open.get() as f64)
+    });
+    let name = "evenkeel_listener_connections_total";
+    family(name, Kind::Counter, "Client connections accepted.", &|t, c| {
+        t.sample(name, &c.labels, c.accepted.get() as f64);
+    });
+    let words = [
+        ("evenkeel_accept_errors_total", "errno", "Accepts that failed."),
+        ("evenkeel_limit_hits_total", "limit", "Limits that were reached."),
+        ("evenkeel_responses_own_total", "reason", "Answers the proxy gave itself."),
+    ];
+    for (at, (name, label, help)) in words.into_iter().enumerate() {
+        family(name, Kind::Counter, help, &|t, c| {
+            let cells = [&c.accept_errors, &c.limit_hits, &c.own][at];
+            for (word, count) in cells.all() {
+                t.sample_with(name, &c.labels, &[(label, word)], count as f64);
+            }
+        });
+    }
+    let name = "evenkeel_bytes_total";
+    family(name, Kind::Counter, "Bytes from and to clients.", &|t, c| {
+        t.sample_with(name, &c.labels, &[("direction", "received")], c.received.get() as f64);
+        t.sample_with(name, &c.labels, &[("direction", "sent")], c.sent.get() as f64);
+    });
+}
+
+fn of_routes(text: &mut Text, plan: &Plan) {
+    let gateways = plan.listeners.values().filter_map(|listener| match &listener.service {
+        Service::Http(gateway) => Some(gateway),
+        Service::Tcp(_) => None,
+    });
+    let all: Vec<Arc<RouteCells>> = gateways.flat_map(|gateway| gateway.route_cells()).collect();
+    let name = "evenkeel_requests_total";
+    text.family(name, Kind::Counter, "Requests answered.");
+    for cells in &all {
+        for (method, code, count) in cells.counts() {
+            let code = code.to_string();
+            text.sample_with(
+                name,
+                &cells.labels,
+                &[("method", method), ("code", &code)],
+                count as f64,
+            );
+        }
+    }
+    let name = "evenkeel_request_duration_seconds";
+    text.family(name, Kind::Histogram, "From a request's head to the last byte of its answer.");
+    for cells in &all {
+        text.histogram(name, &cells.duration_labels, &cells.duration);
+    }
+}
+
+fn of_pools(text: &mut Text, plan: &Plan) {
+    let mut counter = |name: &str, help: &str, cell: &dyn Fn(&Pool) -> u64| {
+        text.family(name, Kind::Counter, help);
+        plan.pools.values().for_each(|pool| text.sample(name, &pool.labels, cell(pool) as f64));
+    };
+    counter("evenkeel_balancer_no_backend_total", "Asks without a backend.", &|p| {
+        p.no_backend.get()
+    });
+    let name = "evenkeel_upstream_retries_total";
+    text.family(name, Kind::Counter, "Tries that were sent again.");
+    for pool in plan.pools.values() {
+        text.sample_with(
+            name,
+            &pool.labels,
+            &[("reason", "connect")],
+            pool.retries_connect.get() as f64,
+        );
+        text.sample_with(
+            name,
+            &pool.labels,
+            &[("reason", "reset")],
+            pool.retries_reset.get() as f64,
+        );
+    }
+    let name = "evenkeel_pool_panic";
+    text.family(name, Kind::Gauge, "Whether so few are healthy that the unhealthy are tried too.");
+    plan.pools.values().for_each(|pool| text.sample(name, &pool.labels, pool.panic.get() as f64));
+    let name = "evenkeel_upstream_connect_duration_seconds";
+    text.family(name, Kind::Histogram, "How long connects took.");
+    plan.pools.values().for_each(|pool| text.histogram(name, &pool.labels, &pool.connect_duration));
+    let name = "evenkeel_health_check_duration_seconds";
+    text.family(name, Kind::Histogram, "How long probes took.");
+    plan.pools.values().for_each(|pool| text.histogram(name, &pool.labels, &pool.check_duration));
+}
+
+/// Counters of a backend that differ by one label: its value and its cell.
+type Cells = &'static [(&'static str, fn(&Backend) -> &Counter)];
+
+const REQUESTS: Cells = &[
+    ("none", |b| &b.cells.by_class[0]),
+    ("1xx", |b| &b.cells.by_class[1]),
+    ("2xx", |b| &b.cells.by_class[2]),
+    ("3xx", |b| &b.cells.by_class[3]),
+    ("4xx", |b| &b.cells.by_class[4]),
+    ("5xx", |b| &b.cells.by_class[5]),
+];
+const CONNECTIONS: Cells = &[
+    ("ok", |b| &b.cells.connect_ok),
+    ("refused", |b| &b.cells.connect_refused),
+    ("timeout", |b| &b.cells.connect_timeout),
+    ("unreachable", |b| &b.cells.connect_unreachable),
+    ("error", |b| &b.cells.connect_error),
+];
+const CHECKS: Cells = &[("pass", |b| &b.cells.checks_pass), ("fail", |b| &b.cells.checks_fail)];
+const PICKS: Cells = &[
+    ("policy", |b| &b.cells.picks),
+    ("retry", |b| &b.cells.retry_picks),
+    ("panic", |b| &b.cells.panic_picks),
+];
+
+fn of_backends(text: &mut Text, plan: &Plan) {
+    let all: Vec<Member> = plan.pools.values().flat_map(|pool| pool.members()).collect();
+    let groups = [
+        ("evenkeel_upstream_requests_total", "code", "Tries by class of their answer.", REQUESTS),
+        ("evenkeel_upstream_connections_total", "result", "Connects by result.", CONNECTIONS),
+        ("evenkeel_health_checks_total", "result", "Probes by result.", CHECKS),
+        ("evenkeel_balancer_picks_total", "reason", "Picks by reason.", PICKS),
+    ];
+    for (name, label, help, cells) in groups {
+        text.family(name, Kind::Counter, help);
+        for m in &all {
+            for (value, cell) in cells {
+                text.sample_with(
+                    name,
+                    &m.backend.labels,
+                    &[(label, value)],
+                    cell(&m.backend).get() as f64,
+                );
+            }
+        }
+    }
+    let gauges: [(&str, &str, fn(&Member) -> f64); 4] = [
+        ("evenkeel_backend_up", "Whether it gets work.", |m| {
+            f64::from(u8::from(m.state == BackendState::Up))
+        }),
+        ("evenkeel_backend_weight", "Its weight.", |m| f64::from(m.weight)),
+        ("evenkeel_backend_active", "Requests or connections in work.", |m| {
+            f64::from(m.backend.active())
+        }),
+        (
+            "evenkeel_health_last_probe_timestamp_seconds",
+            "When its last probe ended; 0 for never.",
+            |m| m.backend.cells.last_probe_ms.get() as f64 / 1e3,
+        ),
+    ];
+    for (name, help, value) in gauges {
+        text.family(name, Kind::Gauge, help);
+        all.iter().for_each(|m| text.sample(name, &m.backend.labels, value(m)));
+    }
+    let name = "evenkeel_upstream_open_connections";
+    text.family(name, Kind::Gauge, "Connections to it.");
+    for m in &all {
+        let (open, idle) = (m.backend.cells.open.get(), m.backend.cells.idle.get());
+        text.sample_with(name, &m.backend.labels, &[("state", "active")], (open - idle) as f64);
+        text.sample_with(name, &m.backend.labels, &[("state", "idle")], idle as f64);
+    }
+    let name = "evenkeel_backend_state";
+    text.family(name, Kind::Gauge, "1 for the state it is in.");
+    for m in &all {
+        for state in STATES {
+            let is = f64::from(u8::from(m.state == state));
+            text.sample_with(name, &m.backend.labels, &[("state", state.word())], is);
+        }
+    }
+    let name = "evenkeel_backend_transitions_total";
+    text.family(name, Kind::Counter, "Turns into each state.");
+    for m in &all {
+        for state in STATES {
+            let count = m.backend.cells.turns[state as usize].get();
+            text.sample_with(name, &m.backend.labels, &[("to", state.word())], count as f64);
+        }
+    }
+    let name = "evenkeel_upstream_request_duration_seconds";
+    text.family(name, Kind::Histogram, "From a try's begin to the last byte of its answer.");
+    all.iter()
+        .for_each(|m| text.histogram(name, &m.backend.labels, &m.backend.cells.request_duration));
+}

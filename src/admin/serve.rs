@@ -1,0 +1,120 @@
+//! The admin server: hyper on the control runtime, bounded in connections and time.
+use super::answer::{answer, problem};
+use crate::config::{Bind, BindAddr};
+use crate::net;
+use crate::server::State;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper::{Request, StatusCode, header};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+
+/// Connections at the same time: scrapers, a dashboard and a few people.
+const CONNECTIONS: usize = 64;
+/// How long a caller may take for a request head.
+const HEAD: Duration = Duration::from_secs(10);
+/// How long one connection may live: a caller that does not read must not hold a place for ever.
+const LIFE: Duration = Duration::from_secs(120);
+
+/// Who may ask what at an address.
+#[derive(Clone, Debug)]
+pub struct Access {
+    /// Whether `/v1` is served.
+    pub api: bool,
+    /// Further `Host` names, besides the address itself and localhost; `None`: any.
+    pub hosts: Option<Vec<String>>,
+}
+
+/// Binds an admin address and says what was really bound.
+///
+/// # Errors
+///
+/// What was tried, on what, and the kernel's word.
+pub fn bind(bind: &Bind) -> io::Result<(std::net::TcpListener, SocketAddr)> {
+    let failed = |error: io::Error| {
+        io::Error::new(error.kind(), format!("listen on {} (admin): {error}", bind.addr))
+    };
+    let mut bound = net::bind(&bind.addr, 1, 128).map_err(failed)?;
+    match (bound.sockets.pop(), bound.addr) {
+        (Some(socket), BindAddr::Ip(addr)) => Ok((socket.into(), addr)),
+        _ => Err(failed(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "only an IP address and port is served",
+        ))),
+    }
+}
+
+/// Serves an address until it is dropped.
+///
+/// # Errors
+///
+/// When the socket cannot be used on this runtime.
+pub async fn serve(
+    socket: std::net::TcpListener,
+    state: Arc<State>,
+    access: Access,
+) -> io::Result<()> {
+    let own = socket.local_addr()?;
+    let listener = TcpListener::from_std(socket)?;
+    let places = Arc::new(Semaphore::new(CONNECTIONS));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else { return Ok(()) };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "admin: accept");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
+        let (state, access) = (state.clone(), access.clone());
+        tokio::spawn(async move {
+            let service = service_fn(move |request: Request<Incoming>| {
+                let refused = refused(&request, own, &access);
+                let done = refused.map_or_else(
+                    || answer(&state, &request, access.api),
+                    |why| problem(StatusCode::FORBIDDEN, why),
+                );
+                async move { Ok::<_, Infallible>(done) }
+            });
+            let mut server = hyper::server::conn::http1::Builder::new();
+            server
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD)
+                .max_headers(64)
+                .max_buf_size(16 << 10);
+            let connection = server.serve_connection(TokioIo::new(stream), service);
+            // A caller that broke off is no fault of ours.
+            let _ = tokio::time::timeout(LIFE, connection).await;
+            drop(place);
+        });
+    }
+}
+
+/// A browser that was lured here by a foreign name or page is refused (DNS rebinding, cross-site).
+fn refused(request: &Request<Incoming>, own: SocketAddr, access: &Access) -> Option<&'static str> {
+    let hosts = access.hosts.as_ref()?;
+    let field =
+        |name: header::HeaderName| request.headers().get(name).and_then(|v| v.to_str().ok());
+    let named = field(header::HOST).unwrap_or("");
+    let host = named
+        .rsplit_once(':')
+        .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
+        .map_or(named, |(h, _)| h);
+    let ip = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    let known = ip.is_ok_and(|ip| own.ip().is_unspecified() || ip == own.ip())
+        || host.eq_ignore_ascii_case("localhost")
+        || hosts.iter().any(|known| known.eq_ignore_ascii_case(host));
+    if !known {
+        return Some("this Host is not served here; name it in admin.hosts");
+    }
+    let foreign = field(header::ORIGIN)
+        .is_some_and(|origin| origin.split_once("://").is_none_or(|(_, at)| at != named));
+    foreign.then_some("requests of other origins are refused")
+}

@@ -1,0 +1,65 @@
+//! Which route, pool and hash key a request gets, and who its client is.
+use super::forward::Site;
+use super::gateway::Target;
+use super::headers;
+use super::key::hash_key;
+use super::path;
+use super::reply::Reply;
+use super::report::Report;
+use super::rewrite;
+use super::route::{Action, Route, redirect, respond};
+use crate::message::{Head, Known};
+use crate::net::Peer;
+use std::sync::Arc;
+
+/// What was chosen for a request.
+pub(super) struct Chosen<'g> {
+    pub(super) route: &'g Arc<Route>,
+    pub(super) target: &'g Target,
+    /// Hash of its key parts, where the policy wants one.
+    pub(super) hash: Option<u64>,
+}
+
+/// Chooses; sets the fields that say who the client is; rewrites host and path.
+pub(super) fn choose<'g>(
+    site: &Site<'g>,
+    head: &mut Head,
+    peer: Peer,
+    report: &mut Report,
+) -> Result<Chosen<'g>, Reply> {
+    let gateway = site.gateway;
+    let asked =
+        path::asked(head, head.get(Known::Host)).map_err(|_| Reply::own(400, "bad_target"))?;
+    let Some(route) = gateway.find(&asked) else {
+        return Err(Reply::own(404, "no_route"));
+    };
+    report.route = Some(route.name.clone());
+    if route.refuse_encoded_slash && asked.has_encoded_slash() {
+        return Err(Reply::own(400, "encoded_slash"));
+    }
+    let split = match &route.action {
+        Action::Forward(split) => split,
+        Action::Redirect(said, cells) => {
+            report.cells = Some(cells.clone());
+            return Err(headers::answer_ready(
+                &route.rules,
+                redirect(said, &route.path, &asked, site.scheme),
+            ));
+        }
+        Action::Respond(said, cells) => {
+            report.cells = Some(cells.clone());
+            return Err(headers::answer_ready(&route.rules, respond(said)));
+        }
+    };
+    let target = split.choose(site.seed);
+    report.pool = Some(target.pool.name.clone());
+    report.cells = Some(target.cells.clone());
+    let hash = target.hash.as_ref().and_then(|hash| {
+        hash_key(hash, &asked, headers::client_address(head, peer, &gateway.trusted))
+    });
+    let change = rewrite::plan(route, &asked);
+    headers::forwarded(head, peer, &gateway.trusted, site.scheme, &gateway.via)
+        .map_err(|_| Reply::own(508, "loop"))?;
+    rewrite::apply(change, route, head).map_err(|_| Reply::own(400, "bad_rewrite"))?;
+    Ok(Chosen { route, target, hash })
+}

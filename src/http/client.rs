@@ -1,0 +1,310 @@
+//! The client's side of an HTTP/1 connection: what was read and not used, what is to be written,
+//! and the body of the current request as a [`Source`].
+use crate::http1::{self, BodyLength, Event, HeadLimits, Refusal, RequestVerdict, Server, Want};
+use crate::message::{Broken, Chunk, Fields, Fill, Head, Length, Size, Source, Version};
+use crate::net::{Peer, Stream};
+use std::future::poll_fn;
+use std::io;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+/// How long a slow body may be waited for before its rate counts: a client may need a moment
+/// between its head and its body.
+const RATE_GRACE: Duration = Duration::from_secs(10);
+
+/// What reading a request head found.
+#[derive(Debug)]
+pub(super) enum Read {
+    /// A head.
+    Request(RequestVerdict),
+    /// Nothing is there: the buffer was given back.
+    Idle,
+    /// The client closed, between requests or inside a head.
+    Closed,
+}
+
+/// The client's side of a connection.
+#[derive(Debug)]
+pub(super) struct Client {
+    pub(super) stream: Stream,
+    pub(super) peer: Peer,
+    pub(super) machine: Server,
+    pub(super) buf: Chunk,
+    pub(super) out: Chunk,
+    pub(super) eof: bool,
+    body: Body,
+}
+
+/// The body of the current request.
+#[derive(Debug)]
+struct Body {
+    length: Length,
+    data: usize,
+    skip: usize,
+    taken: u64,
+    limit: u64,
+    rate: u64,
+    waited: Duration,
+    since: Option<Instant>,
+    ended: bool,
+}
+
+impl Client {
+    pub(super) fn new(stream: Stream, peer: Peer, limits: HeadLimits, trailers: usize) -> Self {
+        let none = Body {
+            length: Length::Empty,
+            data: 0,
+            skip: 0,
+            taken: 0,
+            limit: u64::MAX,
+            rate: 0,
+            waited: Duration::ZERO,
+            since: None,
+            ended: true,
+        };
+        let machine = Server::new(limits, trailers);
+        Self {
+            stream,
+            peer,
+            machine,
+            buf: Chunk::none(),
+            out: Chunk::none(),
+            eof: false,
+            body: none,
+        }
+    }
+
+    /// Reads until a request head is complete.
+    pub(super) fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &mut Head,
+    ) -> Poll<Result<Read, Refusal>> {
+        loop {
+            let (used, event) = self.machine.next(self.buf.data(), self.eof, head)?;
+            self.buf.consume(used);
+            match event {
+                Event::Head(verdict) => return Poll::Ready(Ok(Read::Request(verdict))),
+                Event::Want(Want::Idle) if !self.eof => {
+                    // One more look: the next request may be here already.
+                    if !matches!(self.poll_read(cx), Poll::Ready(Ok(n)) if n > 0) {
+                        self.buf = Chunk::none();
+                        return Poll::Ready(Ok(if self.eof { Read::Closed } else { Read::Idle }));
+                    }
+                }
+                Event::Want(Want::Read) if !self.eof => {
+                    if ready!(self.poll_read(cx)).is_err() {
+                        return Poll::Ready(Ok(Read::Closed));
+                    }
+                }
+                _ => return Poll::Ready(Ok(Read::Closed)),
+            }
+        }
+    }
+
+    /// Reads once into the buffer, which is borrowed if it must be. 0 is the end.
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        if !self.buf.is_lent() {
+            ready!(self.stream.poll_read_ready(cx))?;
+            self.buf = Chunk::lend(Size::Head);
+        } else if self.buf.spare().is_empty() {
+            self.buf.reserve(1);
+        }
+        let n = ready!(self.stream.poll_read(cx, self.buf.spare()));
+        match n {
+            Ok(n) => {
+                self.buf.filled(n);
+                self.eof = n == 0;
+                Poll::Ready(Ok(n))
+            }
+            Err(error) => {
+                self.eof = true;
+                Poll::Ready(Err(error))
+            }
+        }
+    }
+
+    /// A request begins, with a body delimited like this and not bounded yet.
+    pub(super) fn begin(&mut self, framing: BodyLength) {
+        let length = match framing {
+            BodyLength::None => Length::Empty,
+            BodyLength::Exact(n) => Length::Exact(n),
+            _ => Length::Unknown,
+        };
+        self.body = Body {
+            length,
+            data: 0,
+            skip: 0,
+            taken: 0,
+            limit: u64::MAX,
+            rate: 0,
+            waited: Duration::ZERO,
+            since: None,
+            ended: matches!(framing, BodyLength::None | BodyLength::Exact(0)),
+        };
+    }
+
+    /// Bounds the body of the current request once its route is known.
+    pub(super) fn bound_body(&mut self, limit: Option<u64>, rate: Option<u64>) {
+        self.body.limit = limit.unwrap_or(u64::MAX);
+        self.body.rate = rate.unwrap_or(0);
+    }
+
+    /// Bytes of the current request's body that were handed on.
+    pub(super) fn body_taken(&self) -> u64 {
+        self.body.taken
+    }
+
+    /// Writes what is in `out`.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.out.data().is_empty() {
+            let n = ready!(self.stream.poll_write(cx, self.out.data()))?;
+            self.out.consume(n);
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Queues an interim answer behind what is to be written; an HTTP/1.0 client gets none
+    /// (RFC 9110 15.2). It is flushed as far as it goes: it never holds the request up.
+    pub(super) async fn interim(&mut self, answer: &Head, version: Version) {
+        if version == Version::Http10 {
+            return;
+        }
+        http1::response_head(answer, BodyLength::None, false, None, &mut self.out);
+        poll_fn(|cx| {
+            let _ = self.poll_flush(cx);
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    /// Reads and throws away what the client still sends of its body: ready when it ended.
+    pub(super) fn poll_discard(
+        &mut self,
+        cx: &mut Context<'_>,
+        most: u64,
+    ) -> Poll<Result<(), Broken>> {
+        loop {
+            match ready!(self.poll_fill(cx))? {
+                Fill::End => return Poll::Ready(Ok(())),
+                Fill::Data => self.consume(self.body.data),
+            }
+            if self.body.taken > most {
+                return Poll::Ready(Err(Broken::TooLarge));
+            }
+        }
+    }
+
+    /// Reads and throws away everything until the client closes, `most` bytes at the most.
+    pub(super) fn poll_linger(&mut self, cx: &mut Context<'_>, most: &mut u64) -> Poll<()> {
+        while !self.eof && *most > 0 {
+            self.buf.clear();
+            match ready!(self.poll_read(cx)) {
+                Ok(n) => *most = most.saturating_sub(n as u64),
+                Err(_) => break,
+            }
+        }
+        Poll::Ready(())
+    }
+
+    fn judge_rate(&mut self) -> Result<(), Broken> {
+        if let Some(since) = self.body.since.take() {
+            self.body.waited += since.elapsed();
+            let allowed =
+                RATE_GRACE.as_secs_f64() + self.body.taken as f64 / self.body.rate.max(1) as f64;
+            if self.body.rate > 0 && self.body.waited.as_secs_f64() > allowed {
+                return Err(Broken::Slow);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Source for Client {
+    fn length(&self) -> Length {
+        self.body.length
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<Fill, Broken>> {
+        if self.body.ended {
+            return Poll::Ready(Ok(Fill::End));
+        }
+        if self.body.data > 0 {
+            return Poll::Ready(Ok(Fill::Data));
+        }
+        let mut none = Head::new();
+        loop {
+            let step = self.machine.next(self.buf.data(), self.eof, &mut none);
+            let (used, event) = step.map_err(|r| Broken::Invalid(r.rule.word()))?;
+            match event {
+                Event::Data(range) => {
+                    self.body.skip = range.start;
+                    self.body.data = range.len();
+                    if self.body.taken + self.body.data as u64 > self.body.limit {
+                        return Poll::Ready(Err(Broken::TooLarge));
+                    }
+                    return Poll::Ready(Ok(Fill::Data));
+                }
+                Event::End => {
+                    self.buf.consume(used);
+                    self.body.ended = true;
+                    return Poll::Ready(Ok(Fill::End));
+                }
+                Event::Want(Want::Read | Want::Idle) if !self.eof => self.buf.consume(used),
+                _ => return Poll::Ready(Err(Broken::Closed)),
+            }
+            match self.poll_read(cx) {
+                Poll::Pending => {
+                    if self.body.rate > 0 && self.body.since.is_none() {
+                        self.body.since = Some(Instant::now());
+                    }
+                    return Poll::Pending;
+                }
+                Poll::Ready(Ok(_)) => self.judge_rate()?,
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Io(error.kind()))),
+            }
+        }
+    }
+
+    fn data(&self) -> &[u8] {
+        if self.body.data == 0 {
+            return &[];
+        }
+        &self.buf.data()[self.body.skip..self.body.skip + self.body.data]
+    }
+
+    fn consume(&mut self, n: usize) {
+        assert!(n <= self.body.data);
+        self.buf.consume(self.body.skip + n);
+        self.body.skip = 0;
+        self.body.data -= n;
+        self.body.taken += n as u64;
+    }
+
+    fn trailers(&self) -> Option<&Fields> {
+        self.machine.trailers()
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.eof {
+            return Poll::Ready(());
+        }
+        // A client that sends its next request already is there; a full buffer is asked no more.
+        if self.buf.is_lent() && self.buf.spare().is_empty() {
+            return Poll::Pending;
+        }
+        while let Poll::Ready(read) = self.poll_read(cx) {
+            if read.is_err() || self.eof {
+                return Poll::Ready(());
+            }
+            if self.buf.spare().is_empty() {
+                break;
+            }
+        }
+        Poll::Pending
+    }
+
+    fn untouched(&self) -> bool {
+        self.body.taken == 0
+    }
+}

@@ -1,0 +1,147 @@
+//! The journey of one request, top to bottom: judged, routed, made ready, sent to a backend and,
+//! where that broke without harm, to another one; what comes back is an answer, or our own.
+//!
+//! Knows no version of HTTP/1 or 2: whoever carries the client's side copies the answer.
+use super::choose::{Chosen, choose};
+use super::client::Client;
+use super::gateway::Gateway;
+use super::headers;
+use super::relay::is_too_long;
+use super::reply::Reply;
+use super::report::Report;
+use super::tries::{Next, Tries};
+use crate::config::HostSent;
+use crate::http1::{BodyLength, RequestVerdict, ResponseVerdict};
+use crate::message::{Head, Pressure, memory};
+use crate::net::Timer;
+use crate::upstream::{Dialer, Exchange, Heard, Outgoing};
+use std::sync::Arc;
+
+/// What a request needs besides itself.
+pub(super) struct Site<'a> {
+    pub(super) gateway: &'a Gateway,
+    pub(super) dialer: &'a Arc<Dialer>,
+    /// `http` or `https`, as the client sees it.
+    pub(super) scheme: &'static str,
+    /// Randomness, fresh for each request.
+    pub(super) seed: u64,
+}
+
+/// How a request's journey ended.
+pub(super) enum Journey {
+    /// An answer of a backend; its head is ready to be written.
+    Answer(Box<Exchange>, ResponseVerdict),
+    /// A backend switched protocols; its head is ready to be written.
+    Tunnel(Box<Exchange>),
+    /// Our own answer.
+    Own(Reply),
+    /// The client went away.
+    Gone,
+}
+
+/// Carries one request from its head to the head of its answer.
+pub(super) async fn forward(
+    site: &Site<'_>,
+    head: &mut Head,
+    verdict: RequestVerdict,
+    answer: &mut Head,
+    client: &mut Client,
+    timer: &mut Timer,
+    report: &mut Report,
+) -> Journey {
+    if memory().pressure() == Pressure::Refuse {
+        return Journey::Own(Reply::own(503, "memory"));
+    }
+    if !headers::method_allowed(head.method()) {
+        return Journey::Own(Reply::own(405, "method_not_allowed"));
+    }
+    let Chosen { route, target, hash } = match choose(site, head, client.peer, report) {
+        Ok(chosen) => chosen,
+        Err(reply) => return Journey::Own(reply),
+    };
+    let limits = &target.effective.limits;
+    client.bound_body(limits.body, limits.body_rate);
+    if is_too_long(client, limits.body) {
+        site.gateway.cells.limit_hits.inc("body");
+        return Journey::Own(Reply::own(413, "body_too_large"));
+    }
+    report.timeout = Some(target.effective.timeout.clone());
+    let upgrade = verdict.websocket && route.websocket;
+    headers::request_ready(&route.rules, head, upgrade);
+    let outgoing = Outgoing {
+        head,
+        host: None,
+        body: verdict.body,
+        upgrade,
+        repeatable: head.method().is_idempotent() && verdict.body == BodyLength::None,
+        fresh: false,
+        effective: &target.effective,
+        until: target.effective.timeout.request.get().map(|limit| report.begun + limit),
+    };
+    let mut tries = Tries::new(target, hash, site.seed, report.begun);
+    loop {
+        let lease = match tries.lease(report).await {
+            Ok(lease) => lease,
+            Err(reply) => return Journey::Own(reply),
+        };
+        let host = host_sent(&target.host, report);
+        let sent = Outgoing { host, fresh: tries.fresh(), ..outgoing };
+        let failed = match site.dialer.send(lease, &sent, tries.now()).await {
+            Err(failed) => failed,
+            Ok(mut exchange) => match hear(&mut exchange, &sent, answer, client, timer).await {
+                Ok(heard) => {
+                    report.first_byte = exchange.first_byte;
+                    headers::response_ready(
+                        &route.rules,
+                        answer,
+                        heard == Heard::Switched,
+                        &site.gateway.via,
+                    );
+                    return match heard {
+                        Heard::Answer(verdict) => Journey::Answer(Box::new(exchange), verdict),
+                        _ => Journey::Tunnel(Box::new(exchange)),
+                    };
+                }
+                Err(error) => exchange.fail(error),
+            },
+        };
+        match tries.after(failed, &outgoing, client) {
+            Next::Again => answer.clear(),
+            Next::Answer(reply) => return Journey::Own(reply),
+            Next::Gone => return Journey::Gone,
+        }
+    }
+}
+
+/// The Host a backend sees; `None` keeps the request's own.
+fn host_sent<'a>(host: &'a HostSent, report: &'a Report) -> Option<&'a [u8]> {
+    match host {
+        HostSent::Preserve => None,
+        HostSent::Name(name) => Some(name.as_bytes()),
+        HostSent::Backend => report.backend.as_ref().map(|backend| backend.written().as_bytes()),
+    }
+}
+
+/// Waits for the head of the answer; interim answers are relayed when they come.
+async fn hear(
+    exchange: &mut Exchange,
+    outgoing: &Outgoing<'_>,
+    answer: &mut Head,
+    client: &mut Client,
+    timer: &mut Timer,
+) -> Result<Heard, crate::upstream::Error> {
+    let mut interim = 0;
+    loop {
+        let heard = exchange.head(answer, client, timer).await?;
+        if heard != Heard::Interim {
+            return Ok(heard);
+        }
+        interim += 1;
+        if interim > outgoing.effective.limits.interim {
+            return Err(crate::upstream::Error::Interim);
+        }
+        headers::interim_ready(answer);
+        client.interim(answer, outgoing.head.version()).await;
+        answer.clear();
+    }
+}

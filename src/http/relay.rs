@@ -1,0 +1,239 @@
+//! Copies an answer from its backend to the client: buffered with its head, lent, or spliced.
+use super::client::Client;
+use crate::http1::{self, BodyLength};
+use crate::message::{Broken, Fill, Source};
+use crate::net::{Pipe, Timer};
+use crate::upstream::{Error, Exchange};
+use std::io;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+/// Pieces up to this size are copied behind what waits to be written, so that a head and a small
+/// body are one system call; larger ones are written from where they were read.
+const COPIED: usize = 4 << 10;
+/// So much is gathered before it is written.
+const GATHERED: usize = 15 << 10;
+/// From so many bytes at once a body is spliced: below it two more system calls cost more than the
+/// copy they save.
+const SPLICED: u64 = 64 << 10;
+
+/// Why a copy broke.
+#[derive(Debug)]
+pub(super) enum Cut {
+    /// The backend's side.
+    Upstream(Error),
+    /// The client's side.
+    Client(io::Error),
+    /// The client read nothing for too long.
+    ClientIdle,
+}
+
+/// A copy under way.
+struct Copy<'a> {
+    exchange: &'a mut Exchange,
+    client: &'a mut Client,
+    framing: BodyLength,
+    /// Bytes at hand that are written from where they are, after `client.out`.
+    lent: usize,
+    ended: bool,
+    pipe: Option<Pipe>,
+    splice: bool,
+    sent: u64,
+}
+
+/// Copies the answer's body behind the head that is in `client.out`. Returns the bytes written.
+pub(super) async fn relay(
+    exchange: &mut Exchange,
+    client: &mut Client,
+    framing: BodyLength,
+    timer: &mut Timer,
+) -> (u64, Result<(), Cut>) {
+    let idle = exchange.pace().idle;
+    let until = exchange.pace().until;
+    let splice = matches!(framing, BodyLength::Exact(_) | BodyLength::UntilClose)
+        && exchange.is_tcp()
+        && client.stream.tcp().is_some();
+    let mut copy =
+        Copy { exchange, client, framing, lent: 0, ended: false, pipe: None, splice, sent: 0 };
+    let mut armed = false;
+    let result = std::future::poll_fn(|cx| {
+        let before = (copy.sent, copy.exchange.received);
+        if let Poll::Ready(done) = copy.poll(cx) {
+            return Poll::Ready(done);
+        }
+        if !armed || before != (copy.sent, copy.exchange.received) {
+            armed = true;
+            let own = idle.map(|idle| Instant::now() + idle);
+            timer.set(own.into_iter().chain(until).min());
+        }
+        match timer.poll(cx) {
+            Poll::Ready(()) if until.is_some_and(|until| until <= Instant::now()) => {
+                Poll::Ready(Err(Cut::Upstream(Error::Request)))
+            }
+            Poll::Ready(()) if copy.waits_for_client() => Poll::Ready(Err(Cut::ClientIdle)),
+            Poll::Ready(()) => Poll::Ready(Err(Cut::Upstream(Error::Idle))),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await;
+    (copy.sent, result)
+}
+
+impl Copy<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Cut>> {
+        loop {
+            if let Some(done) = self.poll_splice(cx)? {
+                if done.is_pending() {
+                    return Poll::Pending;
+                }
+                continue;
+            }
+            self.gather(cx)?;
+            if !self.waits_for_client() {
+                if self.ended {
+                    return Poll::Ready(Ok(()));
+                }
+                if self.may_splice() {
+                    self.pipe = Pipe::lend();
+                    self.splice = self.pipe.is_some();
+                    continue;
+                }
+                return Poll::Pending;
+            }
+            if self.write(cx)?.is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    fn waits_for_client(&self) -> bool {
+        self.lent > 0
+            || !self.client.out.data().is_empty()
+            || self.pipe.as_ref().is_some_and(|p| p.held() > 0)
+    }
+
+    /// Moves what the backend has sent behind what waits to be written.
+    fn gather(&mut self, cx: &mut Context<'_>) -> Result<(), Cut> {
+        while !self.ended && self.lent == 0 && self.client.out.data().len() < GATHERED {
+            match self.exchange.poll_fill(cx, self.client) {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(Err(error)) => return Err(Cut::Upstream(error)),
+                Poll::Ready(Ok(Fill::End)) => self.end(),
+                Poll::Ready(Ok(Fill::Data)) => self.piece(),
+            }
+            if self.may_splice() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn piece(&mut self) {
+        let n = self.exchange.data().len();
+        let chunked = self.framing == BodyLength::Chunked;
+        if chunked {
+            http1::chunk_size_line(n, &mut self.client.out);
+        }
+        if n > COPIED {
+            self.lent = n;
+            return;
+        }
+        self.client.out.extend(self.exchange.data());
+        self.exchange.consume(n);
+        if chunked {
+            self.client.out.extend(b"\r\n");
+        }
+    }
+
+    fn end(&mut self) {
+        self.ended = true;
+        if self.framing == BodyLength::Chunked {
+            http1::last_chunk(self.exchange.trailers(), &mut self.client.out);
+        }
+    }
+
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Cut> {
+        let waiting = self.client.out.data().len();
+        let lent = &self.exchange.data()[..self.lent];
+        let written = match (waiting, lent.len()) {
+            (_, 0) => self.client.stream.poll_write(cx, self.client.out.data()),
+            (0, _) => self.client.stream.poll_write(cx, lent),
+            _ => {
+                let both = [io::IoSlice::new(self.client.out.data()), io::IoSlice::new(lent)];
+                self.client.stream.poll_write_vectored(cx, &both)
+            }
+        };
+        let n = match written {
+            Poll::Pending => return Ok(Poll::Pending),
+            Poll::Ready(n) => n.map_err(Cut::Client)?,
+        };
+        self.sent += n as u64;
+        let first = n.min(waiting);
+        self.client.out.consume(first);
+        if n > first {
+            self.exchange.consume(n - first);
+            self.lent -= n - first;
+            if self.lent == 0 && self.framing == BodyLength::Chunked {
+                self.client.out.extend(b"\r\n");
+            }
+        }
+        Ok(Poll::Ready(()))
+    }
+
+    fn may_splice(&self) -> bool {
+        self.splice && self.pipe.is_none() && !self.ended && self.exchange.opaque() >= SPLICED
+    }
+
+    /// One round through the pipe; `None` when there is no pipe.
+    fn poll_splice(&mut self, cx: &mut Context<'_>) -> Result<Option<Poll<()>>, Cut> {
+        let Some(pipe) = &mut self.pipe else { return Ok(None) };
+        if pipe.held() > 0 {
+            match pipe.poll_drain(cx, &mut self.client.stream) {
+                Poll::Pending => return Ok(Some(Poll::Pending)),
+                Poll::Ready(moved) => self.sent += moved.map_err(Cut::Client)? as u64,
+            }
+            if pipe.held() > 0 {
+                return Ok(Some(Poll::Ready(())));
+            }
+        }
+        if self.exchange.opaque() == 0 {
+            self.pipe = None;
+            return Ok(None);
+        }
+        match self.exchange.poll_splice(cx, pipe, self.client) {
+            Poll::Pending => Ok(Some(Poll::Pending)),
+            Poll::Ready(Err(error)) => Err(Cut::Upstream(error)),
+            Poll::Ready(Ok(0)) if self.framing == BodyLength::UntilClose => {
+                self.pipe = None;
+                Ok(None)
+            }
+            Poll::Ready(Ok(0)) => Err(Cut::Upstream(Error::Closed)),
+            Poll::Ready(Ok(_)) => Ok(Some(Poll::Ready(()))),
+        }
+    }
+}
+
+/// How the answer's body goes to the client, by how it came and what the client understands.
+pub(super) fn framing_to_client(came: BodyLength, old_client: bool) -> BodyLength {
+    match came {
+        BodyLength::Chunked | BodyLength::UntilClose if old_client => BodyLength::UntilClose,
+        BodyLength::UntilClose => BodyLength::Chunked,
+        other => other,
+    }
+}
+
+/// Whose fault a broken request body is, and the status it earns if one can still be given.
+pub(super) fn body_fault(broken: &Broken) -> (u16, &'static str) {
+    match broken {
+        Broken::Closed | Broken::Io(_) => (0, "client_gone"),
+        Broken::Invalid(word) => (400, word),
+        Broken::TooLarge => (413, "body_too_large"),
+        Broken::Slow => (408, "timeout_body"),
+    }
+}
+
+/// Whether a body's length alone exceeds the limit.
+pub(super) fn is_too_long(body: &dyn Source, limit: Option<u64>) -> bool {
+    use crate::message::Length;
+    matches!((body.length(), limit), (Length::Exact(n), Some(limit)) if n > limit)
+}

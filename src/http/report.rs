@@ -1,0 +1,117 @@
+//! What is known of one request at its end: for its metrics and its line in the access log.
+use super::gateway::{Gateway, RouteCells};
+use crate::config::{Name, Timeouts};
+use crate::message::{Head, Known};
+use crate::net::Peer;
+use crate::pool::Backend;
+use crate::telemetry::{Access, AccessLog};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+/// What is known of one request.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) begun: Instant,
+    pub(super) status: u16,
+    /// `-` when all went well.
+    pub(super) reason: &'static str,
+    /// Whether the answer is our own.
+    pub(super) own: bool,
+    pub(super) route: Option<Name>,
+    pub(super) pool: Option<Name>,
+    pub(super) backend: Option<Arc<Backend>>,
+    pub(super) cells: Option<Arc<RouteCells>>,
+    /// The limits of a tunnel, once a route is known.
+    pub(super) timeout: Option<Timeouts>,
+    pub(super) tries: u32,
+    pub(super) bytes_in: u64,
+    /// Bytes that went through a tunnel from the client.
+    pub(super) tunnel_in: u64,
+    pub(super) bytes_out: u64,
+    pub(super) first_byte: Option<Duration>,
+}
+
+impl Report {
+    pub(super) fn new(begun: Instant) -> Self {
+        Self {
+            begun,
+            status: 0,
+            reason: "-",
+            own: false,
+            route: None,
+            pool: None,
+            backend: None,
+            cells: None,
+            timeout: None,
+            tries: 0,
+            bytes_in: 0,
+            tunnel_in: 0,
+            bytes_out: 0,
+            first_byte: None,
+        }
+    }
+
+    /// Counts the request and writes its line.
+    pub(super) fn end(
+        &self,
+        gateway: &Gateway,
+        head: &Head,
+        came: Option<&Came>,
+        peer: Peer,
+        access: &AccessLog,
+    ) {
+        let took = self.begun.elapsed();
+        self.cells.as_ref().unwrap_or(&gateway.none).count(head.method(), self.status, took);
+        gateway.cells.received.add(self.bytes_in);
+        gateway.cells.sent.add(self.bytes_out);
+        if self.own {
+            gateway.cells.own.inc(self.reason);
+        }
+        let Some(came) = came else { return };
+        let text = |name: &'_ Option<Name>, none: &'static str| {
+            name.as_ref().map_or(none.to_string(), |n| n.to_string())
+        };
+        access.write(&Access {
+            time: SystemTime::now() - took,
+            client: match peer {
+                Peer::Ip(addr) => Some(addr),
+                Peer::Unix => None,
+            },
+            method: &came.method,
+            target: &came.target,
+            host: &came.host,
+            status: self.status,
+            reason: self.reason,
+            listener: &gateway.listener,
+            route: &text(&self.route, "none"),
+            pool: &text(&self.pool, "none"),
+            backend: self.backend.as_ref().map_or("-", |b| &b.name),
+            tries: self.tries,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            duration: took,
+            connect: None,
+            first_byte: self.first_byte,
+            request_id: head.get(Known::XRequestId).unwrap_or(b""),
+        });
+    }
+}
+
+/// What the access log says of a request as it came, before anything was rewritten. Only made
+/// when there is an access log.
+#[derive(Debug)]
+pub(super) struct Came {
+    method: Vec<u8>,
+    target: Vec<u8>,
+    host: Vec<u8>,
+}
+
+impl Came {
+    pub(super) fn of(head: &Head) -> Self {
+        Self {
+            method: head.method_token().to_vec(),
+            target: head.target().to_vec(),
+            host: head.get(Known::Host).unwrap_or(b"").to_vec(),
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! One request on an HTTP/1 connection: forwarded, its answer written, its end counted and logged.
+use super::client::Client;
+use super::forward::{Journey, Site, forward};
+use super::gateway::Gateway;
+use super::headers;
+use super::relay::{Cut, framing_to_client, relay};
+use super::reply::Reply;
+use super::report::Report;
+use super::upgrade;
+use super::wire::connection_field;
+use crate::drain::{Phase, Watch};
+use crate::http1::{self, BodyLength, RequestVerdict, ResponseVerdict};
+use crate::message::{Chunk, Head, Method, Size, Version};
+use crate::net::Timer;
+use crate::telemetry::AccessLog;
+use crate::upstream::{Dialer, Exchange};
+use arc_swap::ArcSwap;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Instant;
+
+/// What a busy spell of a connection works with.
+#[derive(Clone, Copy)]
+pub(super) struct Spell<'a> {
+    pub(super) slot: &'a ArcSwap<Gateway>,
+    pub(super) watch: &'a Watch,
+    pub(super) dialer: &'a Arc<Dialer>,
+    pub(super) access: &'a AccessLog,
+}
+
+/// What becomes of the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum After {
+    /// The next request may come.
+    KeepAlive,
+    /// Say goodbye, and read on for a moment.
+    Linger,
+    /// Close.
+    Close,
+}
+
+/// Serves one request to the last byte of its answer.
+pub(super) async fn request(
+    client: &mut Client,
+    head: &mut Head,
+    verdict: RequestVerdict,
+    gateway: &Arc<Gateway>,
+    timer: &mut Timer,
+    spell: &Spell<'_>,
+) -> After {
+    let mut report = Report::new(Instant::now());
+    client.begin(verdict.body);
+    client.out = Chunk::lend(Size::Head);
+    let mut answer = Head::new();
+    let site = Site { gateway, dialer: spell.dialer, scheme: "http", seed: fastrand::u64(..) };
+    // What the access log says of the request is what came, before anything was rewritten.
+    let came = spell.access.is_on().then(|| super::report::Came::of(head));
+    let journey = forward(&site, head, verdict, &mut answer, client, timer, &mut report).await;
+    let mut turn = Turn {
+        client,
+        timer,
+        head,
+        report: &mut report,
+        stays: verdict.keep_alive && spell.watch.phase() == Phase::Run,
+        drain: gateway.effective.limits.drain,
+    };
+    let after = match journey {
+        Journey::Answer(exchange, came) => turn.answer(exchange, came, &mut answer, verdict).await,
+        Journey::Tunnel(exchange) => {
+            upgrade::tunnel(turn.client, turn.timer, turn.report, exchange, &answer).await
+        }
+        Journey::Own(reply) => turn.own(reply, verdict).await,
+        Journey::Gone => {
+            turn.report.status = 499;
+            turn.report.reason = "client_gone";
+            After::Close
+        }
+    };
+    client.out = Chunk::none();
+    report.bytes_in = client.body_taken() + report.tunnel_in;
+    report.end(gateway, head, came.as_ref(), client.peer, spell.access);
+    after
+}
+
+/// Answers a request that was refused before it had a meaning.
+pub(super) async fn refuse(
+    client: &mut Client,
+    head: &mut Head,
+    (status, word): (u16, &'static str),
+    gateway: &Arc<Gateway>,
+    spell: &Spell<'_>,
+    timer: &mut Timer,
+) {
+    let mut report = Report::new(Instant::now());
+    client.out = Chunk::lend(Size::Head);
+    if status == 431 || status == 414 || status == 408 {
+        gateway.cells.limit_hits.inc(word);
+    }
+    let came = spell.access.is_on().then(|| super::report::Came::of(head));
+    let mut turn = Turn { client, timer, head, report: &mut report, stays: false, drain: 0 };
+    turn.write_own(&Reply::own(status, word), Version::Http11, Method::Get).await;
+    client.out = Chunk::none();
+    report.end(gateway, head, came.as_ref(), client.peer, spell.access);
+}
+
+/// The answering half of a request.
+struct Turn<'a> {
+    client: &'a mut Client,
+    timer: &'a mut Timer,
+    head: &'a Head,
+    report: &'a mut Report,
+    /// Whether the connection may carry another request.
+    stays: bool,
+    /// `limits.drain`
+    drain: u64,
+}
+
+impl Turn<'_> {
+    /// Writes a backend's answer.
+    async fn answer(
+        &mut self,
+        mut exchange: Box<Exchange>,
+        came: ResponseVerdict,
+        answer: &mut Head,
+        verdict: RequestVerdict,
+    ) -> After {
+        let old = self.head.version() == Version::Http10;
+        let framing = framing_to_client(came.body, old);
+        // A client that was never told to go on may or may not send its body: nobody can know
+        // where its next request begins.
+        let unasked = verdict.expect_continue && !self.client.machine.is_body_done();
+        let stays = self.stays && framing != BodyLength::UntilClose && !unasked;
+        let connection = connection_field(stays, old);
+        let keep_length = came.body == BodyLength::None;
+        http1::response_head(answer, framing, keep_length, connection, &mut self.client.out);
+        self.report.status = answer.status();
+        let (sent, result) = relay(&mut exchange, self.client, framing, self.timer).await;
+        self.report.bytes_out = sent;
+        match result {
+            Ok(()) => {
+                exchange.finish();
+                self.next(stays, unasked).await
+            }
+            Err(cut) => self.cut(*exchange, cut),
+        }
+    }
+
+    /// An answer that could not be finished must not look finished.
+    fn cut(&mut self, exchange: Exchange, cut: Cut) -> After {
+        self.client.stream.reset_on_close();
+        match cut {
+            Cut::Upstream(error) => {
+                self.report.reason = match error {
+                    crate::upstream::Error::Body(_) => "client_gone",
+                    _ => "upstream_cut",
+                };
+                let failed = exchange.fail(error);
+                let outcome = super::tries::outcome(&failed.error, false);
+                failed.lease.settle(outcome);
+            }
+            Cut::Client(_) => self.report.reason = "client_gone",
+            Cut::ClientIdle => self.report.reason = "client_timeout_idle",
+        }
+        After::Close
+    }
+
+    /// Writes our own answer.
+    async fn own(&mut self, reply: Reply, verdict: RequestVerdict) -> After {
+        let unasked = verdict.expect_continue && !self.client.machine.is_body_done();
+        let stays = self.stays && !unasked;
+        self.stays = stays;
+        if !self.write_own(&reply, self.head.version(), self.head.method()).await {
+            return After::Close;
+        }
+        self.next(stays, unasked).await
+    }
+
+    async fn write_own(&mut self, reply: &Reply, version: Version, method: Method) -> bool {
+        self.report.status = reply.status();
+        self.report.reason = reply.reason();
+        self.report.own = true;
+        reply.write(version, self.stays, method == Method::Head, &mut self.client.out);
+        self.report.bytes_out = self.client.out.data().len() as u64;
+        let (client, timer) = (&mut *self.client, &mut *self.timer);
+        let mut armed = false;
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = client.poll_flush(cx) {
+                return Poll::Ready(done.is_ok());
+            }
+            if !armed {
+                armed = true;
+                timer.set(Some(Instant::now() + WRITE));
+            }
+            timer.poll(cx).map(|()| false)
+        })
+        .await
+    }
+
+    /// After an answer: the rest of the request's body is read within its limit, or it was the last.
+    async fn next(&mut self, stays: bool, unasked: bool) -> After {
+        if !self.client.machine.is_body_done() && (unasked || !self.discard().await) {
+            return After::Linger;
+        }
+        self.client.machine.answered(stays);
+        if stays { After::KeepAlive } else { After::Linger }
+    }
+
+    async fn discard(&mut self) -> bool {
+        let most = self.client.body_taken() + self.drain;
+        let (client, timer) = (&mut *self.client, &mut *self.timer);
+        timer.set(Some(Instant::now() + WRITE));
+        poll_fn(|cx| match client.poll_discard(cx, most) {
+            Poll::Ready(done) => Poll::Ready(done.is_ok()),
+            Poll::Pending => timer.poll(cx).map(|()| false),
+        })
+        .await
+    }
+}
+
+/// How long a client may take to read our own short answer, or to finish an upload whose answer it has.
+const WRITE: std::time::Duration = std::time::Duration::from_secs(5);

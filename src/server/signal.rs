@@ -1,0 +1,101 @@
+//! Signals: each served or logged from the first moment, none kills by default.
+use super::reload::{Reloader, Report};
+use super::watch;
+use crate::config;
+use std::io;
+use std::path::{Path, PathBuf};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// The signals, caught from when this is made.
+pub struct Signals {
+    hang_up: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+    user1: Signal,
+    user2: Signal,
+}
+
+impl Signals {
+    /// Catches them. Call it first thing, on the control runtime.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn catch() -> io::Result<Self> {
+        Ok(Self {
+            hang_up: signal(SignalKind::hangup())?,
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            user1: signal(SignalKind::user_defined1())?,
+            user2: signal(SignalKind::user_defined2())?,
+        })
+    }
+
+    /// Waits for SIGTERM or SIGINT.
+    pub async fn told_to_end(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => tracing::info!("SIGTERM"),
+            _ = self.interrupt.recv() => tracing::info!("SIGINT"),
+        }
+    }
+}
+
+/// Serves signals and edits of the file until the process is told to end.
+pub async fn until_stopped(signals: &mut Signals, reloader: &Reloader, path: &Path) {
+    let mut edits = watch::Edits::of(path, reloader.state());
+    loop {
+        tokio::select! {
+            _ = signals.terminate.recv() => return tracing::info!("SIGTERM: draining"),
+            _ = signals.interrupt.recv() => return tracing::info!("SIGINT: draining"),
+            _ = signals.hang_up.recv() => {
+                tracing::info!("SIGHUP: reloading");
+                reload(reloader, path).await;
+                edits.follow(reloader.state());
+            }
+            _ = signals.user1.recv() => {
+                tracing::info!("SIGUSR1: reopening the access log");
+                reloader.state().access.reopen();
+            }
+            _ = signals.user2.recv() => tracing::warn!("SIGUSR2: hand-over to a new binary is not built yet"),
+            () = edits.changed() => {
+                reload(reloader, path).await;
+                edits.follow(reloader.state());
+            }
+        }
+    }
+}
+
+/// Reads the file and takes it into force, or says why not: one line for the event.
+async fn reload(reloader: &Reloader, path: &Path) {
+    let path: PathBuf = path.to_path_buf();
+    let loaded = tokio::task::spawn_blocking(move || config::load(&path)).await;
+    let config = match loaded {
+        Ok(Ok(config)) => config,
+        Ok(Err(problems)) => {
+            reloader.refused(&problems);
+            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+            return tracing::error!("reload refused, the old plan runs on: {}", lines.join(" | "));
+        }
+        Err(error) => return tracing::error!(%error, "reload: reading the file panicked"),
+    };
+    match reloader.apply(config).await {
+        Ok(report) if report == (Report { generation: report.generation, ..Report::default() }) => {
+            tracing::debug!(generation = report.generation, "nothing changed");
+        }
+        Ok(report) => {
+            let names = |all: &[String]| all.join(", ");
+            tracing::info!(
+                generation = report.generation,
+                added = names(&report.added),
+                changed = names(&report.changed),
+                removed = names(&report.removed),
+                needs_restart = names(&report.needs_restart),
+                "reloaded"
+            );
+        }
+        Err(error) => tracing::error!(
+            "reload refused, the old plan runs on: {}",
+            error.to_string().replace('\n', " | ")
+        ),
+    }
+}

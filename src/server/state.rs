@@ -1,0 +1,94 @@
+//! What the running server is at this moment: shared by reload, signals and the admin side.
+use super::gate::Gate;
+use super::listener::Live;
+use crate::config::{BindAddr, Name};
+use crate::metrics::{Counter, Panics};
+use crate::plan::Plan;
+use crate::telemetry::AccessLog;
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
+use std::time::{Instant, SystemTime};
+
+/// How far the process is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// Not every listener is bound.
+    Starting,
+    /// Serving.
+    Ready,
+    /// Told to stop.
+    Draining,
+}
+
+/// How the last reload went.
+#[derive(Clone, Debug)]
+pub struct LastReload {
+    /// When.
+    pub at: SystemTime,
+    /// Problems; empty when it was taken.
+    pub problems: Vec<String>,
+}
+
+/// The running server.
+#[derive(Debug)]
+pub struct State {
+    /// When it started.
+    pub started: Instant,
+    /// The plan in force.
+    pub plan: ArcSwapOption<Plan>,
+    /// The access log.
+    pub access: AccessLog,
+    /// Panics caught.
+    pub panics: Arc<Panics>,
+    /// Reloads taken and refused.
+    pub reloads: (Counter, Counter),
+    /// How the last one went; the start counts as one.
+    pub last: Mutex<Option<LastReload>>,
+    /// When one was last taken.
+    pub last_success: Mutex<SystemTime>,
+    /// Keys that changed and need a restart.
+    pub needs_restart: Mutex<Vec<String>>,
+    pub(super) gate: Arc<Gate>,
+    pub(super) live: Mutex<BTreeMap<Name, Arc<Live>>>,
+    stage: AtomicU8,
+}
+
+impl State {
+    pub(super) fn new(gate: Arc<Gate>) -> Self {
+        Self {
+            started: Instant::now(),
+            plan: ArcSwapOption::empty(),
+            access: AccessLog::off(),
+            panics: Arc::default(),
+            reloads: (Counter::new(), Counter::new()),
+            last: Mutex::new(None),
+            last_success: Mutex::new(SystemTime::now()),
+            needs_restart: Mutex::new(Vec::new()),
+            gate,
+            live: Mutex::new(BTreeMap::new()),
+            stage: AtomicU8::new(0),
+        }
+    }
+    /// How far the process is.
+    pub fn stage(&self) -> Stage {
+        match self.stage.load(Relaxed) {
+            0 => Stage::Starting,
+            1 => Stage::Ready,
+            _ => Stage::Draining,
+        }
+    }
+    pub(super) fn reach(&self, stage: Stage) {
+        self.stage.fetch_max(stage as u8, Relaxed);
+    }
+    /// The addresses really bound by each listener.
+    pub fn addresses(&self) -> BTreeMap<Name, Vec<BindAddr>> {
+        self.live.lock().iter().map(|(name, live)| (name.clone(), live.addresses())).collect()
+    }
+    /// Client connections open over all listeners.
+    pub fn connections(&self) -> usize {
+        self.gate.open()
+    }
+}

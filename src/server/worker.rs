@@ -1,0 +1,82 @@
+//! Data-plane threads: the one file that knows how they are laid out.
+//!
+//! *Per core*: a thread a core, each with a runtime, listening sockets, idle backend connections
+//! and drains of its own, so that a request is served by one thread from its first byte to its
+//! last. *Shared*: one work-stealing runtime over all cores from the same parts.
+use crate::upstream::Dialer;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::runtime::{Builder, Handle};
+use tokio::sync::oneshot;
+
+/// How data-plane threads are laid out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Layout {
+    /// A runtime for each core.
+    #[default]
+    PerCore,
+    /// One work-stealing runtime.
+    Shared,
+}
+
+/// One worker: a runtime on a thread of its own, and its connections to backends.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) handle: Handle,
+    pub(super) dialer: Arc<Dialer>,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<std::thread::JoinHandle<()>>,
+}
+
+/// Starts so many data-plane threads.
+pub(super) fn start(layout: Layout, threads: usize) -> io::Result<Vec<Worker>> {
+    match layout {
+        Layout::PerCore => (0..threads).map(|n| Worker::start(format!("worker-{n}"), 0)).collect(),
+        Layout::Shared => Ok(vec![Worker::start("worker".into(), threads)?]),
+    }
+}
+
+impl Worker {
+    /// `threads`: 0 for a runtime on this one thread alone.
+    fn start(name: String, threads: usize) -> io::Result<Self> {
+        let (stop, stopped) = oneshot::channel();
+        let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
+        let mut builder =
+            if threads == 0 { Builder::new_current_thread() } else { Builder::new_multi_thread() };
+        if threads > 0 {
+            builder.worker_threads(threads);
+        }
+        let runtime = builder.enable_all().build()?;
+        let dialer = Dialer::new();
+        let sweeper = dialer.clone();
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            let _ = ready.send(runtime.handle().clone());
+            runtime.spawn(sweep(sweeper));
+            let _ = runtime.block_on(stopped);
+        })?;
+        let handle =
+            is_ready.recv().map_err(|_| io::Error::other("a worker thread ended at its start"))?;
+        Ok(Self { handle, dialer, stop: Some(stop), thread: Some(thread) })
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some(stop) = self.stop.take() {
+            let _ = stop.send(());
+        }
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+async fn sweep(dialer: Arc<Dialer>) {
+    let mut tick = tokio::time::interval(Duration::from_secs(1));
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        dialer.sweep();
+    }
+}
