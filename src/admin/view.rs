@@ -13,7 +13,7 @@ pub(super) struct Status {
     generation: u64,
     uptime_seconds: f64,
     stage: &'static str,
-    connections: usize,
+    connections: i64,
     listeners: Vec<Listener>,
     last_reload: Option<Reload>,
     needs_restart: Vec<String>,

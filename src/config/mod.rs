@@ -1,16 +1,45 @@
 //! What `proxy.toml` says, as plain values. Knows no running thing.
 //!
 //! [`load`] reads a file, its includes and the environment and returns a [`Config`] or every
-//! problem at once.
+//! problem at once. No key is ever ignored: each table is read by asking for its keys by name
+//! (`table.rs`), and what nobody asked for is a problem; what exists in the contract but not yet
+//! in this program is one list (`unbuilt.rs`).
 
+mod action;
+mod addr;
+mod balance;
+mod check;
+mod draft;
+mod env;
+mod faults;
+mod file;
+mod glob;
+mod header;
+mod health;
+mod hint;
+mod include;
+mod listener;
+mod measure;
 mod model;
+mod over;
+mod pool;
 mod problem;
+mod route;
+mod route_path;
+mod server;
+mod table;
+mod unbuilt;
 mod units;
+mod value;
+
+#[cfg(test)]
+mod tests;
 
 pub use model::*;
 pub use problem::{At, Problem};
 pub use units::{ByteSize, Name, Percent, Timeout, Weight};
 
+use std::env::VarError;
 use std::path::Path;
 
 /// Loads a configuration file with its includes.
@@ -19,8 +48,7 @@ use std::path::Path;
 ///
 /// Every problem of all files, in the order of the files and their lines.
 pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
-    let _ = path;
-    todo!()
+    include::load(path, None, &|name| std::env::var(name))
 }
 
 /// Reads a configuration from text; `path` only names it in problems and anchors relative paths.
@@ -29,6 +57,18 @@ pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
 ///
 /// As [`load`].
 pub fn parse(text: &str, path: &Path) -> Result<Config, Vec<Problem>> {
-    let _ = (text, path);
-    todo!()
+    parse_with(text, path, &|name| std::env::var(name))
+}
+
+/// Reads a configuration from text with an environment of the caller's.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn parse_with(
+    text: &str,
+    path: &Path,
+    env: &dyn Fn(&str) -> Result<String, VarError>,
+) -> Result<Config, Vec<Problem>> {
+    include::load(path, Some(text), env)
 }

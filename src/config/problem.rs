@@ -67,3 +67,29 @@ impl fmt::Display for Problem {
         }
     }
 }
+
+/// What is wrong with a value, before its place and its key are known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wrong {
+    /// What is wrong.
+    pub(super) what: String,
+    /// What to do.
+    pub(super) hint: Option<String>,
+}
+
+impl Wrong {
+    /// Without a hint.
+    pub(super) fn new(what: impl Into<String>) -> Self {
+        Self { what: what.into(), hint: None }
+    }
+
+    /// The same with a hint.
+    pub(super) fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// The same with a hint if there is one.
+    pub(super) fn maybe(self, hint: Option<String>) -> Self {
+        Self { hint, ..self }
+    }
+}

@@ -88,7 +88,7 @@ impl State {
         self.live.lock().iter().map(|(name, live)| (name.clone(), live.addresses())).collect()
     }
     /// Client connections open over all listeners.
-    pub fn connections(&self) -> usize {
-        self.gate.open()
+    pub fn connections(&self) -> i64 {
+        self.live.lock().values().map(|live| live.cells.open.get()).sum()
     }
 }

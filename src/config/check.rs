@@ -1,0 +1,90 @@
+//! What only the whole document can tell: names that are not there, addresses said twice, keys of
+//! a pool that mean nothing to those who use it.
+use super::draft::{Draft, Ref, Said};
+use super::faults::Faults;
+use super::hint::{did_you_mean, quoted};
+use super::model::{BindAddr, Protocol};
+use super::problem::{At, Problem, Wrong};
+use super::units::Name;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+/// Checks a whole document; `file` is the place of what is missing altogether.
+pub(super) fn check(draft: &Draft, file: &At, faults: &mut Faults) {
+    if faults.is_torn() {
+        return; // a name that is not there may be in the text that could not be read
+    }
+    if draft.listener_names.is_empty() {
+        let none = Problem::new(file, "listener", "there is no listener");
+        faults.push(
+            none.hint("write [listener.web] with bind = \"0.0.0.0:8080\" and pool = \"app\""),
+        );
+    }
+    for to in draft.http_pools.iter().chain(&draft.tcp_pools) {
+        known("pool", to, &draft.pool_names, faults);
+    }
+    for to in &draft.route_listeners {
+        known("listener", to, &draft.listener_names, faults);
+        if let Some((_, Some(Protocol::Tcp))) = draft.listener_names.get(&to.name) {
+            let what =
+                format!("{} is a tcp listener: routes belong to http listeners", quoted(&to.name));
+            say(faults, &Said { key: to.key.clone(), at: to.at.clone() }, Wrong::new(what));
+        }
+    }
+    binds(draft, faults);
+    tcp_pools(draft, faults);
+}
+
+fn say(faults: &mut Faults, said: &Said, wrong: Wrong) {
+    let Wrong { what, hint } = wrong;
+    faults.push(Problem { at: said.at.clone(), key: said.key.clone(), what, hint });
+}
+
+fn known<T>(kind: &str, to: &Ref, names: &BTreeMap<Name, T>, faults: &mut Faults) {
+    if names.contains_key(&to.name) {
+        return;
+    }
+    let wrong = Wrong::new(format!("no {kind} named {}", quoted(&to.name)));
+    let near = did_you_mean(&to.name, names.keys().map(|name| &**name));
+    say(faults, &Said { key: to.key.clone(), at: to.at.clone() }, wrong.maybe(near));
+}
+
+/// No address is listened on twice. Port 0 is another port each time.
+fn binds(draft: &Draft, faults: &mut Faults) {
+    let admin = draft.admin.as_ref().and_then(|admin| admin.bind.clone());
+    let metrics = draft.metrics.clone();
+    let admin = admin.map(|bind| ("admin.bind".to_owned(), bind));
+    let metrics = metrics.map(|bind| ("metrics.bind".to_owned(), bind));
+    let mut first: HashMap<&BindAddr, &str> = HashMap::new();
+    let all: Vec<_> = admin.into_iter().chain(metrics).chain(draft.binds.iter().cloned()).collect();
+    for (key, bind) in &all {
+        if matches!(&bind.addr, BindAddr::Ip(addr) if addr.port() == 0)
+            || matches!(bind.addr, BindAddr::Host(_, 0))
+        {
+            continue;
+        }
+        match first.get(&bind.addr) {
+            None => {
+                first.insert(&bind.addr, key);
+            }
+            Some(other) => {
+                let said = Said { key: key.clone(), at: bind.at.clone() };
+                say(faults, &said, Wrong::new(format!("{other} is the same address")));
+            }
+        }
+    }
+}
+
+/// A pool of tcp listeners alone has no use for what concerns HTTP.
+fn tcp_pools(draft: &Draft, faults: &mut Faults) {
+    let http: BTreeSet<&Name> = draft.http_pools.iter().map(|to| &to.name).collect();
+    let tcp: BTreeSet<&Name> = draft.tcp_pools.iter().map(|to| &to.name).collect();
+    for name in tcp {
+        if let Some(said) = draft.pool_http.get(name) {
+            say(faults, said, Wrong::new("means nothing here: a tcp listener uses this pool"));
+        }
+        let keys = draft.http_only.get(name).filter(|_| !http.contains(name));
+        for said in keys.into_iter().flatten() {
+            say(faults, said, Wrong::new("means nothing here: only tcp listeners use this pool"));
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! A configuration while it is read: what its files said so far, and what they refer to.
+use super::model::{Admin, Bind, Listener, Log, Overrides, Pool, Protocol, Route, Server};
+use super::problem::At;
+use super::units::Name;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Something named somewhere, to be found once all files are read.
+#[derive(Clone, Debug)]
+pub(super) struct Ref {
+    /// The full path of the key that names it.
+    pub(super) key: String,
+    /// Where.
+    pub(super) at: At,
+    /// The name.
+    pub(super) name: Name,
+}
+
+/// A key that means something for HTTP only.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    /// The full path of the key.
+    pub(super) key: String,
+    /// Where it is said.
+    pub(super) at: At,
+}
+
+/// What the files said so far.
+#[derive(Debug, Default)]
+#[allow(missing_docs, reason = "as in `Config`")]
+pub(super) struct Draft {
+    pub(super) server: Option<Server>,
+    pub(super) log: Option<Log>,
+    pub(super) admin: Option<Admin>,
+    pub(super) metrics: Option<Bind>,
+    pub(super) defaults: Overrides,
+    pub(super) listeners: BTreeMap<Name, Listener>,
+    pub(super) routes: Vec<Route>,
+    pub(super) pools: BTreeMap<Name, Pool>,
+    pub(super) watched: Vec<PathBuf>,
+
+    /// Tables that may stand once, and where they did.
+    pub(super) once: BTreeMap<&'static str, At>,
+    /// Where each listener is said; `None` of a protocol that could not be read.
+    pub(super) listener_names: BTreeMap<Name, (At, Option<Protocol>)>,
+    /// Where each route with a name is said.
+    pub(super) route_names: BTreeMap<Name, At>,
+    /// Routes so far, those that could not be read too.
+    pub(super) route_count: usize,
+    /// Where each pool is said.
+    pub(super) pool_names: BTreeMap<Name, At>,
+    /// Pools that http listeners and routes name.
+    pub(super) http_pools: Vec<Ref>,
+    /// Pools that tcp listeners name.
+    pub(super) tcp_pools: Vec<Ref>,
+    /// Listeners that routes name.
+    pub(super) route_listeners: Vec<Ref>,
+    /// Addresses to listen on with their keys.
+    pub(super) binds: Vec<(String, Bind)>,
+    /// Keys of pools that mean nothing when only tcp listeners use the pool.
+    pub(super) http_only: BTreeMap<Name, Vec<Said>>,
+    /// `pool.http`, which no pool of a tcp listener may have.
+    pub(super) pool_http: BTreeMap<Name, Said>,
+}

@@ -1,0 +1,240 @@
+//! Reads a file, then the files it includes, into one draft; the way from a text to a `Config`.
+use super::check;
+use super::draft::Draft;
+use super::env::Lookup;
+use super::faults::Faults;
+use super::file::{self, File};
+use super::glob::{self, Found};
+use super::hint::quoted;
+use super::model::Config;
+use super::over::{self, Place};
+use super::problem::{At, Problem, Wrong};
+use super::table::{Desk, Item, Page, Table};
+use super::{listener, pool, route, server};
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use toml::Spanned;
+use toml::de::DeTable;
+
+/// How deep includes may go.
+const DEPTH: usize = 8;
+/// Bytes of all files together.
+const TOTAL: usize = 64 << 20;
+/// Up to this size a text with a fault of syntax is read again for all of its faults; beyond it
+/// the first one is said, because a fault for every byte would take more memory than the text.
+const RECOVER: usize = 1 << 20;
+
+/// Loads a configuration: `text`, or what `path` holds when there is none.
+///
+/// # Errors
+///
+/// Every problem of all files, in the order of the files and their lines.
+pub(super) fn load(
+    path: &Path,
+    text: Option<&str>,
+    env: Lookup<'_>,
+) -> Result<Config, Vec<Problem>> {
+    let desk = Desk { env, faults: RefCell::new(Faults::default()) };
+    let mut walk =
+        Walk { draft: Draft::default(), left: TOTAL, open: Vec::new(), seen: HashMap::new() };
+    let at = At { file: file::name(path), line: 0, column: 0 };
+    desk.faults.borrow_mut().file(&at.file);
+    walk.watch(path.to_path_buf());
+    let text = match text {
+        Some(text) if text.len() > TOTAL => Err((at.clone(), "is larger than 64MiB".to_owned())),
+        Some(text) => Ok(text.to_owned()),
+        None => file::read(path, TOTAL),
+    };
+    match text {
+        Ok(text) => walk.text(path, &text, &desk),
+        Err((at, what)) => desk.faults.borrow_mut().syntax(Problem::new(&at, "", what)),
+    }
+    finish(walk.draft, path, &at, desk.faults.into_inner())
+}
+
+fn finish(
+    mut draft: Draft,
+    path: &Path,
+    at: &At,
+    mut faults: Faults,
+) -> Result<Config, Vec<Problem>> {
+    if !draft.once.contains_key("admin") {
+        draft.admin = Some(server::admin_default(at.clone()));
+    }
+    check::check(&draft, at, &mut faults);
+    let problems = faults.finish();
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let state = path.parent().map(Path::to_path_buf).unwrap_or_default().join("state");
+    Ok(Config {
+        server: draft.server.unwrap_or_else(|| server::server_default(state)),
+        log: draft.log.unwrap_or_else(server::log_default),
+        admin: draft.admin.unwrap_or_else(|| server::admin_default(at.clone())),
+        metrics: draft.metrics,
+        defaults: draft.defaults,
+        listeners: draft.listeners,
+        routes: draft.routes,
+        pools: draft.pools,
+        watched: draft.watched,
+    })
+}
+
+/// The way through the files.
+struct Walk {
+    draft: Draft,
+    /// Bytes that may still be read.
+    left: usize,
+    /// The files on the way to this one, symlinks resolved.
+    open: Vec<PathBuf>,
+    /// Every file so far, symlinks resolved, and where it was included.
+    seen: HashMap<PathBuf, At>,
+}
+
+impl Walk {
+    fn watch(&mut self, path: PathBuf) {
+        if !self.draft.watched.contains(&path) {
+            self.draft.watched.push(path);
+        }
+    }
+
+    /// Reads one text. Its own sections come before those of the files it includes.
+    fn text(&mut self, path: &Path, text: &str, desk: &Desk<'_>) {
+        let file = File::new(path, text);
+        self.left = self.left.saturating_sub(file.text.len());
+        let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+        self.open.push(real.clone());
+        self.seen.insert(real, At { file: file.name.clone(), line: 1, column: 1 });
+        let page = Page { file: &file, desk };
+        let map = syntax(page);
+        if let Some(map) = &map {
+            let includes = Table::root(page, map.get_ref(), |t| sections(t, &mut self.draft));
+            for item in includes {
+                self.include(&item);
+            }
+        }
+        self.open.pop();
+    }
+
+    fn include(&mut self, item: &Item<'_>) {
+        let Some(text) = item.text() else { return };
+        if text.is_empty() || text.contains('\0') {
+            return item.fault("names no file");
+        }
+        let place = item.page.file.path(&text);
+        let found = if glob::is_pattern(&text) {
+            match glob::find(&place) {
+                Ok(found) => found,
+                Err(what) => return item.fault(format!("{} {what}", quoted(&text))),
+            }
+        } else {
+            Found { files: [place].into(), folders: Default::default() }
+        };
+        for folder in found.folders {
+            self.watch(if folder.as_os_str().is_empty() { ".".into() } else { folder });
+        }
+        for path in found.files {
+            self.watch(path.clone());
+            if let Err(what) = self.file(&path, item) {
+                item.fault(what);
+            }
+        }
+    }
+
+    /// Reads one included file.
+    fn file(&mut self, path: &Path, item: &Item<'_>) -> Result<(), String> {
+        let name = path.display();
+        let real =
+            path.canonicalize().map_err(|error| format!("{name} cannot be read: {error}"))?;
+        if self.open.contains(&real) {
+            return Err(format!("{name} includes itself"));
+        }
+        if let Some(first) = self.seen.get(&real) {
+            return Err(format!("{name} is already included at {}:{}", first.file, first.line));
+        }
+        if self.open.len() > DEPTH {
+            return Err(format!("{name} is more than {DEPTH} includes deep"));
+        }
+        // Opening a pipe would wait for a writer, for ever.
+        if !real.is_file() {
+            return Err(format!("{name} is not a file"));
+        }
+        item.page.desk.faults.borrow_mut().file(&file::name(path));
+        match file::read(path, self.left) {
+            Ok(text) => self.text(path, &text, item.page.desk),
+            Err((at, what)) => {
+                item.page.desk.faults.borrow_mut().syntax(Problem::new(&at, "", what))
+            }
+        }
+        self.seen.insert(real, item.at());
+        Ok(())
+    }
+}
+
+/// Parses a text; `None` when what was recovered of it says nothing of what was meant.
+fn syntax(page: Page<'_>) -> Option<Spanned<DeTable<'_>>> {
+    let text = &page.file.text;
+    let first = match DeTable::parse(text) {
+        Ok(map) => return Some(map),
+        Err(error) => error,
+    };
+    let (map, errors) = match text.len() {
+        0..=RECOVER => DeTable::parse_recoverable(text),
+        _ => (Spanned::new(0..0, DeTable::new()), vec![first]),
+    };
+    let mut header = text.len() > RECOVER;
+    for error in &errors {
+        let span = error.span().unwrap_or(text.len()..text.len());
+        let start = span.start.min(text.len());
+        let line = text[..text.floor_char_boundary(start)].rfind('\n').map_or(0, |at| at + 1);
+        header |= text[line..].trim_start().starts_with('[');
+        let problem = Problem::new(&page.file.at(start), "", error.message().replace('\n', " "));
+        page.desk.faults.borrow_mut().syntax(problem);
+    }
+    // With a broken header the keys below it would be taken for those of the table above.
+    (!header).then_some(map)
+}
+
+/// Every section in the order of proxy.toml; returns what is to be included.
+fn sections<'a>(t: &mut Table<'a>, draft: &mut Draft) -> Vec<Item<'a>> {
+    let includes = t.take("include").map(|item| item.list()).unwrap_or_default();
+    if let Some(item) = once(t, "server", draft) {
+        draft.server = server::server(&item);
+    }
+    if let Some(item) = once(t, "log", draft) {
+        draft.log = server::log(&item);
+    }
+    if let Some(item) = once(t, "admin", draft) {
+        draft.admin = server::admin(&item);
+    }
+    if let Some(item) = once(t, "metrics", draft) {
+        draft.metrics = server::metrics(&item).map(|(_, bind)| bind);
+    }
+    if let Some(item) = once(t, "defaults", draft) {
+        let read = item.table("defaults", |t| over::overrides(t, Place::Defaults, &mut Vec::new()));
+        draft.defaults = read.unwrap_or_default();
+    }
+    if let Some(item) = t.take("listener") {
+        listener::listeners(&item, draft);
+    }
+    if let Some(item) = t.take("route") {
+        route::routes(&item, draft);
+    }
+    if let Some(item) = t.take("pool") {
+        pool::pools(&item, draft);
+    }
+    includes
+}
+
+/// A section that may stand in one file only.
+fn once<'a>(t: &mut Table<'a>, key: &'static str, draft: &mut Draft) -> Option<Item<'a>> {
+    let item = t.take(key)?;
+    if let Some(first) = draft.once.get(key) {
+        let what = format!("is already at {}:{}:{}", first.file, first.line, first.column);
+        item.key_wrong(Wrong::new(what));
+        return None;
+    }
+    draft.once.insert(key, item.key_at());
+    Some(item)
+}

@@ -1,0 +1,118 @@
+//! `[listener.*]`: where clients connect.
+use super::addr;
+use super::draft::{Draft, Ref};
+use super::model::{Bind, Listener, PoolRef, Protocol};
+use super::over::{self, Place};
+use super::problem::Wrong;
+use super::server;
+use super::table::{Item, Table};
+use super::units::Name;
+
+const PROTOCOLS: [(&str, Protocol); 2] = [("http", Protocol::Http), ("tcp", Protocol::Tcp)];
+
+/// All listeners of a file.
+pub(super) fn listeners(item: &Item<'_>, draft: &mut Draft) {
+    for (name, item) in item.entries() {
+        let Some(name) = item.name(name) else { continue };
+        if let Some((first, _)) = draft.listener_names.get(&name) {
+            item.twice("listener", first);
+            continue;
+        }
+        draft.listener_names.insert(name.clone(), (item.key_at(), None));
+        item.table("listener", |t| listener(&name, &item, t, draft));
+    }
+}
+
+fn listener(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) {
+    let bind = t.take("bind");
+    if bind.is_none() {
+        t.missing(Wrong::new("says no bind").hint("write for example bind = \"0.0.0.0:8080\""));
+    }
+    let bind = bind.map(|item| binds(&item, draft)).unwrap_or_default();
+    let protocol = t
+        .take("protocol")
+        .map_or(Some(Protocol::Http), |item| item.word("listener.protocol", &PROTOCOLS));
+    let pool = t.take("pool").and_then(|item| pool(&item, protocol, draft));
+    let max_connections = t
+        .take("max_connections")
+        .and_then(|item| item.count_or_off(1..=u64::from(u32::MAX)))
+        .flatten();
+    let trusted = t.take("trusted_proxies");
+    let place = if protocol == Some(Protocol::Tcp) { Place::Tcp } else { Place::Http };
+    if let (Some(item), Place::Tcp) = (&trusted, place) {
+        item.key_wrong(Wrong::new(
+            "trusted_proxies means nothing to a tcp listener: it has no forwarded fields",
+        ));
+    }
+    let trusted = trusted.map(|item| item.list()).unwrap_or_default();
+    let trusted_proxies = trusted.iter().filter_map(|item| item.checked(addr::net)).collect();
+    let over = over::overrides(t, place, &mut Vec::new());
+    if protocol == Some(Protocol::Tcp) && !t.has("pool") {
+        t.missing(Wrong::new("a tcp listener needs a pool").hint("write pool = \"name\""));
+    }
+    let Some(protocol) = protocol else { return };
+    let at = item.key_at();
+    draft.listener_names.insert(name.clone(), (at.clone(), Some(protocol)));
+    let name = name.clone();
+    let listener = Listener {
+        name: name.clone(),
+        at,
+        bind,
+        protocol,
+        pool,
+        max_connections,
+        trusted_proxies,
+        over,
+    };
+    draft.listeners.insert(name, listener);
+}
+
+fn binds(item: &Item<'_>, draft: &mut Draft) -> Vec<Bind> {
+    let all = item.list();
+    if all.is_empty() {
+        item.fault("an empty list is no address to listen on");
+    }
+    let mut binds = Vec::new();
+    for item in all {
+        let Some(bind) = server::bind(&item) else { continue };
+        draft.binds.push((item.path.clone(), bind.clone()));
+        binds.push(bind);
+    }
+    binds
+}
+
+fn pool(item: &Item<'_>, protocol: Option<Protocol>, draft: &mut Draft) -> Option<PoolRef> {
+    let reference = item.refers()?;
+    let users =
+        if protocol == Some(Protocol::Tcp) { &mut draft.tcp_pools } else { &mut draft.http_pools };
+    users.push(reference.clone());
+    Some(PoolRef { name: reference.name, at: reference.at })
+}
+
+impl Item<'_> {
+    /// A name chosen by the operator, standing as a key.
+    pub(super) fn name(&self, name: &str) -> Option<Name> {
+        match Name::new(name) {
+            Ok(name) => Some(name),
+            Err(what) => {
+                self.key_wrong(Wrong::new(what));
+                None
+            }
+        }
+    }
+
+    /// The name of something said elsewhere, standing as a value.
+    pub(super) fn refers(&self) -> Option<Ref> {
+        let name = self.checked(|text| Name::new(text).map_err(Wrong::new))?;
+        Some(Ref { key: self.path.clone(), at: self.at(), name })
+    }
+
+    /// Says that a name was used before.
+    pub(super) fn twice(&self, kind: &str, first: &super::problem::At) {
+        let what = format!(
+            "a {kind} of this name is already at {}:{}:{}",
+            first.file, first.line, first.column
+        );
+        self.key_wrong(Wrong::new(what));
+    }
+}

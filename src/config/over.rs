@@ -1,0 +1,148 @@
+//! `timeout`, `limits` and `retry`, which may stand in `defaults`, `listener`, `pool` and `route`.
+use super::draft::Said;
+use super::model::{LimitsPart, Overrides, RetryPart, TimeoutsPart};
+use super::problem::Wrong;
+use super::table::{Item, Table};
+use super::unbuilt;
+use super::value::{Kind, normal};
+
+/// Where a table of them stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "names say it")]
+pub(super) enum Place {
+    Defaults,
+    Http,
+    Tcp,
+    Pool,
+    Route,
+}
+
+/// Whom a member concerns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    /// Every place, HTTP and TCP.
+    All,
+    /// Every place, HTTP only.
+    Http,
+    /// `defaults` and `listener`, HTTP and TCP.
+    Front,
+    /// `defaults` and `listener`, HTTP only.
+    FrontHttp,
+}
+use Reach::{All, Front, FrontHttp, Http};
+
+/// The largest head, target and trailer section that can be asked for: all of it stays in memory.
+const HEAD: u64 = 16 << 20;
+/// More tries of one request than this would be an attack on the pool.
+const TRIES: u64 = 100;
+
+/// Reads the three tables. Keys of a pool that concern HTTP alone are added to `http_only`: who
+/// uses the pool is known later.
+pub(super) fn overrides(t: &mut Table<'_>, place: Place, http_only: &mut Vec<Said>) -> Overrides {
+    let mut part = Part { place, http_only };
+    Overrides { timeout: part.timeout(t), limits: part.limits(t), retry: part.retry(t) }
+}
+
+struct Part<'p> {
+    place: Place,
+    http_only: &'p mut Vec<Said>,
+}
+
+impl Part<'_> {
+    fn timeout(&mut self, t: &mut Table<'_>) -> TimeoutsPart {
+        let Some(item) = t.take("timeout") else { return TimeoutsPart::default() };
+        let read = item.table("timeout", |t| {
+            let mut of = |key, reach| self.take(t, key, reach).and_then(|item| item.timeout());
+            TimeoutsPart {
+                connect: of("connect", All),
+                first_byte: of("first_byte", Http),
+                idle: of("idle", Http),
+                request: of("request", Http),
+                header: of("header", FrontHttp),
+                keep_alive: of("keep_alive", FrontHttp),
+                tunnel: of("tunnel", All),
+                tunnel_max: of("tunnel_max", All),
+            }
+        });
+        read.unwrap_or_default()
+    }
+
+    fn limits(&mut self, t: &mut Table<'_>) -> LimitsPart {
+        let Some(item) = t.take("limits") else { return LimitsPart::default() };
+        let read = item.table("limits", |t| LimitsPart {
+            head: self.take(t, "head", FrontHttp).and_then(|item| size(&item, 1)),
+            fields: self.take(t, "fields", FrontHttp).and_then(|item| item.count(1..=65_535)),
+            target: self.take(t, "target", FrontHttp).and_then(|item| size(&item, 1)),
+            body: self.take(t, "body", Http).and_then(|item| item.size_or_off()),
+            body_rate: self.take(t, "body_rate", Http).and_then(|item| item.byte_rate_or_off()),
+            per_client: self
+                .take(t, "per_client", Front)
+                .and_then(|item| item.count_or_off(1..=u64::from(u32::MAX))),
+            interim: self
+                .take(t, "interim", Http)
+                .and_then(|item| item.count(0..=u64::from(u32::MAX))),
+            trailers: self.take(t, "trailers", Http).and_then(|item| size(&item, 0)),
+            drain: self.take(t, "drain", Http).and_then(|item| item.size(0..=i64::MAX as u64)),
+        });
+        read.unwrap_or_default()
+    }
+
+    fn retry(&self, t: &mut Table<'_>) -> RetryPart {
+        let Some(item) = t.take("retry") else { return RetryPart::default() };
+        let read = item.table("retry", |t| {
+            let attempts = t.take("attempts").and_then(|item| item.count(1..=TRIES));
+            if let Some(on) = t.take("on") {
+                on_connect(&on);
+            }
+            RetryPart { attempts }
+        });
+        read.unwrap_or_default()
+    }
+
+    /// A member, if it means something at this place.
+    fn take<'a>(&mut self, t: &mut Table<'a>, key: &'static str, reach: Reach) -> Option<Item<'a>> {
+        let item = t.take(key)?;
+        let http = matches!(reach, Http | FrontHttp);
+        let front = matches!(self.place, Place::Defaults | Place::Http | Place::Tcp);
+        if matches!(reach, Front | FrontHttp) && !front {
+            let wrong = Wrong::new(format!("{key} belongs to defaults and listener only"));
+            item.key_wrong(wrong);
+            return None;
+        }
+        if http && self.place == Place::Tcp {
+            item.key_wrong(Wrong::new(format!("{key} means nothing to a tcp listener")));
+            return None;
+        }
+        if http && self.place == Place::Pool {
+            self.http_only.push(Said { key: item.path.clone(), at: item.key_at() });
+        }
+        Some(item)
+    }
+}
+
+fn size(item: &Item<'_>, least: u64) -> Option<usize> {
+    item.size(least..=HEAD).and_then(|bytes| usize::try_from(bytes).ok())
+}
+
+/// `on` says what a try that never reached a backend says anyway; nothing else is built.
+fn on_connect(on: &Item<'_>) {
+    if on.kind() == Kind::List && on.list().is_empty() {
+        on.fault("an empty list is not built yet: connect is always tried again");
+    }
+    for item in on.list() {
+        if item.kind() == Kind::Number {
+            item.unbuilt("a status");
+            continue;
+        }
+        let Some(text) = item.text() else { continue };
+        let word = normal(&text);
+        if unbuilt::is_unbuilt("retry.on", "a status")
+            && word.len() == 3
+            && word.bytes().all(|b| b.is_ascii_digit())
+        {
+            item.unbuilt("a status");
+            continue;
+        }
+        item.word("retry.on", &[("connect", ())]);
+    }
+}

@@ -1,0 +1,214 @@
+//! `[pool.*]`: backends and how one of them is chosen.
+use super::addr;
+use super::balance;
+use super::draft::{Draft, Said};
+use super::health;
+use super::model::{Addr, Backend, Family, HostSent, KeepAlive, Pool, Resolve};
+use super::over::{self, Place};
+use super::problem::{At, Wrong};
+use super::table::{Item, Table};
+use super::units::{Name, Percent, Timeout, Weight};
+use super::value::{Kind, normal};
+use std::collections::HashMap;
+use std::time::Duration;
+
+/// Connections kept idle for each worker and backend.
+const MAX_IDLE: usize = 64;
+
+/// All pools of a file.
+pub(super) fn pools(item: &Item<'_>, draft: &mut Draft) {
+    for (name, item) in item.entries() {
+        let Some(name) = item.name(name) else { continue };
+        if let Some(first) = draft.pool_names.get(&name) {
+            item.twice("pool", first);
+            continue;
+        }
+        draft.pool_names.insert(name.clone(), item.key_at());
+        if let Some(pool) = item.table("pool", |t| pool(&name, &item, t, draft)) {
+            draft.pools.insert(name, pool);
+        }
+    }
+}
+
+fn pool(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) -> Pool {
+    let mut http_only = Vec::new();
+    if let Some(item) = t.take("http") {
+        draft.pool_http.insert(name.clone(), said(&item));
+        version(&item);
+    }
+    let host = t.take("host");
+    http_only.extend(host.as_ref().map(said));
+    let balance = t.take("balance").and_then(|item| balance::balance(&item, &mut http_only));
+    let pool = Pool {
+        name: name.clone(),
+        at: item.key_at(),
+        host: host.and_then(|item| host_sent(&item)).unwrap_or(HostSent::Preserve),
+        balance: balance.unwrap_or_else(|| balance::default(item.key_at())),
+        health: t.take("health").and_then(|item| health::health(&item)),
+        panic_threshold: t.take("panic_threshold").and_then(|item| threshold(&item)),
+        max_active: t.take("max_active").and_then(|item| max_active(&item)),
+        keep_alive: keep_alive(t, &mut http_only),
+        resolve: resolve(t),
+        drain: t.take("drain").and_then(|item| item.timeout()).unwrap_or(Timeout::secs(300)),
+        backends: backends(t),
+        over: over::overrides(t, Place::Pool, &mut http_only),
+    };
+    draft.http_only.insert(name.clone(), http_only);
+    pool
+}
+
+fn said(item: &Item<'_>) -> Said {
+    Said { key: item.path.clone(), at: item.key_at() }
+}
+
+/// HTTP/1.1 is what backends are spoken to in.
+fn version(item: &Item<'_>) {
+    if let (Kind::Number, Some(shown)) = (item.kind(), item.shown()) {
+        item.wrong(item.type_fault("a string").hint(format!("write \"{shown}\"")));
+        return;
+    }
+    item.word("pool.http", &[("1.1", ())]);
+}
+
+fn host_sent(item: &Item<'_>) -> Option<HostSent> {
+    item.checked(|text| match &*normal(text) {
+        "preserve" => Ok(HostSent::Preserve),
+        "backend" => Ok(HostSent::Backend),
+        _ => addr::authority(text).map(HostSent::Name),
+    })
+}
+
+fn threshold(item: &Item<'_>) -> Option<Percent> {
+    if item.is_off() { None } else { item.percent() }
+}
+
+/// A number; a table would make it adaptive.
+fn max_active(item: &Item<'_>) -> Option<u32> {
+    if item.kind() == Kind::Table {
+        let empty = item.value.get_ref().as_table().is_some_and(|map| map.is_empty());
+        if empty {
+            item.unbuilt("an adaptive max_active");
+        }
+        item.table("pool.max_active", |_| ());
+        return None;
+    }
+    item.count_or_off(1..=u64::from(u32::MAX)).flatten()
+}
+
+fn keep_alive(t: &mut Table<'_>, http_only: &mut Vec<Said>) -> KeepAlive {
+    let mut keep =
+        KeepAlive { idle: Timeout::secs(30), max_idle: MAX_IDLE, max_age: Timeout::secs(600) };
+    let Some(item) = t.take("keep_alive") else { return keep };
+    http_only.push(said(&item));
+    if item.is_off() {
+        keep.idle = Timeout::OFF;
+        return keep;
+    }
+    item.table("pool.keep_alive", |t| {
+        keep.idle = t.take("idle").and_then(|item| item.timeout()).unwrap_or(keep.idle);
+        keep.max_idle =
+            t.take("max_idle").and_then(|item| item.count(0..=1_000_000)).unwrap_or(keep.max_idle);
+        keep.max_age = t.take("max_age").and_then(|item| item.timeout()).unwrap_or(keep.max_age);
+    });
+    keep
+}
+
+fn resolve(t: &mut Table<'_>) -> Resolve {
+    const FAMILIES: [(&str, Family); 5] = [
+        ("any", Family::Any),
+        ("v4", Family::V4),
+        ("v6", Family::V6),
+        ("ipv4", Family::V4),
+        ("ipv6", Family::V6),
+    ];
+    let mut all = Resolve { interval: Duration::from_secs(30), family: Family::Any };
+    if let Some(item) = t.take("resolve") {
+        item.table("pool.resolve", |t| {
+            all.interval =
+                t.take("interval").and_then(|item| item.duration()).unwrap_or(all.interval);
+            all.family = t
+                .take("family")
+                .and_then(|item| item.word("pool.resolve.family", &FAMILIES))
+                .unwrap_or(all.family);
+        });
+    }
+    all
+}
+
+fn backends(t: &mut Table<'_>) -> Vec<Backend> {
+    let Some(item) = t.take("backends") else {
+        if !t.has("discover") {
+            t.missing(
+                Wrong::new("says no backends")
+                    .hint("write for example backends = [\"10.0.0.1:8080\"]"),
+            );
+        }
+        return Vec::new();
+    };
+    let mut names: HashMap<Name, At> = HashMap::new();
+    let mut all = Vec::new();
+    for item in item.array() {
+        let Some(backend) = backend(&item) else { continue };
+        if let Some(first) = names.get(&backend.name) {
+            item.wrong(
+                Wrong::new(format!(
+                    "the backend {:?} is already at {}:{}:{}",
+                    backend.name, first.file, first.line, first.column
+                ))
+                .hint("give one of them another name"),
+            );
+            continue;
+        }
+        names.insert(backend.name.clone(), backend.at.clone());
+        all.push(backend);
+    }
+    all
+}
+
+/// A table, or the address alone.
+fn backend(item: &Item<'_>) -> Option<Backend> {
+    if item.kind() == Kind::Text {
+        let (text, addr) = address(item)?;
+        let name = item.hold(Name::new(&text).map_err(Wrong::new))?;
+        return Some(Backend { name, at: item.at(), addr, weight: Weight::DEFAULT, tier: 1 });
+    }
+    let read = item.table("pool.backends", |t| {
+        let name =
+            t.take("name").map(|item| item.checked(|text| Name::new(text).map_err(Wrong::new)));
+        let addr = t.take("addr");
+        if addr.is_none() {
+            t.missing(
+                Wrong::new("says no addr").hint("write for example addr = \"10.0.0.1:8080\""),
+            );
+        }
+        let addr = addr.and_then(|item| address(&item));
+        let weight = t.take("weight").and_then(|item| item.count::<u16>(0..=1000));
+        let weight = weight.and_then(Weight::new).unwrap_or(Weight::DEFAULT);
+        let tier = tier(t);
+        let (text, addr) = addr?;
+        let name = match name {
+            Some(name) => name?,
+            None => item.hold(Name::new(&text).map_err(Wrong::new))?,
+        };
+        Some(Backend { name, at: item.at(), addr, weight, tier })
+    });
+    read.flatten()
+}
+
+fn address(item: &Item<'_>) -> Option<(String, Addr)> {
+    let text = item.text()?;
+    let addr = item.hold(addr::dial(&text, |path| item.page.file.path(path)))?;
+    Some((text, addr))
+}
+
+/// `backup = true` is tier 2 in one word; both at once would be two answers to one question.
+fn tier(t: &mut Table<'_>) -> u8 {
+    let (backup, tier) = (t.take("backup"), t.take("tier"));
+    if let (Some(_), Some(tier)) = (&backup, &tier) {
+        tier.key_wrong(
+            Wrong::new("contradicts backup: backup = true is tier 2").hint("keep one of them"),
+        );
+    }
+    let backup = backup.and_then(|item| item.flag()).unwrap_or(false);
+    tier.and_then(|item| item.count(1..=255)).unwrap_or(if backup { 2 } else { 1 })
+}

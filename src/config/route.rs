@@ -1,0 +1,194 @@
+//! `[[route]]`: which requests, and what happens to them.
+use super::action;
+use super::addr;
+use super::draft::{Draft, Ref};
+use super::header;
+use super::hint::quoted;
+use super::model::{Action, ListenerRef, PathMatch, PathRewrite, Rewrite, Route, ValueMatch};
+use super::over::{self, Place};
+use super::problem::Wrong;
+use super::route_path;
+use super::table::{Item, Table};
+use super::units::Name;
+use super::value::Kind;
+
+const METHODS: [&str; 9] =
+    ["GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"];
+
+/// All routes of a file.
+pub(super) fn routes(item: &Item<'_>, draft: &mut Draft) {
+    if item.kind() == Kind::Table {
+        item.wrong(item.type_fault("a list of tables").hint("write [[route]]"));
+        return;
+    }
+    for item in item.array() {
+        let index = draft.route_count;
+        draft.route_count += 1;
+        if let Some(route) = item.table("route", |t| route(&item, t, index, draft)).flatten() {
+            draft.routes.push(route);
+        }
+    }
+}
+
+fn route(item: &Item<'_>, t: &mut Table<'_>, index: usize, draft: &mut Draft) -> Option<Route> {
+    let name = name(t, index, draft);
+    let listeners = t.take("listener").map(|item| listeners(&item, draft)).unwrap_or_default();
+    let hosts = t.take("host").map(|item| non_empty(&item)).unwrap_or_default();
+    let hosts = hosts.iter().filter_map(|item| item.checked(addr::host_match)).collect();
+    let path = t
+        .take("path")
+        .map_or(Some(PathMatch::Prefix("/".into())), |item| route_path::path_match(&item));
+    let methods = t.take("method").map(|item| non_empty(&item)).unwrap_or_default();
+    let methods = methods.iter().filter_map(|item| item.checked(method)).collect();
+    let headers = t.take("header").map(|item| headers(&item)).unwrap_or_default();
+    let query = t.take("query").map(|item| query(&item)).unwrap_or_default();
+    let action = action::action(t, draft);
+    let forwards = !matches!(action, Some(Action::Redirect(_) | Action::Respond(_)));
+    let request_headers = forwarding(t, "request_headers", forwards);
+    let request_headers = request_headers.and_then(|item| header::rules(&item)).unwrap_or_default();
+    let response_headers =
+        t.take("response_headers").and_then(|item| header::rules(&item)).unwrap_or_default();
+    let rewrite =
+        forwarding(t, "rewrite", forwards).and_then(|item| rewrite(&item)).unwrap_or_default();
+    let websocket = forwarding(t, "upgrade", forwards).is_none_or(|item| upgrade(&item));
+    let refuse = t
+        .take("encoded_slash")
+        .and_then(|item| item.word("route.encoded_slash", &[("pass", false), ("refuse", true)]));
+    let over = over::overrides(t, Place::Route, &mut Vec::new());
+    prefix_needs_prefix(t, path.as_ref(), action.as_ref(), &rewrite);
+    Some(Route {
+        name: name?,
+        at: item.at(),
+        listeners,
+        hosts,
+        path: path?,
+        methods,
+        headers,
+        query,
+        action: action?,
+        request_headers,
+        response_headers,
+        rewrite,
+        websocket,
+        refuse_encoded_slash: refuse.unwrap_or(false),
+        over,
+    })
+}
+
+/// A key that concerns the way to a backend: an own answer has none.
+fn forwarding<'a>(t: &mut Table<'a>, key: &'static str, forwards: bool) -> Option<Item<'a>> {
+    let item = t.take(key)?;
+    if !forwards {
+        item.key_wrong(Wrong::new(format!("{key} means nothing to a route that answers itself")));
+    }
+    Some(item)
+}
+
+fn name(t: &mut Table<'_>, index: usize, draft: &mut Draft) -> Option<Name> {
+    let Some(item) = t.take("name") else { return Name::new(&format!("#{index}")).ok() };
+    let name = item.checked(|text| match text.starts_with('#') {
+        true => Err(Wrong::new(format!(
+            "{} begins with \"#\", as the names of routes without one do",
+            quoted(text)
+        ))),
+        false => Name::new(text).map_err(Wrong::new),
+    })?;
+    if let Some(first) = draft.route_names.get(&name) {
+        let what = format!(
+            "a route of this name is already at {}:{}:{}",
+            first.file, first.line, first.column
+        );
+        item.fault(what);
+        return None;
+    }
+    draft.route_names.insert(name.clone(), item.at());
+    Some(name)
+}
+
+fn listeners(item: &Item<'_>, draft: &mut Draft) -> Vec<ListenerRef> {
+    let named: Vec<Ref> = non_empty(item).iter().filter_map(Item::refers).collect();
+    draft.route_listeners.extend(named.iter().cloned());
+    named.into_iter().map(|to| ListenerRef { name: to.name, at: to.at }).collect()
+}
+
+/// A list of strings, or one: an empty one matches nothing, which nobody means.
+fn non_empty<'a>(item: &Item<'a>) -> Vec<Item<'a>> {
+    let all = item.list();
+    if all.is_empty() {
+        item.wrong(
+            Wrong::new("an empty list matches nothing")
+                .hint("leave the key out to match everything"),
+        );
+    }
+    all
+}
+
+fn method(text: &str) -> Result<String, Wrong> {
+    if !addr::is_token(text) {
+        return Err(Wrong::new(format!("{} is not a method", quoted(text))));
+    }
+    let upper = text.to_ascii_uppercase();
+    if upper != text && METHODS.contains(&&*upper) {
+        let wrong = Wrong::new(format!("{} is not a method: their case counts", quoted(text)));
+        return Err(wrong.hint(format!("write {}", quoted(&upper))));
+    }
+    Ok(text.to_owned())
+}
+
+fn headers(item: &Item<'_>) -> Vec<(String, ValueMatch)> {
+    let mut all: Vec<(String, ValueMatch)> = Vec::new();
+    for (name, item) in item.entries() {
+        if let Err(wrong) = addr::field_name(name) {
+            item.key_wrong(wrong);
+            continue;
+        }
+        let name = name.to_ascii_lowercase();
+        if all.iter().any(|(other, _)| *other == name) {
+            item.key_wrong(Wrong::new(format!(
+                "the header {} is matched twice: case does not count",
+                quoted(&name)
+            )));
+            continue;
+        }
+        all.extend(route_path::value_match(&item, "route.header").map(|value| (name, value)));
+    }
+    all
+}
+
+fn query(item: &Item<'_>) -> Vec<(String, ValueMatch)> {
+    let read = |(name, item): (&str, Item<'_>)| {
+        Some((name.to_owned(), route_path::value_match(&item, "route.query")?))
+    };
+    item.entries().into_iter().filter_map(read).collect()
+}
+
+fn rewrite(item: &Item<'_>) -> Option<Rewrite> {
+    item.table("route.rewrite", |t| Rewrite {
+        host: t.take("host").and_then(|item| item.checked(addr::authority)),
+        path: t.take("path").and_then(|item| route_path::path_rewrite(&item, "route.rewrite.path")),
+    })
+}
+
+fn upgrade(item: &Item<'_>) -> bool {
+    item.list().iter().filter_map(|item| item.word("route.upgrade", &[("websocket", ())])).count()
+        > 0
+}
+
+/// `{ prefix }` stands in place of the route's prefix: other paths have none.
+fn prefix_needs_prefix(
+    t: &Table<'_>,
+    path: Option<&PathMatch>,
+    action: Option<&Action>,
+    rewrite: &Rewrite,
+) {
+    let redirect = match action {
+        Some(Action::Redirect(redirect)) => redirect.path.as_ref(),
+        _ => None,
+    };
+    let prefix = |path: Option<&PathRewrite>| matches!(path, Some(PathRewrite::Prefix(_)));
+    let none = !matches!(path, Some(PathMatch::Prefix(_)) | None);
+    if none && (prefix(redirect) || prefix(rewrite.path.as_ref())) {
+        let what = "a new prefix takes the place of the route's prefix, but its path is none";
+        t.fault(Wrong::new(what).hint("write path = \"/…\", or give the whole new path"));
+    }
+}

@@ -1,0 +1,61 @@
+//! The words of `proxy.toml` whose feature does not exist: one table, a row goes when it is built.
+
+/// (the table or key it stands in, the key or word). Each is answered with `is not built yet`.
+///
+/// A key's row makes its whole value unread; a word's row (`listener.protocol`, `udp`) is one
+/// value of a key that is read.
+const UNBUILT: &[(&str, &str)] = &[
+    ("", "trace"),
+    ("", "filter"),
+    ("", "acme"),
+    ("log", "slow"),
+    ("log.access", "sample"),
+    ("log.access", "only"),
+    ("log.access.format", "a template"),
+    ("admin", "token_file"),
+    ("listener", "proxy_protocol"),
+    ("listener", "tls"),
+    ("listener", "http2"),
+    ("listener", "udp"),
+    ("listener.protocol", "udp"),
+    ("route", "sni"),
+    ("route", "split_by"),
+    ("route", "mirror"),
+    ("route", "rate_limit"),
+    ("route", "hedge"),
+    ("route", "filters"),
+    ("route.upgrade", "connect"),
+    ("pool", "tls"),
+    ("pool", "sticky"),
+    ("pool", "outlier"),
+    ("pool", "slow_start"),
+    ("pool", "queue"),
+    ("pool", "send_proxy_protocol"),
+    ("pool", "discover"),
+    ("pool.http", "2"),
+    ("pool.http", "auto"),
+    ("pool.max_active", "min"),
+    ("pool.max_active", "max"),
+    ("pool.health", "udp"),
+    ("pool.health", "grpc"),
+    ("pool.health", "proxy_protocol"),
+    ("retry", "budget"),
+    ("retry", "floor"),
+    ("retry", "window"),
+    ("retry", "backoff"),
+    ("retry", "body"),
+    ("retry.on", "reset"),
+    ("retry.on", "timeout"),
+    ("retry.on", "5xx"),
+    ("retry.on", "a status"),
+];
+
+/// Whether a word of the contract has no feature behind it.
+pub(super) fn is_unbuilt(place: &str, word: &str) -> bool {
+    UNBUILT.contains(&(place, word))
+}
+
+/// The words of a place without a feature, for hints.
+pub(super) fn of(place: &str) -> impl Iterator<Item = &'static str> {
+    UNBUILT.iter().filter(move |(at, _)| *at == place).map(|(_, word)| *word)
+}
