@@ -1,0 +1,14 @@
+//! End to end: real sockets on port 0, real backends, no sleeps as synchronisation.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod cli;
+mod health;
+mod hostile;
+mod house;
+mod http;
+mod http_bodies;
+mod http_faults;
+mod reload;
+mod routes;
+mod support;
+mod tcp;

@@ -1,0 +1,157 @@
+//! A raw HTTP/1 client: sends what it is told, reads answers strictly.
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Duration;
+
+pub(crate) struct Client {
+    stream: TcpStream,
+    seen: Vec<u8>,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    /// The head as it came.
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
+    /// Trailer lines.
+    pub(crate) trailers: Vec<String>,
+    /// Whether the body came to the end its head announced.
+    pub(crate) complete: bool,
+}
+
+impl Response {
+    /// The value of a field, names compared case-insensitively.
+    pub(crate) fn field(&self, name: &str) -> Option<&str> {
+        self.head.lines().find_map(|line| {
+            let (n, v) = line.split_once(':')?;
+            n.eq_ignore_ascii_case(name).then_some(v.trim())
+        })
+    }
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+}
+
+impl Client {
+    pub(crate) fn connect(addr: SocketAddr) -> Self {
+        let stream = TcpStream::connect(addr).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_nodelay(true).unwrap();
+        Self { stream, seen: Vec::new() }
+    }
+    /// Sends; a proxy that refused early may have closed already.
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        let _ = self.stream.write_all(bytes.as_ref());
+    }
+    pub(crate) fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+    pub(crate) fn end(&mut self) {
+        self.stream.shutdown(Shutdown::Write).unwrap();
+    }
+    /// Reads more; `false` at the end, and on a reset.
+    fn more(&mut self) -> bool {
+        let mut buf = [0; 65536];
+        match self.stream.read(&mut buf) {
+            Ok(n) => {
+                self.seen.extend_from_slice(&buf[..n]);
+                n > 0
+            }
+            Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+                panic!("no answer in time; so far: {:?}", String::from_utf8_lossy(&self.seen))
+            }
+            Err(_) => false,
+        }
+    }
+    fn line(&mut self) -> Option<String> {
+        loop {
+            if let Some(at) = self.seen.windows(2).position(|w| w == b"\r\n") {
+                let line: Vec<u8> = self.seen.drain(..at + 2).collect();
+                return Some(String::from_utf8_lossy(&line[..at]).into_owned());
+            }
+            if !self.more() {
+                return None;
+            }
+        }
+    }
+    /// So many bytes, or fewer at the end.
+    pub(crate) fn bytes(&mut self, n: usize) -> Vec<u8> {
+        while self.seen.len() < n && self.more() {}
+        let n = n.min(self.seen.len());
+        self.seen.drain(..n).collect()
+    }
+    /// Everything until the end.
+    pub(crate) fn rest(&mut self) -> Vec<u8> {
+        while self.more() {}
+        std::mem::take(&mut self.seen)
+    }
+    /// Whether the proxy has closed, with nothing more to read.
+    pub(crate) fn is_closed(&mut self) -> bool {
+        self.seen.is_empty() && !self.more()
+    }
+    /// The next answer, to a request that was not HEAD.
+    #[track_caller]
+    pub(crate) fn response(&mut self) -> Response {
+        self.response_to("GET")
+    }
+    #[track_caller]
+    pub(crate) fn response_to(&mut self, method: &str) -> Response {
+        let start = self.line().expect("an answer, but the connection ended");
+        assert!(start.starts_with("HTTP/1.1 "), "{start:?}");
+        let status: u16 = start[9..12].parse().unwrap();
+        let mut head = format!("{start}\n");
+        loop {
+            let line = self.line().expect("a whole head");
+            if line.is_empty() {
+                break;
+            }
+            head.push_str(&line);
+            head.push('\n');
+        }
+        let mut response = Response { status, head, body: Vec::new(), trailers: Vec::new(), complete: true };
+        if method != "HEAD" && !matches!(status, 100..=199 | 204 | 304) {
+            self.body(&mut response);
+        }
+        response
+    }
+    fn body(&mut self, response: &mut Response) {
+        if response.field("Transfer-Encoding").is_some() {
+            return self.chunks(response);
+        }
+        match response.field("Content-Length").map(|n| n.parse::<usize>().unwrap()) {
+            Some(n) => {
+                response.body = self.bytes(n);
+                response.complete = response.body.len() == n;
+            }
+            None => response.body = self.rest(),
+        }
+    }
+    fn chunks(&mut self, response: &mut Response) {
+        loop {
+            let Some(size) = self.line() else {
+                response.complete = false;
+                return;
+            };
+            let size = usize::from_str_radix(&size, 16).unwrap();
+            if size == 0 {
+                break;
+            }
+            let data = self.bytes(size);
+            response.complete = data.len() == size;
+            response.body.extend(data);
+            if !response.complete || self.bytes(2) != b"\r\n" {
+                response.complete = false;
+                return;
+            }
+        }
+        while let Some(line) = self.line() {
+            if line.is_empty() {
+                return;
+            }
+            response.trailers.push(line);
+        }
+        response.complete = false;
+    }
+}
