@@ -1,6 +1,6 @@
 //! `pool.balance`: the policy's word and the members of a consistent hash.
-use super::addr::is_token;
 use super::draft::Said;
+use super::field::is_token;
 use super::hint::{did_you_mean, quoted};
 use super::model::{Balance, Hash, KeyPart, Table as HashTable};
 use super::problem::Wrong;
@@ -127,7 +127,7 @@ fn slots(item: &Item<'_>) -> Option<u32> {
 }
 
 fn is_prime(n: u32) -> bool {
-    n > 1 && (2..).take_while(|d| d * d <= n).all(|d| n % d != 0)
+    n > 1 && (2..).take_while(|d| d * d <= n).all(|d| !n.is_multiple_of(d))
 }
 
 fn bound(item: &Item<'_>) -> Option<f64> {

@@ -10,10 +10,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Checks a whole document; `file` is the place of what is missing altogether.
 pub(super) fn check(draft: &Draft, file: &At, faults: &mut Faults) {
-    if faults.is_torn() {
+    if !faults.is_whole() {
         return; // a name that is not there may be in the text that could not be read
     }
-    if draft.listener_names.is_empty() {
+    if !draft.listener_said {
         let none = Problem::new(file, "listener", "there is no listener");
         faults.push(
             none.hint("write [listener.web] with bind = \"0.0.0.0:8080\" and pool = \"app\""),

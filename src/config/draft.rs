@@ -41,6 +41,8 @@ pub(super) struct Draft {
 
     /// Tables that may stand once, and where they did.
     pub(super) once: BTreeMap<&'static str, At>,
+    /// Whether a file speaks of listeners at all, be it wrongly.
+    pub(super) listener_said: bool,
     /// Where each listener is said; `None` of a protocol that could not be read.
     pub(super) listener_names: BTreeMap<Name, (At, Option<Protocol>)>,
     /// Where each route with a name is said.

@@ -15,6 +15,8 @@ pub(super) struct Faults {
     files: HashMap<Arc<str>, usize>,
     /// Lines with a fault of syntax: what was recovered of them is not worth a second problem.
     torn: HashSet<(Arc<str>, u32)>,
+    /// Whether an included file is not there.
+    lacking: bool,
 }
 
 impl Faults {
@@ -46,13 +48,23 @@ impl Faults {
         !self.torn.is_empty()
     }
 
+    /// An included file could not be read.
+    pub(super) fn lacks_a_file(&mut self) {
+        self.lacking = true;
+    }
+
+    /// Whether every file was read, so that a name that is not there is nowhere.
+    pub(super) fn is_whole(&self) -> bool {
+        self.torn.is_empty() && !self.lacking
+    }
+
     /// All of them in order; empty when there is none.
     pub(super) fn finish(mut self) -> Vec<Problem> {
         let place = |p: &Problem| {
             let file = self.files.get(&p.at.file).copied().unwrap_or(usize::MAX);
             (file, p.at.line, p.at.column)
         };
-        self.kept.sort_by(|a, b| place(a).cmp(&place(b)));
+        self.kept.sort_by_key(place);
         // Places are always equal to `==`, so they are compared here.
         self.kept.dedup_by(|a, b| place(a) == place(b) && a == b);
         if self.dropped > 0 {

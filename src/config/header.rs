@@ -1,5 +1,5 @@
 //! Rules on header fields, and fields of own answers.
-use super::addr;
+use super::field;
 use super::model::HeaderRules;
 use super::problem::Wrong;
 use super::table::{Item, Table};
@@ -17,7 +17,7 @@ fn removed(t: &mut Table<'_>) -> Vec<String> {
     let Some(item) = t.take("remove") else { return Vec::new() };
     let check = |text: &str| match text.eq_ignore_ascii_case("host") {
         true => Err(host()),
-        false => addr::rule_name(text).map(|()| text.to_ascii_lowercase()),
+        false => field::rule_name(text).map(|()| text.to_ascii_lowercase()),
     };
     item.list().iter().filter_map(|item| item.checked(check)).collect()
 }
@@ -32,7 +32,7 @@ pub(super) fn fields(item: &Item<'_>) -> Vec<(String, String)> {
     let mut all: Vec<(String, String)> = Vec::new();
     for (name, item) in item.entries() {
         let wrong =
-            if name.eq_ignore_ascii_case("host") { Err(host()) } else { addr::rule_name(name) };
+            if name.eq_ignore_ascii_case("host") { Err(host()) } else { field::rule_name(name) };
         if let Err(wrong) = wrong {
             item.key_wrong(wrong);
             continue;
@@ -45,7 +45,7 @@ pub(super) fn fields(item: &Item<'_>) -> Vec<(String, String)> {
             continue;
         }
         for item in item.list() {
-            let value = item.checked(|text| addr::field_value(text).map(|()| text.to_owned()));
+            let value = item.checked(|text| field::field_value(text).map(|()| text.to_owned()));
             all.extend(value.map(|value| (name.to_owned(), value)));
         }
     }

@@ -138,6 +138,7 @@ impl Walk {
             self.watch(path.clone());
             if let Err(what) = self.file(&path, item) {
                 item.fault(what);
+                item.page.desk.faults.borrow_mut().lacks_a_file();
             }
         }
     }
@@ -184,16 +185,30 @@ fn syntax(page: Page<'_>) -> Option<Spanned<DeTable<'_>>> {
         _ => (Spanned::new(0..0, DeTable::new()), vec![first]),
     };
     let mut header = text.len() > RECOVER;
+    let mut last = None;
     for error in &errors {
         let span = error.span().unwrap_or(text.len()..text.len());
         let start = span.start.min(text.len());
-        let line = text[..text.floor_char_boundary(start)].rfind('\n').map_or(0, |at| at + 1);
+        let line =
+            text.as_bytes()[..start].iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
         header |= text[line..].trim_start().starts_with('[');
-        let problem = Problem::new(&page.file.at(start), "", error.message().replace('\n', " "));
-        page.desk.faults.borrow_mut().syntax(problem);
+        // What follows on a line only follows from its first fault.
+        if last.replace(line) != Some(line) {
+            page.desk.faults.borrow_mut().syntax(fault(error.message(), page.file.at(start)));
+        }
     }
     // With a broken header the keys below it would be taken for those of the table above.
     (!header).then_some(map)
+}
+
+/// What the parser says, in a line.
+fn fault(message: &str, at: At) -> Problem {
+    let what = message.trim_end_matches(", expected nothing").replace('\n', " ");
+    let bare = ["invalid float", "invalid integer", "invalid boolean", "invalid date"]
+        .iter()
+        .any(|bare| what.starts_with(bare));
+    let problem = Problem::new(&at, "", what);
+    if bare { problem.hint("a text stands in quotes") } else { problem }
 }
 
 /// Every section in the order of proxy.toml; returns what is to be included.

@@ -7,12 +7,15 @@ use super::problem::Wrong;
 use super::server;
 use super::table::{Item, Table};
 use super::units::Name;
+use super::value::Kind;
 
 const PROTOCOLS: [(&str, Protocol); 2] = [("http", Protocol::Http), ("tcp", Protocol::Tcp)];
 
 /// All listeners of a file.
 pub(super) fn listeners(item: &Item<'_>, draft: &mut Draft) {
-    for (name, item) in item.entries() {
+    let all = item.entries();
+    draft.listener_said |= !all.is_empty() || item.kind() != Kind::Table;
+    for (name, item) in all {
         let Some(name) = item.name(name) else { continue };
         if let Some((first, _)) = draft.listener_names.get(&name) {
             item.twice("listener", first);

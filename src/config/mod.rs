@@ -12,6 +12,7 @@ mod check;
 mod draft;
 mod env;
 mod faults;
+mod field;
 mod file;
 mod glob;
 mod header;
@@ -52,6 +53,13 @@ pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
 }
 
 /// Reads a configuration from text; `path` only names it in problems and anchors relative paths.
+///
+/// ```
+/// let text = "[listener.web]\nbind = \"127.0.0.1:8080\"\npool = \"ap\"\n[pool.app]\nbackends = []\n";
+/// let problems = evenkeel::config::parse(text, "proxy.toml".as_ref()).unwrap_err();
+/// let said = "proxy.toml:3:8: listener.web.pool: no pool named \"ap\"; did you mean \"app\"?";
+/// assert_eq!(problems[0].to_string(), said);
+/// ```
 ///
 /// # Errors
 ///

@@ -172,6 +172,10 @@ fn backend(item: &Item<'_>) -> Option<Backend> {
         let name = item.hold(Name::new(&text).map_err(Wrong::new))?;
         return Some(Backend { name, at: item.at(), addr, weight: Weight::DEFAULT, tier: 1 });
     }
+    if item.kind() != Kind::Table {
+        item.wrong_type("an address or a table");
+        return None;
+    }
     let read = item.table("pool.backends", |t| {
         let name =
             t.take("name").map(|item| item.checked(|text| Name::new(text).map_err(Wrong::new)));

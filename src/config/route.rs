@@ -2,6 +2,7 @@
 use super::action;
 use super::addr;
 use super::draft::{Draft, Ref};
+use super::field;
 use super::header;
 use super::hint::quoted;
 use super::model::{Action, ListenerRef, PathMatch, PathRewrite, Rewrite, Route, ValueMatch};
@@ -124,7 +125,7 @@ fn non_empty<'a>(item: &Item<'a>) -> Vec<Item<'a>> {
 }
 
 fn method(text: &str) -> Result<String, Wrong> {
-    if !addr::is_token(text) {
+    if !field::is_token(text) {
         return Err(Wrong::new(format!("{} is not a method", quoted(text))));
     }
     let upper = text.to_ascii_uppercase();
@@ -138,7 +139,7 @@ fn method(text: &str) -> Result<String, Wrong> {
 fn headers(item: &Item<'_>) -> Vec<(String, ValueMatch)> {
     let mut all: Vec<(String, ValueMatch)> = Vec::new();
     for (name, item) in item.entries() {
-        if let Err(wrong) = addr::field_name(name) {
+        if let Err(wrong) = field::field_name(name) {
             item.key_wrong(wrong);
             continue;
         }

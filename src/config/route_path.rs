@@ -64,7 +64,7 @@ pub(super) fn path_match(item: &Item<'_>) -> Option<PathMatch> {
     }
     let read = item.table("route.path", |t| {
         let (exact, regex) = (t.take("exact"), t.take("regex"));
-        one_of(t, [exact.is_some(), regex.is_some()], "exact or regex");
+        one_of(t, [exact.is_some(), regex.is_some()], ["exact", "regex"]);
         match (exact, regex) {
             (Some(item), _) => item.checked(matched).map(PathMatch::Exact),
             (None, Some(item)) => self::regex(&item).map(PathMatch::Regex),
@@ -83,10 +83,10 @@ fn trimmed(path: &str) -> String {
 }
 
 /// Says when not exactly one of two keys is there.
-fn one_of(t: &Table<'_>, there: [bool; 2], names: &str) {
+fn one_of(t: &Table<'_>, there: [bool; 2], names: [&str; 2]) {
     match there {
-        [true, true] => t.fault(Wrong::new(format!("says both of {names}"))),
-        [false, false] => t.missing(Wrong::new(format!("says none of {names}"))),
+        [true, true] => t.fault(Wrong::new(format!("says both {}", names.join(" and ")))),
+        [false, false] => t.missing(Wrong::new(format!("says neither {}", names.join(" nor ")))),
         _ => {}
     }
 }
@@ -98,7 +98,7 @@ pub(super) fn value_match(item: &Item<'_>, place: &'static str) -> Option<ValueM
     }
     let read = item.table(place, |t| {
         let (regex, present) = (t.take("regex"), t.take("present"));
-        one_of(t, [regex.is_some(), present.is_some()], "regex or present");
+        one_of(t, [regex.is_some(), present.is_some()], ["regex", "present"]);
         match (regex, present) {
             (Some(item), _) => self::regex(&item).map(ValueMatch::Regex),
             (None, Some(item)) => item.flag().map(ValueMatch::Present),
@@ -115,7 +115,7 @@ pub(super) fn path_rewrite(item: &Item<'_>, place: &'static str) -> Option<PathR
     }
     let read = item.table(place, |t| {
         let (prefix, regex, to) = (t.take("prefix"), t.take("regex"), t.take("to"));
-        one_of(t, [prefix.is_some(), regex.is_some()], "prefix or regex");
+        one_of(t, [prefix.is_some(), regex.is_some()], ["prefix", "regex"]);
         if let Some(to) = to.as_ref().filter(|_| regex.is_none()) {
             to.key_wrong(Wrong::new("means nothing without regex"));
         }

@@ -103,9 +103,8 @@ impl<'a> Item<'a> {
             self.wrong_type("a table");
             return None;
         };
-        let at = if matches!(map.len(), 0) { self.offset() } else { self.key };
         let (page, path) = (self.page, self.path.clone());
-        Some(Table { page, path, place, at, map, asked: Vec::new() }.read(read))
+        Some(Table { page, path, place, at: self.key, map, asked: Vec::new() }.read(read))
     }
 
     /// Entries of a table whose keys the operator chose, in the order of the file.
@@ -232,11 +231,6 @@ impl<'a> Table<'a> {
         self.page.wrong(self.at, &self.path, wrong);
     }
 
-    /// Where it is said.
-    pub(super) fn place(&self) -> At {
-        self.page.file.at(self.at)
-    }
-
     /// Keys that nobody asked for.
     fn leftovers(&self) {
         for key in self.map.keys() {
@@ -249,9 +243,10 @@ impl<'a> Table<'a> {
                 item.key_wrong(Wrong::new(format!("{name} is not built yet")));
                 continue;
             }
-            let free = self.asked.iter().copied().chain(unbuilt::of(self.place));
-            let free = free.filter(|known| self.map.get(*known).is_none());
-            item.key_wrong(Wrong::new("unknown key").maybe(did_you_mean(name, free)));
+            let known = self.asked.iter().copied().chain(unbuilt::of(self.place));
+            let (there, free): (Vec<_>, Vec<_>) = known.partition(|known| self.has(known));
+            let hint = did_you_mean(name, free).or_else(|| did_you_mean(name, there));
+            item.key_wrong(Wrong::new("unknown key").maybe(hint));
         }
     }
 }

@@ -39,7 +39,10 @@ impl Item<'_> {
     pub(super) fn text(&self) -> Option<String> {
         let DeValue::String(raw) = self.value.get_ref() else {
             let wrong = self.type_fault("a string");
-            let hint = self.shown().map(|shown| format!("write {}", quoted(&shown)));
+            let hint = self
+                .shown()
+                .filter(|_| self.kind() == Kind::Number)
+                .map(|shown| format!("write {}", quoted(&shown)));
             self.wrong(wrong.maybe(hint));
             return None;
         };
@@ -54,11 +57,6 @@ impl Item<'_> {
             DeValue::Boolean(flag) => Some(flag.to_string()),
             _ => None,
         }
-    }
-
-    /// Strings: a list of them, or one.
-    pub(super) fn texts(&self) -> Vec<(Self, String)> {
-        self.list().into_iter().filter_map(|item| item.text().map(|text| (item, text))).collect()
     }
 
     /// Turns a failed check into a problem.
@@ -85,14 +83,12 @@ impl Item<'_> {
     /// A whole number.
     pub(super) fn count<T: TryFrom<u64>>(&self, range: RangeInclusive<u64>) -> Option<T> {
         let DeValue::Integer(number) = self.value.get_ref() else {
-            let wrong = self.type_fault("a whole number");
-            let DeValue::String(text) = self.value.get_ref() else {
-                self.wrong(wrong);
-                return None;
+            let wrong = match self.value.get_ref() {
+                DeValue::Float(number) => Wrong::new(format!("{number} is not a whole number")),
+                _ => self.type_fault("a whole number"),
             };
-            let bare =
-                text.parse::<u64>().ok().map(|number| format!("write {number} without quotes"));
-            self.wrong(wrong.maybe(bare));
+            let bare = self.value.get_ref().as_str().and_then(|text| text.parse::<u64>().ok());
+            self.wrong(wrong.maybe(bare.map(|number| format!("write {number} without quotes"))));
             return None;
         };
         let read = i128::from_str_radix(number.as_str(), number.radix()).ok();
@@ -231,7 +227,16 @@ impl Item<'_> {
     /// A share.
     pub(super) fn percent(&self) -> Option<Percent> {
         self.off_fault()?;
-        self.unitless("%")?;
+        // 0.5 without a unit is half of all more often than half of a hundredth.
+        match self.value.get_ref() {
+            DeValue::Float(number)
+                if number.as_str().parse::<f64>().is_ok_and(|n| n > 0.0 && n <= 1.0) =>
+            {
+                let share = number.as_str().parse::<f64>().unwrap_or_default();
+                self.no_unit(&format!("{}%", share * 100.0))?;
+            }
+            _ => self.unitless("%")?,
+        }
         self.checked(measure::percent)
     }
 
@@ -253,6 +258,10 @@ impl Item<'_> {
 
     fn no_unit(&self, write: &str) -> Option<()> {
         let shown = self.shown().unwrap_or_default();
+        if shown.starts_with('-') {
+            self.fault(format!("{shown} is below zero"));
+            return None;
+        }
         self.wrong(
             Wrong::new(format!("{shown} has no unit")).hint(format!("write {}", quoted(write))),
         );

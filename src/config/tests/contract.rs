@@ -1,8 +1,6 @@
 //! No key is ever ignored: every key of the contract is read or answered with `is not built yet`,
 //! and every misspelt key of a full document is a problem at that key.
-use super::say::{examples, problems};
-use crate::config::parse;
-use std::path::Path;
+use super::say::{examples, parse, problems};
 
 /// Keys of the contract whose feature does not exist: the table they stand in, and the line.
 const UNBUILT: &[(&str, &str)] = &[
@@ -118,7 +116,7 @@ fn every_misspelt_key_is_a_problem_at_that_key() {
         let line = text[..range.start].matches('\n').count() + 1;
         let start = text[..range.start].rfind('\n').map_or(0, |at| at + 1);
         let at = (u32::try_from(line).unwrap(), u32::try_from(range.start - start + 1).unwrap());
-        let all = parse(&wrong, Path::new("x.toml")).unwrap_err();
+        let all = parse(&wrong).unwrap_err();
         let said = all.iter().find(|problem| (problem.at.line, problem.at.column) == at);
         let said = said.unwrap_or_else(|| panic!("{key} at {at:?}: {all:?}"));
         assert_eq!(said.what, "unknown key", "{key}");

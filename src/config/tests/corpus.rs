@@ -20,3 +20,9 @@ fn invalid_examples_say_exactly_what_is_wrong() {
         assert_eq!(said, expect, "{}", path.display());
     }
 }
+
+#[test]
+fn the_first_file_of_a_user_is_right() {
+    let path = super::say::folder("../../proxy.toml");
+    assert_eq!(problems(&std::fs::read_to_string(path).unwrap()), [""; 0]);
+}

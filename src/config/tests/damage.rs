@@ -1,9 +1,6 @@
 //! Documents that were damaged at random: whatever stands in a file, reading it ends with a
 //! configuration or with problems that have a place.
-use super::say::examples;
-use crate::config::parse_with;
-use std::env::VarError;
-use std::path::Path;
+use super::say::{examples, parse};
 
 #[test]
 fn damaged_documents_never_panic() {
@@ -13,7 +10,7 @@ fn damaged_documents_never_panic() {
             let mut rng = fastrand::Rng::with_seed(seed * 1000 + n as u64);
             let damaged = damage(text.clone(), &mut rng);
             let damaged = String::from_utf8_lossy(&damaged);
-            let read = parse_with(&damaged, Path::new("x.toml"), &|_| Err(VarError::NotPresent));
+            let read = parse(&damaged);
             let lines = u32::try_from(damaged.lines().count() + 1).unwrap();
             for problem in read.err().into_iter().flatten() {
                 assert!(problem.at.line <= lines, "{problem}");
@@ -55,8 +52,7 @@ fn deep_and_long_documents_are_answered() {
         "= \n".repeat(10_000),
         format!("{} = 1", "k".repeat(1_000_000)),
     ] {
-        let all =
-            parse_with(&text, Path::new("x.toml"), &|_| Err(VarError::NotPresent)).unwrap_err();
+        let all = parse(&text).unwrap_err();
         assert!(!all.is_empty() && all.len() <= 1001);
         assert!(all.iter().all(|problem| problem.to_string().len() < 1000));
     }

@@ -1,5 +1,6 @@
 //! Files that include files.
-use crate::config::{Config, load};
+use super::super::include;
+use super::super::model::Config;
 use std::path::Path;
 
 const WEB: &str = "[listener.web]\nbind = \"127.0.0.1:0\"\n";
@@ -13,7 +14,7 @@ fn write(dir: &Path, name: &str, text: &str) {
 /// Loads `proxy.toml` of a folder; problems without the folder's name.
 fn read(dir: &Path) -> Result<Config, Vec<String>> {
     let prefix = format!("{}/", dir.display());
-    load(&dir.join("proxy.toml"))
+    include::load(&dir.join("proxy.toml"), None, &|name| std::env::var(name))
         .map_err(|all| all.iter().map(|p| p.to_string().replace(&prefix, "")).collect())
 }
 
@@ -88,14 +89,14 @@ fn cycles_missing_files_and_depth_are_problems() {
     let said = read(dir.path()).unwrap_err();
     assert_eq!(said.len(), 6, "{said:#?}");
     assert!(
-        said[0].starts_with("proxy.toml:1:23: include[1]: gone.toml cannot be read: "),
+        said[0].starts_with("proxy.toml:1:22: include[1]: gone.toml cannot be read: "),
         "{said:#?}"
     );
     assert_eq!(
         said[1],
-        "proxy.toml:1:51: include[3]: \"**/x\" \"**\" is not known; write one \"*\" for each folder"
+        "proxy.toml:1:50: include[3]: \"**/x\" \"**\" is not known; write one \"*\" for each folder"
     );
-    assert_eq!(said[2], "proxy.toml:1:59: include[4]: b.toml is already included at a.toml:1");
+    assert_eq!(said[2], "proxy.toml:1:58: include[4]: b.toml is already included at a.toml:1");
     assert_eq!(said[3], "b.toml:1:12: include[0]: ./proxy.toml includes itself");
     assert_eq!(
         said[4],

@@ -1,6 +1,7 @@
 //! What the examples mean once they are read.
+use super::super::model::*;
+use super::super::units::{Percent, Timeout};
 use super::say::{examples, problems, read};
-use crate::config::*;
 use std::time::Duration;
 
 fn full() -> Config {

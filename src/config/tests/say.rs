@@ -1,5 +1,7 @@
 //! Reading a document in a test, with problems as the lines an operator sees.
-use crate::config::{Config, parse_with};
+use super::super::include;
+use super::super::model::Config;
+use super::super::problem::Problem;
 use std::env::VarError;
 use std::path::{Path, PathBuf};
 
@@ -13,9 +15,13 @@ fn env(name: &str) -> Result<String, VarError> {
 }
 
 /// Reads a text as `x.toml`.
+pub(super) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
+    include::load(Path::new("x.toml"), Some(text), &env)
+}
+
+/// The same with the problems as lines.
 pub(super) fn read(text: &str) -> Result<Config, Vec<String>> {
-    parse_with(text, Path::new("x.toml"), &env)
-        .map_err(|all| all.iter().map(ToString::to_string).collect())
+    parse(text).map_err(|all| all.iter().map(ToString::to_string).collect())
 }
 
 /// The problems of a text; none when it is right.
