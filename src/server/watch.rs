@@ -31,7 +31,11 @@ impl Edits {
     /// Watches what the plan in force was read from.
     pub(super) fn of(main: &Path, state: &Arc<State>) -> Self {
         let (tell, events) = mpsc::channel(1);
-        let watcher = notify::recommended_watcher(move |_| {
+        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
+            // Our own look at a file is an access too: taken for an edit it would feed itself.
+            if event.is_ok_and(|event| event.kind.is_access()) {
+                return;
+            }
             // One waiting event says as much as a hundred.
             let _ = tell.try_send(());
         });
