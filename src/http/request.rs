@@ -10,7 +10,7 @@ use super::upgrade;
 use super::wire::connection_field;
 use crate::drain::{Phase, Watch};
 use crate::http1::{self, BodyLength, RequestVerdict, ResponseVerdict};
-use crate::message::{Chunk, Head, Method, Size, Version};
+use crate::message::{Chunk, Head, Method, Version};
 use crate::net::Timer;
 use crate::telemetry::AccessLog;
 use crate::upstream::{Dialer, Exchange};
@@ -51,7 +51,7 @@ pub(super) async fn request(
 ) -> After {
     let mut report = Report::new(Instant::now());
     client.begin(verdict.body);
-    client.out = Chunk::lend(Size::Head);
+    client.rest();
     let mut answer = Head::new();
     let site = Site { gateway, dialer: spell.dialer, scheme: "http", seed: fastrand::u64(..) };
     // What the access log says of the request is what came, before anything was rewritten.
@@ -93,7 +93,6 @@ pub(super) async fn refuse(
     timer: &mut Timer,
 ) {
     let mut report = Report::new(Instant::now());
-    client.out = Chunk::lend(Size::Head);
     if status == 431 || status == 414 || status == 408 {
         gateway.cells.limit_hits.inc(word);
     }

@@ -109,6 +109,10 @@ impl Chunk {
         if self.bytes.len() - self.end >= n {
             return;
         }
+        if self.bytes.is_empty() && n <= HEAD {
+            *self = Self::lend(Size::Head);
+            return;
+        }
         self.bytes.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;

@@ -1,9 +1,11 @@
 //! A byte stream of any transport, polled from one task.
 use rustix::net::RecvFlags;
-use std::io::{self, ErrorKind, IoSlice};
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// Who is at the other end of a client connection.
@@ -46,13 +48,11 @@ impl Stream {
     ///
     /// The kernel's.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.poll_read_ready(cx))?;
-            match each!(self, s => s.try_read(buf)) {
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {}
-                done => return Poll::Ready(done),
-            }
-        }
+        // By `AsyncRead`, not `try_read`: it knows that a read that did not fill the buffer emptied
+        // the socket, and saves the call that would only say so.
+        let mut buf = ReadBuf::new(buf);
+        ready!(each!(self, s => Pin::new(s).poll_read(cx, &mut buf)))?;
+        Poll::Ready(Ok(buf.filled().len()))
     }
     /// Becomes ready when a read would not wait. Holds no buffer.
     ///
@@ -76,13 +76,7 @@ impl Stream {
     ///
     /// The kernel's.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.poll_write_ready(cx))?;
-            match each!(self, s => s.try_write(bytes)) {
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {}
-                done => return Poll::Ready(done),
-            }
-        }
+        each!(self, s => Pin::new(s).poll_write(cx, bytes))
     }
     /// Writes some of the bytes, in order.
     ///
@@ -94,13 +88,7 @@ impl Stream {
         cx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.poll_write_ready(cx))?;
-            match each!(self, s => s.try_write_vectored(bytes)) {
-                Err(e) if e.kind() == ErrorKind::WouldBlock => {}
-                done => return Poll::Ready(done),
-            }
-        }
+        each!(self, s => Pin::new(s).poll_write_vectored(cx, bytes))
     }
     /// Ends our direction (FIN).
     ///

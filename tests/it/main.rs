@@ -12,3 +12,5 @@ mod reload;
 mod routes;
 mod support;
 mod tcp;
+
+pub(crate) use support::web as support_web;

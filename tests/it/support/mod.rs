@@ -6,7 +6,7 @@ mod proxy;
 
 pub(crate) use backend::{Backend, Peer};
 pub(crate) use client::{Client, Response};
-pub(crate) use proxy::Proxy;
+pub(crate) use proxy::{Proxy, web};
 
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,172 @@
+//! Hostile heads and bodies: the status each earns, the connection closed, nothing of it forwarded.
+use crate::support::{Backend, Proxy};
+
+/// What is sent, and the status it earns.
+const CASES: &[(&str, u16)] = &[
+    ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", 400),
+    ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello", 400),
+    ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\nhello", 400),
+    ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: +5\r\n\r\nhello", 400),
+    ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: -5\r\n\r\nhello", 400),
+    ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0x5\r\n\r\nhello", 400),
+    ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5e0\r\n\r\nhello", 400),
+    ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: \r\n\r\nhello", 400),
+    ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999999\r\n\r\n", 400),
+    ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9223372036854775808\r\n\r\n", 400),
+    ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n", 400),
+    ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+    ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: x, chunked\r\n\r\n", 400),
+    ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \"chunked\"\r\n\r\n", 400),
+    ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0bchunked\r\n\r\n", 400),
+    ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n", 501),
+    ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+    ("POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost\t: a\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: a\r\n: empty\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: a\r\nX(y): 1\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: a\r\nnocolon\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\n folded\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\n X: 1\r\nHost: a\r\n\r\n", 400),
+    ("GET / HTTP/1.1\nHost: a\n\n", 400),
+    ("GET / HTTP/1.1\r\nHost: a\nX: 1\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: a\r\nX: 1\r2\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: a\r\nX: 1\x002\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: a\r\nX: 1\x7f2\r\n\r\n", 400),
+    ("GET  / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("GET / HTTP/1.1 \r\nHost: a\r\n\r\n", 400),
+    ("GET\t/\tHTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("GET HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("GET /\r\nHost: a\r\n\r\n", 400),
+    ("GET / HTTP/2.0\r\nHost: a\r\n\r\n", 505),
+    ("GET / HTTP/9.9\r\nHost: a\r\n\r\n", 505),
+    ("GET / http/1.1\r\nHost: a\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost:\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: a b\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: a/b\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: user@a\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: a:port\r\n\r\n", 400),
+    ("GET http://user@a/ HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("GET /a\x01b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("GET /\u{e4} HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("GET * HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("GET a.test:80 HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("GET relative HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+    ("GET / HTTP/1.1\r\nHost: a\r\nExpect: 200-ok\r\n\r\n", 417),
+    ("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+    ("CONNECT a.test:80 HTTP/1.1\r\nHost: a.test:80\r\n\r\n", 405),
+    ("\x16\x03\x01\x02\x00\x01\x00\x01\r\n\r\n", 400),
+    ("\r\n\r\n\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+];
+
+/// Chunked bodies that break after a good head.
+const CHUNKS: &[&str] = &[
+    "+5\r\nhello\r\n0\r\n\r\n",
+    " 5\r\nhello\r\n0\r\n\r\n",
+    "5 \r\nhello\r\n0\r\n\r\n",
+    "0x5\r\nhello\r\n0\r\n\r\n",
+    "5_\r\nhello\r\n0\r\n\r\n",
+    "00000000000000005\r\nhello\r\n0\r\n\r\n",
+    "FFFFFFFFFFFFFFFF\r\nhello\r\n",
+    "5;a\nb\r\nhello\r\n0\r\n\r\n",
+    "5;a\x00\r\nhello\r\n0\r\n\r\n",
+    "5\nhello\r\n0\r\n\r\n",
+    "5\r\nhelloX\r\n0\r\n\r\n",
+    "5\r\nhello\n0\r\n\r\n",
+    "\r\nhello\r\n0\r\n\r\n",
+    "5\r\nhello\r\n0\r\nBad Trailer: 1\r\n\r\n",
+    "5\r\nhello\r\n0\r\nX: 1\nY: 2\r\n\r\n",
+];
+
+#[test]
+fn hostile_heads_get_their_status_and_reach_nobody() {
+    let backend = Backend::named("reached");
+    let proxy = Proxy::http(&[backend.addr], "");
+    for (bytes, status) in CASES {
+        let mut client = proxy.client();
+        // A second request behind a refused one is never executed.
+        client.send(bytes);
+        client.send("GET /second HTTP/1.1\r\nHost: a\r\n\r\n");
+        let response = client.response();
+        assert_eq!(response.status, *status, "{bytes:?}: {response:?}");
+        if *status != 405 {
+            assert_eq!(response.field("Connection"), Some("close"), "{bytes:?}");
+            assert!(client.is_closed(), "{bytes:?}");
+        }
+    }
+    // Those of 405 keep their connection: their second request is a good one.
+    assert!(backend.connections() <= 2);
+}
+
+#[test]
+fn broken_chunks_never_look_like_a_clean_end() {
+    for chunks in CHUNKS {
+        let (tell, heard) = std::sync::mpsc::channel();
+        let tell = std::sync::Mutex::new(tell);
+        let backend = Backend::run(move |peer| {
+            if peer.request().is_some() {
+                let rest = peer.rest();
+                let _ = tell.lock().unwrap().send(rest);
+            }
+        });
+        let proxy = Proxy::http(&[backend.addr], "");
+        let mut client = proxy.client();
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
+        client.send(chunks);
+        assert_eq!(client.response().status, 400, "{chunks:?}");
+        if let Ok(rest) = heard.recv_timeout(crate::support::PATIENCE) {
+            assert!(!rest.ends_with(b"0\r\n\r\n"), "{chunks:?}: {:?}", String::from_utf8_lossy(&rest));
+        }
+    }
+}
+
+#[test]
+fn heads_over_their_limits_are_refused() {
+    let backend = Backend::named("reached");
+    let proxy = Proxy::http(&[backend.addr], "");
+    let long = "x".repeat(9000);
+    let huge = "x".repeat(40_000);
+    let many = "X: 1\r\n".repeat(101);
+    for (bytes, status) in [
+        (format!("GET /{long} HTTP/1.1\r\nHost: a\r\n\r\n"), 414),
+        (format!("GET /{huge} HTTP/1.1\r\nHost: a\r\n\r\n"), 414),
+        (format!("GET / HTTP/1.1\r\nHost: a\r\nX: {huge}\r\n\r\n"), 431),
+        (format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n"), 431),
+    ] {
+        let mut client = proxy.client();
+        client.send(&bytes);
+        assert_eq!(client.response().status, status);
+        assert!(client.is_closed());
+    }
+    assert_eq!(backend.connections(), 0);
+}
+
+#[test]
+fn every_byte_that_reaches_a_backend_is_valid() {
+    // Legal, if unusual: passed on in canonical form.
+    let backend = Backend::echo();
+    let proxy = Proxy::http(&[backend.addr], "");
+    for (sent, seen) in [
+        ("\r\nGET / HTTP/1.1\r\nHost:a\r\nX:\t v \t\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX: v\r\n"),
+        ("get / HTTP/1.1\r\nHost: a\r\n\r\n", "get / HTTP/1.1\r\nHost: a\r\n"),
+        ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: a\r\n"),
+        ("GET /a/../b/./c HTTP/1.1\r\nHost: a\r\n\r\n", "GET /b/c HTTP/1.1\r\nHost: a\r\n"),
+        ("GET http://A.test:81?q HTTP/1.1\r\nHost: a\r\n\r\n", "GET /?q HTTP/1.1\r\nHost: A.test:81\r\n"),
+        ("GET / HTTP/1.1\r\nHost: [::1]:80\r\nX: \u{e4}\r\n\r\n", "GET / HTTP/1.1\r\nHost: [::1]:80\r\nX: \u{e4}\r\n"),
+    ] {
+        let mut client = proxy.client();
+        client.send(sent);
+        let text = client.response().text();
+        assert!(text.starts_with(seen), "{sent:?}: {text:?}");
+    }
+    // HTTP/1.0 without Host is legal: the backend still gets one.
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.0\r\n\r\n");
+    let text = client.response().text();
+    assert!(text.contains(&format!("Host: {}\r\n", backend.addr)), "{text:?}");
+}

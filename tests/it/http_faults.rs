@@ -1,0 +1,256 @@
+//! What a backend does to us, and what a client sees of it.
+use crate::support::{Backend, Client, Proxy, nobody, until};
+use std::net::TcpListener;
+use std::time::Duration;
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
+
+#[test]
+fn a_refused_backend_is_passed_over_and_taken_out() {
+    let good = Backend::named("good");
+    let proxy = Proxy::http(&[nobody(), good.addr], "");
+    let mut client = proxy.client();
+    for n in 0..10 {
+        // Also a request that may not be repeated: not one byte of it was written.
+        client.send(format!("POST /{n} HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"));
+        assert_eq!(client.response().text(), "good");
+    }
+    assert_eq!(proxy.state("b1"), "down");
+    assert_eq!(proxy.state("b2"), "up");
+}
+
+#[test]
+fn with_nobody_reachable_the_answer_says_so() {
+    let proxy = Proxy::http(&[nobody(), nobody()], "");
+    assert_eq!(proxy.get("/").status, 502);
+    // Both are known to be down: nothing is dialled for the next one.
+    let mut client = proxy.client();
+    client.send(GET);
+    let response = client.response();
+    assert_eq!((response.status, response.field("Retry-After")), (503, Some("1")));
+}
+
+#[test]
+fn a_backend_that_comes_back_gets_work_again() {
+    let addr = nobody();
+    let proxy = Proxy::http(&[addr], "");
+    assert_eq!(proxy.get("/").status, 502);
+    proxy.until_state("b1", "down");
+    let listener = TcpListener::bind(addr).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            std::thread::spawn(move || {
+                use std::io::{Read, Write};
+                let mut buf = [0; 4096];
+                if stream.read(&mut buf).is_ok_and(|n| n > 0) {
+                    let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nback");
+                }
+            });
+        }
+    });
+    proxy.until_state("b1", "up");
+    assert_eq!(proxy.get("/").text(), "back");
+}
+
+/// Closes after its first answer, at the moment the next request comes: it reads it and says nothing.
+fn racing() -> Backend {
+    Backend::run(|peer| {
+        if peer.request().is_some() {
+            peer.answer("answer");
+        }
+        if peer.number == 0 {
+            let _ = peer.request();
+        } else {
+            while peer.request().is_some() {
+                peer.answer("answer");
+            }
+        }
+    })
+}
+
+#[test]
+fn a_kept_connection_that_closes_at_its_reuse_costs_a_get_nothing() {
+    let backend = racing();
+    let proxy = Proxy::http(&[backend.addr], "");
+    let mut client = proxy.client();
+    for _ in 0..5 {
+        client.send(GET);
+        let response = client.response();
+        assert_eq!((response.status, response.text().as_str()), (200, "answer"));
+    }
+    assert_eq!(backend.connections(), 2);
+    assert_eq!(proxy.state("b1"), "up", "a stale connection is nobody's fault");
+}
+
+#[test]
+fn a_written_post_is_never_sent_twice() {
+    let seen = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = seen.clone();
+    let backend = Backend::run(move |peer| {
+        peer.request();
+        peer.answer("first");
+        if peer.request().is_some() {
+            count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        }
+    });
+    let proxy = Proxy::http(&[backend.addr], "");
+    let mut client = proxy.client();
+    client.send(GET);
+    assert_eq!(client.response().status, 200);
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
+    assert_eq!(client.response().status, 502);
+    assert_eq!(seen.load(std::sync::atomic::Ordering::SeqCst), 1);
+}
+
+#[test]
+fn a_kept_connection_that_closed_long_ago_is_not_used() {
+    let backend = Backend::run(|peer| {
+        peer.request();
+        peer.answer("once");
+    });
+    let proxy = Proxy::http(&[backend.addr], "");
+    let mut client = proxy.client();
+    for _ in 0..4 {
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+        assert_eq!(client.response().text(), "once");
+        // The end of the connection is there before the next request.
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn garbage_of_a_backend_is_502() {
+    for garbage in [
+        "hello\r\n\r\n",
+        "HTTP/1.1 99 Low\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        "HTTP/1.1 200 OK\nContent-Length: 0\n\n",
+        "HTTP/1.1 200 OK\r\nX: a\0b\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n",
+        "HTTP/2 200\r\n\r\n",
+        "",
+    ] {
+        let backend = Backend::run(move |peer| {
+            peer.request();
+            peer.send(garbage);
+        });
+        let proxy = Proxy::http(&[backend.addr], "");
+        assert_eq!(proxy.get("/").status, 502, "{garbage:?}");
+    }
+}
+
+#[test]
+fn a_head_without_end_is_502() {
+    let backend = Backend::run(|peer| {
+        peer.request();
+        peer.send("HTTP/1.1 200 OK\r\n");
+        for _ in 0..3000 {
+            peer.send("X-Filler: 0123456789012345678901234567890123456789\r\n");
+        }
+        peer.rest();
+    });
+    let proxy = Proxy::http(&[backend.addr], "");
+    assert_eq!(proxy.get("/").status, 502);
+}
+
+#[test]
+fn bytes_that_nobody_asked_for_never_reach_the_next_client() {
+    let backend = Backend::run(|peer| {
+        while peer.request().is_some() {
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil");
+        }
+    });
+    let proxy = Proxy::http(&[backend.addr], "");
+    let mut client = proxy.client();
+    for _ in 0..3 {
+        client.send(GET);
+        assert_eq!(client.response().text(), "ok");
+    }
+}
+
+#[test]
+fn each_limit_on_time_names_itself() {
+    let silent = Backend::run(|peer| {
+        peer.request();
+        peer.rest();
+    });
+    let proxy = Proxy::http(&[silent.addr], "timeout = { first_byte = \"50ms\" }");
+    assert_eq!(proxy.get("/").status, 504);
+    let proxy = Proxy::http(&[silent.addr], "timeout = { request = \"50ms\" }");
+    assert_eq!(proxy.get("/").status, 504);
+    assert_eq!(proxy.state("b1"), "up");
+
+    let stalls = Backend::run(|peer| {
+        peer.request();
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
+        peer.rest();
+    });
+    let proxy = Proxy::http(&[stalls.addr], "timeout = { idle = \"50ms\" }");
+    assert!(!proxy.get("/").complete);
+}
+
+#[test]
+fn a_slow_head_is_408_and_closed() {
+    let backend = Backend::named("one");
+    let web = crate::support_web(&[backend.addr], "");
+    let proxy = Proxy::start(&format!("{web}\n[defaults]\ntimeout = {{ header = \"100ms\" }}\n"));
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: a");
+    let response = client.response();
+    assert_eq!((response.status, response.field("Connection")), (408, Some("close")));
+    assert!(client.is_closed());
+    assert_eq!(backend.connections(), 0);
+}
+
+#[test]
+fn a_body_that_stands_still_is_408() {
+    let backend = Backend::run(|peer| {
+        peer.request();
+        peer.rest();
+    });
+    let proxy = Proxy::http(&[backend.addr], "timeout = { idle = \"100ms\" }");
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc");
+    assert_eq!(client.response().status, 408);
+}
+
+#[test]
+fn max_active_is_never_exceeded() {
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+    let (now, most) = (std::sync::Arc::new(AtomicUsize::new(0)), std::sync::Arc::new(AtomicUsize::new(0)));
+    let (n, m) = (now.clone(), most.clone());
+    let backend = Backend::run(move |peer| {
+        while peer.request().is_some() {
+            m.fetch_max(n.fetch_add(1, SeqCst) + 1, SeqCst);
+            std::thread::sleep(Duration::from_millis(2));
+            n.fetch_sub(1, SeqCst);
+            peer.answer("ok");
+        }
+    });
+    let proxy = Proxy::http(&[backend.addr], "max_active = 3");
+    let addr = proxy.addr();
+    let clients: Vec<_> = (0..12)
+        .map(|_| {
+            std::thread::spawn(move || {
+                let mut client = Client::connect(addr);
+                let mut good = 0;
+                for _ in 0..20 {
+                    client.send(GET);
+                    let status = client.response().status;
+                    assert!(status == 200 || status == 503, "{status}");
+                    good += usize::from(status == 200);
+                }
+                good
+            })
+        })
+        .collect();
+    let good: usize = clients.into_iter().map(|c| c.join().unwrap()).sum();
+    assert!(most.load(SeqCst) <= 3 && good > 0, "{} at once, {good} good", most.load(SeqCst));
+    until("all are given back", || {
+        let plan = proxy.running().state().plan.load_full().unwrap();
+        plan.pools["app"].members()[0].backend.active() == 0
+    });
+}
