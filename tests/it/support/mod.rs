@@ -4,7 +4,7 @@ mod backend;
 mod client;
 mod proxy;
 
-pub(crate) use backend::{Backend, Peer};
+pub(crate) use backend::Backend;
 pub(crate) use client::{Client, Response};
 pub(crate) use proxy::{Proxy, web};
 

@@ -1,0 +1,177 @@
+//! The binary: exit codes, signals, edits of the file, what it shows.
+use crate::support::{Backend, Client, nobody, until};
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_evenkeel");
+
+fn check(toml: &str, more: &[&str]) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("proxy.toml");
+    std::fs::write(&file, toml).unwrap();
+    Command::new(BINARY).current_dir(folder.path()).args(["check", "-c", "proxy.toml"]).args(more).output().unwrap()
+}
+
+fn words(port: u16, admin: u16, backend: &str) -> String {
+    format!(
+        "[admin]\nbind = \"127.0.0.1:{admin}\"\n[log]\naccess = {{ to = \"access.log\", format = \"json\" }}\n\
+         [listener.web]\nbind = \"127.0.0.1:{port}\"\nprotocol = \"http\"\npool = \"app\"\n[pool.app]\nbackends = [{backend}]\n"
+    )
+}
+
+#[test]
+fn check_says_every_problem_or_a_summary() {
+    let good = check(&words(1, 2, "\"127.0.0.1:9\""), &[]);
+    assert_eq!(good.status.code(), Some(0));
+    assert_eq!(String::from_utf8_lossy(&good.stdout), "proxy.toml: ok: 1 listeners, 0 routes, 1 pools, 1 backends\n");
+    let bad = words(1, 2, "\"127.0.0.1:9\"").replace("pool = \"app\"", "pol = \"app\"\npool = \"ap\"") + "balance = \"fast\"\n";
+    let bad = check(&bad, &[]);
+    let said = String::from_utf8_lossy(&bad.stderr).into_owned();
+    assert_eq!((bad.status.code(), bad.stdout.len()), (Some(1), 0));
+    assert!(said.contains("listener.web.pol") && said.contains("did you mean"), "{said}");
+    assert_eq!(Command::new(BINARY).arg("nonsense").output().unwrap().status.code(), Some(2));
+}
+
+#[test]
+fn check_speaks_json_and_dials() {
+    let bad = check("[listener.web]\nbind = 5\n", &["--json"]);
+    let json: serde_json::Value = serde_json::from_slice(&bad.stdout).unwrap();
+    let first = &json["problems"][0];
+    assert!(first["file"] == "proxy.toml" && first["line"].as_u64().unwrap() >= 1, "{json}");
+    let dead = check(&words(1, 2, &format!("\"{}\"", nobody())), &["--connect"]);
+    assert_eq!(dead.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&dead.stderr).contains("connect to"), "{dead:?}");
+    let backend = Backend::named("one");
+    assert_eq!(check(&words(1, 2, &format!("\"{}\"", backend.addr)), &["--connect"]).status.code(), Some(0));
+}
+
+/// The binary, serving a file in a folder of its own.
+struct Process {
+    child: Child,
+    folder: tempfile::TempDir,
+    port: u16,
+    admin: u16,
+}
+
+impl Process {
+    fn start(backend: &str) -> Self {
+        let (folder, port, admin) = (tempfile::tempdir().unwrap(), nobody().port(), nobody().port());
+        std::fs::write(folder.path().join("proxy.toml"), words(port, admin, backend)).unwrap();
+        let child = Command::new(BINARY).current_dir(folder.path()).arg("run").stderr(Stdio::piped()).spawn().unwrap();
+        let process = Self { child, folder, port, admin };
+        until("it is ready", || process.admin_get("/readyz").is_some_and(|(status, _)| status == 200));
+        process
+    }
+    fn admin_get(&self, path: &str) -> Option<(u16, String)> {
+        std::net::TcpStream::connect(("127.0.0.1", self.admin)).ok()?;
+        let mut client = Client::connect(([127, 0, 0, 1], self.admin).into());
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
+        let response = client.response();
+        Some((response.status, response.text()))
+    }
+    fn metric(&self, name: &str) -> Option<f64> {
+        let text = self.admin_get("/metrics")?.1;
+        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
+    }
+    fn signal(&self, name: &str) {
+        let done = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
+        assert!(done.success());
+    }
+    fn get(&self) -> String {
+        let mut client = Client::connect(([127, 0, 0, 1], self.port).into());
+        client.send("GET /x?y HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
+        client.response().text()
+    }
+    fn write(&self, backend: &str) {
+        // As an editor does: a new file, renamed over the old one.
+        let new = self.folder.path().join("proxy.toml.new");
+        std::fs::write(&new, words(self.port, self.admin, backend)).unwrap();
+        std::fs::rename(new, self.folder.path().join("proxy.toml")).unwrap();
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn an_edit_is_taken_and_a_broken_one_is_not() {
+    let (one, two) = (Backend::named("one"), Backend::named("two"));
+    let process = Process::start(&format!("\"{}\"", one.addr));
+    assert_eq!(process.get(), "one");
+    process.write(&format!("\"{}\"", two.addr));
+    until("the edit is taken", || process.get() == "two");
+    process.write("\"nonsense\"");
+    until("the broken one is refused", || process.metric("evenkeel_config_last_reload_successful") == Some(0.0));
+    assert_eq!(process.get(), "two");
+    process.write(&format!("\"{}\"", one.addr));
+    process.signal("HUP");
+    until("it is taken again", || process.get() == "one");
+    assert_eq!(process.metric("evenkeel_config_last_reload_successful"), Some(1.0));
+}
+
+#[test]
+fn signals_do_what_they_say() {
+    let one = Backend::named("one");
+    let mut process = Process::start(&format!("\"{}\"", one.addr));
+    assert_eq!(process.get(), "one");
+    let log = process.folder.path().join("access.log");
+    until("the request is logged", || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("/x?y")));
+    let line: serde_json::Value = serde_json::from_str(std::fs::read_to_string(&log).unwrap().lines().next().unwrap()).unwrap();
+    for (field, value) in [("status", "200"), ("target", "\"/x?y\""), ("pool", "\"app\""), ("route", "\"default\""), ("reason", "\"-\"")] {
+        assert_eq!(line[field].to_string(), value, "{line}");
+    }
+    // Rotated: the next line goes to a new file.
+    std::fs::rename(&log, process.folder.path().join("old.log")).unwrap();
+    process.signal("USR1");
+    until("the log is opened again", || Path::new(&log).exists());
+    process.get();
+    until("the new file is written", || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("/x?y")));
+    process.signal("USR2");
+    assert_eq!(process.get(), "one");
+    process.signal("TERM");
+    let status = process.child.wait().unwrap();
+    let mut said = String::new();
+    process.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(status.code(), Some(0), "{said}");
+    assert!(said.contains("hand-over to a new binary is not built yet"), "{said}");
+}
+
+#[test]
+fn a_second_process_on_the_same_port_says_so_and_ends() {
+    let one = Backend::named("one");
+    let process = Process::start(&format!("\"{}\"", one.addr));
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("proxy.toml"), words(process.port, nobody().port(), &format!("\"{}\"", one.addr))).unwrap();
+    let second = Command::new(BINARY).current_dir(folder.path()).arg("run").output().unwrap();
+    let said = String::from_utf8_lossy(&second.stderr).into_owned();
+    assert_eq!(second.status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("listen on 127.0.0.1:{}", process.port)), "{said}");
+    assert_eq!(process.get(), "one");
+}
+
+#[test]
+fn metrics_and_status_show_what_happened() {
+    let one = Backend::named("one");
+    let process = Process::start(&format!("{{ name = \"b1\", addr = \"{}\" }}", one.addr));
+    for _ in 0..3 {
+        process.get();
+    }
+    let requests = "evenkeel_requests_total{listener=\"web\",route=\"default\",pool=\"app\",method=\"GET\",code=\"200\"}";
+    until("requests are counted", || process.metric(requests) == Some(3.0));
+    assert_eq!(process.metric("evenkeel_backend_up{pool=\"app\",backend=\"b1\"}"), Some(1.0));
+    assert_eq!(process.metric("evenkeel_upstream_requests_total{pool=\"app\",backend=\"b1\",code=\"2xx\"}"), Some(3.0));
+    assert!(process.metric("process_open_fds").unwrap() > 5.0);
+    let (status, text) = process.admin_get("/v1/status").unwrap();
+    let json: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((status, &json["generation"], &json["last_reload"]["result"]), (200, &1.into(), &"success".into()));
+    assert_eq!(process.admin_get("/nothing").unwrap().0, 404);
+    // A browser that was lured here by another name is refused.
+    let mut client = Client::connect(([127, 0, 0, 1], process.admin).into());
+    client.send("GET /metrics HTTP/1.1\r\nHost: evil.test\r\nConnection: close\r\n\r\n");
+    assert_eq!(client.response().status, 403);
+}

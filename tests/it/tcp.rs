@@ -1,0 +1,197 @@
+//! Layer 4, with scripted and with real protocols behind it.
+use crate::support::{Backend, Client, Proxy, nobody, until};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+fn raw(backends: &[SocketAddr], more: &str) -> Proxy {
+    let list: Vec<String> = backends.iter().map(|a| format!("\"{a}\"")).collect();
+    Proxy::start(&format!(
+        "[listener.web]\nbind = \"127.0.0.1:0\"\nprotocol = \"tcp\"\npool = \"app\"\n[pool.app]\nbackends = [{}]\n{more}\n",
+        list.join(", ")
+    ))
+}
+
+#[test]
+fn half_closes_pass_in_both_directions() {
+    let backend = Backend::run(|peer| {
+        // The client ends first and still hears the whole answer.
+        let all = peer.rest();
+        peer.send(format!("{} bytes", all.len()));
+    });
+    let proxy = raw(&[backend.addr], "");
+    let mut client = proxy.client();
+    client.send("hello");
+    client.end();
+    assert_eq!(client.rest(), b"5 bytes");
+
+    let first = Backend::run(|peer| {
+        peer.send("bye");
+        peer.stream().shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(peer.rest(), b"still here");
+    });
+    let proxy = raw(&[first.addr], "");
+    let mut client = proxy.client();
+    assert_eq!(client.rest(), b"bye");
+    client.send("still here");
+    client.end();
+    until("both ended", || {
+        let plan = proxy.running().state().plan.load_full().unwrap();
+        plan.pools["app"].members()[0].backend.active() == 0
+    });
+}
+
+#[test]
+fn bulk_passes_byte_for_byte_both_ways_at_once() {
+    let size = 16 << 20;
+    let data = move |seed: usize| -> Vec<u8> { (0..size).map(|i| ((i * 7 + seed) % 253) as u8).collect() };
+    let backend = Backend::run(move |peer| {
+        let mut stream = peer.stream().try_clone().unwrap();
+        let writer = std::thread::spawn(move || std::io::Write::write_all(&mut stream, &data(1)).unwrap());
+        assert!(peer.bytes(size) == data(2));
+        writer.join().unwrap();
+        peer.stream().shutdown(std::net::Shutdown::Write).unwrap();
+    });
+    let proxy = raw(&[backend.addr], "");
+    let mut client = proxy.client();
+    let mut stream = client.stream().try_clone().unwrap();
+    let writer = std::thread::spawn(move || std::io::Write::write_all(&mut stream, &data(2)).unwrap());
+    assert!(client.bytes(size) == data(1));
+    writer.join().unwrap();
+    let plan = proxy.running().state().plan.load_full().unwrap();
+    let cells = &plan.listeners["web"].cells;
+    until("bytes are counted", || (cells.received.get(), cells.sent.get()) == (size as u64, size as u64));
+}
+
+#[test]
+fn the_next_backend_is_tried_when_one_refuses() {
+    let good = Backend::run(|peer| peer.send("good"));
+    let proxy = raw(&[nobody(), good.addr], "");
+    for _ in 0..4 {
+        assert_eq!(proxy.client().rest(), b"good");
+    }
+    assert_eq!(proxy.state(&good.addr.to_string()), "up");
+}
+
+#[test]
+fn an_idle_tunnel_ends_in_its_time() {
+    let backend = Backend::run(|peer| drop(peer.rest()));
+    let proxy = raw(&[backend.addr], "timeout = { tunnel = \"50ms\" }");
+    let mut client = proxy.client();
+    client.send("x");
+    assert!(client.is_closed());
+}
+
+/// A real server; killed when dropped.
+struct Server {
+    child: Child,
+    port: u16,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn until_listens(port: u16) {
+    until("the server listens", || std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+}
+
+fn redis() -> Server {
+    let (folder, port) = (tempfile::tempdir().unwrap(), nobody().port());
+    let child = Command::new("redis-server")
+        .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no", "--dir"])
+        .arg(folder.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("redis-server: install Debian's package redis-server");
+    until_listens(port);
+    Server { child, port, _folder: folder }
+}
+
+#[test]
+fn redis_speaks_through_it() {
+    let server = redis();
+    let proxy = raw(&[SocketAddr::from(([127, 0, 0, 1], server.port))], "health = { tcp = { send = \"PING\\r\\n\", expect = \"+PONG\" } }");
+    proxy.until_state(&format!("127.0.0.1:{}", server.port), "up");
+    let mut client = proxy.client();
+    let value = "v".repeat(300_000);
+    // A pipeline of a thousand commands, then a value of many segments.
+    client.send("INCR n\r\n".repeat(1000));
+    for n in 1..=1000 {
+        let wanted = format!(":{n}\r\n");
+        assert_eq!(client.bytes(wanted.len()), wanted.as_bytes());
+    }
+    client.send(format!("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n${}\r\n{value}\r\nGET k\r\n", value.len()));
+    let wanted = format!("+OK\r\n${}\r\n{value}\r\n", value.len());
+    assert!(client.bytes(wanted.len()) == wanted.as_bytes());
+}
+
+/// Where Debian keeps PostgreSQL's own programs.
+fn postgres_bin() -> PathBuf {
+    let versions = std::fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL: install Debian's package postgresql");
+    let mut all: Vec<PathBuf> = versions.flatten().map(|v| v.path().join("bin")).filter(|b| b.join("initdb").exists()).collect();
+    all.sort();
+    all.pop().expect("PostgreSQL's initdb: install Debian's package postgresql")
+}
+
+/// PostgreSQL refuses to run as root: then it runs as its own user.
+fn as_postgres(program: &Path) -> Command {
+    if rustix::process::geteuid().is_root() {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups"]).arg(program);
+        return command;
+    }
+    Command::new(program)
+}
+
+fn postgres() -> Server {
+    let (bin, folder, port) = (postgres_bin(), tempfile::tempdir_in("/tmp").unwrap(), nobody().port());
+    let data = folder.path().join("data");
+    if rustix::process::geteuid().is_root() {
+        let done = Command::new("chown").arg("postgres").arg(folder.path()).status().unwrap();
+        assert!(done.success());
+    }
+    let made = as_postgres(&bin.join("initdb")).args(["-A", "trust", "-U", "postgres", "-N", "-D"]).arg(&data).output().unwrap();
+    assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
+    let child = as_postgres(&bin.join("postgres"))
+        .arg("-D")
+        .arg(&data)
+        .args(["-h", "127.0.0.1", "-p", &port.to_string(), "-F", "-k"])
+        .arg(folder.path())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    until_listens(port);
+    Server { child, port, _folder: folder }
+}
+
+#[test]
+fn postgres_speaks_through_it() {
+    let server = postgres();
+    let proxy = raw(&[SocketAddr::from(([127, 0, 0, 1], server.port))], "");
+    let psql = |sql: &str| {
+        let output = Command::new("psql")
+            .args(["-h", "127.0.0.1", "-p", &proxy.addr().port().to_string(), "-U", "postgres", "-tA", "-c", sql])
+            .output()
+            .expect("psql: install Debian's package postgresql-client");
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    until("it answers", || psql("select 1").0);
+    assert_eq!(psql("select sum(n) from generate_series(1, 1000) n").1, "500500\n");
+    // Some megabytes in one direction.
+    let (good, out, error) = psql("copy (select repeat('x', 100) from generate_series(1, 50000)) to stdout");
+    assert!(good, "{error}");
+    assert_eq!(out.len(), 50_000 * 101);
+}
+
+#[test]
+fn a_client_of_nobody_is_let_go() {
+    let proxy = raw(&[nobody()], "");
+    let mut client = Client::connect(proxy.addr());
+    assert!(client.is_closed());
+}
