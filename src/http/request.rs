@@ -2,7 +2,6 @@
 use super::client::Client;
 use super::forward::{Journey, Site, forward};
 use super::gateway::Gateway;
-use super::headers;
 use super::relay::{Cut, framing_to_client, relay};
 use super::reply::Reply;
 use super::report::Report;
@@ -141,7 +140,23 @@ impl Turn<'_> {
                 exchange.finish();
                 self.next(stays, unasked).await
             }
+            // Nothing was passed on yet, so it can still be said what happened.
+            Err(Cut::Upstream(error)) if sent == 0 => self.broken(*exchange, error).await,
             Err(cut) => self.cut(*exchange, cut),
+        }
+    }
+
+    /// The answer broke before its first byte went to the client.
+    async fn broken(&mut self, exchange: Exchange, error: crate::upstream::Error) -> After {
+        let failed = exchange.fail(error);
+        let reply = Reply::own(super::tries::status(&failed.error), failed.error.word());
+        failed.lease.settle(super::tries::outcome(&failed.error, false));
+        self.client.out.clear();
+        self.stays = false;
+        if self.write_own(&reply, self.head.version(), self.head.method()).await {
+            After::Linger
+        } else {
+            After::Close
         }
     }
 

@@ -146,7 +146,7 @@ pub(super) fn outcome(error: &Error, stale: bool) -> Outcome {
 }
 
 /// The status of our own answer for a broken try.
-fn status(error: &Error) -> u16 {
+pub(super) fn status(error: &Error) -> u16 {
     match error {
         Error::ConnectTimeout | Error::FirstByte | Error::Idle | Error::Request => 504,
         Error::Local(_) | Error::Unresolved => 503,

@@ -30,7 +30,8 @@ pub fn init(log: &Log) -> Result<LogHandle, String> {
     // Filter and form are layers of their own: a layer that carries its filter cannot be replaced.
     let (filter, filter_handle) = reload::Layer::new(filter(log)?);
     let (form, form_handle) = reload::Layer::new(form(log));
-    tracing::subscriber::set_global_default(Registry::default().with(filter).with(form)).map_err(|e| e.to_string())?;
+    tracing::subscriber::set_global_default(Registry::default().with(filter).with(form))
+        .map_err(|e| e.to_string())?;
     Ok(LogHandle { filter: filter_handle, form: form_handle })
 }
 

@@ -6,7 +6,7 @@
 use super::dialer::Dialer;
 use super::error::{Error, Failed, Retry};
 use super::pump::{Pump, Stop};
-use crate::http1::{BodyLength, Client, Event, ResponseVerdict, Want};
+use crate::http1::{Client, Event, ResponseVerdict, Want};
 use crate::message::{Broken, Chunk, Fields, Fill, Head, Size, Source};
 use crate::net::{Pipe, Stream, Timer};
 use crate::pool::{Lease, Outcome};

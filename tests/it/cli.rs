@@ -10,7 +10,12 @@ fn check(toml: &str, more: &[&str]) -> Output {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("proxy.toml");
     std::fs::write(&file, toml).unwrap();
-    Command::new(BINARY).current_dir(folder.path()).args(["check", "-c", "proxy.toml"]).args(more).output().unwrap()
+    Command::new(BINARY)
+        .current_dir(folder.path())
+        .args(["check", "-c", "proxy.toml"])
+        .args(more)
+        .output()
+        .unwrap()
 }
 
 fn words(port: u16, admin: u16, backend: &str) -> String {
@@ -24,8 +29,13 @@ fn words(port: u16, admin: u16, backend: &str) -> String {
 fn check_says_every_problem_or_a_summary() {
     let good = check(&words(1, 2, "\"127.0.0.1:9\""), &[]);
     assert_eq!(good.status.code(), Some(0));
-    assert_eq!(String::from_utf8_lossy(&good.stdout), "proxy.toml: ok: 1 listeners, 0 routes, 1 pools, 1 backends\n");
-    let bad = words(1, 2, "\"127.0.0.1:9\"").replace("pool = \"app\"", "pol = \"app\"\npool = \"ap\"") + "balance = \"fast\"\n";
+    assert_eq!(
+        String::from_utf8_lossy(&good.stdout),
+        "proxy.toml: ok: 1 listeners, 0 routes, 1 pools, 1 backends\n"
+    );
+    let bad = words(1, 2, "\"127.0.0.1:9\"")
+        .replace("pool = \"app\"", "pol = \"app\"\npool = \"ap\"")
+        + "balance = \"fast\"\n";
     let bad = check(&bad, &[]);
     let said = String::from_utf8_lossy(&bad.stderr).into_owned();
     assert_eq!((bad.status.code(), bad.stdout.len()), (Some(1), 0));
@@ -43,7 +53,10 @@ fn check_speaks_json_and_dials() {
     assert_eq!(dead.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&dead.stderr).contains("connect to"), "{dead:?}");
     let backend = Backend::named("one");
-    assert_eq!(check(&words(1, 2, &format!("\"{}\"", backend.addr)), &["--connect"]).status.code(), Some(0));
+    assert_eq!(
+        check(&words(1, 2, &format!("\"{}\"", backend.addr)), &["--connect"]).status.code(),
+        Some(0)
+    );
 }
 
 /// The binary, serving a file in a folder of its own.
@@ -56,11 +69,19 @@ struct Process {
 
 impl Process {
     fn start(backend: &str) -> Self {
-        let (folder, port, admin) = (tempfile::tempdir().unwrap(), nobody().port(), nobody().port());
+        let (folder, port, admin) =
+            (tempfile::tempdir().unwrap(), nobody().port(), nobody().port());
         std::fs::write(folder.path().join("proxy.toml"), words(port, admin, backend)).unwrap();
-        let child = Command::new(BINARY).current_dir(folder.path()).arg("run").stderr(Stdio::piped()).spawn().unwrap();
+        let child = Command::new(BINARY)
+            .current_dir(folder.path())
+            .arg("run")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
         let process = Self { child, folder, port, admin };
-        until("it is ready", || process.admin_get("/readyz").is_some_and(|(status, _)| status == 200));
+        until("it is ready", || {
+            process.admin_get("/readyz").is_some_and(|(status, _)| status == 200)
+        });
         process
     }
     fn admin_get(&self, path: &str) -> Option<(u16, String)> {
@@ -75,7 +96,10 @@ impl Process {
         text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
     }
     fn signal(&self, name: &str) {
-        let done = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
+        let done = Command::new("kill")
+            .args([&format!("-{name}"), &self.child.id().to_string()])
+            .status()
+            .unwrap();
         assert!(done.success());
     }
     fn get(&self) -> String {
@@ -106,7 +130,9 @@ fn an_edit_is_taken_and_a_broken_one_is_not() {
     process.write(&format!("\"{}\"", two.addr));
     until("the edit is taken", || process.get() == "two");
     process.write("\"nonsense\"");
-    until("the broken one is refused", || process.metric("evenkeel_config_last_reload_successful") == Some(0.0));
+    until("the broken one is refused", || {
+        process.metric("evenkeel_config_last_reload_successful") == Some(0.0)
+    });
     assert_eq!(process.get(), "two");
     process.write(&format!("\"{}\"", one.addr));
     process.signal("HUP");
@@ -120,9 +146,19 @@ fn signals_do_what_they_say() {
     let mut process = Process::start(&format!("\"{}\"", one.addr));
     assert_eq!(process.get(), "one");
     let log = process.folder.path().join("access.log");
-    until("the request is logged", || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("/x?y")));
-    let line: serde_json::Value = serde_json::from_str(std::fs::read_to_string(&log).unwrap().lines().next().unwrap()).unwrap();
-    for (field, value) in [("status", "200"), ("target", "\"/x?y\""), ("pool", "\"app\""), ("route", "\"default\""), ("reason", "\"-\"")] {
+    until("the request is logged", || {
+        std::fs::read_to_string(&log).is_ok_and(|text| text.contains("/x?y"))
+    });
+    let line: serde_json::Value =
+        serde_json::from_str(std::fs::read_to_string(&log).unwrap().lines().next().unwrap())
+            .unwrap();
+    for (field, value) in [
+        ("status", "200"),
+        ("target", "\"/x?y\""),
+        ("pool", "\"app\""),
+        ("route", "\"default\""),
+        ("reason", "\"-\""),
+    ] {
         assert_eq!(line[field].to_string(), value, "{line}");
     }
     // Rotated: the next line goes to a new file.
@@ -130,7 +166,9 @@ fn signals_do_what_they_say() {
     process.signal("USR1");
     until("the log is opened again", || Path::new(&log).exists());
     process.get();
-    until("the new file is written", || std::fs::read_to_string(&log).is_ok_and(|text| text.contains("/x?y")));
+    until("the new file is written", || {
+        std::fs::read_to_string(&log).is_ok_and(|text| text.contains("/x?y"))
+    });
     process.signal("USR2");
     assert_eq!(process.get(), "one");
     process.signal("TERM");
@@ -146,7 +184,11 @@ fn a_second_process_on_the_same_port_says_so_and_ends() {
     let one = Backend::named("one");
     let process = Process::start(&format!("\"{}\"", one.addr));
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("proxy.toml"), words(process.port, nobody().port(), &format!("\"{}\"", one.addr))).unwrap();
+    std::fs::write(
+        folder.path().join("proxy.toml"),
+        words(process.port, nobody().port(), &format!("\"{}\"", one.addr)),
+    )
+    .unwrap();
     let second = Command::new(BINARY).current_dir(folder.path()).arg("run").output().unwrap();
     let said = String::from_utf8_lossy(&second.stderr).into_owned();
     assert_eq!(second.status.code(), Some(1), "{said}");
@@ -164,11 +206,18 @@ fn metrics_and_status_show_what_happened() {
     let requests = "evenkeel_requests_total{listener=\"web\",route=\"default\",pool=\"app\",method=\"GET\",code=\"200\"}";
     until("requests are counted", || process.metric(requests) == Some(3.0));
     assert_eq!(process.metric("evenkeel_backend_up{pool=\"app\",backend=\"b1\"}"), Some(1.0));
-    assert_eq!(process.metric("evenkeel_upstream_requests_total{pool=\"app\",backend=\"b1\",code=\"2xx\"}"), Some(3.0));
+    assert_eq!(
+        process
+            .metric("evenkeel_upstream_requests_total{pool=\"app\",backend=\"b1\",code=\"2xx\"}"),
+        Some(3.0)
+    );
     assert!(process.metric("process_open_fds").unwrap() > 5.0);
     let (status, text) = process.admin_get("/v1/status").unwrap();
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
-    assert_eq!((status, &json["generation"], &json["last_reload"]["result"]), (200, &1.into(), &"success".into()));
+    assert_eq!(
+        (status, &json["generation"], &json["last_reload"]["result"]),
+        (200, &1.into(), &"success".into())
+    );
     assert_eq!(process.admin_get("/nothing").unwrap().0, 404);
     // A browser that was lured here by another name is refused.
     let mut client = Client::connect(([127, 0, 0, 1], process.admin).into());

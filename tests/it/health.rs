@@ -3,8 +3,8 @@ use crate::support::{Backend, Proxy, nobody, until};
 use evenkeel::discover::{Answer, Resolver};
 use evenkeel::server::Options;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 
 const FAST: &str = "interval = \"20ms\", timeout = \"200ms\"";
 
@@ -15,7 +15,9 @@ fn moody(name: &'static str, well: &Arc<AtomicBool>) -> Backend {
         while let Some(head) = peer.request() {
             match (head.starts_with("GET /healthz"), well.load(SeqCst)) {
                 (true, true) => peer.answer("all ok here"),
-                (true, false) => peer.send("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"),
+                (true, false) => {
+                    peer.send("HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+                }
                 _ => peer.answer(name),
             }
         }
@@ -26,7 +28,8 @@ fn moody(name: &'static str, well: &Arc<AtomicBool>) -> Backend {
 fn a_backend_goes_down_and_comes_back_by_its_probes() {
     let (one_well, two_well) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(true)));
     let (one, two) = (moody("one", &one_well), moody("two", &two_well));
-    let health = format!("health = {{ http = \"/healthz\", expect = {{ body = \"ok\" }}, {FAST} }}");
+    let health =
+        format!("health = {{ http = \"/healthz\", expect = {{ body = \"ok\" }}, {FAST} }}");
     let proxy = Proxy::http(&[one.addr, two.addr], &health);
     proxy.until_state("b1", "up");
     proxy.until_state("b2", "up");
@@ -39,7 +42,9 @@ fn a_backend_goes_down_and_comes_back_by_its_probes() {
     proxy.until_state("b1", "up");
     let plan = proxy.running().state().plan.load_full().unwrap();
     let member = plan.pools["app"].members().remove(0);
-    assert!(member.backend.cells.checks_fail.get() >= 3 && member.backend.cells.last_probe_ms.get() > 0);
+    assert!(
+        member.backend.cells.checks_fail.get() >= 3 && member.backend.cells.last_probe_ms.get() > 0
+    );
 }
 
 #[test]
@@ -65,14 +70,17 @@ fn a_probe_that_gets_no_answer_fails_in_its_time_and_disturbs_no_other() {
     let full_addr = full.local_addr().unwrap().as_socket().unwrap();
     let _fill: Vec<_> = (0..4)
         .map(|_| {
-            let s = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+            let s =
+                socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
             s.set_nonblocking(true).unwrap();
             let _ = s.connect(&full_addr.into());
             s
         })
         .collect();
-    let health = "health = { http = \"/healthz\", interval = \"20ms\", timeout = \"100ms\", fall = 1 }";
-    let proxy = Proxy::http(&[good.addr, frozen.local_addr().unwrap(), full_addr, nobody()], health);
+    let health =
+        "health = { http = \"/healthz\", interval = \"20ms\", timeout = \"100ms\", fall = 1 }";
+    let proxy =
+        Proxy::http(&[good.addr, frozen.local_addr().unwrap(), full_addr, nobody()], health);
     proxy.until_state("b1", "up");
     for dead in ["b2", "b3", "b4"] {
         proxy.until_state(dead, "down");

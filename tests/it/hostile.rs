@@ -3,7 +3,10 @@ use crate::support::{Backend, Proxy};
 
 /// What is sent, and the status it earns.
 const CASES: &[(&str, u16)] = &[
-    ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    (
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        400,
+    ),
     ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\nhello", 400),
     ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 5\r\n\r\nhello", 400),
     ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5, 5\r\n\r\nhello", 400),
@@ -15,7 +18,10 @@ const CASES: &[(&str, u16)] = &[
     ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999999\r\n\r\n", 400),
     ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9223372036854775808\r\n\r\n", 400),
     ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n", 400),
-    ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n", 400),
+    (
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n",
+        400,
+    ),
     ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: x, chunked\r\n\r\n", 400),
     ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \"chunked\"\r\n\r\n", 400),
     ("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0bchunked\r\n\r\n", 400),
@@ -120,7 +126,11 @@ fn broken_chunks_never_look_like_a_clean_end() {
         client.send(chunks);
         assert_eq!(client.response().status, 400, "{chunks:?}");
         if let Ok(rest) = heard.recv_timeout(crate::support::PATIENCE) {
-            assert!(!rest.ends_with(b"0\r\n\r\n"), "{chunks:?}: {:?}", String::from_utf8_lossy(&rest));
+            assert!(
+                !rest.ends_with(b"0\r\n\r\n"),
+                "{chunks:?}: {:?}",
+                String::from_utf8_lossy(&rest)
+            );
         }
     }
 }
@@ -152,12 +162,21 @@ fn every_byte_that_reaches_a_backend_is_valid() {
     let backend = Backend::echo();
     let proxy = Proxy::http(&[backend.addr], "");
     for (sent, seen) in [
-        ("\r\nGET / HTTP/1.1\r\nHost:a\r\nX:\t v \t\r\n\r\n", "GET / HTTP/1.1\r\nHost: a\r\nX: v\r\n"),
+        (
+            "\r\nGET / HTTP/1.1\r\nHost:a\r\nX:\t v \t\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: a\r\nX: v\r\n",
+        ),
         ("get / HTTP/1.1\r\nHost: a\r\n\r\n", "get / HTTP/1.1\r\nHost: a\r\n"),
         ("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n", "OPTIONS * HTTP/1.1\r\nHost: a\r\n"),
         ("GET /a/../b/./c HTTP/1.1\r\nHost: a\r\n\r\n", "GET /b/c HTTP/1.1\r\nHost: a\r\n"),
-        ("GET http://A.test:81?q HTTP/1.1\r\nHost: a\r\n\r\n", "GET /?q HTTP/1.1\r\nHost: A.test:81\r\n"),
-        ("GET / HTTP/1.1\r\nHost: [::1]:80\r\nX: \u{e4}\r\n\r\n", "GET / HTTP/1.1\r\nHost: [::1]:80\r\nX: \u{e4}\r\n"),
+        (
+            "GET http://A.test:81?q HTTP/1.1\r\nHost: a\r\n\r\n",
+            "GET /?q HTTP/1.1\r\nHost: A.test:81\r\n",
+        ),
+        (
+            "GET / HTTP/1.1\r\nHost: [::1]:80\r\nX: \u{e4}\r\n\r\n",
+            "GET / HTTP/1.1\r\nHost: [::1]:80\r\nX: \u{e4}\r\n",
+        ),
     ] {
         let mut client = proxy.client();
         client.send(sent);

@@ -16,11 +16,19 @@ fn fields_pass_in_order_and_case_and_forwarded_ones_are_set() {
     );
     let seen = client.response().text();
     let lines: Vec<&str> = seen.lines().collect();
-    assert_eq!(lines[..5], ["GET /p?q=1 HTTP/1.1", "Host: a.test", "x-ONE: 1", "X-Two: 2", "x-one: 3"]);
+    assert_eq!(
+        lines[..5],
+        ["GET /p?q=1 HTTP/1.1", "Host: a.test", "x-ONE: 1", "X-Two: 2", "x-one: 3"]
+    );
     for gone in ["X-Hop", "TE:", "Keep-Alive", "Connection", "6.6.6.6", "Forwarded: "] {
         assert!(!seen.contains(gone), "{gone} in {seen}");
     }
-    for there in ["X-Forwarded-For: 127.0.0.1", "X-Forwarded-Proto: http", "X-Forwarded-Host: a.test", "X-Request-Id: abc-1"] {
+    for there in [
+        "X-Forwarded-For: 127.0.0.1",
+        "X-Forwarded-Proto: http",
+        "X-Forwarded-Host: a.test",
+        "X-Request-Id: abc-1",
+    ] {
         assert!(lines.contains(&there), "{there} not in {seen}");
     }
     assert!(seen.contains("Via: 1.1 evenkeel-"), "{seen}");
@@ -36,7 +44,9 @@ fn protected_fields_survive_a_connection_field_that_names_them() {
          Connection: host, authorization, cookie, x-forwarded-for, content-length\r\n\r\n",
     );
     let seen = client.response().text();
-    for there in ["Host: a.test", "Authorization: secret", "Cookie: c=1", "X-Forwarded-For: 127.0.0.1"] {
+    for there in
+        ["Host: a.test", "Authorization: secret", "Cookie: c=1", "X-Forwarded-For: 127.0.0.1"]
+    {
         assert!(seen.contains(there), "{there} not in {seen}");
     }
 }
@@ -45,7 +55,8 @@ fn protected_fields_survive_a_connection_field_that_names_them() {
 fn a_trusted_peer_extends_the_chain_and_a_made_up_id_is_replaced() {
     let backend = Backend::echo();
     let web = crate::support_web(&[backend.addr], "");
-    let trusting = web.replace("protocol = \"http\"", "protocol = \"http\"\ntrusted_proxies = [\"127.0.0.0/8\"]");
+    let trusting = web
+        .replace("protocol = \"http\"", "protocol = \"http\"\ntrusted_proxies = [\"127.0.0.0/8\"]");
     let proxy = Proxy::start(&trusting);
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: a.test\r\nX-Forwarded-For: 9.9.9.9\r\nX-Forwarded-Proto: https\r\n\r\n");
@@ -79,7 +90,8 @@ fn pipelined_requests_are_answered_in_order() {
     let backend = Backend::echo();
     let proxy = Proxy::http(&[backend.addr], "");
     let mut client = proxy.client();
-    let many: String = (0..20).map(|n| format!("GET /{n} HTTP/1.1\r\nHost: a.test\r\n\r\n")).collect();
+    let many: String =
+        (0..20).map(|n| format!("GET /{n} HTTP/1.1\r\nHost: a.test\r\n\r\n")).collect();
     client.send(many);
     for n in 0..20 {
         let text = client.response().text();
@@ -93,7 +105,9 @@ fn head_204_and_304_have_no_body() {
         while let Some(head) = peer.request() {
             let answer = match head.split(' ').nth(1) {
                 Some("/204") => "HTTP/1.1 204 No Content\r\n\r\n",
-                Some("/304") => "HTTP/1.1 304 Not Modified\r\nContent-Length: 99\r\nETag: \"x\"\r\n\r\n",
+                Some("/304") => {
+                    "HTTP/1.1 304 Not Modified\r\nContent-Length: 99\r\nETag: \"x\"\r\n\r\n"
+                }
                 _ => "HTTP/1.1 200 OK\r\nContent-Length: 12345\r\n\r\n",
             };
             peer.send(answer);
@@ -101,7 +115,11 @@ fn head_204_and_304_have_no_body() {
     });
     let proxy = Proxy::http(&[backend.addr], "");
     let mut client = proxy.client();
-    for (method, path, status, length) in [("HEAD", "/", 200, Some("12345")), ("GET", "/204", 204, None), ("GET", "/304", 304, Some("99"))] {
+    for (method, path, status, length) in [
+        ("HEAD", "/", 200, Some("12345")),
+        ("GET", "/204", 204, None),
+        ("GET", "/304", 304, Some("99")),
+    ] {
         client.send(format!("{method} {path} HTTP/1.1\r\nHost: a.test\r\n\r\n"));
         let response = client.response_to(method);
         assert_eq!((response.status, response.field("Content-Length")), (status, length), "{path}");
@@ -178,13 +196,17 @@ fn the_backend_decides_about_100_continue() {
     });
     let proxy = Proxy::http(&[backend.addr], "");
     let mut client = proxy.client();
-    client.send("POST /yes HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n");
+    client.send(
+        "POST /yes HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n",
+    );
     assert_eq!(client.response().status, 100);
     client.send("hello");
     assert_eq!(client.response().text(), "hello");
 
     // Without a 100 the body is not read as a request: it could be a smuggled one.
-    client.send("POST /no HTTP/1.1\r\nHost: a.test\r\nContent-Length: 40\r\nExpect: 100-continue\r\n\r\n");
+    client.send(
+        "POST /no HTTP/1.1\r\nHost: a.test\r\nContent-Length: 40\r\nExpect: 100-continue\r\n\r\n",
+    );
     let refused = client.response();
     assert_eq!((refused.status, refused.field("Connection")), (417, Some("close")));
     client.send("GET /smuggled HTTP/1.1\r\nHost: a.test\r\n\r\n");
@@ -196,7 +218,9 @@ fn an_old_client_gets_no_chunks_and_its_keep_alive() {
     let backend = Backend::run(|peer| {
         while let Some(head) = peer.request() {
             if head.contains("/chunked") {
-                peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n");
+                peer.send(
+                    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+                );
             } else {
                 peer.answer("plain");
             }
@@ -239,7 +263,10 @@ fn an_old_backend_is_understood() {
 fn a_websocket_is_a_tunnel() {
     let backend = Backend::run(|peer| {
         let head = peer.request().unwrap();
-        assert!(head.contains("Upgrade: websocket") && head.contains("Connection: Upgrade"), "{head}");
+        assert!(
+            head.contains("Upgrade: websocket") && head.contains("Connection: Upgrade"),
+            "{head}"
+        );
         // The first bytes of the other protocol may come with the head.
         peer.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\nfirst");
         let bytes = peer.bytes(4);
@@ -293,7 +320,11 @@ fn a_client_that_goes_away_cancels_its_request() {
 #[test]
 fn the_host_a_backend_sees_is_the_pools_to_say() {
     let backend = Backend::echo();
-    for (host, wanted) in [("preserve", "a.test".to_string()), ("backend", backend.addr.to_string()), ("in.test", "in.test".into())] {
+    for (host, wanted) in [
+        ("preserve", "a.test".to_string()),
+        ("backend", backend.addr.to_string()),
+        ("in.test", "in.test".into()),
+    ] {
         let proxy = Proxy::http(&[backend.addr], &format!("host = \"{host}\""));
         let seen = proxy.get("/").text();
         assert!(seen.contains(&format!("Host: {wanted}\r\n")), "{host}: {seen}");
@@ -350,7 +381,9 @@ fn a_unix_socket_serves_and_is_dialled() {
 fn an_idle_client_is_let_go_after_keep_alive() {
     let backend = Backend::named("one");
     let web = crate::support_web(&[backend.addr], "");
-    let proxy = Proxy::start(&format!("{web}\n[defaults]\ntimeout = {{ keep_alive = \"50ms\", header = \"50ms\" }}\n"));
+    let proxy = Proxy::start(&format!(
+        "{web}\n[defaults]\ntimeout = {{ keep_alive = \"50ms\", header = \"50ms\" }}\n"
+    ));
     let mut client = proxy.client();
     client.send(GET);
     assert_eq!(client.response().status, 200);

@@ -44,7 +44,8 @@ fn large_bodies_pass_byte_for_byte() {
                     while !line.ends_with(b"\r\n") {
                         line.extend(peer.bytes(1));
                     }
-                    let n = usize::from_str_radix(std::str::from_utf8(&line).unwrap().trim(), 16).unwrap();
+                    let n = usize::from_str_radix(std::str::from_utf8(&line).unwrap().trim(), 16)
+                        .unwrap();
                     body.extend(peer.bytes(n));
                     peer.bytes(2);
                     if n == 0 {
@@ -72,7 +73,9 @@ fn large_bodies_pass_byte_for_byte() {
         let mut stream = client.stream().try_clone().unwrap();
         let sender = std::thread::spawn(move || {
             if chunked {
-                stream.write_all(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n").unwrap();
+                stream
+                    .write_all(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+                    .unwrap();
                 for piece in body.chunks(77_777) {
                     stream.write_all(format!("{:x}\r\n", piece.len()).as_bytes()).unwrap();
                     stream.write_all(piece).unwrap();
@@ -80,13 +83,22 @@ fn large_bodies_pass_byte_for_byte() {
                 }
                 stream.write_all(b"0\r\n\r\n").unwrap();
             } else {
-                stream.write_all(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n").as_bytes()).unwrap();
+                stream
+                    .write_all(
+                        format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {size}\r\n\r\n")
+                            .as_bytes(),
+                    )
+                    .unwrap();
                 stream.write_all(&body).unwrap();
             }
         });
         let response = client.response();
         sender.join().unwrap();
-        assert!(response.complete && response.body == pattern(size), "chunked {chunked}: {} bytes", response.body.len());
+        assert!(
+            response.complete && response.body == pattern(size),
+            "chunked {chunked}: {} bytes",
+            response.body.len()
+        );
     }
 }
 
@@ -132,9 +144,12 @@ fn a_body_over_its_limit_is_refused() {
             peer.answer(&body.len().to_string());
         }
     });
-    let proxy = Proxy::http(&[backend.addr], "limits = { body = 100 }");
+    let proxy = Proxy::http(&[backend.addr], "limits = { body = \"100B\" }");
     let mut client = proxy.client();
-    client.send(format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{}", "x".repeat(100)));
+    client.send(format!(
+        "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 100\r\n\r\n{}",
+        "x".repeat(100)
+    ));
     assert_eq!(client.response().text(), "100");
     let mut said = proxy.client();
     said.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 101\r\n\r\n");
@@ -175,7 +190,8 @@ fn an_upstream_that_dies_in_mid_body_never_looks_like_a_clean_end() {
         let mut client = proxy.client();
         client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
         let response = client.response();
-        assert!(!response.complete, "{head}: {response:?}");
+        // Broken off, or, when it broke before anything was passed on, said to be broken.
+        assert!(!response.complete || response.status == 502, "{head}: {response:?}");
     }
 }
 
@@ -184,7 +200,12 @@ fn one_byte_at_a_time_is_the_same_request_and_answer() {
     let backend = Backend::run(|peer| {
         while peer.request().is_some() {
             let body = peer.bytes(3);
-            for byte in format!("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}", String::from_utf8(body).unwrap()).bytes() {
+            for byte in format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n{}",
+                String::from_utf8(body).unwrap()
+            )
+            .bytes()
+            {
                 peer.send([byte]);
             }
         }
@@ -197,5 +218,8 @@ fn one_byte_at_a_time_is_the_same_request_and_answer() {
     assert_eq!(client.response().text(), "abc");
     let mut rest = [0; 1];
     client.stream().set_read_timeout(Some(std::time::Duration::from_millis(50))).unwrap();
-    assert!(client.stream().read(&mut rest).is_err(), "the connection is kept, with nothing more on it");
+    assert!(
+        client.stream().read(&mut rest).is_err(),
+        "the connection is kept, with nothing more on it"
+    );
 }

@@ -220,7 +220,8 @@ fn a_body_that_stands_still_is_408() {
 #[test]
 fn max_active_is_never_exceeded() {
     use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
-    let (now, most) = (std::sync::Arc::new(AtomicUsize::new(0)), std::sync::Arc::new(AtomicUsize::new(0)));
+    let (now, most) =
+        (std::sync::Arc::new(AtomicUsize::new(0)), std::sync::Arc::new(AtomicUsize::new(0)));
     let (n, m) = (now.clone(), most.clone());
     let backend = Backend::run(move |peer| {
         while peer.request().is_some() {

@@ -9,7 +9,9 @@ const GET: &str = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
 
 /// A listener on a port that stays, in front of these words.
 fn fixed(port: u16, rest: &str) -> String {
-    format!("[listener.web]\nbind = \"127.0.0.1:{port}\"\nprotocol = \"http\"\npool = \"app\"\n{rest}")
+    format!(
+        "[listener.web]\nbind = \"127.0.0.1:{port}\"\nprotocol = \"http\"\npool = \"app\"\n{rest}"
+    )
 }
 
 #[test]
@@ -63,7 +65,10 @@ fn an_address_in_use_leaves_the_old_plan() {
     let proxy = Proxy::start(&web(&[one.addr], ""));
     let other = Proxy::start(&web(&[one.addr], ""));
     let taken = other.addr().port();
-    let words = format!("{}\n[listener.more]\nbind = [\"127.0.0.1:0\", \"127.0.0.1:{taken}\"]\nprotocol = \"http\"\npool = \"app\"\n", web(&[one.addr], ""));
+    let words = format!(
+        "{}\n[listener.more]\nbind = [\"127.0.0.1:0\", \"127.0.0.1:{taken}\"]\nprotocol = \"http\"\npool = \"app\"\n",
+        web(&[one.addr], "")
+    );
     let refused = proxy.reload(&words);
     assert!(matches!(refused, Err(ReloadError::Bind(..))), "{refused:?}");
     assert_eq!(proxy.get("/").text(), "one");
@@ -82,14 +87,23 @@ fn listeners_come_and_go_while_their_connections_finish() {
     });
     let pool = format!("[pool.app]\nbackends = [\"{}\"]\n", backend.addr);
     let (first, second) = (nobody().port(), nobody().port());
-    let listener = |name: &str, port: u16| format!("[listener.{name}]\nbind = \"127.0.0.1:{port}\"\nprotocol = \"http\"\npool = \"app\"\n");
+    let listener = |name: &str, port: u16| {
+        format!(
+            "[listener.{name}]\nbind = \"127.0.0.1:{port}\"\nprotocol = \"http\"\npool = \"app\"\n"
+        )
+    };
     let proxy = Proxy::start(&format!("{}{pool}", listener("old", first)));
     let mut client = Client::connect(proxy.addr_of("old"));
     client.send(GET);
     until("the request is under way", || backend.connections() == 1);
     let report = proxy.reload(&format!("{}{pool}", listener("new", second))).unwrap();
-    assert_eq!((report.added, report.removed), (vec!["listener new".to_string()], vec!["listener old".to_string()]));
-    until("nobody listens any more", || std::net::TcpStream::connect(("127.0.0.1", first)).is_err());
+    assert_eq!(
+        (report.added, report.removed),
+        (vec!["listener new".to_string()], vec!["listener old".to_string()])
+    );
+    until("nobody listens any more", || {
+        std::net::TcpStream::connect(("127.0.0.1", first)).is_err()
+    });
     go.store(true, SeqCst);
     let response = client.response();
     assert_eq!((response.text().as_str(), response.field("Connection")), ("late", Some("close")));
@@ -105,12 +119,8 @@ fn a_tunnel_and_a_tcp_stream_live_through_a_hundred_reloads() {
             peer.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
         }
         loop {
-            let mut byte = [0];
-            use std::io::Read;
-            match peer.stream().read(&mut byte) {
-                Ok(1) => peer.send(byte),
-                _ => return,
-            }
+            let Some(byte) = peer.byte() else { return };
+            peer.send([byte]);
         }
     });
     let (web_port, raw_port) = (nobody().port(), nobody().port());
@@ -146,8 +156,11 @@ fn requests_in_flight_never_fail_while_weights_change() {
     let addrs: Vec<_> = backends.iter().map(|b| b.addr).collect();
     let port = nobody().port();
     let words = |weights: [u32; 3]| {
-        let list: Vec<String> =
-            addrs.iter().zip(weights).map(|(a, w)| format!("{{ addr = \"{a}\", weight = {w} }}")).collect();
+        let list: Vec<String> = addrs
+            .iter()
+            .zip(weights)
+            .map(|(a, w)| format!("{{ addr = \"{a}\", weight = {w} }}"))
+            .collect();
         fixed(port, &format!("[pool.app]\nbackends = [{}]\n", list.join(", ")))
     };
     let proxy = Proxy::start(&words([1, 1, 1]));

@@ -3,14 +3,19 @@ use crate::support::{Backend, Proxy};
 
 /// A proxy with these routes in front of backends named after their pools.
 fn proxy(routes: &str, pools: &[(&str, &Backend)]) -> Proxy {
-    let pools: String =
-        pools.iter().map(|(name, backend)| format!("[pool.{name}]\nbackends = [\"{}\"]\n", backend.addr)).collect();
-    Proxy::start(&format!("[listener.web]\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\n{routes}\n{pools}"))
+    let pools: String = pools
+        .iter()
+        .map(|(name, backend)| format!("[pool.{name}]\nbackends = [\"{}\"]\n", backend.addr))
+        .collect();
+    Proxy::start(&format!(
+        "[listener.web]\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\n{routes}\n{pools}"
+    ))
 }
 
 fn ask(proxy: &Proxy, host: &str, path: &str, fields: &str) -> crate::support::Response {
     let mut client = proxy.client();
-    client.send(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{fields}Connection: close\r\n\r\n"));
+    client
+        .send(format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n{fields}Connection: close\r\n\r\n"));
     client.response()
 }
 
@@ -18,7 +23,9 @@ fn ask(proxy: &Proxy, host: &str, path: &str, fields: &str) -> crate::support::R
 fn the_most_specific_route_wins() {
     let (one, two) = (Backend::named("one"), Backend::named("two"));
     let respond = |name: &str, what: &str| {
-        format!("[[route]]\nname = \"{name}\"\n{what}\nrespond = {{ status = 200, body = \"{name}\" }}\n")
+        format!(
+            "[[route]]\nname = \"{name}\"\n{what}\nrespond = {{ status = 200, body = \"{name}\" }}\n"
+        )
     };
     let routes = [
         respond("any", ""),
@@ -28,8 +35,11 @@ fn the_most_specific_route_wins() {
         respond("prefix", "host = \"api.example.com\"\npath = \"/v1\""),
         respond("longer", "host = \"api.example.com\"\npath = \"/v1/users\""),
         respond("exact", "host = \"api.example.com\"\npath = { exact = \"/v1/users\" }"),
-        respond("regex", "host = \"api.example.com\"\npath = { regex = \"^/x/[0-9]+$\" }"),
-        respond("header", "host = \"api.example.com\"\npath = \"/v1\"\nheader = { \"x-tier\" = \"gold\" }"),
+        respond("regex", "host = \"re.example.com\"\npath = { regex = \"^/x/[0-9]+$\" }"),
+        respond(
+            "header",
+            "host = \"api.example.com\"\npath = \"/v1\"\nheader = { \"x-tier\" = \"gold\" }",
+        ),
         respond("query", "host = \"api.example.com\"\npath = \"/v1\"\nquery = { debug = \"1\" }"),
         respond("method", "host = \"api.example.com\"\npath = \"/v1\"\nmethod = [\"PUT\"]"),
     ]
@@ -50,7 +60,8 @@ fn the_most_specific_route_wins() {
         ("api.example.com", "/v1/users", "", "exact"),
         ("api.example.com", "/v1/../v1/./users", "", "exact"),
         ("api.example.com", "/v1/%75sers", "", "exact"),
-        ("api.example.com", "/x/12", "", "regex"),
+        ("re.example.com", "/x/12", "", "regex"),
+        ("re.example.com", "/x/y", "", "wild"),
         ("api.example.com", "/v1/y", "X-Tier: gold\r\n", "header"),
         ("api.example.com", "/v1/y?debug=1", "", "query"),
         ("api.example.com", "/v1/y?debug=1", "X-Tier: gold\r\n", "header"),
@@ -74,7 +85,10 @@ fn redirects_keep_what_they_do_not_name() {
     let to_tls = ask(&proxy, "h.test:8080", "/a/b?q=1", "");
     assert_eq!((to_tls.status, to_tls.field("Location")), (308, Some("https://h.test/a/b?q=1")));
     let moved = ask(&proxy, "h.test", "/old/x?y", "");
-    assert_eq!((moved.status, moved.field("Location")), (301, Some("http://new.test:8443/new/x?y")));
+    assert_eq!(
+        (moved.status, moved.field("Location")),
+        (301, Some("http://new.test:8443/new/x?y"))
+    );
 }
 
 #[test]
@@ -89,10 +103,13 @@ fn header_rules_and_rewrites_apply_both_ways() {
         response_headers = { set = { \"X-Frame-Options\" = \"DENY\" }, remove = [\"Server\", \"x-powered-by\"] }\n\
         rewrite = { host = \"in.test\", path = { prefix = \"/v2\" } }\n";
     let proxy = proxy(routes, &[("app", &backend)]);
-    let response = ask(&proxy, "out.test", "/v1/x?q=1", "X-Debug: 1\r\nX-Env: dev\r\nX-More: 1\r\n");
+    let response =
+        ask(&proxy, "out.test", "/v1/x?q=1", "X-Debug: 1\r\nX-Env: dev\r\nX-More: 1\r\n");
     let seen = response.text();
     assert!(seen.starts_with("GET /v2/x?q=1 HTTP/1.1\r\n"), "{seen}");
-    for there in ["Host: in.test", "X-Env: prod", "X-More: 1", "X-More: 2", "X-Forwarded-Host: out.test"] {
+    for there in
+        ["Host: in.test", "X-Env: prod", "X-More: 1", "X-More: 2", "X-Forwarded-Host: out.test"]
+    {
         assert!(seen.contains(there), "{there} not in {seen}");
     }
     assert!(!seen.contains("X-Debug") && !seen.contains("dev"), "{seen}");
@@ -103,7 +120,8 @@ fn header_rules_and_rewrites_apply_both_ways() {
 #[test]
 fn weighted_pools_share_by_weight() {
     let (one, two) = (Backend::named("one"), Backend::named("two"));
-    let proxy = proxy("[[route]]\npools = { one = 90, two = 10 }\n", &[("one", &one), ("two", &two)]);
+    let proxy =
+        proxy("[[route]]\npools = { one = 90, two = 10 }\n", &[("one", &one), ("two", &two)]);
     let mut client = proxy.client();
     let mut twos = 0;
     for _ in 0..2000 {
@@ -118,12 +136,15 @@ fn weighted_pools_share_by_weight() {
 fn a_hash_key_sends_a_user_to_one_backend() {
     let backends = [Backend::named("one"), Backend::named("two"), Backend::named("three")];
     let addrs: Vec<_> = backends.iter().map(|b| b.addr).collect();
-    let balance = "balance = { policy = \"consistent_hash\", key = [\"header:X-User\", \"cookie:sid\"] }";
+    let balance =
+        "balance = { policy = \"consistent_hash\", key = [\"header:X-User\", \"cookie:sid\"] }";
     let proxy = Proxy::http(&addrs, balance);
     // The same backends in another order, on another proxy.
     let names = ["b1", "b2", "b3"];
-    let list: Vec<String> =
-        [2, 0, 1].iter().map(|n| format!("{{ name = \"{}\", addr = \"{}\" }}", names[*n], addrs[*n])).collect();
+    let list: Vec<String> = [2, 0, 1]
+        .iter()
+        .map(|n| format!("{{ name = \"{}\", addr = \"{}\" }}", names[*n], addrs[*n]))
+        .collect();
     let other = Proxy::start(&format!(
         "[listener.web]\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\npool = \"app\"\n[pool.app]\n{balance}\nbackends = [{}]\n",
         list.join(", ")

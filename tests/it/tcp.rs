@@ -44,10 +44,12 @@ fn half_closes_pass_in_both_directions() {
 #[test]
 fn bulk_passes_byte_for_byte_both_ways_at_once() {
     let size = 16 << 20;
-    let data = move |seed: usize| -> Vec<u8> { (0..size).map(|i| ((i * 7 + seed) % 253) as u8).collect() };
+    let data =
+        move |seed: usize| -> Vec<u8> { (0..size).map(|i| ((i * 7 + seed) % 253) as u8).collect() };
     let backend = Backend::run(move |peer| {
         let mut stream = peer.stream().try_clone().unwrap();
-        let writer = std::thread::spawn(move || std::io::Write::write_all(&mut stream, &data(1)).unwrap());
+        let writer =
+            std::thread::spawn(move || std::io::Write::write_all(&mut stream, &data(1)).unwrap());
         assert!(peer.bytes(size) == data(2));
         writer.join().unwrap();
         peer.stream().shutdown(std::net::Shutdown::Write).unwrap();
@@ -55,12 +57,15 @@ fn bulk_passes_byte_for_byte_both_ways_at_once() {
     let proxy = raw(&[backend.addr], "");
     let mut client = proxy.client();
     let mut stream = client.stream().try_clone().unwrap();
-    let writer = std::thread::spawn(move || std::io::Write::write_all(&mut stream, &data(2)).unwrap());
+    let writer =
+        std::thread::spawn(move || std::io::Write::write_all(&mut stream, &data(2)).unwrap());
     assert!(client.bytes(size) == data(1));
     writer.join().unwrap();
     let plan = proxy.running().state().plan.load_full().unwrap();
     let cells = &plan.listeners["web"].cells;
-    until("bytes are counted", || (cells.received.get(), cells.sent.get()) == (size as u64, size as u64));
+    until("bytes are counted", || {
+        (cells.received.get(), cells.sent.get()) == (size as u64, size as u64)
+    });
 }
 
 #[test]
@@ -103,7 +108,17 @@ fn until_listens(port: u16) {
 fn redis() -> Server {
     let (folder, port) = (tempfile::tempdir().unwrap(), nobody().port());
     let child = Command::new("redis-server")
-        .args(["--bind", "127.0.0.1", "--port", &port.to_string(), "--save", "", "--appendonly", "no", "--dir"])
+        .args([
+            "--bind",
+            "127.0.0.1",
+            "--port",
+            &port.to_string(),
+            "--save",
+            "",
+            "--appendonly",
+            "no",
+            "--dir",
+        ])
         .arg(folder.path())
         .stdout(Stdio::null())
         .spawn()
@@ -115,7 +130,10 @@ fn redis() -> Server {
 #[test]
 fn redis_speaks_through_it() {
     let server = redis();
-    let proxy = raw(&[SocketAddr::from(([127, 0, 0, 1], server.port))], "health = { tcp = { send = \"PING\\r\\n\", expect = \"+PONG\" } }");
+    let proxy = raw(
+        &[SocketAddr::from(([127, 0, 0, 1], server.port))],
+        "health = { tcp = { send = \"PING\\r\\n\", expect = \"+PONG\" } }",
+    );
     proxy.until_state(&format!("127.0.0.1:{}", server.port), "up");
     let mut client = proxy.client();
     let value = "v".repeat(300_000);
@@ -132,8 +150,13 @@ fn redis_speaks_through_it() {
 
 /// Where Debian keeps PostgreSQL's own programs.
 fn postgres_bin() -> PathBuf {
-    let versions = std::fs::read_dir("/usr/lib/postgresql").expect("PostgreSQL: install Debian's package postgresql");
-    let mut all: Vec<PathBuf> = versions.flatten().map(|v| v.path().join("bin")).filter(|b| b.join("initdb").exists()).collect();
+    let versions = std::fs::read_dir("/usr/lib/postgresql")
+        .expect("PostgreSQL: install Debian's package postgresql");
+    let mut all: Vec<PathBuf> = versions
+        .flatten()
+        .map(|v| v.path().join("bin"))
+        .filter(|b| b.join("initdb").exists())
+        .collect();
     all.sort();
     all.pop().expect("PostgreSQL's initdb: install Debian's package postgresql")
 }
@@ -149,13 +172,18 @@ fn as_postgres(program: &Path) -> Command {
 }
 
 fn postgres() -> Server {
-    let (bin, folder, port) = (postgres_bin(), tempfile::tempdir_in("/tmp").unwrap(), nobody().port());
+    let (bin, folder, port) =
+        (postgres_bin(), tempfile::tempdir_in("/tmp").unwrap(), nobody().port());
     let data = folder.path().join("data");
     if rustix::process::geteuid().is_root() {
         let done = Command::new("chown").arg("postgres").arg(folder.path()).status().unwrap();
         assert!(done.success());
     }
-    let made = as_postgres(&bin.join("initdb")).args(["-A", "trust", "-U", "postgres", "-N", "-D"]).arg(&data).output().unwrap();
+    let made = as_postgres(&bin.join("initdb"))
+        .args(["-A", "trust", "-U", "postgres", "-N", "-D"])
+        .arg(&data)
+        .output()
+        .unwrap();
     assert!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
     let child = as_postgres(&bin.join("postgres"))
         .arg("-D")
@@ -176,15 +204,30 @@ fn postgres_speaks_through_it() {
     let proxy = raw(&[SocketAddr::from(([127, 0, 0, 1], server.port))], "");
     let psql = |sql: &str| {
         let output = Command::new("psql")
-            .args(["-h", "127.0.0.1", "-p", &proxy.addr().port().to_string(), "-U", "postgres", "-tA", "-c", sql])
+            .args([
+                "-h",
+                "127.0.0.1",
+                "-p",
+                &proxy.addr().port().to_string(),
+                "-U",
+                "postgres",
+                "-tA",
+                "-c",
+                sql,
+            ])
             .output()
             .expect("psql: install Debian's package postgresql-client");
-        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned())
+        (
+            output.status.success(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+            String::from_utf8_lossy(&output.stderr).into_owned(),
+        )
     };
     until("it answers", || psql("select 1").0);
     assert_eq!(psql("select sum(n) from generate_series(1, 1000) n").1, "500500\n");
     // Some megabytes in one direction.
-    let (good, out, error) = psql("copy (select repeat('x', 100) from generate_series(1, 50000)) to stdout");
+    let (good, out, error) =
+        psql("copy (select repeat('x', 100) from generate_series(1, 50000)) to stdout");
     assert!(good, "{error}");
     assert_eq!(out.len(), 50_000 * 101);
 }

@@ -24,7 +24,8 @@ impl Backend {
     pub(crate) fn run(script: impl Fn(&mut Peer) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
-        let (connections, ended) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
+        let (connections, ended) =
+            (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
         let (count, stop, script) = (connections.clone(), ended.clone(), Arc::new(script));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
@@ -36,7 +37,9 @@ impl Backend {
                 let script = script.clone();
                 stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
                 let _ = stream.set_nodelay(true);
-                std::thread::spawn(move || script(&mut Peer { reader: BufReader::new(stream), number }));
+                std::thread::spawn(move || {
+                    script(&mut Peer { reader: BufReader::new(stream), number })
+                });
             }
         });
         Self { addr, connections, ended }
@@ -97,6 +100,11 @@ impl Peer {
         let mut bytes = vec![0; n];
         self.reader.read_exact(&mut bytes).unwrap();
         bytes
+    }
+    /// One byte; `None` at the end.
+    pub(crate) fn byte(&mut self) -> Option<u8> {
+        let mut byte = [0];
+        self.reader.read_exact(&mut byte).ok().map(|()| byte[0])
     }
     /// Everything until the proxy closes.
     pub(crate) fn rest(&mut self) -> Vec<u8> {

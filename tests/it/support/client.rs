@@ -59,7 +59,12 @@ impl Client {
                 self.seen.extend_from_slice(&buf[..n]);
                 n > 0
             }
-            Err(e) if matches!(e.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut
+                ) =>
+            {
                 panic!("no answer in time; so far: {:?}", String::from_utf8_lossy(&self.seen))
             }
             Err(_) => false,
@@ -110,7 +115,8 @@ impl Client {
             head.push_str(&line);
             head.push('\n');
         }
-        let mut response = Response { status, head, body: Vec::new(), trailers: Vec::new(), complete: true };
+        let mut response =
+            Response { status, head, body: Vec::new(), trailers: Vec::new(), complete: true };
         if method != "HEAD" && !matches!(status, 100..=199 | 204 | 304) {
             self.body(&mut response);
         }

@@ -29,7 +29,11 @@ impl Proxy {
 
     #[track_caller]
     pub(crate) fn start_with(toml: &str, options: Options) -> Self {
-        let control = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let control = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .unwrap();
         let running = control.block_on(server::start(config(toml), options)).unwrap();
         Self { running: Some(running), control }
     }
@@ -99,8 +103,11 @@ impl Drop for Proxy {
 
 /// The words of [`Proxy::http`].
 pub(crate) fn web(backends: &[SocketAddr], more: &str) -> String {
-    let list: Vec<String> =
-        backends.iter().enumerate().map(|(n, a)| format!("{{ name = \"b{}\", addr = \"{a}\" }}", n + 1)).collect();
+    let list: Vec<String> = backends
+        .iter()
+        .enumerate()
+        .map(|(n, a)| format!("{{ name = \"b{}\", addr = \"{a}\" }}", n + 1))
+        .collect();
     format!(
         "[listener.web]\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\npool = \"app\"\n\
          [pool.app]\nbackends = [{}]\n{more}\n",
