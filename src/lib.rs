@@ -34,7 +34,7 @@
 //!
 //! `http/forward.rs` is the life of one request, `pool/mod.rs` the life of a backend, `plan.rs`
 //! the way from a file to running things.
-#![forbid(clippy::self_named_module_files)]
+#![deny(clippy::self_named_module_files)]
 
 pub mod config;
 pub mod message;

@@ -74,17 +74,18 @@ pub fn compile(
                 pools.insert(name.clone(), pool.pool().clone());
                 prepared.push(pool);
             }
-            Err(more) => problems.extend(more),
+            Err(more) => {
+                problems.extend(more);
+                pools.extend(stand_in(section).map(|pool| (name.clone(), pool)));
+            }
         }
     }
     let mut listeners = BTreeMap::new();
-    if problems.is_empty() {
-        for (name, section) in &config.listeners {
-            let previous = current.and_then(|plan| plan.listeners.get(name));
-            match listener(section, &config, &pools, previous) {
-                Ok(listener) => drop(listeners.insert(name.clone(), listener)),
-                Err(more) => problems.extend(more),
-            }
+    for (name, section) in &config.listeners {
+        let previous = current.and_then(|plan| plan.listeners.get(name));
+        match listener(section, &config, &pools, previous) {
+            Ok(listener) => drop(listeners.insert(name.clone(), listener)),
+            Err(more) => problems.extend(more),
         }
     }
     if !problems.is_empty() {
@@ -92,6 +93,16 @@ pub fn compile(
     }
     let generation = current.map_or(1, |plan| plan.generation + 1);
     Ok(Draft { prepared, plan: Plan { generation, pools, listeners, config } })
+}
+
+/// A pool in place of one that has problems, so that those of the listeners and routes that go
+/// there are found in the same run.
+fn stand_in(section: &config::Pool) -> Option<Arc<Pool>> {
+    let mut section = section.clone();
+    section.balance.policy = "round_robin".into();
+    section.balance.hash = None;
+    let pool = Pool::prepare(&section.name, &section, &Policies::default(), None).ok()?;
+    Some(pool.pool().clone())
 }
 
 fn listener(

@@ -222,7 +222,8 @@ fn of_backends(text: &mut Text, plan: &Plan) {
             }
         }
     }
-    let gauges: [(&str, &str, fn(&Member) -> f64); 4] = [
+    type Gauge = (&'static str, &'static str, fn(&Member) -> f64);
+    let gauges: [Gauge; 4] = [
         ("evenkeel_backend_up", "Whether it gets work.", |m| {
             f64::from(u8::from(m.state == BackendState::Up))
         }),

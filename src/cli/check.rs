@@ -10,6 +10,8 @@ use std::time::Duration;
 
 /// How long `--connect` waits for each backend.
 const DIAL: Duration = Duration::from_secs(2);
+/// Backends that `--connect` dials at the same time.
+const AT_ONCE: usize = 256;
 
 pub(super) fn check(args: &args::Check) -> Result<ExitCode, String> {
     let checked = config::load(&args.config).and_then(|config| {
@@ -20,7 +22,7 @@ pub(super) fn check(args: &args::Check) -> Result<ExitCode, String> {
     let mut problems = Vec::new();
     let config = checked.map_err(|found| problems = found).ok();
     if let Some(config) = config.as_deref().filter(|_| args.connect) {
-        problems = super::run::control()?.block_on(dial_all(config));
+        problems = super::run::within(async { Ok(dial_all(config).await) })?;
     }
     if args.json {
         println!(
@@ -55,17 +57,25 @@ fn json(problem: &Problem) -> serde_json::Value {
     })
 }
 
+/// Dials every backend, many at the same time: with thousands of dead ones a time-out each would
+/// take an hour.
 async fn dial_all(config: &Config) -> Vec<Problem> {
+    let every: Vec<_> = config
+        .pools
+        .values()
+        .flat_map(|pool| pool.backends.iter().map(move |backend| (&pool.name, backend)))
+        .collect();
     let mut problems = Vec::new();
-    for pool in config.pools.values() {
-        for backend in &pool.backends {
-            if let Err(why) = dial(&backend.addr).await {
-                let key = format!("pool.{}.backends.{}", pool.name, backend.name);
-                problems.push(Problem::new(
-                    &backend.at,
-                    key,
-                    format!("connect to {}: {why}", backend.addr),
-                ));
+    for some in every.chunks(AT_ONCE) {
+        let dials = some.iter().map(|(_, backend)| {
+            let addr = backend.addr.clone();
+            tokio::spawn(async move { dial(&addr).await })
+        });
+        for (dialled, (pool, backend)) in dials.collect::<Vec<_>>().into_iter().zip(some) {
+            if let Err(why) = dialled.await.unwrap_or_else(|error| Err(error.to_string())) {
+                let key = format!("pool.{pool}.backends.{}", backend.name);
+                let what = format!("connect to {}: {why}", backend.addr);
+                problems.push(Problem::new(&backend.at, key, what));
             }
         }
     }

@@ -1,6 +1,6 @@
 //! `evenkeel demo`: the proxy with built-in backends.
 use super::{args, echo, run};
-use crate::config;
+use crate::config::{self, Config, Listener, Problem, Protocol};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,27 +11,38 @@ const BUILT_IN: &str = include_str!("../../proxy.toml");
 const FIRST_PORT: u16 = 9001;
 
 pub(super) fn demo(args: &args::Demo) -> Result<ExitCode, String> {
-    let path = Path::new("proxy.toml");
-    let loaded = if path.exists() {
-        println!("demo: using ./proxy.toml; edit it and it is reloaded");
-        config::load(path)
-    } else {
-        println!("demo: no ./proxy.toml here, using the built-in one");
-        config::parse(BUILT_IN, path)
-    };
-    let config = loaded.map_err(|problems| {
-        problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
-    })?;
-    run::control()?.block_on(async {
+    run::within(async {
+        let signals = run::catch()?;
+        let path = Path::new("proxy.toml");
+        let config = load(path).map_err(|problems| run::said(&problems))?;
         for n in 0..args.backends {
             let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, FIRST_PORT + n));
             let listener = echo::listen(addr).await?;
             println!("demo: backend b{} on {addr}", n + 1);
             tokio::spawn(echo::serve(listener, format!("b{}", n + 1).into(), false));
         }
-        println!("demo: try    curl -i http://127.0.0.1:8080/hello");
-        println!("demo: and    curl http://127.0.0.1:9900/metrics");
-        run::serve(config, path).await?;
+        invite(&config);
+        run::serve(signals, config, path).await?;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+fn load(path: &Path) -> Result<Config, Vec<Problem>> {
+    if path.exists() {
+        println!("demo: using ./proxy.toml; edit it and it is reloaded");
+        return config::load(path);
+    }
+    println!("demo: no ./proxy.toml here, using the built-in one");
+    config::parse(BUILT_IN, path)
+}
+
+/// Says what to try.
+fn invite(config: &Config) {
+    let http = |listener: &&Listener| listener.protocol == Protocol::Http;
+    if let Some(bind) = config.listeners.values().find(http).and_then(|l| l.bind.first()) {
+        println!("demo: try    curl -i http://{}/hello", bind.addr);
+    }
+    if let Some(bind) = &config.admin.bind {
+        println!("demo: and    curl http://{}/metrics", bind.addr);
+    }
 }

@@ -16,7 +16,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 pub(super) fn echo(args: &args::Echo) -> Result<ExitCode, String> {
     let name = args.name.clone().unwrap_or_else(|| args.bind.to_string());
-    super::run::control()?.block_on(async {
+    super::run::within(async {
         let listener = listen(args.bind).await?;
         println!("{name} listens on {}", args.bind);
         serve(listener, name.into(), args.tcp).await;

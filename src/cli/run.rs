@@ -1,9 +1,10 @@
 //! `evenkeel run`: serve until told to end.
 use super::args;
 use crate::admin;
-use crate::config::{self, Config};
+use crate::config::{self, Bind, Config, Problem};
 use crate::server::{self, Options, Signals};
 use crate::telemetry;
+use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
 use tokio::runtime::{Builder, Runtime};
@@ -16,33 +17,45 @@ pub(super) fn control() -> Result<Runtime, String> {
 }
 
 pub(super) fn run(args: &args::Run) -> Result<ExitCode, String> {
-    let config = match config::load(&args.config) {
-        Ok(config) => config,
-        Err(problems) => {
-            problems.iter().for_each(|problem| eprintln!("{problem}"));
-            return Err(format!("{} problems in {}", problems.len(), args.config.display()));
-        }
-    };
-    control()?.block_on(serve(config, &args.config)).map(|()| ExitCode::SUCCESS)
+    within(async {
+        let signals = catch()?;
+        let config = config::load(&args.config).map_err(|problems| said(&problems))?;
+        serve(signals, config, &args.config).await?;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Runs on the control runtime. What still blocks at the end, such as a look-up of a name, is not
+/// waited for.
+pub(super) fn within<T>(work: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let control = control()?;
+    let done = control.block_on(work);
+    control.shutdown_background();
+    done
+}
+
+/// Catches the signals: first thing, before any file is read.
+pub(super) fn catch() -> Result<Signals, String> {
+    Signals::catch().map_err(|error| format!("catch signals: {error}"))
+}
+
+/// Every problem, a line each.
+pub(super) fn said(problems: &[Problem]) -> String {
+    let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    let (count, s) = (lines.len(), if lines.len() == 1 { "" } else { "s" });
+    format!("{count} problem{s} in the configuration\n{}", lines.join("\n"))
 }
 
 /// Serves a configuration, and the file it came from when that is edited.
-pub(super) async fn serve(config: Config, path: &Path) -> Result<(), String> {
-    let mut signals = Signals::catch().map_err(|error| format!("catch signals: {error}"))?;
+pub(super) async fn serve(mut signals: Signals, config: Config, path: &Path) -> Result<(), String> {
     let log = telemetry::init(&config.log)?;
-    let mut listening = Vec::new();
+    let mut doors = Vec::new();
     if let Some(bind) = &config.admin.bind {
         let hosts = Some(config.admin.hosts.clone());
-        listening.push((
-            admin::bind(bind).map_err(|e| e.to_string())?,
-            admin::Access { api: true, hosts },
-        ));
+        doors.push((bound(bind)?, admin::Access { api: true, hosts }));
     }
     if let Some(bind) = &config.metrics {
-        listening.push((
-            admin::bind(bind).map_err(|e| e.to_string())?,
-            admin::Access { api: false, hosts: None },
-        ));
+        doors.push((bound(bind)?, admin::Access { api: false, hosts: None }));
     }
     let options = Options { log: Some(log), ..Options::default() };
     let running = server::start(config, options).await.map_err(|error| error.to_string())?;
@@ -51,14 +64,19 @@ pub(super) async fn serve(config: Config, path: &Path) -> Result<(), String> {
             tracing::info!(listener = %name, %addr, "listening");
         }
     }
-    for ((socket, addr), access) in listening {
+    for ((socket, addr), access) in doors {
         tracing::info!(%addr, "admin listening");
         tokio::spawn(admin::serve(socket, running.state().clone(), access));
     }
-    server::until_stopped(&mut signals, &running.reloader, path).await;
+    let reloader = running.reloader.clone();
+    server::until_stopped(&mut signals, &reloader, path).await;
     tokio::select! {
         () = running.stop() => tracing::info!("ended"),
-        () = signals.told_to_end() => tracing::warn!("told again: ending at once"),
+        () = signals.told_to_end(&reloader) => {}
     }
     Ok(())
+}
+
+fn bound(bind: &Bind) -> Result<(TcpListener, SocketAddr), String> {
+    admin::bind(bind).map_err(|error| error.to_string())
 }

@@ -7,7 +7,7 @@ use super::path;
 use super::reply::Reply;
 use super::report::Report;
 use super::rewrite;
-use super::route::{Action, Route, redirect, respond};
+use super::route::{Action, Route};
 use crate::message::{Head, Known};
 use crate::net::Peer;
 use std::sync::Arc;
@@ -26,29 +26,26 @@ pub(super) fn choose<'g>(
     head: &mut Head,
     peer: Peer,
     report: &mut Report,
-) -> Result<Chosen<'g>, Reply> {
+) -> Result<Chosen<'g>, Box<Reply>> {
     let gateway = site.gateway;
-    let asked =
-        path::asked(head, head.get(Known::Host)).map_err(|_| Reply::own(400, "bad_target"))?;
+    let asked = path::asked(head, head.get(Known::Host)).map_err(|_| own(400, "bad_target"))?;
     let Some(route) = gateway.find(&asked) else {
-        return Err(Reply::own(404, "no_route"));
+        return Err(own(404, "no_route"));
     };
     report.route = Some(route.name.clone());
     if route.refuse_encoded_slash && asked.has_encoded_slash() {
-        return Err(Reply::own(400, "encoded_slash"));
+        return Err(own(400, "encoded_slash"));
     }
     let split = match &route.action {
         Action::Forward(split) => split,
         Action::Redirect(said, cells) => {
             report.cells = Some(cells.clone());
-            return Err(headers::answer_ready(
-                &route.rules,
-                redirect(said, &route.path, &asked, site.scheme),
-            ));
+            let answer = said.answer(&asked, site.scheme);
+            return Err(Box::new(headers::answer_ready(&route.rules, answer)));
         }
         Action::Respond(said, cells) => {
             report.cells = Some(cells.clone());
-            return Err(headers::answer_ready(&route.rules, respond(said)));
+            return Err(Box::new(headers::answer_ready(&route.rules, said.answer())));
         }
     };
     let target = split.choose(site.seed);
@@ -59,7 +56,12 @@ pub(super) fn choose<'g>(
     });
     let change = rewrite::plan(route, &asked);
     headers::forwarded(head, peer, &gateway.trusted, site.scheme, &gateway.via)
-        .map_err(|_| Reply::own(508, "loop"))?;
-    rewrite::apply(change, route, head).map_err(|_| Reply::own(400, "bad_rewrite"))?;
+        .map_err(|_| own(508, "loop"))?;
+    rewrite::apply(change, head).map_err(|_| own(400, "bad_rewrite"))?;
     Ok(Chosen { route, target, hash })
+}
+
+/// Boxed: it is the rare way out.
+fn own(status: u16, reason: &'static str) -> Box<Reply> {
+    Box::new(Reply::own(status, reason))
 }

@@ -12,7 +12,7 @@ use super::report::Report;
 use super::tries::{Next, Tries};
 use crate::config::HostSent;
 use crate::http1::{BodyLength, RequestVerdict, ResponseVerdict};
-use crate::message::{Head, Pressure, memory};
+use crate::message::{Head, Known, Pressure, memory};
 use crate::net::Timer;
 use crate::upstream::{Dialer, Exchange, Heard, Outgoing};
 use std::sync::Arc;
@@ -57,7 +57,7 @@ pub(super) async fn forward(
     }
     let Chosen { route, target, hash } = match choose(site, head, client.peer, report) {
         Ok(chosen) => chosen,
-        Err(reply) => return Journey::Own(reply),
+        Err(reply) => return Journey::Own(*reply),
     };
     let limits = &target.effective.limits;
     client.bound_body(limits.body, limits.body_rate);
@@ -84,7 +84,7 @@ pub(super) async fn forward(
             Ok(lease) => lease,
             Err(reply) => return Journey::Own(reply),
         };
-        let host = host_sent(&target.host, report);
+        let host = host_sent(&target.host, head, report);
         let sent = Outgoing { host, fresh: tries.fresh(), ..outgoing };
         let failed = match site.dialer.send(lease, &sent, tries.now()).await {
             Err(failed) => failed,
@@ -113,12 +113,15 @@ pub(super) async fn forward(
     }
 }
 
-/// The Host a backend sees; `None` keeps the request's own.
-fn host_sent<'a>(host: &'a HostSent, report: &'a Report) -> Option<&'a [u8]> {
+/// The Host a backend sees; `None` keeps the request's own. One of HTTP/1.0 may have none: what
+/// goes out always has one.
+fn host_sent<'a>(host: &'a HostSent, head: &Head, report: &'a Report) -> Option<&'a [u8]> {
     match host {
-        HostSent::Preserve => None,
+        HostSent::Preserve if head.has(Known::Host) || head.authority().is_some() => None,
         HostSent::Name(name) => Some(name.as_bytes()),
-        HostSent::Backend => report.backend.as_ref().map(|backend| backend.written().as_bytes()),
+        HostSent::Preserve | HostSent::Backend => {
+            report.backend.as_ref().map(|backend| backend.written().as_bytes())
+        }
     }
 }
 

@@ -1,16 +1,15 @@
 //! A listener's compiled routes: everything a request needs, made when the plan is made.
-use super::headers::{Rules, pseudonym};
+pub use super::cells::RouteCells;
+use super::compile::Compiler;
+use super::headers::pseudonym;
 use super::path::Asked;
-use super::route::{Action, Conditions, Route, Router, Row, Split};
-use crate::config::{
-    self, Config, Effective, Hash, HostSent, Listener, Name, PathMatch, PoolRef, Problem,
-};
-use crate::message::Method;
-use crate::metrics::{Counter, Histogram, ListenerCells, labels};
+use super::route::{Route, Router};
+pub use super::split::Target;
+use crate::config::{Config, Effective, Listener, Name, Problem};
+use crate::metrics::ListenerCells;
 use crate::pool::Pool;
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::sync::Arc;
 
 /// The service of an http listener.
 #[derive(Debug)]
@@ -23,99 +22,14 @@ pub struct Gateway {
     pub effective: Effective,
     /// Whose forwarded fields are believed.
     pub trusted: Vec<ipnet::IpNet>,
-    /// What this process calls itself in `Via`.
+    /// What this listener calls itself in `Via`: random, kept through reloads.
     pub via: Arc<str>,
     /// Counts requests that no route took (`route="none"`).
     pub none: Arc<RouteCells>,
     router: Router<Arc<Route>>,
+    /// The listener's own pool, as a route named `default`.
     default: Option<Arc<Route>>,
-    counted: BTreeMap<(Name, Name), Arc<RouteCells>>,
-}
-
-/// A pool as a route reaches it.
-#[derive(Debug)]
-pub struct Target {
-    /// The pool.
-    pub pool: Arc<Pool>,
-    /// What holds: defaults, listener, pool, route.
-    pub effective: Effective,
-    /// What Host the backend sees.
-    pub host: HostSent,
-    /// The parts of a hash key, where the policy wants one.
-    pub hash: Option<Hash>,
-    /// What is counted.
-    pub cells: Arc<RouteCells>,
-}
-
-/// What is counted of a route (and pool). Lives as long as (listener, route, pool) keep their names.
-#[derive(Debug, Default)]
-pub struct RouteCells {
-    /// Rendered labels: `listener="web",route="api",pool="app"`.
-    pub labels: String,
-    /// Rendered labels of the histogram.
-    pub duration_labels: String,
-    /// How long requests took.
-    pub duration: Histogram,
-    /// By method and class of status: made when first seen, looked up without a lock.
-    counts: [[OnceLock<Box<[Counter; 100]>>; 5]; 10],
-}
-
-const METHODS: [(Method, &str); 10] = [
-    (Method::Get, "GET"),
-    (Method::Head, "HEAD"),
-    (Method::Post, "POST"),
-    (Method::Put, "PUT"),
-    (Method::Delete, "DELETE"),
-    (Method::Connect, "CONNECT"),
-    (Method::Options, "OPTIONS"),
-    (Method::Trace, "TRACE"),
-    (Method::Patch, "PATCH"),
-    (Method::Other, "other"),
-];
-
-impl RouteCells {
-    fn new(listener: &str, route: &str, pool: &str) -> Self {
-        Self {
-            labels: labels(&[("listener", listener), ("route", route), ("pool", pool)]),
-            // Routes of one name on several listeners are told apart here too: a series is one thing.
-            duration_labels: labels(&[("listener", listener), ("route", route), ("pool", pool)]),
-            ..Self::default()
-        }
-    }
-    /// Counts a request: three relaxed additions.
-    pub fn count(&self, method: Method, code: u16, took: Duration) {
-        let class = usize::from((code / 100).clamp(1, 5)) - 1;
-        let cells = self.counts[method as usize][class]
-            .get_or_init(|| Box::new([const { Counter::new() }; 100]));
-        cells[usize::from(code % 100)].inc();
-        self.duration.observe(took);
-    }
-    /// Every method and code seen, and how often.
-    pub fn counts(&self) -> Vec<(&'static str, u16, u64)> {
-        let mut all = Vec::new();
-        for (method, word) in METHODS {
-            for (class, cells) in (1u16..).zip(&self.counts[method as usize]) {
-                for (code, cell) in
-                    (0u16..).zip(cells.get().into_iter().flat_map(|cells| cells.iter()))
-                {
-                    if cell.get() > 0 {
-                        all.push((word, class * 100 + code, cell.get()));
-                    }
-                }
-            }
-        }
-        all
-    }
-}
-
-/// What the routes of a listener are compiled from.
-struct Compiler<'a> {
-    listener: &'a Listener,
-    config: &'a Config,
-    pools: &'a BTreeMap<Name, Arc<Pool>>,
-    previous: Option<&'a Gateway>,
-    counted: BTreeMap<(Name, Name), Arc<RouteCells>>,
-    problems: Vec<Problem>,
+    counted: Vec<Arc<RouteCells>>,
 }
 
 impl Gateway {
@@ -131,28 +45,12 @@ impl Gateway {
         cells: Arc<ListenerCells>,
         previous: Option<&Gateway>,
     ) -> Result<Self, Vec<Problem>> {
-        let mut c = Compiler {
-            listener,
-            config,
-            pools,
-            previous,
-            counted: BTreeMap::new(),
-            problems: Vec::new(),
-        };
-        let belongs = |route: &&config::Route| {
-            route.listeners.is_empty() || route.listeners.iter().any(|l| l.name == listener.name)
-        };
-        let compiled: Vec<(&config::Route, Option<Arc<Route>>)> =
-            config.routes.iter().filter(belongs).map(|route| (route, c.route(route))).collect();
-        let router = Router::build(compiled.into_iter().filter_map(|(said, route)| {
-            let conditions = Conditions::new(&said.methods, &said.headers, &said.query);
-            Some(Row { hosts: &said.hosts, path: &said.path, conditions, value: route? })
-        }));
-        let default = listener.pool.as_ref().and_then(|pool| c.default(pool));
-        let none = c.cells("none", "none");
-        if !c.problems.is_empty() {
-            return Err(c.problems);
-        }
+        let before = previous.map_or_else(Vec::new, Gateway::route_cells);
+        let mut compiler = Compiler::new(listener, config, pools, before);
+        let default = listener.pool.as_ref().and_then(|pool| compiler.default(pool));
+        let router = compiler.router();
+        let none = compiler.cells("none", "none");
+        let counted = compiler.finish()?;
         Ok(Self {
             listener: listener.name.clone(),
             cells,
@@ -161,109 +59,169 @@ impl Gateway {
             via: previous.map_or_else(pseudonym, |before| before.via.clone()),
             none,
             router,
-            default,
-            counted: c.counted,
+            default: default.map(Arc::new),
+            counted,
         })
     }
 
-    /// Finds the route of a request; `None`: 404.
+    /// Finds the route of a request; `None`: 404. Nearly free where there are no routes.
     pub fn find(&self, asked: &Asked<'_>) -> Option<&Arc<Route>> {
         self.router.find(asked).or(self.default.as_ref())
     }
 
     /// Every set of route cells, for the collector.
     pub fn route_cells(&self) -> Vec<Arc<RouteCells>> {
-        self.counted.values().cloned().collect()
+        self.counted.clone()
     }
 }
 
-impl Compiler<'_> {
-    fn route(&mut self, said: &config::Route) -> Option<Arc<Route>> {
-        let action = match &said.action {
-            config::Action::Pool(pool) => {
-                let target = self.target(&said.name, pool, Some(&said.over))?;
-                Action::Forward(Split::new(vec![(1, target)]))
-            }
-            config::Action::Pools(pools) => {
-                let targets: Vec<_> = pools
-                    .iter()
-                    .filter_map(|(pool, weight)| {
-                        Some((*weight, self.target(&said.name, pool, Some(&said.over))?))
-                    })
-                    .collect();
-                if targets.iter().all(|(weight, _)| *weight == 0) {
-                    return None;
-                }
-                Action::Forward(Split::new(targets))
-            }
-            config::Action::Redirect(redirect) => {
-                Action::Redirect(redirect.clone(), self.cells(&said.name, "none"))
-            }
-            config::Action::Respond(respond) => {
-                Action::Respond(respond.clone(), self.cells(&said.name, "none"))
-            }
-        };
-        Some(Arc::new(Route {
-            name: said.name.clone(),
-            action,
-            rules: Rules::new(&said.request_headers, &said.response_headers),
-            path: said.path.clone(),
-            rewrite: said.rewrite.clone(),
-            websocket: said.websocket,
-            refuse_encoded_slash: said.refuse_encoded_slash,
-        }))
+#[cfg(test)]
+mod tests {
+    use super::super::path::asked;
+    use super::super::route::Action;
+    use super::*;
+    use crate::config::{self, HostSent};
+    use crate::message::{Head, Method, Version};
+    use crate::pool::Policies;
+    use std::path::Path;
+    use std::time::Duration;
+
+    const POOLS: &str = "
+        [pool.app]
+        backends = [\"127.0.0.1:1\"]
+        timeout = { connect = \"3s\", idle = \"3s\" }
+        [pool.canary]
+        host = \"backend\"
+        balance = { policy = \"consistent_hash\", key = [\"path\"] }
+        backends = [\"127.0.0.1:2\"]
+    ";
+
+    fn read(text: &str) -> Config {
+        config::parse(&format!("{text}{POOLS}"), Path::new("proxy.toml")).unwrap()
     }
 
-    fn default(&mut self, pool: &PoolRef) -> Option<Arc<Route>> {
-        let name = Name::new("default").expect("a valid name");
-        let target = self.target(&name, pool, None)?;
-        Some(Arc::new(Route {
-            name,
-            action: Action::Forward(Split::new(vec![(1, target)])),
-            rules: Rules::default(),
-            path: PathMatch::Prefix("/".into()),
-            rewrite: config::Rewrite::default(),
-            websocket: true,
-            refuse_encoded_slash: false,
-        }))
+    fn pools(config: &Config) -> BTreeMap<Name, Arc<Pool>> {
+        let prepare = |(name, said): (&Name, &config::Pool)| {
+            let pool = Pool::prepare(name, said, &Policies::default(), None).unwrap();
+            (name.clone(), pool.commit().0)
+        };
+        config.pools.iter().map(prepare).collect()
     }
 
-    fn target(
-        &mut self,
-        route: &str,
-        said: &PoolRef,
-        over: Option<&config::Overrides>,
-    ) -> Option<Target> {
-        let (Some(pool), Some(section)) =
-            (self.pools.get(&said.name), self.config.pools.get(&said.name))
-        else {
-            let what = format!("no pool named {:?}", &*said.name);
-            self.problems.push(Problem::new(&said.at, format!("route.{route}.pool"), what));
-            return None;
-        };
-        let places =
-            [&self.config.defaults, &self.listener.over, &section.over].into_iter().chain(over);
-        Some(Target {
-            pool: pool.clone(),
-            effective: Effective::layered(places),
-            host: section.host.clone(),
-            hash: section.balance.hash.clone(),
-            cells: self.cells(route, &said.name),
-        })
+    fn compile(config: &Config, previous: Option<&Gateway>) -> Result<Gateway, Vec<Problem>> {
+        Gateway::compile(&config.listeners["web"], config, &pools(config), Arc::default(), previous)
     }
 
-    /// The cells of (route, pool): those of the plan before where there are some.
-    fn cells(&mut self, route: &str, pool: &str) -> Arc<RouteCells> {
-        let name = |text: &str| {
-            Name::new(text).unwrap_or_else(|_| Name::new("none").expect("a valid name"))
-        };
-        let key = (name(route), name(pool));
-        let before = self.previous.and_then(|gateway| gateway.counted.get(&key));
-        let make = || {
-            before
-                .cloned()
-                .unwrap_or_else(|| Arc::new(RouteCells::new(&self.listener.name, route, pool)))
-        };
-        self.counted.entry(key).or_insert_with(make).clone()
+    fn found<'g>(gateway: &'g Gateway, target: &str) -> Option<&'g Arc<Route>> {
+        let mut head = Head::new();
+        head.start_request(b"GET", target.as_bytes(), Version::Http11).unwrap();
+        let asked = asked(&head, Some(b"a")).unwrap();
+        gateway.find(&asked)
+    }
+
+    fn target(route: &Route) -> &Target {
+        let Action::Forward(split) = &route.action else { panic!("{route:?}") };
+        split.choose(0)
+    }
+
+    const WEB: &str = "
+        [defaults]
+        timeout = { connect = \"1s\", idle = \"1s\", request = \"1s\", first_byte = \"1s\" }
+        [listener.web]
+        bind = \"127.0.0.1:0\"
+        protocol = \"http\"
+        pool = \"app\"
+        timeout = { request = \"2s\" }
+        [listener.other]
+        bind = \"127.0.0.1:0\"
+        protocol = \"http\"
+        pool = \"app\"
+        [[route]]
+        name = \"api\"
+        path = \"/api\"
+        pool = \"canary\"
+        timeout = { idle = \"4s\" }
+        rewrite = { host = \"named\" }
+        [[route]]
+        name = \"elsewhere\"
+        listener = \"other\"
+        path = \"/elsewhere\"
+        pool = \"app\"
+    ";
+
+    #[test]
+    fn routes_of_other_listeners_are_not_found() {
+        let gateway = compile(&read(WEB), None).unwrap();
+        assert_eq!(&*found(&gateway, "/api/x").unwrap().name, "api");
+        assert_eq!(&*found(&gateway, "/elsewhere").unwrap().name, "default");
+    }
+
+    #[test]
+    fn without_a_pool_what_no_route_takes_is_nobodys() {
+        let text = WEB.replacen("pool = \"app\"\n        timeout", "timeout", 1);
+        let gateway = compile(&read(&text), None).unwrap();
+        assert!(found(&gateway, "/x").is_none() && found(&gateway, "/api").is_some());
+    }
+
+    #[test]
+    fn limits_are_laid_over_each_other() {
+        let gateway = compile(&read(WEB), None).unwrap();
+        let seconds = |t: config::Timeout| t.get().unwrap().as_secs();
+        let default = &target(found(&gateway, "/").unwrap()).effective.timeout;
+        let all = [default.first_byte, default.request, default.connect, default.idle];
+        assert_eq!(all.map(seconds), [1, 2, 3, 3]);
+        let api = &target(found(&gateway, "/api").unwrap()).effective.timeout;
+        assert_eq!([api.request, api.connect, api.idle].map(seconds), [2, 1, 4]);
+        assert_eq!(seconds(gateway.effective.timeout.connect), 1);
+    }
+
+    #[test]
+    fn a_target_knows_its_host_and_its_key() {
+        let gateway = compile(&read(WEB), None).unwrap();
+        let api = target(found(&gateway, "/api").unwrap());
+        assert_eq!(api.host, HostSent::Name("named".into()));
+        assert_eq!(api.hash.as_ref().unwrap().key, [config::KeyPart::Path]);
+        let default = target(found(&gateway, "/").unwrap());
+        assert_eq!((&default.host, &default.hash), (&HostSent::Preserve, &None));
+        let plain = read(&WEB.replace("rewrite", "# rewrite"));
+        let plain = compile(&plain, None).unwrap();
+        assert_eq!(target(found(&plain, "/api").unwrap()).host, HostSent::Backend);
+    }
+
+    #[test]
+    fn counts_and_pseudonym_survive_a_reload() {
+        let config = read(WEB);
+        let first = compile(&config, None).unwrap();
+        let api = target(found(&first, "/api").unwrap()).cells.clone();
+        api.count(Method::Get, 200, Duration::ZERO);
+        let second = compile(&config, Some(&first)).unwrap();
+        assert!(Arc::ptr_eq(&api, &target(found(&second, "/api").unwrap()).cells));
+        assert!(Arc::ptr_eq(&first.none, &second.none));
+        assert_eq!(first.via, second.via);
+        let shown: Vec<String> = second.route_cells().iter().map(|c| c.labels.clone()).collect();
+        let label = |route, pool| format!("listener=\"web\",route=\"{route}\",pool=\"{pool}\"");
+        assert_eq!(shown, [label("api", "canary"), label("default", "app"), label("none", "none")]);
+    }
+
+    #[test]
+    fn series_of_a_removed_route_disappear() {
+        let first = compile(&read(WEB), None).unwrap();
+        let without = WEB.split("[[route]]").next().unwrap();
+        let second = compile(&read(without), Some(&first)).unwrap();
+        assert!(second.route_cells().iter().all(|cells| !cells.labels.contains("api")));
+    }
+
+    #[test]
+    fn every_problem_is_said_at_once() {
+        let mut config = read(WEB);
+        let absent = Name::new("absent").unwrap();
+        config.listeners.get_mut("web").unwrap().pool.as_mut().unwrap().name = absent.clone();
+        config.routes[0].request_headers.set.push(("X-A".into(), "1\r\nX-B: 2".into()));
+        if let config::Action::Pool(pool) = &mut config.routes[0].action {
+            pool.name = absent;
+        }
+        let problems = compile(&config, None).unwrap_err();
+        let keys: Vec<&str> = problems.iter().map(|p| &*p.key).collect();
+        assert_eq!(keys, ["listener.web.pool", "route.api.request_headers.X-A", "route.api.pool"]);
     }
 }

@@ -1,29 +1,38 @@
-//! What is taken out of heads, put in, and made of them between client and backend.
+//! What is taken out of heads and put in between client and backend: hop-by-hop fields, the
+//! route's rules. Who the client is, is in `forwarded.rs`.
+use super::forwarded::push_via;
+pub(super) use super::forwarded::{client_address, forwarded};
 use super::reply::Reply;
 use crate::config::HeaderRules;
 use crate::http1::hop_by_hop;
-use crate::message::{Fields, Head, Known, Method};
-use crate::net::Peer;
-use ipnet::IpNet;
-use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use crate::message::{Fields, Head, Invalid, Known, Method};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
-/// Our own pseudonym so often in `Via` is a loop.
-const ROUNDS: usize = 3;
-
-/// A route's rules on fields, both ways.
+/// A route's rules on fields, both ways; checked.
 #[derive(Clone, Debug, Default)]
-pub struct Rules {
+pub(super) struct Rules {
     request: HeaderRules,
     response: HeaderRules,
 }
 
 impl Rules {
-    /// From what the config says, which was checked there.
-    pub fn new(request: &HeaderRules, response: &HeaderRules) -> Self {
-        Self { request: request.clone(), response: response.clone() }
+    /// Checks names and values, so that no rule can split a message.
+    ///
+    /// # Errors
+    ///
+    /// The key (`request_headers`, `response_headers`), the field's name and what is wrong.
+    pub(super) fn new(
+        request: &HeaderRules,
+        response: &HeaderRules,
+    ) -> Result<Self, (&'static str, String, Invalid)> {
+        for (word, rules) in [("request_headers", request), ("response_headers", response)] {
+            let mut fields = Fields::new();
+            for (name, value) in rules.set.iter().chain(&rules.add) {
+                let checked = fields.append(name, value.as_bytes());
+                checked.map_err(|invalid| (word, name.clone(), invalid))?;
+            }
+        }
+        Ok(Self { request: request.clone(), response: response.clone() })
     }
 }
 
@@ -32,7 +41,7 @@ fn apply(rules: &HeaderRules, fields: &mut Fields) {
     for name in &rules.remove {
         fields.remove_named(name.as_bytes());
     }
-    // Names and values were checked by the config: an error cannot happen and would change nothing.
+    // Names and values were checked when the rules were made.
     for (name, value) in &rules.set {
         let _ = fields.set(name, value.as_bytes());
     }
@@ -41,18 +50,18 @@ fn apply(rules: &HeaderRules, fields: &mut Fields) {
     }
 }
 
-/// What this process calls itself in `Via`: random, so that two proxies of one site differ.
-pub fn pseudonym() -> Arc<str> {
+/// What a listener calls itself in `Via`: random, so that two proxies of one site differ.
+pub(super) fn pseudonym() -> Arc<str> {
     format!("evenkeel-{:06x}", fastrand::u32(..1 << 24)).into()
 }
 
 /// TRACE would show what the proxy added, CONNECT would make it an open proxy.
-pub fn method_allowed(method: Method) -> bool {
+pub(super) fn method_allowed(method: Method) -> bool {
     !matches!(method, Method::Trace | Method::Connect)
 }
 
 /// Makes a request head ready for a backend: hop-by-hop fields out, the route's rules applied.
-pub fn request_ready(rules: &Rules, head: &mut Head, upgrade: bool) {
+pub(super) fn request_ready(rules: &Rules, head: &mut Head, upgrade: bool) {
     hop_by_hop(head);
     if upgrade {
         head.push(Known::Upgrade, &[b"websocket"]);
@@ -61,153 +70,90 @@ pub fn request_ready(rules: &Rules, head: &mut Head, upgrade: bool) {
 }
 
 /// Makes an answer's head ready for the client.
-pub fn response_ready(rules: &Rules, answer: &mut Head, switched: bool, via: &str) {
+pub(super) fn response_ready(rules: &Rules, answer: &mut Head, switched: bool, via: &str) {
     let upgrade = switched.then(|| answer.get(Known::Upgrade).map(<[u8]>::to_vec)).flatten();
     hop_by_hop(answer);
     if let Some(protocol) = upgrade {
         answer.push(Known::Upgrade, &[&protocol]);
     }
-    answer.push(Known::Via, &[b"1.1 ", via.as_bytes()]);
+    push_via(answer, via);
     apply(&rules.response, answer);
 }
 
 /// Applies a route's rules to its own answer.
-pub fn answer_ready(rules: &Rules, mut reply: Reply) -> Reply {
+pub(super) fn answer_ready(rules: &Rules, mut reply: Reply) -> Reply {
     apply(&rules.response, reply.fields());
     reply
 }
 
 /// Makes an interim answer ready for the client.
-pub fn interim_ready(answer: &mut Head) {
+pub(super) fn interim_ready(answer: &mut Head) {
     hop_by_hop(answer);
     answer.remove(Known::ContentLength);
 }
 
-fn is_trusted(peer: Peer, trusted: &[IpNet]) -> bool {
-    match peer {
-        Peer::Ip(addr) => trusted.iter().any(|net| net.contains(&addr.ip().to_canonical())),
-        Peer::Unix => false,
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Version;
 
-/// The client in force: the rightmost address of the chain that is not trusted, else the peer.
-pub fn client_address(head: &Head, peer: Peer, trusted: &[IpNet]) -> Option<SocketAddr> {
-    let Peer::Ip(own) = peer else { return None };
-    if trusted.is_empty() || !is_trusted(peer, trusted) {
-        return Some(own);
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs.iter().map(|(n, v)| (n.to_string(), v.to_string())).collect()
     }
-    let chain: Vec<&[u8]> =
-        head.all(Known::XForwardedFor).flat_map(|v| v.split(|b| *b == b',')).collect();
-    let mut client = own;
-    for part in chain.into_iter().rev() {
-        let parsed = std::str::from_utf8(part.trim_ascii())
-            .ok()
-            .and_then(|text| text.parse::<IpAddr>().ok());
-        let Some(ip) = parsed else { break };
-        client = SocketAddr::new(ip, 0);
-        if !is_trusted(Peer::Ip(client), trusted) {
-            break;
+
+    fn shown(fields: &Fields) -> Vec<(String, String)> {
+        let text = |b: &[u8]| String::from_utf8(b.to_vec()).unwrap();
+        fields.iter().map(|(n, v)| (text(n), text(v))).collect()
+    }
+
+    #[test]
+    fn rules_are_applied_in_the_order_remove_set_add() {
+        let rules = HeaderRules {
+            remove: vec!["x-a".into(), "cookie".into()],
+            set: pairs(&[("X-A", "set"), ("x-b", "set")]),
+            add: pairs(&[("X-A", "added"), ("X-C", "1"), ("X-C", "2")]),
+        };
+        let mut head = Head::new();
+        head.start_request(b"GET", b"/", Version::Http11).unwrap();
+        for (name, value) in [("X-a", "old"), ("X-B", "1"), ("Cookie", "c"), ("X-B", "2")] {
+            head.append(name, value.as_bytes()).unwrap();
+        }
+        let rules = Rules::new(&rules, &HeaderRules::default()).unwrap();
+        request_ready(&rules, &mut head, false);
+        let expected =
+            pairs(&[("x-b", "set"), ("X-A", "set"), ("X-A", "added"), ("X-C", "1"), ("X-C", "2")]);
+        assert_eq!(shown(&head), expected);
+    }
+
+    #[test]
+    fn rules_cannot_split_a_message() {
+        let good = HeaderRules::default();
+        for (name, value) in [("X-A", "1\r\nX-B: 2"), ("X A", "1"), ("", "1"), ("X-A", "\0")] {
+            let bad = HeaderRules { set: pairs(&[(name, value)]), ..good.clone() };
+            assert_eq!(Rules::new(&bad, &good).unwrap_err().0, "request_headers", "{name:?}");
+            let bad = HeaderRules { add: pairs(&[(name, value)]), ..good.clone() };
+            assert_eq!(Rules::new(&good, &bad).unwrap_err().0, "response_headers", "{name:?}");
         }
     }
-    Some(client)
-}
 
-/// A request that has been here too often.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Loop;
-
-/// Says who the client is: `X-Forwarded-For`, `-Proto`, `-Host`, `Via` and `X-Request-Id`. What a
-/// peer that is not trusted said of these is replaced.
-///
-/// # Errors
-///
-/// [`Loop`]
-pub fn forwarded(
-    head: &mut Head,
-    peer: Peer,
-    trusted: &[IpNet],
-    scheme: &str,
-    via: &str,
-) -> Result<(), Loop> {
-    let believed = is_trusted(peer, trusted);
-    if head.has(Known::Via) {
-        let mine = |v: &[u8]| memchr::memmem::find_iter(v, via.as_bytes()).count();
-        if head.all(Known::Via).map(mine).sum::<usize>() >= ROUNDS {
-            return Err(Loop);
-        }
-    }
-    if !believed {
-        for name in
-            [Known::Forwarded, Known::XRealIp, Known::XForwardedHost, Known::XForwardedProto]
+    #[test]
+    fn an_answer_loses_its_hop_and_gains_ours() {
+        let mut head = Head::new();
+        head.start_response(200, Version::Http11);
+        for (name, value) in
+            [("Server", "x"), ("Connection", "X-Hop"), ("X-Hop", "1"), ("Via", "1.1 b")]
         {
-            head.remove(name);
+            head.append(name, value.as_bytes()).unwrap();
         }
-        remove_client_cert(head);
+        let rules = HeaderRules { remove: vec!["server".into()], ..HeaderRules::default() };
+        let rules = Rules::new(&HeaderRules::default(), &rules).unwrap();
+        response_ready(&rules, &mut head, false, "me");
+        assert_eq!(shown(&head), pairs(&[("Via", "1.1 b"), ("Via", "1.1 me")]));
     }
-    forwarded_for(head, peer, believed);
-    if !head.has(Known::XForwardedProto) {
-        head.push(Known::XForwardedProto, &[scheme.as_bytes()]);
-    }
-    if !head.has(Known::XForwardedHost) {
-        let host = head.authority().or_else(|| head.get(Known::Host)).unwrap_or(b"");
-        let mut copy = [0; 256];
-        if let Some(copy) = copy.get_mut(..host.len()).filter(|copy| !copy.is_empty()) {
-            copy.copy_from_slice(host);
-            head.push(Known::XForwardedHost, &[copy]);
-        }
-    }
-    head.push(Known::Via, &[b"1.1 ", via.as_bytes()]);
-    request_id(head, believed);
-    Ok(())
-}
 
-fn forwarded_for(head: &mut Head, peer: Peer, believed: bool) {
-    let mut chain: Vec<u8> = Vec::new();
-    if believed {
-        for value in head.all(Known::XForwardedFor) {
-            chain.extend_from_slice(value);
-            chain.extend_from_slice(b", ");
-        }
+    #[test]
+    fn trace_and_connect_are_not_allowed() {
+        assert!(!method_allowed(Method::Trace) && !method_allowed(Method::Connect));
+        assert!(method_allowed(Method::Get) && method_allowed(Method::Other));
     }
-    head.remove(Known::XForwardedFor);
-    let Peer::Ip(addr) = peer else { return };
-    let mut text = [0; 64];
-    let room = text.len();
-    let mut rest = &mut text[..];
-    // 45 bytes are the longest address.
-    let _ = write!(rest, "{}", addr.ip().to_canonical());
-    let len = room - rest.len();
-    head.push(Known::XForwardedFor, &[&chain, &text[..len]]);
-}
-
-fn remove_client_cert(head: &mut Head) {
-    const PREFIX: &[u8] = b"x-client-cert-";
-    let is_meant = |name: &[u8]| {
-        name.len() > PREFIX.len() && name[..PREFIX.len()].eq_ignore_ascii_case(PREFIX)
-    };
-    let named: Vec<Vec<u8>> =
-        head.iter().map(|(name, _)| name).filter(|n| is_meant(n)).map(<[u8]>::to_vec).collect();
-    named.iter().for_each(|name| head.remove_named(name));
-}
-
-/// Keeps a request's id, or makes one: 32 hexadecimal digits that begin with the time in
-/// milliseconds (as UUIDv7 does, RFC 9562 5.7).
-fn request_id(head: &mut Head, believed: bool) {
-    let is_plain = |id: &[u8]| {
-        (1..=64).contains(&id.len())
-            && id.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
-    };
-    match head.get(Known::XRequestId) {
-        Some(_) if believed => return,
-        Some(id) if is_plain(id) && head.all(Known::XRequestId).count() == 1 => return,
-        Some(_) => head.remove(Known::XRequestId),
-        None => {}
-    }
-    let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    let id = millis << 80 | fastrand::u128(..) >> 48;
-    let mut text = [0; 32];
-    for (at, digit) in text.iter_mut().enumerate() {
-        *digit = b"0123456789abcdef"[(id >> (124 - 4 * at)) as usize & 15];
-    }
-    head.push(Known::XRequestId, &[&text]);
 }

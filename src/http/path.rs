@@ -19,8 +19,6 @@ use std::borrow::Cow;
 pub struct Asked<'a> {
     /// Host and port as the client wrote them: of an absolute target, else of `Host`.
     pub authority: Option<&'a [u8]>,
-    /// The host without port and trailing dot, case as it came; never empty.
-    pub host: Option<&'a [u8]>,
     /// The path in normal form, beginning with `/`; or `*`.
     pub path: Cow<'a, [u8]>,
     /// Whether the target must be written anew: dot segments were resolved, or it was absolute.
@@ -54,12 +52,16 @@ pub enum BadPath {
 ///
 /// [`BadPath`]
 pub fn asked<'a>(head: &'a Head, host: Option<&'a [u8]>) -> Result<Asked<'a>, BadPath> {
-    let target = Target::of(head.target())?;
+    let mut target = Target::of(head.target())?;
+    if target.path.is_empty() {
+        // RFC 9112 3.2.1 and 3.2.4: what an absolute target leaves out.
+        let whole = head.method() == Method::Options && target.query.is_none();
+        target.path = if whole { b"*" } else { b"/" };
+    }
     let authority = target.authority.or(host);
     let (path, resolved) = normalise(target.path)?;
     Ok(Asked {
         authority,
-        host: authority.map(host_name).filter(|name| !name.is_empty()),
         path,
         changed: resolved || target.authority.is_some(),
         query: target.query,
@@ -68,7 +70,18 @@ pub fn asked<'a>(head: &'a Head, host: Option<&'a [u8]>) -> Result<Asked<'a>, Ba
     })
 }
 
-impl Asked<'_> {
+impl<'a> Asked<'a> {
+    /// The host without port and trailing dot, case as it came; never empty.
+    pub fn host(&self) -> Option<&'a [u8]> {
+        self.authority.map(host_name).filter(|name| !name.is_empty())
+    }
+    /// The port the client named.
+    pub(super) fn port(&self) -> Option<u16> {
+        let authority = self.authority?;
+        let after = authority.strip_prefix(host_name(authority))?;
+        let digits = after.strip_prefix(b".").unwrap_or(after).strip_prefix(b":")?;
+        std::str::from_utf8(digits).ok()?.parse().ok()
+    }
     /// Whether the path holds `%2F` or `%00`, which a route may refuse.
     pub fn has_encoded_slash(&self) -> bool {
         memchr::memchr_iter(b'%', &self.path)
@@ -94,7 +107,7 @@ impl<'a> Target<'a> {
             Some(at) => (&rest[..at], Some(&rest[at + 1..])),
             None => (rest, None),
         };
-        Ok(Self { authority, path: if path.is_empty() { b"/" } else { path }, query })
+        Ok(Self { authority, path, query })
     }
 }
 
@@ -111,7 +124,7 @@ fn absolute(target: &[u8]) -> Result<(&[u8], &[u8]), BadPath> {
 }
 
 /// A host without port and trailing dot.
-pub fn host_name(authority: &[u8]) -> &[u8] {
+pub(super) fn host_name(authority: &[u8]) -> &[u8] {
     let name = match authority {
         [b'[', ..] => memchr::memchr(b']', authority).map_or(authority, |at| &authority[..=at]),
         _ => memchr::memrchr(b':', authority).map_or(authority, |at| &authority[..at]),
@@ -121,7 +134,7 @@ pub fn host_name(authority: &[u8]) -> &[u8] {
 
 /// A path of the config in the form that requests are matched in. What may not stand in a target
 /// is escaped first; a path that requests could never have is left as it is.
-pub fn normal(path: &str) -> Vec<u8> {
+pub(super) fn normal(path: &str) -> Vec<u8> {
     let mut escaped = Vec::with_capacity(path.len());
     for byte in path.bytes() {
         match byte {
@@ -136,7 +149,7 @@ pub fn normal(path: &str) -> Vec<u8> {
 }
 
 /// The normal form, and whether resolving dot segments changed the path.
-pub fn normalise(path: &[u8]) -> Result<(Cow<'_, [u8]>, bool), BadPath> {
+pub(super) fn normalise(path: &[u8]) -> Result<(Cow<'_, [u8]>, bool), BadPath> {
     if is_plain(path) {
         return Ok((Cow::Borrowed(path), false));
     }
@@ -183,8 +196,9 @@ fn resolve(path: &[u8]) -> Result<(Vec<u8>, bool), BadPath> {
     };
     let mut out = Vec::with_capacity(path.len() + 1);
     let mut resolved = false;
-    for segment in path.split(|b| *b == b'/') {
-        let ends_here = std::ptr::eq(segment.as_ptr_range().end, path.as_ptr_range().end);
+    let mut segments = path.split(|b| *b == b'/').peekable();
+    while let Some(segment) = segments.next() {
+        let ends_here = segments.peek().is_none();
         match segment {
             b"." | b".." => {
                 resolved = true;
@@ -342,7 +356,7 @@ mod tests {
         assert_eq!(of("/a?"), Ok((None, "/a", Some(""))));
         assert_eq!(of("*"), Ok((None, "*", None)));
         assert_eq!(of("http://h:1/a?b"), Ok((Some("h:1"), "/a", Some("b"))));
-        assert_eq!(of("HTTPS://h?b"), Ok((Some("h"), "/", Some("b"))));
+        assert_eq!(of("HTTPS://h?b"), Ok((Some("h"), "", Some("b"))));
         for bad in ["", "a", "h:1", "ftp://h/", "http:///a", "http://u@h/", "http:/a", "**"] {
             assert_eq!(of(bad), Err(BadPath::Form), "{bad}");
         }

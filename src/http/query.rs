@@ -1,7 +1,7 @@
 //! Reading query strings and cookies: names, values, percent-decoding. Nothing is changed here.
 
 /// The raw value of the first parameter of that name; a parameter without `=` has an empty one.
-pub fn first<'a>(query: &'a [u8], name: &str) -> Option<&'a [u8]> {
+pub(super) fn first<'a>(query: &'a [u8], name: &str) -> Option<&'a [u8]> {
     query.split(|b| *b == b'&').find_map(|pair| {
         let (key, value) = match memchr::memchr(b'=', pair) {
             Some(at) => (&pair[..at], &pair[at + 1..]),
@@ -12,17 +12,17 @@ pub fn first<'a>(query: &'a [u8], name: &str) -> Option<&'a [u8]> {
 }
 
 /// Whether a raw value says these bytes once decoded. Allocates nothing.
-pub fn decodes_to(raw: &[u8], wanted: &[u8]) -> bool {
+pub(super) fn decodes_to(raw: &[u8], wanted: &[u8]) -> bool {
     Decode(raw).eq(wanted.iter().copied())
 }
 
 /// A raw value decoded: `+` is a space, `%XX` a byte, a broken escape stands for itself.
-pub fn decode(raw: &[u8]) -> Vec<u8> {
+pub(super) fn decode(raw: &[u8]) -> Vec<u8> {
     Decode(raw).collect()
 }
 
 /// The value of a cookie in one `Cookie` field, without its quotes (RFC 6265 4.2.1).
-pub fn cookie<'a>(field: &'a [u8], name: &str) -> Option<&'a [u8]> {
+pub(super) fn cookie<'a>(field: &'a [u8], name: &str) -> Option<&'a [u8]> {
     field.split(|b| *b == b';').find_map(|pair| {
         let pair = pair.trim_ascii();
         let at = memchr::memchr(b'=', pair)?;
@@ -33,7 +33,7 @@ pub fn cookie<'a>(field: &'a [u8], name: &str) -> Option<&'a [u8]> {
 }
 
 /// The value of a hexadecimal digit.
-pub fn nibble(digit: u8) -> Option<u8> {
+pub(super) fn nibble(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|d| u8::try_from(d).ok())
 }
 

@@ -23,7 +23,7 @@ pub(super) enum Cut {
     /// The backend's side.
     Upstream(Error),
     /// The client's side.
-    Client(io::Error),
+    Client,
     /// The client read nothing for too long.
     ClientIdle,
 }
@@ -165,7 +165,7 @@ impl Copy<'_> {
         };
         let n = match written {
             Poll::Pending => return Ok(Poll::Pending),
-            Poll::Ready(n) => n.map_err(Cut::Client)?,
+            Poll::Ready(n) => n.map_err(|_| Cut::Client)?,
         };
         self.sent += n as u64;
         let first = n.min(waiting);
@@ -190,7 +190,7 @@ impl Copy<'_> {
         if pipe.held() > 0 {
             match pipe.poll_drain(cx, &mut self.client.stream) {
                 Poll::Pending => return Ok(Some(Poll::Pending)),
-                Poll::Ready(moved) => self.sent += moved.map_err(Cut::Client)? as u64,
+                Poll::Ready(moved) => self.sent += moved.map_err(|_| Cut::Client)? as u64,
             }
             if pipe.held() > 0 {
                 return Ok(Some(Poll::Ready(())));

@@ -1,11 +1,13 @@
 //! The proxy's own answers: one place, a short body, a reason that says whose fault it was.
+use super::date::http_date;
 use super::wire::connection_field;
 use crate::http1::short_answer;
-use crate::message::{Chunk, Fields, Version, reason_phrase};
+use crate::message::{Chunk, Fields, Known, Version, reason_phrase};
+use std::time::SystemTime;
 
 /// An answer of the proxy's own.
 #[derive(Debug)]
-pub struct Reply {
+pub(super) struct Reply {
     status: u16,
     reason: &'static str,
     fields: Fields,
@@ -15,7 +17,7 @@ pub struct Reply {
 impl Reply {
     /// For a fault: 400 404 405 408 413 414 417 431 500 501 502 503 504 505 508. The body says no
     /// more than the status does: causes belong in the log.
-    pub fn own(status: u16, reason: &'static str) -> Self {
+    pub(super) fn own(status: u16, reason: &'static str) -> Self {
         let mut fields = Fields::new();
         let mut add = |name, value: &[u8]| {
             let _ = fields.append(name, value);
@@ -28,27 +30,84 @@ impl Reply {
             _ => {}
         }
         let body = format!("{status} {}\n", reason_phrase(status)).into_bytes();
-        Self { status, reason, fields, body }
+        Self { reason, ..Self::with(status, fields, body) }
     }
     /// What a route says: no fault.
-    pub fn with(status: u16, fields: Fields, body: Vec<u8>) -> Self {
+    pub(super) fn with(status: u16, mut fields: Fields, body: Vec<u8>) -> Self {
+        // RFC 9110 6.6.1: whoever makes an answer and has a clock dates it.
+        if !fields.has(Known::Date) {
+            fields.push(Known::Date, &[&http_date(SystemTime::now())]);
+        }
         Self { status, reason: "-", fields, body }
     }
     /// The status.
-    pub fn status(&self) -> u16 {
+    pub(super) fn status(&self) -> u16 {
         self.status
     }
     /// A word for log and metrics; `-` when it is no fault.
-    pub fn reason(&self) -> &'static str {
+    pub(super) fn reason(&self) -> &'static str {
         self.reason
     }
     /// The fields, for a route's rules.
-    pub fn fields(&mut self) -> &mut Fields {
+    pub(super) fn fields(&mut self) -> &mut Fields {
         &mut self.fields
     }
     /// Writes it as HTTP/1.
-    pub fn write(&self, version: Version, stays: bool, head_only: bool, out: &mut Chunk) {
+    pub(super) fn write(&self, version: Version, stays: bool, head_only: bool, out: &mut Chunk) {
         let connection = connection_field(stays, version == Version::Http10);
         short_answer(self.status, &self.fields, &self.body, head_only, connection, out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Size;
+
+    const OWN: [u16; 15] =
+        [400, 404, 405, 408, 413, 414, 417, 431, 500, 501, 502, 503, 504, 505, 508];
+
+    fn written(reply: &Reply, version: Version, stays: bool, head_only: bool) -> String {
+        let mut out = Chunk::lend(Size::Head);
+        reply.write(version, stays, head_only, &mut out);
+        String::from_utf8(out.data().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn every_own_answer_is_short_dated_and_says_its_status() {
+        for status in OWN {
+            let text = written(&Reply::own(status, "word"), Version::Http11, false, false);
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+            assert!(!reason_phrase(status).is_empty(), "{status}");
+            assert!(head.contains("\r\nDate: ") && head.contains(" GMT"), "{head}");
+            assert!(head.contains("\r\nConnection: close"), "{head}");
+            assert!(head.contains(&format!("\r\nContent-Length: {}", body.len())), "{head}");
+            assert_eq!(head.contains("\r\nAllow: "), status == 405, "{head}");
+            assert_eq!(body, format!("{status} {}\n", reason_phrase(status)));
+            assert!(!text.contains("word"));
+        }
+    }
+
+    #[test]
+    fn an_answer_to_head_has_no_body_but_its_length() {
+        let text = written(&Reply::own(404, "no_route"), Version::Http11, true, true);
+        assert!(text.contains("Content-Length: 14\r\n") && text.ends_with("\r\n\r\n"), "{text}");
+        assert!(!text.contains("Connection:"), "{text}");
+    }
+
+    #[test]
+    fn an_old_client_is_told_that_it_may_stay() {
+        let text = written(&Reply::own(404, "no_route"), Version::Http10, true, false);
+        assert!(text.contains("Connection: keep-alive\r\n"), "{text}");
+        let text = written(&Reply::own(404, "no_route"), Version::Http10, false, false);
+        assert!(!text.contains("keep-alive"), "{text}");
+    }
+
+    #[test]
+    fn an_answer_without_content_has_no_length() {
+        let text =
+            written(&Reply::with(204, Fields::new(), b"x".to_vec()), Version::Http11, true, false);
+        assert!(!text.contains("Content-Length") && text.ends_with("\r\n\r\n"), "{text}");
     }
 }

@@ -173,7 +173,7 @@ impl Turn<'_> {
                 let outcome = super::tries::outcome(&failed.error, false);
                 failed.lease.settle(outcome);
             }
-            Cut::Client(_) => self.report.reason = "client_gone",
+            Cut::Client => self.report.reason = "client_gone",
             Cut::ClientIdle => self.report.reason = "client_timeout_idle",
         }
         After::Close

@@ -7,7 +7,9 @@ mod stream;
 mod timer;
 
 pub use copy::{Copied, Ended, TwoWay, two_way};
-pub use socket::{Bound, Target, bind, connect, is_local_fault, raise_descriptor_limit};
+pub use socket::{
+    Bound, Target, bind, bind_beside, connect, is_local_fault, raise_descriptor_limit,
+};
 pub use splice::Pipe;
 pub use stream::{Peer, Stream};
 pub use timer::Timer;

@@ -30,19 +30,52 @@ pub struct Bound {
 ///
 /// The kernel's; nothing stays bound.
 pub fn bind(addr: &BindAddr, workers: usize, backlog: i32) -> io::Result<Bound> {
+    bind_with(addr, workers, backlog, Neighbours::Refused)
+}
+
+/// As [`bind`], for an address that overlaps with one this process holds already: `0.0.0.0:80`
+/// beside `127.0.0.1:80`. A process that set SO_REUSEPORT is let in too, so this is only for a
+/// bind that was refused because of our own socket.
+///
+/// # Errors
+///
+/// The kernel's; nothing stays bound.
+pub fn bind_beside(addr: &BindAddr, workers: usize, backlog: i32) -> io::Result<Bound> {
+    bind_with(addr, workers, backlog, Neighbours::Welcome)
+}
+
+/// Whether the first socket of a group may join others on its port.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Neighbours {
+    Refused,
+    Welcome,
+}
+
+fn bind_with(
+    addr: &BindAddr,
+    workers: usize,
+    backlog: i32,
+    others: Neighbours,
+) -> io::Result<Bound> {
     match addr {
-        BindAddr::Ip(addr) => bind_tcp(*addr, workers, backlog),
+        BindAddr::Ip(addr) => bind_tcp(*addr, workers, backlog, others),
         BindAddr::Host(host, port) => {
             let mut all = (&**host, *port).to_socket_addrs()?;
             let none = || io::Error::new(io::ErrorKind::NotFound, format!("{host} has no address"));
-            bind_tcp(all.next().ok_or_else(none)?, workers, backlog)
+            bind_tcp(all.next().ok_or_else(none)?, workers, backlog, others)
         }
         BindAddr::Unix(path) => bind_unix(path, workers, backlog),
     }
 }
 
-fn bind_tcp(addr: SocketAddr, workers: usize, backlog: i32) -> io::Result<Bound> {
+fn bind_tcp(
+    addr: SocketAddr,
+    workers: usize,
+    backlog: i32,
+    others: Neighbours,
+) -> io::Result<Bound> {
     let first = tcp_socket(addr)?;
+    first.set_reuse_port(others == Neighbours::Welcome)?;
     first.bind(&addr.into())?;
     // Set only after the bind: had the first one it before, a second process could join the group.
     first.set_reuse_port(true)?;

@@ -1,13 +1,17 @@
 //! A backend in its three shapes: said ([`Endpoint`]), known ([`Backend`]), usable ([`Candidate`]).
 use super::balance::Ask;
+use super::cells::Cells;
+use super::ewma::tick;
+use super::hot::Hot;
 use crate::config::{Addr, Name, Weight};
-use crate::metrics::{Counter, Gauge, Histogram, labels};
+use crate::metrics::labels;
 use crate::net::Target;
 use arc_swap::ArcSwap;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
-use std::time::Instant;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
 /// A backend's number in its pool: dense, never reused in the pool's life.
@@ -27,7 +31,8 @@ pub struct Endpoint {
     pub tier: u8,
 }
 
-/// A backend as the pool knows it: counters that outlive every set it is in.
+/// A backend as the pool knows it: counters that outlive every set it is in. Another address under
+/// the same name is another backend.
 #[derive(Debug)]
 pub struct Backend {
     /// Its number.
@@ -42,106 +47,44 @@ pub struct Backend {
     pub cells: Cells,
     addr: Addr,
     written: String,
+    /// The path of a Unix socket, made once because it is dialled often.
+    unix: Option<Arc<PathBuf>>,
     resolved: ArcSwap<Vec<SocketAddr>>,
+    /// Which of several addresses is dialled next.
     turn: AtomicU32,
-    /// Whether it was removed and its time is over.
+    born: Instant,
+    /// Whether it was drained or removed longer ago than `pool.drain`.
     over: watch::Sender<bool>,
-    /// Requests in work over all backends of the pool.
-    total: Arc<Total>,
-    hot: Hot,
-}
-
-/// What every pick looks at, on cache lines of its own, apart from the `Arc`'s count.
-#[derive(Debug)]
-#[repr(align(128))]
-struct Hot {
-    active: AtomicU32,
-    usable: AtomicBool,
-    /// Its index in the current set.
-    slot: AtomicU32,
-    /// Peak-EWMA of the first byte, nanoseconds as f64 bits; 0 before the first.
-    ewma: AtomicU64,
-    /// When it was last moved, nanoseconds since `epoch`.
-    ewma_at: AtomicU64,
-    epoch: Instant,
-}
-
-/// Requests in work over a pool, on a cache line of its own.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub(super) struct Total(AtomicU32);
-
-/// Half of an EWMA is forgotten in about 7 s: finagle's default decay time.
-const DECAY: f64 = 10e9;
-/// What a failed try counts as at least: a backend that fails fast must never look fast.
-const PENALTY: f64 = 1e9;
-
-/// What is counted at a backend.
-#[derive(Debug, Default)]
-#[allow(missing_docs, reason = "each is the metric of interface.md that its name says")]
-pub struct Cells {
-    /// `evenkeel_upstream_requests_total` by status class 1xx to 5xx; index 0 is no answer.
-    pub by_class: [Counter; 6],
-    pub request_duration: Histogram,
-    /// `evenkeel_upstream_connections_total` by result.
-    pub connect_ok: Counter,
-    pub connect_refused: Counter,
-    pub connect_timeout: Counter,
-    pub connect_unreachable: Counter,
-    pub connect_error: Counter,
-    /// Open connections: those idle, and all.
-    pub open: Gauge,
-    pub idle: Gauge,
-    pub checks_pass: Counter,
-    pub checks_fail: Counter,
-    /// Unix milliseconds of the last probe's end; 0 for never.
-    pub last_probe_ms: Gauge,
-    pub picks: Counter,
-    pub retry_picks: Counter,
-    pub panic_picks: Counter,
-    /// `evenkeel_backend_transitions_total` by the new state: up, down, unknown, drain, maintenance.
-    pub turns: [Counter; 5],
-}
-
-impl Cells {
-    pub(super) fn turned(&self, to: super::members::State) {
-        self.turns[to as usize].inc();
-    }
+    pub(super) hot: Hot,
 }
 
 impl Backend {
-    /// A backend nobody has used yet.
+    /// A backend nobody has used yet. `limit` is `max_active`, `u32::MAX` for none.
     pub(super) fn new(
         id: BackendId,
-        name: Name,
-        pool: Name,
-        addr: Addr,
-        total: Arc<Total>,
+        pool: &Name,
+        endpoint: &Endpoint,
+        limit: u32,
         now: Instant,
     ) -> Self {
-        let labels = labels(&[("pool", &pool), ("backend", &name)]);
-        let hot = Hot {
-            active: AtomicU32::new(0),
-            usable: AtomicBool::new(true),
-            slot: AtomicU32::new(u32::MAX),
-            ewma: AtomicU64::new(0),
-            ewma_at: AtomicU64::new(0),
-            epoch: now,
+        let unix = match &endpoint.addr {
+            Addr::Unix(path) => Some(Arc::new(path.clone())),
+            Addr::Ip(_) | Addr::Host(..) => None,
         };
-        let resolved = ArcSwap::default();
         Self {
             id,
-            name,
-            pool,
-            labels,
+            name: endpoint.name.clone(),
+            pool: pool.clone(),
+            labels: labels(&[("pool", pool), ("backend", &endpoint.name)]),
             cells: Cells::default(),
-            over: watch::Sender::new(false),
-            written: addr.to_string(),
-            addr,
-            resolved,
+            written: endpoint.addr.to_string(),
+            addr: endpoint.addr.clone(),
+            unix,
+            resolved: ArcSwap::default(),
             turn: AtomicU32::new(0),
-            total,
-            hot,
+            born: now,
+            over: watch::Sender::new(false),
+            hot: Hot::new(limit),
         }
     }
     /// The address as written, as text.
@@ -154,15 +97,15 @@ impl Backend {
     }
     /// Where to dial now: for a name, its resolved addresses in turn; `None` when a name has none.
     pub fn dial(&self) -> Option<Target> {
-        match &self.addr {
-            Addr::Ip(addr) => Some(Target::Ip(*addr)),
-            Addr::Unix(path) => Some(Target::Unix(Arc::new(path.clone()))),
-            Addr::Host(..) => {
-                let all = self.resolved.load();
-                let turn = self.turn.fetch_add(1, Relaxed) as usize;
-                all.get(turn.checked_rem(all.len())?).copied().map(Target::Ip)
-            }
+        if let Some(path) = &self.unix {
+            return Some(Target::Unix(path.clone()));
         }
+        if let Addr::Ip(addr) = &self.addr {
+            return Some(Target::Ip(*addr));
+        }
+        let all = self.resolved.load();
+        let turn = self.turn.fetch_add(1, Relaxed) as usize;
+        all.get(turn.checked_rem(all.len())?).copied().map(Target::Ip)
     }
     /// The resolved addresses of a name.
     pub fn resolved(&self) -> Arc<Vec<SocketAddr>> {
@@ -173,71 +116,37 @@ impl Backend {
     }
     /// Connections or requests in work.
     pub fn active(&self) -> u32 {
-        self.hot.active.load(Relaxed)
-    }
-    /// Requests in work over all backends of its pool.
-    pub(super) fn total(&self) -> u32 {
-        self.total.0.load(Relaxed)
+        self.hot.active()
     }
     /// Takes it out for new work at once: one store. The `Change` that says why follows.
     pub fn mark_unusable(&self) {
-        self.hot.usable.store(false, Relaxed);
-    }
-    pub(super) fn set_usable(&self, usable: bool) {
-        self.hot.usable.store(usable, Relaxed);
+        self.hot.set_usable(false);
     }
     /// Whether new work may go there: one relaxed load.
     pub fn is_usable(&self) -> bool {
-        self.hot.usable.load(Relaxed)
+        self.hot.is_usable()
     }
-    /// Counts one more in work unless that would exceed the limit.
-    pub(super) fn take(&self, limit: u32) -> bool {
-        let taken = self
-            .hot
-            .active
-            .fetch_update(Relaxed, Relaxed, |active| (active < limit).then_some(active + 1));
-        if taken.is_ok() {
-            self.total.0.fetch_add(1, Relaxed);
-        }
-        taken.is_ok()
+    /// Whether it was drained or removed longer ago than `pool.drain`.
+    pub(super) fn set_over(&self, over: bool) {
+        self.over.send_if_modified(|was| std::mem::replace(was, over) != over);
     }
-    /// It was removed and its time is over: streams that still run on it are cut.
-    pub(super) fn end(&self) {
-        self.over.send_replace(true);
-    }
+    /// Ends when its time is over.
     pub(super) async fn over(&self) {
         // The sender lives in `self`, so the wait cannot fail.
         let _ = self.over.subscribe().wait_for(|over| *over).await;
     }
-    pub(super) fn put_back(&self) {
-        self.hot.active.fetch_sub(1, Relaxed);
-        self.total.0.fetch_sub(1, Relaxed);
+    /// What a first byte costs now, in seconds; `None` when nothing is known.
+    pub fn cost(&self, now: Instant) -> Option<f32> {
+        self.hot.ewma.cost(tick(self.age(now)))
     }
-    pub(super) fn slot(&self) -> u32 {
-        self.hot.slot.load(Relaxed)
+    pub(super) fn learn(&self, took: Duration, now: Instant) {
+        self.hot.ewma.learn(took, tick(self.age(now)));
     }
-    pub(super) fn set_slot(&self, slot: u32) {
-        self.hot.slot.store(slot, Relaxed);
-    }
-    /// Learns how long a first byte took: a slower one at once, a faster one by and by (peak-EWMA).
-    pub(super) fn learn(&self, took: f64, now: Instant) {
-        let old = self.cost(now);
-        let at = now.saturating_duration_since(self.hot.epoch).as_nanos() as u64;
-        let since = at.saturating_sub(self.hot.ewma_at.swap(at, Relaxed)) as f64;
-        let keep = (-since / DECAY).exp();
-        let new = if took > old { took } else { old * keep + took * (1.0 - keep) };
-        self.hot.ewma.store(new.max(1.0).to_bits(), Relaxed);
-    }
-    /// Learns of a failure: never cheaper than a second, and twice what it was.
     pub(super) fn penalise(&self, now: Instant) {
-        self.learn((self.cost(now) * 2.0).max(PENALTY), now);
+        self.hot.ewma.fail(tick(self.age(now)));
     }
-    /// The decayed EWMA in nanoseconds; 0 before the first byte was ever seen.
-    pub(super) fn cost(&self, now: Instant) -> f64 {
-        let ewma = f64::from_bits(self.hot.ewma.load(Relaxed));
-        let at = now.saturating_duration_since(self.hot.epoch).as_nanos() as u64;
-        let since = at.saturating_sub(self.hot.ewma_at.load(Relaxed)) as f64;
-        ewma * (-since / DECAY).exp()
+    fn age(&self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.born)
     }
 }
 
@@ -252,26 +161,66 @@ pub struct Candidate {
 
 impl Candidate {
     /// For tests, benches and embedders: a candidate outside any pool. `id` must differ between
-    /// candidates of one set.
+    /// candidates of one set. A weight of 0 counts as 1, one above 1000 as 1000.
     ///
     /// # Errors
     ///
     /// A name that is none.
     pub fn new(name: &str, id: u32, weight: u32) -> Result<Self, String> {
-        let addr = Addr::Unix(name.into());
+        let weight = weight.clamp(1, 1000);
+        let endpoint = Endpoint {
+            name: Name::new(name)?,
+            addr: Addr::Unix(name.into()),
+            weight: Weight::new(weight as u16).unwrap_or(Weight::DEFAULT),
+            tier: 1,
+        };
         let pool = Name::new("none")?;
-        let backend = Backend::new(
-            BackendId(id),
-            Name::new(name)?,
-            pool,
-            addr,
-            Arc::default(),
-            Instant::now(),
-        );
-        Ok(Self { backend: Arc::new(backend), weight: weight.max(1) })
+        let backend = Backend::new(BackendId(id), &pool, &endpoint, u32::MAX, Instant::now());
+        Ok(Self { backend: Arc::new(backend), weight })
     }
-    /// Whether it may be picked for this ask.
+    /// For tests, benches and embedders: with so many leases out.
+    #[must_use]
+    pub fn with_active(self, active: u32) -> Self {
+        self.backend.hot.set_active(active);
+        self
+    }
+    /// Whether it may be picked for this ask: usable, below `max_active`, not to be avoided. Every
+    /// policy asks this of the one it is about to pick.
     pub fn is_open(&self, ask: &Ask<'_>) -> bool {
-        self.backend.is_usable() && !ask.avoid.contains(&self.backend.id)
+        let hot = &self.backend.hot;
+        hot.is_usable() && !hot.is_full() && !ask.avoids(self.backend.id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backend(addr: Addr) -> Backend {
+        let name = Name::new("b").unwrap();
+        let endpoint = Endpoint { name: name.clone(), addr, weight: Weight::DEFAULT, tier: 1 };
+        Backend::new(BackendId(0), &name, &endpoint, u32::MAX, Instant::now())
+    }
+
+    #[test]
+    fn addresses_of_a_name_are_dialled_in_turn() {
+        let named = backend(Addr::Host("app.internal".into(), 80));
+        assert_eq!(named.dial(), None, "no address yet");
+        let addrs: Vec<SocketAddr> =
+            vec!["10.0.0.1:80".parse().unwrap(), "10.0.0.2:80".parse().unwrap()];
+        named.resolve(addrs.clone());
+        let mut dialled: Vec<_> = (0..4).map(|_| named.dial().unwrap()).collect();
+        assert_ne!(dialled[0], dialled[1]);
+        assert_eq!(dialled[..2], dialled[2..]);
+        dialled.truncate(2);
+        assert!(addrs.iter().all(|addr| dialled.contains(&Target::Ip(*addr))));
+    }
+
+    #[test]
+    fn plain_addresses_are_dialled_as_written() {
+        let ip: SocketAddr = "127.0.0.1:80".parse().unwrap();
+        assert_eq!(backend(Addr::Ip(ip)).dial(), Some(Target::Ip(ip)));
+        let unix = backend(Addr::Unix("/run/app".into())).dial();
+        assert_eq!(unix, Some(Target::Unix(Arc::new("/run/app".into()))));
     }
 }

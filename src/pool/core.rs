@@ -1,23 +1,21 @@
 //! `Pool` itself: the members behind one lock, the snapshot behind one atomic pointer.
-use super::backend::{Backend, BackendId, Endpoint};
-use super::balance::{Ask, Policies};
+use super::backend::{Backend, BackendId};
+use super::balance::{Ask, Policies, Seeds};
+use super::cadence::Cadence;
+use super::change::{Change, Glance, Member, Turn};
 use super::lease::{Lease, NoLease};
-use super::members::{Change, Member, Members, Turn};
+use super::members::Members;
 use super::snapshot::Snapshot;
-use crate::config::{self, Name, Problem};
+use crate::config::{self, Name};
 use crate::metrics::{Counter, Gauge, Histogram, labels};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::time::{Instant, SystemTime};
 use tokio::sync::{Notify, watch};
-
-/// A new snapshot is published at most this often, or every ten times its last cost: a table of a
-/// million slots must not be built ten thousand times while ten thousand backends come up.
-const CADENCE: Duration = Duration::from_millis(20);
-/// Backends at their limit that one lease passes over before it looks at everybody in turn.
-const PASSED_OVER: usize = 16;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// A pool. One `Arc` for as long as its name lives, through every reload.
 #[derive(Debug)]
@@ -26,7 +24,7 @@ pub struct Pool {
     pub name: Name,
     /// Rendered labels: `pool="app"`.
     pub labels: String,
-    /// `evenkeel_balancer_no_backend_total`
+    /// `evenkeel_balancer_no_backend_total`; counted here, once for each lease refused.
     pub no_backend: Counter,
     /// `evenkeel_upstream_retries_total` for `connect`.
     pub retries_connect: Counter,
@@ -38,62 +36,67 @@ pub struct Pool {
     pub check_duration: Histogram,
     /// `evenkeel_pool_panic`
     pub panic: Gauge,
-    policies: Policies,
-    members: Mutex<Book>,
+    number: u64,
+    clock: Clock,
+    seeds: Seeds,
     settings: ArcSwap<config::Pool>,
-    snapshot: ArcSwap<Snapshot>,
-    learns: AtomicBool,
+    /// Held for the time of a look or a change, never while something is built.
+    members: Mutex<Members>,
+    /// Held from the look at the members until what was built of it is stored, so that no older
+    /// snapshot ever replaces a newer one. Always taken before `members`.
+    maker: Mutex<Maker>,
+    /// Counts what was changed and what was published, for whoever acts on it.
     version: watch::Sender<u64>,
-    first_verdict: Notify,
+    /// A snapshot was published: whoever waits for a first verdict looks again.
+    published: Notify,
+    read: Read,
 }
 
+/// What every lease reads and only a publication writes, apart from the `Arc`'s count, which every
+/// lease writes.
 #[derive(Debug)]
-struct Book {
-    members: Members,
-    stale: bool,
-    not_before: Option<Instant>,
+#[repr(align(128))]
+struct Read {
+    snapshot: ArcSwap<Snapshot>,
+    /// The generation of `snapshot`, to see cheaply that it was replaced.
+    generation: AtomicU32,
+    /// Its balancer wants to hear of loads.
+    wants_load: AtomicBool,
+    /// `Members` would say something else than `snapshot` does.
+    stale: AtomicBool,
+    /// Nobody gets new work.
+    out: AtomicBool,
 }
 
-/// A pool that was checked and has changed nothing yet.
+/// What builds snapshots.
 #[derive(Debug)]
-pub struct Prepared {
-    pool: Arc<Pool>,
-    config: Arc<config::Pool>,
+struct Maker {
+    policies: Policies,
+    cadence: Cadence,
 }
 
-impl Prepared {
-    /// Applies it: cannot fail. The same `Arc` where the name stays.
-    pub fn commit(self) -> (Arc<Pool>, Vec<Turn>) {
-        let turns = self.pool.settle(&self.config);
-        (self.pool, turns)
-    }
-    /// What the pool is after `commit`, so that routes can be compiled against it before.
-    pub fn pool(&self) -> &Arc<Pool> {
-        &self.pool
+/// Shows the pool's monotonic times as wall-clock ones.
+#[derive(Clone, Copy, Debug)]
+struct Clock {
+    then: Instant,
+    wall: SystemTime,
+}
+
+impl Clock {
+    fn wall(self, at: Instant) -> SystemTime {
+        match at.checked_duration_since(self.then) {
+            Some(after) => self.wall + after,
+            None => self.wall - self.then.duration_since(at),
+        }
     }
 }
+
+/// Numbers of pools. The one static of the room: it only keeps them different.
+static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
 impl Pool {
-    /// Checks a pool's section, changing nothing.
-    ///
-    /// # Errors
-    ///
-    /// Every problem of the section.
-    pub fn prepare(
-        name: &Name,
-        config: &config::Pool,
-        policies: &Policies,
-        previous: Option<&Arc<Pool>>,
-    ) -> Result<Prepared, Vec<Problem>> {
-        policies.check(name, &config.balance)?;
-        let config = Arc::new(config.clone());
-        let pool =
-            previous.cloned().unwrap_or_else(|| Arc::new(Self::new(name, &config, policies)));
-        Ok(Prepared { pool, config })
-    }
-
-    fn new(name: &Name, config: &Arc<config::Pool>, policies: &Policies) -> Self {
-        let members = Members::new(name.clone(), config.clone());
+    pub(super) fn new(name: &Name, config: &Arc<config::Pool>, policies: &Policies) -> Self {
+        let seeds = Seeds { shared: xxh3_64(name.as_bytes()), own: fastrand::u64(..) };
         Self {
             name: name.clone(),
             labels: labels(&[("pool", name)]),
@@ -103,165 +106,166 @@ impl Pool {
             connect_duration: Histogram::default(),
             check_duration: Histogram::default(),
             panic: Gauge::new(),
-            policies: policies.clone(),
-            members: Mutex::new(Book { members, stale: false, not_before: None }),
+            number: NUMBERS.fetch_add(1, Relaxed),
+            clock: Clock { then: Instant::now(), wall: SystemTime::now() },
+            seeds,
             settings: ArcSwap::new(config.clone()),
-            snapshot: ArcSwap::from_pointee(Snapshot::empty()),
-            learns: AtomicBool::new(false),
+            members: Mutex::new(Members::new(name.clone(), config.clone())),
+            maker: Mutex::new(Maker { policies: policies.clone(), cadence: Cadence::default() }),
             version: watch::Sender::new(0),
-            first_verdict: Notify::new(),
+            published: Notify::new(),
+            read: Read {
+                snapshot: ArcSwap::from_pointee(Snapshot::empty()),
+                generation: AtomicU32::new(0),
+                wants_load: AtomicBool::new(false),
+                stale: AtomicBool::new(false),
+                out: AtomicBool::new(true),
+            },
         }
     }
 
-    /// Settings and endpoints of a config, at this moment: what an operator or a probe said since
-    /// they were read is kept.
-    fn settle(&self, config: &Arc<config::Pool>) -> Vec<Turn> {
+    /// Settings and endpoints of a config at this moment, published at once: what an operator or a
+    /// probe said since the config was read is kept.
+    pub(super) fn settle(&self, config: Arc<config::Pool>, policies: Policies) -> Vec<Turn> {
         let now = Instant::now();
-        let mut book = self.members.lock();
-        self.settings.store(config.clone());
-        self.learns.store(config.balance.policy == "peak_ewma", Relaxed);
-        let mut turns = book.members.apply(Change::Settings(config.clone()), now);
-        let endpoint = |b: &config::Backend| Endpoint {
-            name: b.name.clone(),
-            addr: b.addr.clone(),
-            weight: b.weight,
-            tier: b.tier,
+        let mut maker = self.maker.lock();
+        maker.policies = policies;
+        let endpoints = super::prepare::endpoints(&config);
+        let turns = {
+            let mut members = self.members.lock();
+            self.settings.store(config.clone());
+            let mut turns = members.set(config, now);
+            turns.extend(members.apply(Change::Endpoints(endpoints), now));
+            self.note(&members);
+            turns
         };
-        turns.extend(
-            book.members
-                .apply(Change::Endpoints(config.backends.iter().map(endpoint).collect()), now),
-        );
-        self.build(&mut book, now);
-        drop(book);
-        self.version.send_modify(|v| *v += 1);
+        if self.read.stale.load(Acquire) {
+            self.build(&mut maker, now);
+        }
+        drop(maker);
+        self.version.send_modify(|version| *version += 1);
         turns
     }
 
-    /// The one door in.
+    /// The one door in. Never builds: the usable bits are flipped at once, the next snapshot is
+    /// published by [`Pool::publish`]. Takes the time of one member, but for a whole set.
     pub fn apply(&self, change: Change, now: Instant) -> Vec<Turn> {
-        let mut book = self.members.lock();
-        let was_probed = book.members.probed;
-        let turns = book.members.apply(change, now);
-        book.stale |= !turns.is_empty();
-        // Whoever comes up in a pool that had nobody is wanted at once.
-        if book.stale && self.snapshot.load().candidates.is_empty() {
-            self.build(&mut book, now);
-        }
-        let first = !was_probed && book.members.probed;
-        drop(book);
-        if first {
-            self.first_verdict.notify_waiters();
-        }
-        if !turns.is_empty() {
-            self.version.send_modify(|v| *v += 1);
+        let (turns, is_news) = {
+            let mut members = self.members.lock();
+            let before = members.news();
+            let turns = members.apply(change, now);
+            self.note(&members);
+            (turns, members.news() != before)
+        };
+        if is_news {
+            self.version.send_modify(|version| *version += 1);
         }
         turns
     }
 
-    /// Publishes gathered turns if it is time. Returns when it wants to be called again, if it
-    /// does. Called by the control runtime.
+    /// Says to readers without the lock what the members say.
+    fn note(&self, members: &Members) {
+        self.read.out.store(members.is_out(), Relaxed);
+        self.read.stale.store(members.is_stale(), Release);
+    }
+
+    /// Publishes gathered turns if it is time: at once after quiet, else at most every 20 ms or ten
+    /// times the last build's cost. Returns when it wants to be called again, if it does. Called by
+    /// the control runtime after each change, and now and then: it also forgets removed backends
+    /// that have ended their work.
     pub fn publish(&self, now: Instant) -> Option<Instant> {
-        let mut book = self.members.lock();
-        book.stale |= book.members.forget(now);
-        if !book.stale {
+        self.members.lock().forget(now);
+        if !self.read.stale.load(Acquire) {
             return None;
         }
-        if let Some(at) = book.not_before.filter(|at| *at > now) {
+        let mut maker = self.maker.lock();
+        if let Some(at) = maker.cadence.wait(now) {
             return Some(at);
         }
-        self.build(&mut book, now);
+        self.build(&mut maker, now);
         None
     }
 
-    /// Builds and stores a snapshot; the lock is held until it is stored.
-    fn build(&self, book: &mut Book, now: Instant) {
+    /// Builds and stores a snapshot. Only the look at the members takes their lock.
+    fn build(&self, maker: &mut Maker, now: Instant) {
         let begun = Instant::now();
-        let config = self.settings.load_full();
-        let (candidates, panic) = book.members.usable();
-        for (slot, candidate) in candidates.iter().enumerate() {
-            candidate.backend.set_slot(slot as u32);
+        let (usable, config) = {
+            let mut members = self.members.lock();
+            let usable = members.snapshot();
+            self.note(&members);
+            (usable, self.settings.load_full())
+        };
+        let generation = self.read.generation.load(Relaxed).wrapping_add(1);
+        let candidates: Box<[_]> = usable.candidates.into();
+        let made = maker.policies.make(&config.balance, &candidates, self.seeds, usable.sizes);
+        let balancer = made.expect("`prepare` let only known policies pass");
+        let wants_load = balancer.wants_load();
+        if wants_load {
+            let places = candidates.iter().enumerate();
+            places.for_each(|(i, c)| c.backend.hot.set_place(generation, i));
         }
-        let balancer = self.policies.build(&candidates, &config, &self.name);
-        let limit = config.max_active.unwrap_or(u32::MAX);
+        let (panic, pending) = (usable.panic, usable.pending);
+        let snapshot =
+            Arc::new(Snapshot { generation, candidates, balancer, wants_load, panic, pending });
         self.panic.set(i64::from(panic));
-        self.snapshot.store(Arc::new(Snapshot {
-            candidates: candidates.into(),
-            balancer,
-            limit,
-            panic,
-        }));
-        book.stale = false;
-        book.not_before = Some(now + CADENCE.max(begun.elapsed() * 10));
+        self.read.snapshot.store(snapshot.clone());
+        self.read.generation.store(generation, Release);
+        self.read.wants_load.store(wants_load, Release);
+        // What was taken or settled while it was built did not reach it.
+        if wants_load {
+            let all = 0..snapshot.candidates.len();
+            all.for_each(|i| snapshot.balancer.load_changed(&snapshot.candidates, i));
+        }
+        self.published.notify_waiters();
+        maker.cadence.published(now, begun.elapsed());
     }
 
-    /// Hears of every change that `apply` took: for probes, discovery and whoever publishes.
+    /// Waits until there is something to publish.
+    pub async fn changed(&self) {
+        let mut version = self.version.subscribe();
+        while !self.read.stale.load(Acquire) {
+            // The sender lives in `self`, so the wait cannot fail.
+            let _ = version.changed().await;
+        }
+    }
+
+    /// Hears of every change that may concern probes, discovery or whoever publishes: a commit, a
+    /// set, a turn.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
     }
 
-    /// The one door out.
+    /// The one door out: picks a backend for an ask and counts one more in work there. Takes no lock
+    /// and allocates nothing.
     ///
     /// # Errors
     ///
     /// [`NoLease`]
     pub fn lease(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, NoLease> {
-        let snapshot = self.snapshot.load();
-        let all = &*snapshot.candidates;
-        let Some(first) = snapshot.balancer.pick(all, ask) else {
-            self.no_backend.inc();
-            return Err(if ask.avoid.is_empty() || all.is_empty() {
-                NoLease::Empty
-            } else {
-                NoLease::Avoided
-            });
-        };
-        let index = if self.take(&snapshot, first) {
-            Some(first)
-        } else {
-            self.pass_over(&snapshot, first, ask)
-        };
-        let Some(index) = index else {
-            self.no_backend.inc();
-            return Err(NoLease::Full);
-        };
-        let backend = all[index].backend.clone();
+        self.take(ask).inspect_err(|_| self.no_backend.inc())
+    }
+
+    fn take(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, NoLease> {
+        let snapshot = self.read.snapshot.load();
+        let index = snapshot.take(ask)?;
+        let backend = &snapshot.candidates[index].backend;
         match (snapshot.panic, ask.avoid.is_empty()) {
             (true, _) => backend.cells.panic_picks.inc(),
             (_, true) => backend.cells.picks.inc(),
             _ => backend.cells.retry_picks.inc(),
         }
-        snapshot.balancer.load_changed(all, index);
-        Ok(Lease::new(self.clone(), backend, ask.now))
-    }
-
-    /// Counts one more at this candidate, below `max_active` and the policy's own bound.
-    fn take(&self, snapshot: &Snapshot, index: usize) -> bool {
-        let bound = snapshot.balancer.bound(&snapshot.candidates, index).unwrap_or(u32::MAX);
-        snapshot.candidates[index].backend.take(snapshot.limit.min(bound))
-    }
-
-    /// The pick was at its limit: picks again without it, and in the end asks everybody.
-    fn pass_over(&self, snapshot: &Snapshot, first: usize, ask: &Ask<'_>) -> Option<usize> {
-        let all = &*snapshot.candidates;
-        let mut avoid = [BackendId(u32::MAX); 2 * PASSED_OVER];
-        let mut count = ask.avoid.len().min(PASSED_OVER);
-        avoid[..count].copy_from_slice(&ask.avoid[..count]);
-        let mut full = first;
-        while count < avoid.len() {
-            avoid[count] = all[full].backend.id;
-            count += 1;
-            let again = Ask::new(ask.now, ask.seed).hash(ask.hash).avoid(&avoid[..count]);
-            full = snapshot.balancer.pick(all, &again)?;
-            if self.take(snapshot, full) {
-                return Some(full);
-            }
+        if snapshot.wants_load {
+            snapshot.balancer.load_changed(&snapshot.candidates, index);
         }
-        let start = ask.seed as usize % all.len();
-        (start..all.len()).chain(0..start).find(|i| all[*i].is_open(ask) && self.take(snapshot, *i))
+        // Another one was published since we looked: it has not heard of us.
+        if self.read.generation.load(Acquire) != snapshot.generation {
+            self.load_changed(backend);
+        }
+        Ok(Lease::new(self.clone(), backend.clone(), ask.now))
     }
 
-    /// As `lease`; while nobody of a probed pool was ever probed it waits for the first verdict,
-    /// until the deadline.
+    /// As `lease`; while nobody of the pool was ever up and somebody's first verdict is still to
+    /// come it waits for it, until the deadline.
     ///
     /// # Errors
     ///
@@ -271,28 +275,37 @@ impl Pool {
         ask: &Ask<'_>,
         deadline: Instant,
     ) -> Result<Lease, NoLease> {
-        let first_verdict = self.first_verdict.notified();
-        tokio::pin!(first_verdict);
-        first_verdict.as_mut().enable();
-        let waits = self.settings.load().health.is_some() && !self.members.lock().members.probed;
-        if waits {
-            let _ = tokio::time::timeout_at(deadline.into(), first_verdict).await;
+        let mut taken = self.take(ask);
+        while taken.is_err() && self.is_pending() {
+            let published = self.published.notified();
+            tokio::pin!(published);
+            // From here on no publication is missed: look once more, then wait.
+            published.as_mut().enable();
+            taken = self.take(ask);
+            if taken.is_ok() || !self.is_pending() {
+                break;
+            }
+            if tokio::time::timeout_at(deadline.into(), published).await.is_err() {
+                break;
+            }
+            taken = self.take(ask);
         }
-        self.lease(ask)
+        taken.inspect_err(|_| self.no_backend.inc())
     }
 
-    /// Tells the policy that a backend's load moved.
-    pub(super) fn load_changed(&self, backend: &Arc<Backend>) {
-        let snapshot = self.snapshot.load();
-        let slot = backend.slot() as usize;
-        if snapshot.candidates.get(slot).is_some_and(|c| Arc::ptr_eq(&c.backend, backend)) {
-            snapshot.balancer.load_changed(&snapshot.candidates, slot);
-        }
+    fn is_pending(&self) -> bool {
+        self.read.snapshot.load().pending
     }
 
-    /// Whether latencies are of use to its policy.
-    pub(super) fn learns(&self) -> bool {
-        self.learns.load(Relaxed)
+    /// Tells the policy that a backend's load changed.
+    pub(super) fn load_changed(&self, backend: &Backend) {
+        if !self.read.wants_load.load(Relaxed) {
+            return;
+        }
+        let snapshot = self.read.snapshot.load();
+        if let Some(index) = backend.hot.place(snapshot.generation) {
+            snapshot.balancer.load_changed(&snapshot.candidates, index);
+        }
     }
 
     /// The settings in force.
@@ -300,18 +313,45 @@ impl Pool {
         self.settings.load_full()
     }
 
+    /// A number unique in the process, for keys of maps.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether its policy wants the hash of a key: `config().balance.hash` has the parts.
+    pub fn wants_hash(&self) -> bool {
+        self.settings.load().balance.hash.is_some()
+    }
+
     /// Everyone, in the order of the config; removed ones that still drain come last.
     pub fn members(&self) -> Vec<Member> {
-        self.members.lock().members.list()
+        self.members.lock().show(|at| self.clock.wall(at))
+    }
+
+    /// Shows everyone at a glance, in the order of [`Pool::members`]. The lock is held meanwhile:
+    /// `look` is short and never calls the pool.
+    pub fn glance(&self, look: impl FnMut(Glance<'_>)) {
+        self.members.lock().glance().for_each(look);
+    }
+
+    /// One member by its number, a removed one that still drains too. The same time however many
+    /// there are.
+    pub fn member(&self, id: BackendId) -> Option<Member> {
+        self.members.lock().show_one(id, |at| self.clock.wall(at))
     }
 
     /// One backend by its number, unless it was removed.
     pub fn backend(&self, id: BackendId) -> Option<Arc<Backend>> {
-        self.members.lock().members.backend(id)
+        self.members.lock().backend(id)
     }
 
-    /// Whether nobody is up: then all of it are probed every 100 ms and one good probe suffices.
+    /// Whether nobody gets new work: then all of it are probed every 100 ms and one good probe
+    /// suffices. One relaxed load.
     pub fn is_out(&self) -> bool {
-        self.members.lock().members.is_out()
+        self.read.out.load(Relaxed)
     }
 }
+
+#[cfg(test)]
+#[path = "core_tests.rs"]
+mod tests;

@@ -18,6 +18,9 @@ pub(super) enum Health {
 }
 
 impl Health {
+    /// Up, with nothing against it.
+    pub(super) const UP: Self = Self::Up { bad: 0 };
+
     /// After one more probe. The very first one decides at once.
     pub(super) fn after(self, good: bool, rise: u32, fall: u32) -> Self {
         match (self, good) {

@@ -32,6 +32,14 @@ pub enum Outcome {
     Abandoned,
 }
 
+impl Outcome {
+    /// Whether peak-EWMA holds it against the backend. An answer of 500 that came fast is no sign
+    /// of speed; 501 and 505 are an application's considered word.
+    fn is_fault(self) -> bool {
+        matches!(self, Self::NotReached | Self::Failed | Self::Answered(500 | 502 | 503 | 504))
+    }
+}
+
 /// A backend taken for one connection or request: counted below its limit when taken, settled with
 /// its outcome at the last byte. A dropped lease counts as [`Outcome::Abandoned`].
 #[derive(Debug)]
@@ -56,11 +64,10 @@ impl Lease {
     }
     /// The first byte of the answer came after so long: peak-EWMA learns here.
     pub fn first_byte(&self, took: Duration) {
-        if self.pool.learns() {
-            self.backend.learn(took.as_nanos() as f64, Instant::now());
-        }
+        self.backend.learn(took, self.taken + took);
     }
-    /// Ends when the backend was removed and its `drain` has passed: what still runs on it is cut.
+    /// Ends when the backend was drained or removed and `pool.drain` has passed since: what still
+    /// runs on it is cut.
     pub async fn over(&self) {
         self.backend.over().await;
     }
@@ -78,13 +85,13 @@ impl Drop for Lease {
                 cells.by_class[usize::from(status / 100).min(5)].inc();
                 cells.request_duration.observe(self.taken.elapsed());
             }
-            Outcome::NotReached | Outcome::Failed => {
-                cells.by_class[0].inc();
-                self.backend.penalise(Instant::now());
-            }
+            Outcome::NotReached | Outcome::Failed => cells.by_class[0].inc(),
             Outcome::Closed | Outcome::Stale | Outcome::Abandoned => {}
         }
-        self.backend.put_back();
+        if self.outcome.is_fault() {
+            self.backend.penalise(Instant::now());
+        }
+        self.backend.hot.release();
         self.pool.load_changed(&self.backend);
     }
 }

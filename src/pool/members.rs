@@ -1,421 +1,341 @@
-//! The truth about a pool: endpoints x health x the operator's wish. Pure: time is an argument.
-use super::backend::{Backend, BackendId, Candidate, Endpoint, Total};
+//! The truth about a pool: endpoints x health x the operator's wish. Pure: time is an argument, and
+//! nothing here builds, waits or logs.
+use super::backend::{Backend, BackendId, Candidate, Endpoint};
+use super::balance::Sizes;
+use super::change::{Change, Glance, Member, State, Turn, Wish};
 use super::health::Health;
+use super::known::Known;
 use crate::config::{self, Addr, Name};
-use std::net::SocketAddr;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
-/// A backend's state, by the words of the metrics.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "interface.md's words")]
-pub enum State {
-    Up,
-    Down,
-    Unknown,
-    Drain,
-    Maintenance,
-}
-
-impl State {
-    /// `up`, `down` …
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Up => "up",
-            Self::Down => "down",
-            Self::Unknown => "unknown",
-            Self::Drain => "drain",
-            Self::Maintenance => "maintenance",
-        }
-    }
-}
-
-/// Why a backend is in its state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "`word` says it")]
-pub enum Reason {
-    None,
-    /// Probes say so.
-    Probe,
-    /// A try was refused or could not reach it.
-    Connect,
-    /// Its name has no address.
-    Unresolved,
-    /// An operator said so.
-    Operator,
-    /// Not probed yet.
-    NotProbed,
-    /// The config or discovery no longer names it.
-    Removed,
-}
-
-impl Reason {
-    /// `probe`, `connect` …; empty for none.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::None => "",
-            Self::Probe => "probe",
-            Self::Connect => "connect",
-            Self::Unresolved => "unresolved",
-            Self::Operator => "operator",
-            Self::NotProbed => "not probed",
-            Self::Removed => "removed",
-        }
-    }
-}
-
-/// What an operator wants of a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "interface.md's words")]
-pub enum Wish {
-    Up,
-    Drain,
-    Maintenance,
-}
-
-/// What changes a pool.
-#[derive(Clone, Debug)]
-pub enum Change {
-    /// The pool's settings, by config. Endpoints follow as a change of their own.
-    Settings(Arc<config::Pool>),
-    /// The whole set, by config or discovery.
-    Endpoints(Vec<Endpoint>),
-    /// A name's addresses; empty when it has none.
-    Resolved {
-        /// Whose.
-        id: BackendId,
-        /// Its addresses, in the resolver's order.
-        addrs: Vec<SocketAddr>,
-    },
-    /// A probe's verdict, with a word on what was seen.
-    Probed {
-        /// Whose.
-        id: BackendId,
-        /// `Ok`, or what went wrong.
-        verdict: Result<(), String>,
-    },
-    /// A try never reached the backend: down with reason `connect` at once.
-    Unreached {
-        /// Whose.
-        id: BackendId,
-        /// What went wrong.
-        detail: String,
-    },
-    /// An operator's wish.
-    Operator {
-        /// Whose.
-        name: Name,
-        /// What.
-        wish: Wish,
-    },
-}
-
-/// A backend changed its state. Logged once, by the caller of `apply` on the control runtime.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Turn {
-    /// Whose.
-    pub backend: Name,
-    /// Before.
-    pub from: State,
-    /// After.
-    pub to: State,
-    /// Why.
-    pub reason: Reason,
-    /// In words.
-    pub detail: String,
-}
-
-/// A member as it is shown: a copy.
-#[derive(Clone, Debug)]
-#[allow(missing_docs, reason = "names say it")]
-pub struct Member {
-    pub backend: Arc<Backend>,
-    pub weight: u16,
-    pub tier: u8,
-    pub state: State,
-    pub reason: Reason,
-    pub since: SystemTime,
-    /// The last probe's word: when, and `ok` or what went wrong.
-    pub last_probe: Option<(SystemTime, String)>,
-    /// The config no longer names it; it stays until its last request ends.
-    pub removed: bool,
-}
-
-#[derive(Debug)]
-struct Record {
-    endpoint: Endpoint,
-    backend: Arc<Backend>,
-    health: Health,
-    wish: Wish,
-    /// A name without an address.
-    unresolved: bool,
-    /// A try did not reach it, and no probe has since.
-    unreached: Option<String>,
-    removed: Option<Instant>,
-    state: State,
-    reason: Reason,
-    since: SystemTime,
-    last_probe: Option<(SystemTime, String)>,
-}
-
-impl Record {
-    /// The state that follows from all that is known.
-    fn judge(&self) -> (State, Reason) {
-        match self.wish {
-            _ if self.removed.is_some() => (State::Drain, Reason::Removed),
-            Wish::Maintenance => (State::Maintenance, Reason::Operator),
-            Wish::Drain => (State::Drain, Reason::Operator),
-            Wish::Up if self.unresolved => (State::Down, Reason::Unresolved),
-            Wish::Up if self.unreached.is_some() => (State::Down, Reason::Connect),
-            Wish::Up => match self.health {
-                Health::Unknown => (State::Unknown, Reason::NotProbed),
-                Health::Down { .. } => (State::Down, Reason::Probe),
-                Health::Up { .. } => (State::Up, Reason::None),
-            },
-        }
-    }
-    fn is_present(&self) -> bool {
-        self.removed.is_none()
-    }
-}
-
-/// The truth about a pool.
+/// Who a pool knows.
 #[derive(Debug)]
 pub(super) struct Members {
     pool: Name,
-    settings: Arc<config::Pool>,
-    records: Vec<Record>,
+    config: Arc<config::Pool>,
+    /// In the order of the config; removed ones last.
+    list: Vec<Known>,
+    by_id: HashMap<BackendId, usize>,
+    /// Places in `list` of those that are not removed, by name: the order of a set, so that it does
+    /// not depend on the file's.
+    by_name: Vec<usize>,
+    /// What operators want other than `Up`. Names that went stay, for they may come back.
+    wishes: HashMap<Name, Wish>,
     next: u32,
-    total: Arc<Total>,
-    /// Whether anybody was ever probed.
-    pub(super) probed: bool,
+    /// How many get new work.
+    up: usize,
+    /// The last set that was asked for was one for a panic.
+    panic: bool,
+    /// `snapshot` would no longer say what it last said.
+    stale: bool,
+    /// Counts what became known: states, reasons, addresses, sets.
+    news: u64,
+}
+
+/// Who is usable, for a snapshot to be built from.
+#[derive(Debug)]
+pub(super) struct Usable {
+    /// In the order of their names.
+    pub(super) candidates: Vec<Candidate>,
+    /// Too few are healthy: those that only probes speak against are among them.
+    pub(super) panic: bool,
+    /// Nobody was ever up, and the first word on somebody is still to come.
+    pub(super) pending: bool,
+    /// Sizes of hash tables, by what is configured and never by health.
+    pub(super) sizes: Sizes,
 }
 
 impl Members {
-    pub(super) fn new(pool: Name, settings: Arc<config::Pool>) -> Self {
-        Self { pool, settings, records: Vec::new(), next: 0, total: Arc::default(), probed: false }
+    pub(super) fn new(pool: Name, config: Arc<config::Pool>) -> Self {
+        Self {
+            pool,
+            config,
+            list: Vec::new(),
+            by_id: HashMap::new(),
+            by_name: Vec::new(),
+            wishes: HashMap::new(),
+            next: 0,
+            up: 0,
+            panic: false,
+            stale: false,
+            news: 0,
+        }
     }
 
-    /// Takes a change and says who turned.
+    /// What a change does. A change about somebody unknown does nothing.
     pub(super) fn apply(&mut self, change: Change, now: Instant) -> Vec<Turn> {
-        let mut detail = String::new();
         match change {
-            Change::Settings(settings) => self.settle(settings),
-            Change::Endpoints(endpoints) => self.endpoints(endpoints, now),
+            Change::Endpoints(endpoints) => self.name(endpoints, now),
             Change::Resolved { id, addrs } => {
-                if let Some(record) = self.find(id) {
-                    record.unresolved = addrs.is_empty();
-                    record.backend.resolve(addrs);
-                }
+                self.news += 1;
+                let detail = if addrs.is_empty() { "no address" } else { "resolved" };
+                self.one(id, detail.into(), now, |known, _| {
+                    (known.unresolved, known.answered) = (addrs.is_empty(), true);
+                    known.backend.resolve(addrs);
+                })
             }
-            Change::Probed { id, verdict } => detail = self.probed(id, verdict),
-            Change::Unreached { id, detail: why } => {
-                if let Some(record) = self.find(id) {
-                    record.unreached = Some(why.clone());
-                }
-                detail = why;
-            }
-            Change::Operator { name, wish } => {
-                if let Some(record) =
-                    self.records.iter_mut().find(|r| r.is_present() && r.endpoint.name == name)
-                {
-                    record.wish = wish;
-                }
-            }
+            Change::Probed { id, verdict } => self.probed(id, verdict, now),
+            Change::Unreached { id, detail } => self.one(id, detail, now, |known, config| {
+                known.refused(config.health.is_some());
+                known.backend.mark_unusable();
+            }),
+            Change::Operator { name, wish } => self.wish(&name, wish, now),
         }
-        self.turns(&detail)
     }
 
-    fn find(&mut self, id: BackendId) -> Option<&mut Record> {
-        self.records.iter_mut().find(|r| r.backend.id == id && r.is_present())
-    }
-
-    fn settle(&mut self, settings: Arc<config::Pool>) {
-        // Health switched on later leaves who was up as up; switched off, nobody is doubted.
-        if settings.health.is_none() {
-            self.records.iter_mut().for_each(|r| r.health = Health::Up { bad: 0 });
-        }
-        self.settings = settings;
-    }
-
-    /// Takes the whole set: who is kept keeps everything, who is new begins, who is gone drains.
-    fn endpoints(&mut self, endpoints: Vec<Endpoint>, now: Instant) {
-        let mut old: std::collections::HashMap<Name, Record> = std::collections::HashMap::new();
-        let mut draining = Vec::new();
-        for record in std::mem::take(&mut self.records) {
-            if record.is_present() {
-                old.insert(record.endpoint.name.clone(), record);
-            } else {
-                draining.push(record);
+    /// The settings of a config. Its endpoints follow as a change.
+    pub(super) fn set(&mut self, config: Arc<config::Pool>, now: Instant) -> Vec<Turn> {
+        self.stale |= self.config.balance != config.balance
+            || self.config.panic_threshold != config.panic_threshold;
+        self.config = config;
+        let limit = self.limit();
+        for known in &mut self.list {
+            known.backend.hot.set_limit(limit);
+            // Nobody would ever take back what the last probe said.
+            if self.config.health.is_none() {
+                known.health = Health::UP;
             }
         }
+        self.judge_all("settings", now)
+    }
+
+    /// The whole set. Who is still named stays as it is, with the new weight and tier; who is named
+    /// no longer drains; who comes back while it drains goes on where it was.
+    fn name(&mut self, endpoints: Vec<Endpoint>, now: Instant) -> Vec<Turn> {
+        self.news += 1;
+        let before = std::mem::take(&mut self.list);
+        let mut places: HashMap<(Name, Addr), usize> = HashMap::with_capacity(before.len());
+        let mut before: Vec<Option<Known>> = before.into_iter().map(Some).collect();
+        for (place, known) in before.iter().enumerate() {
+            let Some(known) = known else { continue };
+            places.insert((known.endpoint.name.clone(), known.endpoint.addr.clone()), place);
+        }
+        let mut named: HashSet<Name> = HashSet::with_capacity(endpoints.len());
         for endpoint in endpoints {
-            let kept = match old.remove(&endpoint.name) {
-                Some(mut record) if record.endpoint.addr == endpoint.addr => {
-                    record.endpoint = endpoint;
-                    record
-                }
-                other => {
-                    let wish = other.as_ref().map_or(Wish::Up, |r| r.wish);
-                    draining.extend(other);
-                    Record { wish, ..self.begin(endpoint, now) }
-                }
-            };
-            self.records.push(kept);
-        }
-        draining.extend(old.into_values());
-        for mut record in draining {
-            record.removed.get_or_insert(now);
-            self.records.push(record);
-        }
-    }
-
-    fn begin(&mut self, endpoint: Endpoint, now: Instant) -> Record {
-        let id = BackendId(self.next);
-        self.next += 1;
-        let unresolved = matches!(endpoint.addr, Addr::Host(..));
-        let backend = Backend::new(
-            id,
-            endpoint.name.clone(),
-            self.pool.clone(),
-            endpoint.addr.clone(),
-            self.total.clone(),
-            now,
-        );
-        let health =
-            if self.settings.health.is_some() { Health::Unknown } else { Health::Up { bad: 0 } };
-        let mut record = Record {
-            endpoint,
-            backend: Arc::new(backend),
-            health,
-            wish: Wish::Up,
-            unresolved,
-            unreached: None,
-            removed: None,
-            state: State::Unknown,
-            reason: Reason::NotProbed,
-            since: SystemTime::now(),
-            last_probe: None,
-        };
-        // Its first state is no turn.
-        (record.state, record.reason) = record.judge();
-        record.backend.set_usable(record.state == State::Up);
-        record
-    }
-
-    fn probed(&mut self, id: BackendId, verdict: Result<(), String>) -> String {
-        let out = self.is_out();
-        let rules = self.settings.health.as_ref().map(|h| (if out { 1 } else { h.rise }, h.fall));
-        self.probed = true;
-        let Some(record) = self.find(id) else { return String::new() };
-        let detail = verdict.clone().err().unwrap_or_else(|| "ok".into());
-        record.last_probe = Some((SystemTime::now(), detail.clone()));
-        if let Some((rise, fall)) = rules {
-            if verdict.is_ok() && record.unreached.take().is_some() && !out && rise > 1 {
-                // It refused real work: it rises like one that failed its probes.
-                record.health = Health::Down { good: 0 };
-            }
-            record.health = record.health.after(verdict.is_ok(), rise, fall);
-        } else if verdict.is_ok() {
-            record.unreached = None;
-        }
-        detail
-    }
-
-    fn turns(&mut self, detail: &str) -> Vec<Turn> {
-        let mut turns = Vec::new();
-        for record in &mut self.records {
-            let (state, reason) = record.judge();
-            // Also when nothing turned: a request may have flipped the bit for something else.
-            record.backend.set_usable(state == State::Up);
-            if (state, reason) == (record.state, record.reason) {
+            if !named.insert(endpoint.name.clone()) {
                 continue;
             }
-            turns.push(Turn {
-                backend: record.endpoint.name.clone(),
-                from: record.state,
-                to: state,
-                reason,
-                detail: detail.to_string(),
-            });
-            record.backend.cells.turned(state);
-            (record.state, record.reason, record.since) = (state, reason, SystemTime::now());
+            let key = (endpoint.name.clone(), endpoint.addr.clone());
+            let kept = places.remove(&key).and_then(|place| before[place].take());
+            let known = match kept {
+                Some(known) => self.keep(known, endpoint),
+                None => self.begin(endpoint, now),
+            };
+            self.list.push(known);
         }
+        for mut known in before.into_iter().flatten() {
+            self.stale |= known.removed.is_none();
+            known.removed.get_or_insert(now);
+            self.list.push(known);
+        }
+        self.index();
+        self.judge_all("no longer named", now)
+    }
+
+    fn keep(&mut self, mut known: Known, endpoint: Endpoint) -> Known {
+        self.stale |= known.endpoint != endpoint || known.removed.is_some();
+        known.removed = None;
+        known.endpoint = endpoint;
+        known.wish = self.wishes.get(&known.endpoint.name).copied().unwrap_or(Wish::Up);
+        known
+    }
+
+    fn begin(&mut self, endpoint: Endpoint, now: Instant) -> Known {
+        self.stale = true;
+        let id = BackendId(self.next);
+        self.next += 1;
+        let backend = Backend::new(id, &self.pool, &endpoint, self.limit(), now);
+        let wish = self.wishes.get(&endpoint.name).copied().unwrap_or(Wish::Up);
+        Known::new(endpoint, backend, wish, self.config.health.is_some(), now)
+    }
+
+    fn probed(&mut self, id: BackendId, verdict: Result<(), String>, now: Instant) -> Vec<Turn> {
+        let good = verdict.is_ok();
+        let detail = verdict.err().unwrap_or_else(|| "ok".into());
+        // While nobody is left, one good probe suffices.
+        let out = self.is_out();
+        self.one(id, detail.clone(), now, |known, config| {
+            let rules = config.health.as_ref().map(|h| (if out { 1 } else { h.rise }, h.fall));
+            known.probed(good, rules);
+            known.last_probe = Some((now, detail));
+        })
+    }
+
+    fn wish(&mut self, name: &Name, wish: Wish, now: Instant) -> Vec<Turn> {
+        let named = |known: &&Known| known.removed.is_none() && known.endpoint.name == *name;
+        let Some(id) = self.list.iter().find(named).map(|known| known.backend.id) else {
+            return Vec::new();
+        };
+        match wish {
+            Wish::Up => self.wishes.remove(name),
+            Wish::Drain | Wish::Maintenance => self.wishes.insert(name.clone(), wish),
+        };
+        self.one(id, "an operator said so".into(), now, |known, _| known.wish = wish)
+    }
+
+    /// Changes one member and judges it again: the same time however many there are.
+    fn one(
+        &mut self,
+        id: BackendId,
+        detail: String,
+        now: Instant,
+        change: impl FnOnce(&mut Known, &config::Pool),
+    ) -> Vec<Turn> {
+        let Some(place) = self.by_id.get(&id).copied() else { return Vec::new() };
+        let known = &mut self.list[place];
+        let was_up = known.is_up();
+        change(known, &self.config);
+        let turn = self.judge(place, &detail, now);
+        match (was_up, self.list[place].is_up()) {
+            (false, true) => self.up += 1,
+            (true, false) => self.up -= 1,
+            _ => {}
+        }
+        turn.into_iter().collect()
+    }
+
+    /// Judges everybody after the set or the settings changed.
+    fn judge_all(&mut self, detail: &str, now: Instant) -> Vec<Turn> {
+        let turns = (0..self.list.len()).filter_map(|i| self.judge(i, detail, now)).collect();
+        self.up = self.list.iter().filter(|known| known.is_up()).count();
         turns
     }
 
-    /// Whether nobody can get work.
-    pub(super) fn is_out(&self) -> bool {
-        !self.records.iter().any(|r| r.state == State::Up)
-    }
-
-    /// Drops removed members whose last request has ended or whose time is over. Says whether any was.
-    pub(super) fn forget(&mut self, now: Instant) -> bool {
-        let limit = self.settings.drain.get();
-        let before = self.records.len();
-        self.records.retain(|r| {
-            let over = |since: Instant| {
-                limit.is_some_and(|limit| now.saturating_duration_since(since) >= limit)
-            };
-            let stays = r.removed.is_none_or(|since| r.backend.active() > 0 && !over(since));
-            if !stays {
-                r.backend.end();
-            }
-            stays
-        });
-        before != self.records.len()
-    }
-
-    /// Who is usable: the lowest tier that has somebody; below the panic threshold also those that
-    /// only probes hold back. And whether that is so.
-    pub(super) fn usable(&self) -> (Vec<Candidate>, bool) {
-        let present: Vec<&Record> = self
-            .records
-            .iter()
-            .filter(|r| r.is_present() && r.wish == Wish::Up && r.endpoint.weight.get() > 0)
-            .collect();
-        let up = present.iter().filter(|r| r.state == State::Up).count();
-        let panic = self
-            .settings
-            .panic_threshold
-            .is_some_and(|t| (up as f64) < t.get() * present.len() as f64);
-        let counts = |r: &&&Record| {
-            r.state == State::Up || (panic && matches!(r.reason, Reason::Probe | Reason::NotProbed))
-        };
-        let tier = present.iter().filter(counts).map(|r| r.endpoint.tier).min();
-        let chosen = present.iter().filter(counts).filter(|r| Some(r.endpoint.tier) == tier);
-        let candidates: Vec<Candidate> = chosen
-            .map(|r| Candidate {
-                backend: r.backend.clone(),
-                weight: u32::from(r.endpoint.weight.get()),
-            })
-            .collect();
-        for candidate in &candidates {
-            candidate.backend.set_usable(true);
+    /// Flips the usable bit at once where the state or its reason changed; says so where the state
+    /// did.
+    fn judge(&mut self, place: usize, detail: &str, now: Instant) -> Option<Turn> {
+        let known = &mut self.list[place];
+        let (state, reason) = known.judge();
+        if (state, reason) == (known.state, known.reason) {
+            return None;
         }
-        (candidates, panic)
+        self.stale = true;
+        self.news += 1;
+        let from = std::mem::replace(&mut known.state, state);
+        known.reason = reason;
+        known.ever_up |= state == State::Up;
+        known.backend.hot.set_usable(state == State::Up);
+        if from != state {
+            known.since = now;
+        }
+        if from == state {
+            return None;
+        }
+        known.backend.cells.turned(state);
+        let backend = known.endpoint.name.clone();
+        Some(Turn { backend, from, to: state, reason, detail: detail.to_string() })
+    }
+
+    fn index(&mut self) {
+        self.by_id = self.list.iter().enumerate().map(|(i, known)| (known.backend.id, i)).collect();
+        let here = |i: &usize| self.list[*i].removed.is_none();
+        self.by_name = (0..self.list.len()).filter(here).collect();
+        self.by_name.sort_by(|a, b| self.list[*a].endpoint.name.cmp(&self.list[*b].endpoint.name));
+    }
+
+    fn limit(&self) -> u32 {
+        self.config.max_active.unwrap_or(u32::MAX)
+    }
+
+    /// Ends the time of what drains for longer than `pool.drain`, and drops removed members whose
+    /// last lease has ended or whose time is over. To be called again and again.
+    pub(super) fn forget(&mut self, now: Instant) {
+        let drain = self.config.drain.get();
+        let since = |known: &Known| now.saturating_duration_since(known.since);
+        let is_over = |known: &Known| {
+            matches!(known.state, State::Drain | State::Maintenance)
+                && drain.is_some_and(|drain| since(known) >= drain)
+        };
+        for known in &self.list {
+            known.backend.set_over(is_over(known));
+        }
+        let stays = |known: &Known| {
+            known.removed.is_none() || (known.backend.active() > 0 && !is_over(known))
+        };
+        // Removed ones are last: a pool without any looks at one.
+        if self.list.last().is_some_and(|known| known.removed.is_some()) {
+            self.list.retain(stays);
+            self.index();
+        }
+    }
+
+    /// Whether nobody gets new work.
+    pub(super) fn is_out(&self) -> bool {
+        self.up == 0
+    }
+
+    /// How much became known so far.
+    pub(super) fn news(&self) -> u64 {
+        self.news
+    }
+
+    /// Whether `snapshot` would say something else than it last did.
+    pub(super) fn is_stale(&self) -> bool {
+        self.stale
+    }
+
+    /// Who is usable now: the lowest tier that has somebody, and below the panic threshold those of
+    /// it, too, that only probes speak against. Sets the usable bits to this.
+    pub(super) fn snapshot(&mut self) -> Usable {
+        let wanted: Vec<&Known> =
+            self.by_name.iter().map(|i| &self.list[*i]).filter(|k| k.is_wanted()).collect();
+        let pending = self.up == 0
+            && !wanted.iter().any(|known| known.ever_up)
+            && wanted.iter().any(|known| known.is_awaited());
+        let lowest = |is: fn(&Known) -> bool| {
+            wanted.iter().filter(|known| is(known)).map(|known| known.endpoint.tier).min()
+        };
+        let tier = lowest(Known::is_up)
+            .or_else(|| self.config.panic_threshold.and_then(|_| lowest(Known::is_last_resort)));
+        let of_tier = || wanted.iter().filter(|known| Some(known.endpoint.tier) == tier);
+        let (all, up) = (of_tier().count(), of_tier().filter(|known| known.is_up()).count());
+        let below = |share: config::Percent| (up as f64) < share.get() * all as f64;
+        let panic = !pending && self.config.panic_threshold.is_some_and(below);
+        let usable = |known: &Known| known.is_up() || (panic && known.is_last_resort());
+        if panic || self.panic {
+            for known in &wanted {
+                known.backend.hot.set_usable(usable(known));
+            }
+        }
+        let candidates = of_tier().filter(|known| usable(known)).map(|known| Candidate {
+            backend: known.backend.clone(),
+            weight: u32::from(known.endpoint.weight.get()),
+        });
+        let candidates = candidates.collect();
+        let weights = self.list.iter().filter(|known| known.removed.is_none());
+        let sizes = Sizes::of(weights.map(|known| u32::from(known.endpoint.weight.get())));
+        (self.panic, self.stale) = (panic, false);
+        Usable { candidates, panic, pending, sizes }
     }
 
     /// Everyone, as shown.
-    pub(super) fn list(&self) -> Vec<Member> {
-        let show = |r: &Record| Member {
-            backend: r.backend.clone(),
-            weight: r.endpoint.weight.get(),
-            tier: r.endpoint.tier,
-            state: r.state,
-            reason: r.reason,
-            since: r.since,
-            last_probe: r.last_probe.clone(),
-            removed: r.removed.is_some(),
-        };
-        self.records.iter().map(show).collect()
+    pub(super) fn show(&self, wall: impl Fn(Instant) -> SystemTime) -> Vec<Member> {
+        self.list.iter().map(|known| known.show(&wall)).collect()
     }
 
-    /// One that is present.
+    /// Everyone at a glance.
+    pub(super) fn glance(&self) -> impl Iterator<Item = Glance<'_>> {
+        self.list.iter().map(Known::glance)
+    }
+
+    /// One, as shown.
+    pub(super) fn show_one(
+        &self,
+        id: BackendId,
+        wall: impl Fn(Instant) -> SystemTime,
+    ) -> Option<Member> {
+        Some(self.list[*self.by_id.get(&id)?].show(wall))
+    }
+
+    /// One that is not removed.
     pub(super) fn backend(&self, id: BackendId) -> Option<Arc<Backend>> {
-        self.records
-            .iter()
-            .find(|r| r.backend.id == id && r.is_present())
-            .map(|r| r.backend.clone())
+        let known = &self.list[*self.by_id.get(&id)?];
+        known.removed.is_none().then(|| known.backend.clone())
     }
 }
+
+#[cfg(test)]
+#[path = "members_tests.rs"]
+mod tests;

@@ -10,14 +10,25 @@
 
 mod backend;
 mod balance;
+mod cadence;
+mod cells;
+mod change;
 mod core;
+mod ewma;
 mod health;
+mod hot;
+mod known;
 mod lease;
 mod members;
+mod prepare;
 mod snapshot;
+#[cfg(test)]
+mod testing;
 
-pub use self::core::{Pool, Prepared};
+pub use self::core::Pool;
 pub use backend::{Backend, BackendId, Candidate, Endpoint};
 pub use balance::{Ask, Balancer, Policies, key_hash};
+pub use cells::Cells;
+pub use change::{Change, Glance, Member, Reason, State, Turn, Wish};
 pub use lease::{Lease, NoLease, Outcome};
-pub use members::{Change, Member, Reason, State, Turn, Wish};
+pub use prepare::Prepared;

@@ -1,33 +1,109 @@
 //! The immutable usable set with its balancer: what the `ArcSwap` holds.
 use super::backend::Candidate;
-use super::balance::Balancer;
+use super::balance::{Ask, Balancer};
+use super::lease::NoLease;
 
 /// Who is usable, and how one is picked.
 pub(super) struct Snapshot {
+    /// Counts the snapshots of a pool.
+    pub(super) generation: u32,
     pub(super) candidates: Box<[Candidate]>,
     pub(super) balancer: Box<dyn Balancer>,
-    /// `max_active`
-    pub(super) limit: u32,
+    /// What the balancer said, kept to save each lease a call.
+    pub(super) wants_load: bool,
+    /// Among them are some that only probes speak against.
     pub(super) panic: bool,
+    /// Nobody was ever up, and the first word on somebody is still to come.
+    pub(super) pending: bool,
 }
 
 impl std::fmt::Debug for Snapshot {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Snapshot")
+            .field("generation", &self.generation)
             .field("candidates", &self.candidates.len())
             .finish_non_exhaustive()
     }
 }
 
+/// Picks among nobody.
+struct Nobody;
+
+impl Balancer for Nobody {
+    fn pick(&self, _: &[Candidate], _: &Ask<'_>) -> Option<usize> {
+        None
+    }
+}
+
+/// Picks that another thread was faster at, or that a policy made of somebody closed, before it is
+/// given up. Each that was lost is a lease that someone else got.
+const TRIES: usize = 32;
+
 impl Snapshot {
     /// Nobody.
     pub(super) fn empty() -> Self {
-        struct Nobody;
-        impl Balancer for Nobody {
-            fn pick(&self, _: &[Candidate], _: &super::balance::Ask<'_>) -> Option<usize> {
-                None
+        Self {
+            generation: 0,
+            candidates: Box::new([]),
+            balancer: Box::new(Nobody),
+            wants_load: false,
+            panic: false,
+            pending: false,
+        }
+    }
+
+    /// Picks somebody and counts one more in work there, below every limit.
+    pub(super) fn take(&self, ask: &Ask<'_>) -> Result<usize, NoLease> {
+        for _ in 0..TRIES {
+            let Some((index, most)) = self.balancer.pick_within(&self.candidates, ask) else {
+                break;
+            };
+            let taken = self
+                .candidates
+                .get(index)
+                .is_some_and(|c| c.is_open(ask) && c.backend.hot.take(most));
+            if taken {
+                return Ok(index);
             }
         }
-        Self { candidates: Box::new([]), balancer: Box::new(Nobody), limit: u32::MAX, panic: false }
+        Err(self.why_nobody(ask))
+    }
+
+    fn why_nobody(&self, ask: &Ask<'_>) -> NoLease {
+        let usable = || self.candidates.iter().filter(|c| c.backend.is_usable());
+        if usable().any(|c| !ask.avoids(c.backend.id)) {
+            NoLease::Full
+        } else if usable().next().is_some() {
+            NoLease::Avoided
+        } else {
+            NoLease::Empty
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::backend::BackendId;
+    use crate::pool::testing::weighted;
+    use std::time::Instant;
+
+    /// A user's policy that looks at nothing.
+    struct Stubborn;
+    impl Balancer for Stubborn {
+        fn pick(&self, _: &[Candidate], ask: &Ask<'_>) -> Option<usize> {
+            Some(ask.seed as usize)
+        }
+    }
+
+    #[test]
+    fn a_policy_that_picks_somebody_closed_is_not_believed() {
+        let candidates = weighted(&[1, 1]).into();
+        let snapshot = Snapshot { candidates, balancer: Box::new(Stubborn), ..Snapshot::empty() };
+        let now = Instant::now();
+        assert_eq!(snapshot.take(&Ask::new(now, 1)), Ok(1));
+        let avoid = [BackendId(1)];
+        assert_eq!(snapshot.take(&Ask::new(now, 1).avoid(&avoid)), Err(NoLease::Full));
+        assert_eq!(snapshot.take(&Ask::new(now, 7)), Err(NoLease::Full), "out of the set");
     }
 }

@@ -1,44 +1,65 @@
 //! One probe within its time: which check, where, and what a failure is called.
 use super::{http, tcp};
-use crate::config::{Check, Pool};
-use crate::net::{Stream, Target, connect};
+use crate::config::{Addr, Check, Pool};
+use crate::net::{self, Stream, Target};
 use crate::pool::Backend;
+use std::io;
 use std::time::Duration;
 
 /// How long the connect probe of a pool without `health` may take.
 const REACH: Duration = Duration::from_secs(1);
 
-/// Sends one probe as the pool says: `health`, else a TCP connect.
-pub(super) async fn run(config: &Pool, backend: &Backend) -> Result<(), String> {
-    let limit = config.health.as_ref().map_or(REACH, |health| health.timeout);
-    let asked = async {
-        let mut target = backend.dial().ok_or("its name has no address")?;
-        let Some(health) = &config.health else { return dial(&target).await.map(drop) };
-        if let (Some(port), Target::Ip(addr)) = (health.port, &mut target) {
-            addr.set_port(port);
-        }
-        let stream = dial(&target).await?;
-        match &health.check {
-            Check::Tcp { send, expect } => {
-                tcp::check(stream, send.as_deref(), expect.as_deref()).await
-            }
-            Check::Http { path, host, status, body } => {
-                let own = backend.addr().to_string();
-                let asks = http::Asks {
-                    path,
-                    host: host.as_deref().unwrap_or(&own),
-                    status,
-                    body: body.as_deref(),
-                };
-                http::check(stream, &asks).await
-            }
-        }
-    };
-    tokio::time::timeout(limit, asked)
-        .await
-        .unwrap_or_else(|_| Err(format!("no answer within {limit:?}")))
+/// What a probe saw.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// All is well.
+    Good,
+    /// What was wrong.
+    Bad(String),
+    /// A shortage of our own machine: nothing was learnt of the backend.
+    Ours(io::Error),
 }
 
-async fn dial(target: &Target) -> Result<Stream, String> {
-    connect(target).await.map_err(|error| format!("connect: {error}"))
+/// Sends one probe as the pool says: `health`, else a TCP connect.
+pub(super) async fn run(config: &Pool, backend: &Backend) -> Verdict {
+    let limit = config.health.as_ref().map_or(REACH, |health| health.timeout);
+    match tokio::time::timeout(limit, ask(config, backend)).await {
+        Ok(Ok(())) => Verdict::Good,
+        Ok(Err(verdict)) => verdict,
+        Err(_) => Verdict::Bad(format!("no answer within {limit:?}")),
+    }
+}
+
+async fn ask(config: &Pool, backend: &Backend) -> Result<(), Verdict> {
+    let mut target =
+        backend.dial().ok_or_else(|| Verdict::Bad("its name has no address".into()))?;
+    let Some(health) = &config.health else { return dial(&target).await.map(drop) };
+    if let (Some(port), Target::Ip(addr)) = (health.port, &mut target) {
+        addr.set_port(port);
+    }
+    let stream = dial(&target).await?;
+    let checked = match &health.check {
+        Check::Tcp { send, expect } => tcp::check(stream, send.as_deref(), expect.as_deref()).await,
+        Check::Http { path, host, status, body } => {
+            let own = own_host(backend.addr());
+            let host = host.as_deref().unwrap_or(&own);
+            http::check(stream, &http::Asks { path, host, status, body: body.as_deref() }).await
+        }
+    };
+    checked.map_err(Verdict::Bad)
+}
+
+/// What `Host` names when nothing is said: the address as written. A path is none (RFC 9110 7.2).
+fn own_host(addr: &Addr) -> String {
+    match addr {
+        Addr::Unix(_) => "localhost".into(),
+        addr => addr.to_string(),
+    }
+}
+
+async fn dial(target: &Target) -> Result<Stream, Verdict> {
+    net::connect(target).await.map_err(|error| match error {
+        error if net::is_local_fault(&error) => Verdict::Ours(error),
+        error => Verdict::Bad(format!("connect: {}", tcp::words(&error))),
+    })
 }

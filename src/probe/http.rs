@@ -1,12 +1,16 @@
 //! The HTTP check: a GET on a connection of its own; status and, if said, body decide.
-use super::tcp::write;
+use super::tcp::{words, write};
 use crate::http1::{BodyLength, Client, Event, HeadLimits, request_head};
 use crate::message::{Chunk, Head, Known, Size, Version};
 use crate::net::Stream;
 use std::future::poll_fn;
+use std::time::Duration;
 
 /// A body is searched within so many bytes.
 const MOST: usize = 64 << 10;
+/// Once all is well the rest of the answer is read for so long and so far, so that the backend
+/// sees an end instead of a reset.
+const POLITE: Duration = Duration::from_millis(20);
 const LIMITS: HeadLimits = HeadLimits { head: 32 << 10, fields: 100, target: 8 << 10 };
 
 /// What a check asks for.
@@ -22,67 +26,105 @@ pub(super) async fn check(mut stream: Stream, asks: &Asks<'_>) -> Result<(), Str
     head.start_request(b"GET", asks.path.as_bytes(), Version::Http11)
         .map_err(|e| format!("path: {e}"))?;
     head.push(Known::Host, &[asks.host.as_bytes()]);
-    let _ = head.append("User-Agent", b"evenkeel-health");
+    head.append("User-Agent", b"evenkeel-health").map_err(|e| format!("user agent: {e}"))?;
     let mut buf = Chunk::lend(Size::Head);
     request_head(&head, None, BodyLength::None, Some("close"), &mut buf);
     write(&mut stream, buf.data()).await?;
     buf.clear();
     let mut client = Client::new(LIMITS, LIMITS.head);
     client.requested(head.method(), false);
-    judge(&mut stream, &mut client, &mut buf, asks).await
+    let mut answer = Answer { stream, client, head, buf, eof: false };
+    answer.judge(asks).await?;
+    let _ = tokio::time::timeout(POLITE, answer.rest()).await;
+    Ok(())
 }
 
-async fn judge(
-    stream: &mut Stream,
-    client: &mut Client,
-    buf: &mut Chunk,
-    asks: &Asks<'_>,
-) -> Result<(), String> {
-    let mut head = Head::new();
-    let mut body = Vec::new();
-    let mut eof = false;
-    loop {
-        let step = client.next(buf.data(), eof, &mut head);
-        let (used, event) = step.map_err(|refusal| format!("invalid answer: {refusal}"))?;
-        match event {
-            Event::Head(_) => {
-                let status = head.status();
-                if !asks.status.iter().any(|(from, to)| (*from..=*to).contains(&status)) {
-                    return Err(format!("status {status}, expected {}", ranges(asks.status)));
-                }
-                if asks.body.is_none() {
-                    return Ok(());
-                }
+/// An answer as it comes in.
+struct Answer {
+    stream: Stream,
+    client: Client,
+    head: Head,
+    buf: Chunk,
+    eof: bool,
+}
+
+/// A step of it.
+enum Step {
+    Status(u16),
+    Data(Vec<u8>),
+    End,
+}
+
+impl Answer {
+    async fn judge(&mut self, asks: &Asks<'_>) -> Result<(), String> {
+        let status = loop {
+            match self.step().await? {
+                Step::Status(status) => break status,
+                Step::End => return Err("closed without an answer".into()),
+                Step::Data(_) => {}
             }
-            Event::Data(range) => body.extend_from_slice(&buf.data()[range]),
-            Event::End | Event::Closed | Event::Switched => return found(&body, asks),
-            Event::Informational => {}
-            Event::Want(_) => {
-                buf.consume(used);
-                if buf.spare().is_empty() {
-                    buf.reserve(1);
-                }
-                let n = poll_fn(|cx| stream.poll_read(cx, buf.spare()))
-                    .await
-                    .map_err(|e| format!("read: {e}"))?;
-                buf.filled(n);
-                eof = n == 0;
-                continue;
-            }
+        };
+        if !asks.status.iter().any(|(from, to)| (*from..=*to).contains(&status)) {
+            return Err(format!("status {status}, expected {}", ranges(asks.status)));
         }
-        buf.consume(used);
-        if body.len() >= MOST {
-            return found(&body, asks);
+        match asks.body {
+            Some(wanted) => self.find(wanted.as_bytes()).await,
+            None => Ok(()),
         }
     }
-}
 
-fn found(body: &[u8], asks: &Asks<'_>) -> Result<(), String> {
-    match asks.body {
-        Some(wanted) if memchr::memmem::find(body, wanted.as_bytes()).is_none() => {
-            Err(format!("the body does not hold {wanted:?}"))
+    /// Reads the body until it holds what is wanted.
+    async fn find(&mut self, wanted: &[u8]) -> Result<(), String> {
+        let mut seen = Vec::new();
+        while seen.len() < MOST {
+            let Step::Data(more) = self.step().await? else { break };
+            let from = seen.len().saturating_sub(wanted.len());
+            seen.extend_from_slice(&more);
+            if memchr::memmem::find(&seen[from..], wanted).is_some() {
+                return Ok(());
+            }
         }
-        _ => Ok(()),
+        Err(format!("the body does not hold {:?}", String::from_utf8_lossy(wanted)))
+    }
+
+    async fn rest(&mut self) {
+        let mut left = MOST;
+        while let Ok(Step::Data(more)) = self.step().await {
+            left = left.saturating_sub(more.len());
+            if left == 0 {
+                return;
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Result<Step, String> {
+        loop {
+            let step = self.client.next(self.buf.data(), self.eof, &mut self.head);
+            let (used, event) = step.map_err(|refusal| format!("invalid answer: {refusal}"))?;
+            let data = match &event {
+                Event::Data(range) => self.buf.data()[range.clone()].to_vec(),
+                _ => Vec::new(),
+            };
+            self.buf.consume(used);
+            match event {
+                Event::Head(_) => return Ok(Step::Status(self.head.status())),
+                Event::Data(_) => return Ok(Step::Data(data)),
+                Event::End | Event::Closed | Event::Switched => return Ok(Step::End),
+                Event::Informational => {}
+                Event::Want(_) => self.read().await?,
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<(), String> {
+        if self.buf.spare().is_empty() {
+            self.buf.reserve(1);
+        }
+        let read = poll_fn(|cx| self.stream.poll_read(cx, self.buf.spare())).await;
+        let n = read.map_err(|e| format!("read: {}", words(&e)))?;
+        self.buf.filled(n);
+        self.eof = n == 0;
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! The TCP check: the connection was made; then, if said, bytes are sent and others expected.
 use crate::net::Stream;
 use std::future::poll_fn;
+use std::io;
 
 /// An answer is searched within so many bytes.
 const MOST: usize = 64 << 10;
@@ -15,28 +16,42 @@ pub(super) async fn check(
     }
     let Some(expect) = expect else { return Ok(()) };
     let mut seen = Vec::new();
-    let mut buf = [0; 4096];
+    let mut buf = [0; 1024];
     while seen.len() < MOST {
-        let n =
-            poll_fn(|cx| stream.poll_read(cx, &mut buf)).await.map_err(|e| format!("read: {e}"))?;
-        seen.extend_from_slice(&buf[..n]);
-        if memchr::memmem::find(&seen, expect).is_some() {
-            return Ok(());
-        }
+        let n = poll_fn(|cx| stream.poll_read(cx, &mut buf)).await;
+        let n = n.map_err(|e| format!("read: {}", words(&e)))?;
         if n == 0 {
             break;
         }
+        // What was searched before is not searched again, but for a beginning at its end.
+        let from = seen.len().saturating_sub(expect.len());
+        seen.extend_from_slice(&buf[..n]);
+        if memchr::memmem::find(&seen[from..], expect).is_some() {
+            return Ok(());
+        }
     }
-    Err(format!("answered {:?}, expected {:?}", show(&seen), show(expect)))
+    match seen.len() {
+        0 => Err(format!("closed without an answer, expected {:?}", show(expect))),
+        _ => Err(format!("answered {:?}, expected {:?}", show(&seen), show(expect))),
+    }
 }
 
 pub(super) async fn write(stream: &mut Stream, mut bytes: &[u8]) -> Result<(), String> {
     while !bytes.is_empty() {
-        let n =
-            poll_fn(|cx| stream.poll_write(cx, bytes)).await.map_err(|e| format!("write: {e}"))?;
-        bytes = &bytes[n..];
+        let n = poll_fn(|cx| stream.poll_write(cx, bytes)).await;
+        bytes = &bytes[n.map_err(|e| format!("write: {}", words(&e)))?..];
     }
     Ok(())
+}
+
+/// An I/O error without its number: `connection refused`.
+pub(super) fn words(error: &io::Error) -> String {
+    let kind = error.kind().to_string();
+    // What the library has no name for is said in the kernel's words.
+    if matches!(kind.as_str(), "uncategorized error" | "other error") {
+        return error.to_string();
+    }
+    kind
 }
 
 /// The first bytes, as text.

@@ -1,83 +1,38 @@
 //! From one plan to the next: prepare may fail, commit may not.
-use super::listener::{self, Common, Live};
+use super::door::{self, Door, Sockets};
+use super::listener::Live;
 use super::memory;
 use super::pools::{Keepers, log_turns};
+use super::report::{ReloadError, Report};
 use super::state::{LastReload, Stage, State};
 use super::worker::Worker;
-use crate::config::{BindAddr, Config, Name, Problem};
+use crate::config::{BindAddr, Config, Problem};
 use crate::discover::Resolver;
 use crate::message;
-use crate::net::Bound;
 use crate::plan::{self, Draft, Plan};
 use crate::pool::Policies;
 use crate::telemetry::LogHandle;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
-
-/// What a reload did, by kind and name.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Report {
-    /// The generation in force.
-    pub generation: u64,
-    /// `listener web`, `pool app` …
-    pub added: Vec<String>,
-    /// Said otherwise than before.
-    pub changed: Vec<String>,
-    /// No longer said.
-    pub removed: Vec<String>,
-    /// Keys that changed and need a restart.
-    pub needs_restart: Vec<String>,
-}
-
-/// Why a reload was refused; the old plan runs on.
-#[derive(Debug)]
-pub enum ReloadError {
-    /// Problems of the configuration.
-    Problems(Vec<Problem>),
-    /// An address that cannot be bound.
-    Bind(BindAddr, std::io::Error),
-    /// The access log cannot be opened.
-    Log(String),
-}
-
-impl std::fmt::Display for ReloadError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Problems(problems) => {
-                let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-                f.write_str(&lines.join("\n"))
-            }
-            Self::Bind(addr, error) => {
-                write!(f, "listen on {addr}: {error}")?;
-                if error.kind() == std::io::ErrorKind::AddrInUse {
-                    f.write_str(
-                        "; another process listens there: end it or choose another address",
-                    )?;
-                }
-                Ok(())
-            }
-            Self::Log(what) => f.write_str(what),
-        }
-    }
-}
-impl std::error::Error for ReloadError {}
 
 /// Takes configurations into force, one at a time.
 #[derive(Clone)]
 pub struct Reloader(Arc<Inner>);
 
 struct Inner {
-    state: Arc<State>,
-    workers: Arc<Vec<Worker>>,
-    policies: Policies,
-    resolver: Arc<dyn Resolver>,
-    control: Handle,
-    log: Option<LogHandle>,
-    descriptors: usize,
-    keepers: Mutex<Keepers>,
+    parts: Parts,
+    running: Mutex<Running>,
+}
+
+/// What only one reload at a time may touch.
+#[derive(Default)]
+struct Running {
+    keepers: Keepers,
+    /// What the process was started with.
+    started: Option<Arc<Config>>,
 }
 
 /// What a reloader works with.
@@ -92,20 +47,15 @@ pub(super) struct Parts {
     pub(super) descriptors: usize,
 }
 
-type Sockets = BTreeMap<Name, Vec<(BindAddr, Bound)>>;
+/// A plan that is checked and whose addresses are bound.
+struct Ready {
+    draft: Draft,
+    sockets: Sockets,
+}
 
 impl Reloader {
-    pub(super) fn new(p: Parts) -> Self {
-        Self(Arc::new(Inner {
-            state: p.state,
-            workers: p.workers,
-            policies: p.policies,
-            resolver: p.resolver,
-            control: p.control,
-            log: p.log,
-            descriptors: p.descriptors,
-            keepers: Mutex::default(),
-        }))
+    pub(super) fn new(parts: Parts) -> Self {
+        Self(Arc::new(Inner { parts, running: Mutex::default() }))
     }
 
     /// Takes a configuration into force. An equal one changes nothing and keeps the generation.
@@ -114,13 +64,14 @@ impl Reloader {
     ///
     /// [`ReloadError`]: nothing has changed.
     pub async fn apply(&self, config: Config) -> Result<Report, ReloadError> {
-        let mut keepers = self.0.keepers.lock().await;
-        let result = self.try_apply(config, &mut keepers);
-        let state = &self.0.state;
+        let mut running = self.0.running.lock().await;
+        let result = self.try_apply(config, &mut running).await;
+        let state = &self.0.parts.state;
         let problems = match &result {
-            Ok(_) => {
+            Ok(report) => {
                 state.reloads.0.inc();
                 *state.last_success.lock() = SystemTime::now();
+                state.needs_restart.lock().clone_from(&report.needs_restart);
                 Vec::new()
             }
             Err(error) => {
@@ -134,156 +85,187 @@ impl Reloader {
 
     /// A reload that failed before there was a configuration.
     pub fn refused(&self, problems: &[Problem]) {
-        self.0.state.reloads.1.inc();
+        let state = &self.0.parts.state;
+        state.reloads.1.inc();
         let problems = problems.iter().map(ToString::to_string).collect();
-        *self.0.state.last.lock() = Some(LastReload { at: SystemTime::now(), problems });
+        *state.last.lock() = Some(LastReload { at: SystemTime::now(), problems });
     }
 
-    fn try_apply(&self, config: Config, keepers: &mut Keepers) -> Result<Report, ReloadError> {
-        let current = self.0.state.plan.load_full();
-        if let Some(current) = current.as_deref().filter(|plan| *plan.config == config) {
-            return Ok(Report { generation: current.generation, ..Report::default() });
+    async fn try_apply(
+        &self,
+        config: Config,
+        running: &mut Running,
+    ) -> Result<Report, ReloadError> {
+        let config = Arc::new(config);
+        let started = running.started.clone().unwrap_or_else(|| config.clone());
+        let current = self.0.parts.state.plan.load_full();
+        if let Some(current) = current.as_deref().filter(|plan| plan.config == config) {
+            return Ok(Report::of(current.generation, &started, &config, &config));
         }
-        let draft = plan::compile(Arc::new(config), current.as_deref(), &self.0.policies)
-            .map_err(ReloadError::Problems)?;
-        let sockets = self.bind(&draft.plan)?;
-        let log = &draft.plan.config.log;
-        self.0.state.access.apply(log.access.as_ref()).map_err(|e| {
-            ReloadError::Log(format!(
-                "log.access.to: open {:?}: {e}",
-                log.access.as_ref().map(|a| &a.to)
-            ))
-        })?;
-        let report = report(current.as_deref(), &draft.plan);
-        self.commit(draft, sockets, keepers);
-        self.0.state.needs_restart.lock().clone_from(&report.needs_restart);
+        // Large tables and names to resolve take their time: probes must not wait for them.
+        let (this, before) = (self.clone(), current.clone());
+        let prepared = tokio::task::spawn_blocking(move || this.prepare(config, before.as_deref()));
+        let ready =
+            prepared.await.unwrap_or_else(|gone| Err(ReloadError::Broken(gone.to_string())))?;
+        let new = ready.draft.plan.config.clone();
+        let old = current.as_deref().map_or_else(|| new.clone(), |plan| plan.config.clone());
+        let report = Report::of(ready.draft.plan.generation, &started, &old, &new);
+        self.commit(ready, &mut running.keepers);
+        running.started = Some(started);
         Ok(report)
     }
 
-    /// Binds every address that no listener of its name holds. On an error all of them are closed.
+    /// Everything that may fail. What it opened is closed again when it does.
+    fn prepare(&self, config: Arc<Config>, current: Option<&Plan>) -> Result<Ready, ReloadError> {
+        let parts = &self.0.parts;
+        let draft =
+            plan::compile(config, current, &parts.policies).map_err(ReloadError::Problems)?;
+        let sockets = self.bind(&draft.plan)?;
+        let access = draft.plan.config.log.access.as_ref();
+        let failed = |error| {
+            ReloadError::Log(format!("log.access.to: open {:?}: {error}", access.map(|a| &a.to)))
+        };
+        parts.state.access.apply(access).map_err(failed)?;
+        Ok(Ready { draft, sockets })
+    }
+
+    /// Binds every address that is not held yet, by whichever listener.
     fn bind(&self, plan: &Plan) -> Result<Sockets, ReloadError> {
-        let live = self.0.state.live.lock().clone();
-        let mut sockets = Sockets::new();
-        for (name, listener) in &plan.listeners {
-            let held = live.get(name);
-            let fresh: Vec<&BindAddr> = listener
-                .config
-                .bind
-                .iter()
-                .map(|bind| &bind.addr)
-                .filter(|addr| !held.is_some_and(|live| live.is_bound(addr)))
-                .collect();
-            for addr in fresh {
-                let bound = listener::bind(addr, self.0.workers.len())
-                    .map_err(|error| ReloadError::Bind(addr.clone(), error))?;
-                sockets.entry(name.clone()).or_default().push((addr.clone(), bound));
-            }
+        let parts = &self.0.parts;
+        let held: BTreeMap<door::Key, BindAddr> = {
+            let doors = parts.state.doors.lock();
+            doors.iter().map(|(key, door)| (key.clone(), door.addr.clone())).collect()
+        };
+        let ours: Vec<BindAddr> = held.values().cloned().collect();
+        let mut sockets = Sockets::default();
+        for key in wanted(plan).filter(|key| !held.contains_key(key)) {
+            let addr = key.0.clone();
+            sockets
+                .bind(key, parts.workers.len(), &ours)
+                .map_err(|error| ReloadError::Bind(addr, error))?;
         }
         Ok(sockets)
     }
 
     /// Stores pointers and starts what is new. Cannot fail.
-    fn commit(&self, draft: Draft, mut sockets: Sockets, keepers: &mut Keepers) {
-        let inner = &*self.0;
+    fn commit(&self, Ready { draft, sockets }: Ready, keepers: &mut Keepers) {
+        let parts = &self.0.parts;
         for prepared in draft.prepared {
             let (pool, turns) = prepared.commit();
             log_turns(&pool.name, &turns);
         }
-        let plan = draft.plan;
-        keepers.follow(&plan.pools, &inner.resolver, &inner.control);
-        let config = &plan.config;
+        let plan = Arc::new(draft.plan);
+        keepers.follow(&plan.pools, &parts.resolver, &parts.control);
+        self.settings(&plan.config);
+        let retired = self.listeners(&plan);
+        let closed = self.doors(&plan, sockets);
+        parts.state.plan.store(Some(plan.clone()));
+        parts.state.reach(Stage::Ready);
+        parts.control.spawn(retire(parts.state.clone(), closed, retired, plan.config.server.grace));
+    }
+
+    fn settings(&self, config: &Config) {
+        let parts = &self.0.parts;
         message::memory().limit(memory::bytes(config.server.memory));
-        inner
-            .state
-            .gate
-            .set_most(config.server.max_connections.unwrap_or(usize::MAX).min(inner.descriptors));
-        if let Some(Err(error)) = inner.log.as_ref().map(|log| log.apply(&config.log)) {
+        let most = config.server.max_connections.unwrap_or(parts.descriptors);
+        if most > parts.descriptors {
+            tracing::warn!(
+                "server.max_connections = {most}: the descriptor limit carries {}; raise it (ulimit -n) or lower the key",
+                parts.descriptors
+            );
+        }
+        parts.state.gate.set_most(most.min(parts.descriptors));
+        if let Some(Err(error)) = parts.log.as_ref().map(|log| log.apply(&config.log)) {
             tracing::error!(%error, "log not changed");
         }
-        let common = Common {
-            gate: inner.state.gate.clone(),
-            access: inner.state.access.clone(),
-            panics: inner.state.panics.clone(),
-        };
-        let mut live = inner.state.live.lock();
+    }
+
+    /// Stores each listener's service; returns the listeners that are over.
+    fn listeners(&self, plan: &Plan) -> Vec<Arc<Live>> {
+        let parts = &self.0.parts;
+        let mut live = parts.state.live.lock();
+        let mut before = std::mem::take(&mut *live);
+        let mut over = Vec::new();
         for (name, listener) in &plan.listeners {
-            let kept = live.get(name).filter(|live| live.slot.store(&listener.service)).cloned();
-            let running = kept.unwrap_or_else(|| {
-                let new = Live::new(
-                    &listener.config,
-                    &listener.service,
-                    listener.cells.clone(),
-                    inner.workers.len(),
-                );
-                Arc::new(new)
-            });
-            running.gate.set_most(listener::most(&listener.config));
-            for (said, bound) in sockets.remove(name).unwrap_or_default() {
-                running.open(said, bound, &inner.workers, &common);
-            }
-            let said: Vec<BindAddr> =
-                listener.config.bind.iter().map(|bind| bind.addr.clone()).collect();
-            running.close_but(&said);
+            let (kept, other) = match before.remove(name) {
+                Some(running) if running.follow(listener) => (Some(running), None),
+                other => (None, other),
+            };
+            over.extend(other);
+            let running =
+                kept.unwrap_or_else(|| Arc::new(Live::new(listener, parts.workers.len())));
             live.insert(name.clone(), running);
         }
-        let gone: Vec<Name> =
-            live.keys().filter(|name| !plan.listeners.contains_key(&***name)).cloned().collect();
-        for running in gone.iter().filter_map(|name| live.remove(name)) {
-            running.close_but(&[]);
-            inner.control.spawn(running.drain(config.server.grace));
+        over.extend(before.into_values());
+        over
+    }
+
+    /// Opens what is new and leads what is held to its listener; returns what nobody names.
+    fn doors(&self, plan: &Plan, mut sockets: Sockets) -> Vec<Door> {
+        let parts = &self.0.parts;
+        let live = parts.state.live.lock();
+        let mut doors = parts.state.doors.lock();
+        let mut before = std::mem::take(&mut *doors);
+        for (name, listener) in &plan.listeners {
+            let Some(running) = live.get(name) else { continue };
+            for key in door::keys(&listener.config) {
+                let door = match (before.remove(&key), sockets.take(&key)) {
+                    (Some(door), _) => {
+                        door.lead_to(running);
+                        door
+                    }
+                    (None, Some(bound)) => Door::open(bound, running, &parts.workers, &parts.state),
+                    // The same address twice in one listener.
+                    (None, None) => continue,
+                };
+                doors.insert(key, door);
+            }
         }
-        drop(live);
-        inner.state.plan.store(Some(Arc::new(plan)));
-        inner.state.reach(Stage::Ready);
+        before.into_values().collect()
     }
 
     /// The state this reloader changes.
     pub fn state(&self) -> &Arc<State> {
-        &self.0.state
+        &self.0.parts.state
+    }
+
+    /// The generation in force; 0 before the first.
+    pub fn generation(&self) -> u64 {
+        self.state().plan.load_full().map_or(0, |plan| plan.generation)
     }
 
     /// Ends the work beside the pools.
     pub(super) async fn stop(&self) {
-        *self.0.keepers.lock().await = Keepers::default();
+        self.0.running.lock().await.keepers = Keepers::default();
     }
 }
 
-/// Compares two plans, object by object.
-fn report(before: Option<&Plan>, after: &Plan) -> Report {
-    let mut report = Report { generation: after.generation, ..Report::default() };
-    let Some(before) = before else { return report };
-    let (old, new) = (&before.config, &after.config);
-    compare("listener", &old.listeners, &new.listeners, &mut report);
-    compare("pool", &old.pools, &new.pools, &mut report);
-    let routes = |config: &Config| {
-        config.routes.iter().map(|r| (r.name.clone(), r.clone())).collect::<BTreeMap<_, _>>()
-    };
-    compare("route", &routes(old), &routes(new), &mut report);
-    let kept = [
-        ("server.workers", old.server.workers == new.server.workers),
-        ("server.state", old.server.state == new.server.state),
-        ("admin.bind", old.admin.bind == new.admin.bind),
-        ("metrics.bind", old.metrics == new.metrics),
-    ];
-    report.needs_restart =
-        kept.iter().filter(|(_, same)| !same).map(|(key, _)| (*key).to_string()).collect();
-    report
+/// Every address of a plan.
+fn wanted(plan: &Plan) -> impl Iterator<Item = door::Key> {
+    plan.listeners
+        .values()
+        .flat_map(|listener| door::keys(&listener.config))
+        .collect::<BTreeSet<_>>()
+        .into_iter()
 }
 
-fn compare<T: PartialEq>(
-    kind: &str,
-    old: &BTreeMap<Name, T>,
-    new: &BTreeMap<Name, T>,
-    report: &mut Report,
+/// Closes addresses once nothing waits at them, then ends the connections of listeners that are
+/// over.
+pub(super) async fn retire(
+    state: Arc<State>,
+    doors: Vec<Door>,
+    over: Vec<Arc<Live>>,
+    grace: Duration,
 ) {
-    for (name, value) in new {
-        match old.get(name) {
-            None => report.added.push(format!("{kind} {name}")),
-            Some(before) if before != value => report.changed.push(format!("{kind} {name}")),
-            Some(_) => {}
-        }
+    state.retired.lock().extend(over.iter().cloned());
+    let closing: Vec<_> = doors.into_iter().map(|door| tokio::spawn(door.close())).collect();
+    for door in closing {
+        let _ = door.await;
     }
-    report.removed.extend(
-        old.keys().filter(|name| !new.contains_key(&***name)).map(|name| format!("{kind} {name}")),
-    );
+    let drain = |live: Arc<Live>| tokio::spawn(async move { live.drain(grace).await });
+    let draining: Vec<_> = over.iter().cloned().map(drain).collect();
+    for live in draining {
+        let _ = live.await;
+    }
+    state.retired.lock().retain(|live| !over.iter().any(|done| Arc::ptr_eq(done, live)));
 }

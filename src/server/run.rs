@@ -1,6 +1,7 @@
 //! The start of a server and its end.
 use super::gate::Gate;
-use super::reload::{Parts, ReloadError, Reloader};
+use super::reload::{Parts, Reloader, retire};
+use super::report::ReloadError;
 use super::state::{Stage, State};
 use super::worker::{self, Worker};
 use crate::config::{BindAddr, Config};
@@ -83,6 +84,7 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         .server
         .workers
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
+    let max_connections = config.server.max_connections.unwrap_or(carried).min(carried);
     let workers = Arc::new(worker::start(options.layout, threads).map_err(StartError::Threads)?);
     let state = Arc::new(State::new(Gate::new(carried)));
     let parts = Parts {
@@ -96,7 +98,7 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
     };
     let reloader = Reloader::new(parts);
     reloader.apply(config).await.map_err(StartError::Config)?;
-    tracing::info!(descriptors, max_connections = carried, workers = threads, "started");
+    tracing::info!(descriptors, max_connections, workers = threads, "started");
     Ok(Running { reloader, workers })
 }
 
@@ -121,14 +123,9 @@ impl Running {
             (p.config.server.shutdown_delay, p.config.server.grace)
         });
         tokio::time::sleep(delay).await;
-        let live: Vec<_> = state.live.lock().values().cloned().collect();
-        live.iter().for_each(|live| live.close_but(&[]));
-        // The accept loops take what waits in the kernel before the groups are asked to finish.
-        tokio::time::sleep(LAST_ACCEPT).await;
-        let drains: Vec<_> = live.into_iter().map(|live| tokio::spawn(live.drain(grace))).collect();
-        for drain in drains {
-            let _ = drain.await;
-        }
+        let doors = std::mem::take(&mut *state.doors.lock()).into_values().collect();
+        let over = state.live.lock().values().chain(&*state.retired.lock()).cloned().collect();
+        retire(state.clone(), doors, over, grace).await;
         self.reloader.stop().await;
         state.access.flush();
         let workers = self.workers;
@@ -136,6 +133,3 @@ impl Running {
         let _ = tokio::task::spawn_blocking(move || drop(workers)).await;
     }
 }
-
-/// How long accept loops get to take what already waits.
-const LAST_ACCEPT: Duration = Duration::from_millis(20);

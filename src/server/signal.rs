@@ -1,5 +1,5 @@
 //! Signals: each served or logged from the first moment, none kills by default.
-use super::reload::{Reloader, Report};
+use super::reload::Reloader;
 use super::watch;
 use crate::config;
 use std::io;
@@ -31,11 +31,16 @@ impl Signals {
         })
     }
 
-    /// Waits for SIGTERM or SIGINT.
-    pub async fn told_to_end(&mut self) {
-        tokio::select! {
-            _ = self.terminate.recv() => tracing::info!("SIGTERM"),
-            _ = self.interrupt.recv() => tracing::info!("SIGINT"),
+    /// Waits for SIGTERM or SIGINT, while the process ends.
+    pub async fn told_to_end(&mut self, reloader: &Reloader) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return tracing::warn!("SIGTERM again: ending at once"),
+                _ = self.interrupt.recv() => return tracing::warn!("SIGINT again: ending at once"),
+                _ = self.hang_up.recv() => tracing::warn!("SIGHUP: not reloading while draining"),
+                _ = self.user1.recv() => reopen(reloader),
+                _ = self.user2.recv() => hand_over(),
+            }
         }
     }
 }
@@ -52,17 +57,23 @@ pub async fn until_stopped(signals: &mut Signals, reloader: &Reloader, path: &Pa
                 reload(reloader, path).await;
                 edits.follow(reloader.state());
             }
-            _ = signals.user1.recv() => {
-                tracing::info!("SIGUSR1: reopening the access log");
-                reloader.state().access.reopen();
-            }
-            _ = signals.user2.recv() => tracing::warn!("SIGUSR2: hand-over to a new binary is not built yet"),
+            _ = signals.user1.recv() => reopen(reloader),
+            _ = signals.user2.recv() => hand_over(),
             () = edits.changed() => {
                 reload(reloader, path).await;
                 edits.follow(reloader.state());
             }
         }
     }
+}
+
+fn reopen(reloader: &Reloader) {
+    tracing::info!("SIGUSR1: reopening the access log");
+    reloader.state().access.reopen();
+}
+
+fn hand_over() {
+    tracing::warn!("SIGUSR2: hand-over to a new binary is not built yet");
 }
 
 /// Reads the file and takes it into force, or says why not: one line for the event.
@@ -78,24 +89,33 @@ async fn reload(reloader: &Reloader, path: &Path) {
         }
         Err(error) => return tracing::error!(%error, "reload: reading the file panicked"),
     };
+    let before = reloader.generation();
     match reloader.apply(config).await {
-        Ok(report) if report == (Report { generation: report.generation, ..Report::default() }) => {
-            tracing::debug!(generation = report.generation, "nothing changed");
+        Ok(report) if report.generation == before => {
+            tracing::info!(generation = before, "nothing changed");
         }
-        Ok(report) => {
-            let names = |all: &[String]| all.join(", ");
-            tracing::info!(
-                generation = report.generation,
-                added = names(&report.added),
-                changed = names(&report.changed),
-                removed = names(&report.removed),
-                needs_restart = names(&report.needs_restart),
-                "reloaded"
-            );
-        }
-        Err(error) => tracing::error!(
-            "reload refused, the old plan runs on: {}",
-            error.to_string().replace('\n', " | ")
+        Ok(report) => tracing::info!(
+            generation = report.generation,
+            added = names(&report.added),
+            changed = names(&report.changed),
+            removed = names(&report.removed),
+            kept = report.kept,
+            needs_restart = names(&report.needs_restart),
+            "reloaded"
         ),
+        Err(error) => {
+            let said = error.to_string().replace('\n', " | ");
+            tracing::error!("reload refused, the old plan runs on: {said}");
+        }
+    }
+}
+
+/// The first of them: ten thousand backends are no line of a log.
+fn names(all: &[String]) -> String {
+    const MOST: usize = 20;
+    let first = all.iter().take(MOST).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match all.len().saturating_sub(MOST) {
+        0 => first,
+        more => format!("{first} and {more} more"),
     }
 }

@@ -1,9 +1,10 @@
 //! What the running server is at this moment: shared by reload, signals and the admin side.
+use super::door::{self, Door};
 use super::gate::Gate;
 use super::listener::Live;
 use crate::config::{BindAddr, Name};
 use crate::metrics::{Counter, Panics};
-use crate::plan::Plan;
+use crate::plan::{Listener, Plan};
 use crate::telemetry::AccessLog;
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
@@ -52,7 +53,12 @@ pub struct State {
     /// Keys that changed and need a restart.
     pub needs_restart: Mutex<Vec<String>>,
     pub(super) gate: Arc<Gate>,
+    /// Listeners of the plan in force.
     pub(super) live: Mutex<BTreeMap<Name, Arc<Live>>>,
+    /// Bound addresses.
+    pub(super) doors: Mutex<BTreeMap<door::Key, Door>>,
+    /// Listeners that are no longer said and still have connections.
+    pub(super) retired: Mutex<Vec<Arc<Live>>>,
     stage: AtomicU8,
 }
 
@@ -68,7 +74,9 @@ impl State {
             last_success: Mutex::new(SystemTime::now()),
             needs_restart: Mutex::new(Vec::new()),
             gate,
-            live: Mutex::new(BTreeMap::new()),
+            live: Mutex::default(),
+            doors: Mutex::default(),
+            retired: Mutex::default(),
             stage: AtomicU8::new(0),
         }
     }
@@ -83,9 +91,16 @@ impl State {
     pub(super) fn reach(&self, stage: Stage) {
         self.stage.fetch_max(stage as u8, Relaxed);
     }
-    /// The addresses really bound by each listener.
+    /// The addresses really bound by each listener of the plan, in the order of its config.
     pub fn addresses(&self) -> BTreeMap<Name, Vec<BindAddr>> {
-        self.live.lock().iter().map(|(name, live)| (name.clone(), live.addresses())).collect()
+        let Some(plan) = self.plan.load_full() else { return BTreeMap::new() };
+        let doors = self.doors.lock();
+        let of = |listener: &Listener| {
+            door::keys(&listener.config)
+                .filter_map(|key| Some(doors.get(&key)?.addr.clone()))
+                .collect()
+        };
+        plan.listeners.iter().map(|(name, listener)| (name.clone(), of(listener))).collect()
     }
     /// Client connections open over all listeners.
     pub fn connections(&self) -> i64 {

@@ -101,10 +101,10 @@ impl Exchange {
     ) -> Poll<Result<Heard, Error>> {
         let moved = self.pump(cx, body)? || first;
         loop {
-            if self.buf.is_lent() || self.eof {
-                if let Some(heard) = self.judge(head)? {
-                    return Poll::Ready(Ok(heard));
-                }
+            if (self.buf.is_lent() || self.eof)
+                && let Some(heard) = self.judge(head)?
+            {
+                return Poll::Ready(Ok(heard));
             }
             if self.read(cx)?.is_pending() {
                 if self.pump.is_done() && body.poll_gone(cx).is_ready() {

@@ -49,8 +49,7 @@ fn a_backend_that_comes_back_gets_work_again() {
             });
         }
     });
-    proxy.until_state("b1", "up");
-    assert_eq!(proxy.get("/").text(), "back");
+    until("b1 gets work", || proxy.get("/").text() == "back");
 }
 
 /// Closes after its first answer, at the moment the next request comes: it reads it and says nothing.

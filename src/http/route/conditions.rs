@@ -7,7 +7,7 @@ use std::cmp::Reverse;
 
 /// What a route asks beside host and path. Empty ones hold for every request.
 #[derive(Clone, Debug, Default)]
-pub struct Conditions {
+pub(in crate::http) struct Conditions {
     methods: Methods,
     headers: Vec<(String, ValueMatch)>,
     query: Vec<(String, ValueMatch)>,
@@ -22,24 +22,19 @@ struct Methods {
 
 impl Conditions {
     /// From a route's words; methods are case-sensitive (RFC 9110 9.1).
-    pub fn new(
+    pub(in crate::http) fn new(
         methods: &[String],
         headers: &[(String, ValueMatch)],
         query: &[(String, ValueMatch)],
     ) -> Self {
         let mut set = Methods::default();
         for token in methods {
-            match known(token) {
-                Some(method) => set.known |= bit(method),
-                None => set.other.push(token.as_bytes().into()),
+            match Method::of(token.as_bytes()) {
+                Method::Other => set.other.push(token.as_bytes().into()),
+                known => set.known |= bit(known),
             }
         }
         Self { methods: set, headers: headers.to_vec(), query: query.to_vec() }
-    }
-
-    /// Whether nothing is asked.
-    pub fn is_empty(&self) -> bool {
-        self.methods.is_any() && self.headers.is_empty() && self.query.is_empty()
     }
 
     /// Sorts the more specific one first.
@@ -48,7 +43,7 @@ impl Conditions {
     }
 
     /// Whether the request has all that is asked.
-    pub fn hold(&self, asked: &Asked<'_>) -> bool {
+    pub(in crate::http) fn hold(&self, asked: &Asked<'_>) -> bool {
         self.methods.hold(asked.method, asked.head)
             && self.headers.iter().all(|(name, wanted)| header_holds(asked.head, name, wanted))
             && self.query.iter().all(|(name, wanted)| query_holds(asked.query, name, wanted))
@@ -72,21 +67,6 @@ impl Methods {
 
 fn bit(method: Method) -> u16 {
     1 << method as u16
-}
-
-fn known(token: &str) -> Option<Method> {
-    Some(match token {
-        "GET" => Method::Get,
-        "HEAD" => Method::Head,
-        "POST" => Method::Post,
-        "PUT" => Method::Put,
-        "DELETE" => Method::Delete,
-        "CONNECT" => Method::Connect,
-        "OPTIONS" => Method::Options,
-        "TRACE" => Method::Trace,
-        "PATCH" => Method::Patch,
-        _ => return None,
-    })
 }
 
 /// A repeated field matches when one of its values does.

@@ -12,7 +12,6 @@ mod keyed;
 mod router;
 mod table;
 
-pub use compiled::{Action, Route, Split};
-pub(super) use compiled::{redirect, respond};
-pub use conditions::Conditions;
-pub use router::{Router, Row};
+pub use compiled::{Action, Route};
+pub(super) use conditions::Conditions;
+pub(super) use router::{Router, Row};

@@ -33,36 +33,42 @@ impl<'a> Ask<'a> {
         self.avoid = avoid;
         self
     }
+    /// Whether this one is to be avoided.
+    pub fn avoids(&self, id: BackendId) -> bool {
+        self.avoid.contains(&id)
+    }
 }
 
 /// Chooses among the candidates it was built for. Never changes: a new set gets a new balancer.
+///
+/// A pick is on the path of every request: it takes no lock and allocates nothing.
 pub trait Balancer: Send + Sync {
-    /// Index into `candidates`, or `None` when all are avoided or unusable. Candidates show live
-    /// counters. `candidates` is the slice it was built for.
+    /// Index into `candidates`, or `None` when nobody is open (see [`Candidate::is_open`]).
+    /// Candidates show live counters. `candidates` is the slice it was built for.
     fn pick(&self, candidates: &[Candidate], ask: &Ask<'_>) -> Option<usize>;
-    /// What a candidate may have in work at the most, besides `max_active`. It is asked again at
-    /// the moment of taking, so that it holds under concurrency.
-    fn bound(&self, candidates: &[Candidate], index: usize) -> Option<u32> {
-        let _ = (candidates, index);
-        None
+
+    /// As `pick`, with the most that the picked one may have in work once it is taken. It is held
+    /// when the lease is counted, so a policy that bounds load keeps its bound among threads, too.
+    fn pick_within(&self, candidates: &[Candidate], ask: &Ask<'_>) -> Option<(usize, u32)> {
+        self.pick(candidates, ask).map(|index| (index, u32::MAX))
     }
-    /// Called at take and settle with the index in the current set, for policies that keep an order.
+
+    /// Called at take and settle with the index in the current set, for policies that keep an
+    /// order, and once for each candidate when a set is published. Only a hint to look again: it
+    /// may come late, twice, or for two threads in another order than their counts.
     fn load_changed(&self, candidates: &[Candidate], index: usize) {
         let _ = (candidates, index);
     }
+
+    /// Whether `load_changed` is of use. A policy that says no saves each lease two look-ups.
+    fn wants_load(&self) -> bool {
+        true
+    }
 }
 
-/// Everybody in turn from a place that the seed says: for when a policy's own choice is closed.
-pub(super) fn any_open(candidates: &[Candidate], ask: &Ask<'_>) -> Option<usize> {
-    let n = candidates.len();
-    let start = if n == 0 { 0 } else { ask.seed as usize % n };
-    (start..n).chain(0..start).find(|i| candidates[*i].is_open(ask))
-}
-
-/// Spreads a number over all bits (splitmix64).
-pub(super) const fn mix(seed: u64) -> u64 {
-    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+/// The next open one from a place on, in the order of the set: for when a policy's own choice is
+/// closed.
+pub(super) fn next_open(candidates: &[Candidate], start: u64, ask: &Ask<'_>) -> Option<usize> {
+    let start = start.checked_rem(candidates.len() as u64)? as usize;
+    (start..candidates.len()).chain(0..start).find(|i| candidates[*i].is_open(ask))
 }

@@ -1,13 +1,20 @@
-//! Consistent hashing: a table or a ring by name, with weights and, if asked for, bounded load
-//! (Mirrokni, Thorup, Zadimoghaddam, 2017): nobody has more in work than its share times the bound.
-use super::balancer::{Ask, Balancer, any_open, mix};
-use super::maglev::{Maglev, auto_size};
+//! Consistent hashing: a Maglev table or a ring by name, with weights, a policy to fall back to for
+//! requests without a key, and, if asked for, bounded load.
+//!
+//! A key's first choice is its owner; when that is closed or at its bound, the owners that follow
+//! along the table, which depend on the key alone.
+use super::balancer::{Ask, Balancer};
+use super::draw::mix;
+use super::loads::Loads;
+use super::maglev::Maglev;
 use super::ring::Ring;
+use super::sizes::Sizes;
 use crate::config::{Hash, Table};
 use crate::pool::backend::Candidate;
 
-/// Next choices of a key that are tried before everybody is asked in turn.
-const CHOICES: usize = 64;
+/// Slots or points of a key that are looked at before everybody is asked in turn. A closed one of
+/// share p is met in all of them with probability p^64.
+const LOOKED_AT: usize = 64;
 
 enum Order {
     Maglev(Maglev),
@@ -17,8 +24,29 @@ enum Order {
 pub(super) struct ConsistentHash {
     order: Order,
     fallback: Box<dyn Balancer>,
-    bound: Option<f64>,
+    bound: Option<Bound>,
+}
+
+/// Bounded load (Mirrokni, Thorup, Zadimoghaddam, 2017): of m in work, the one that comes
+/// included, nobody has more than its share of them times a factor, rounded up.
+struct Bound {
+    factor: f64,
+    /// Sum of the weights.
     weights: f64,
+    loads: Loads,
+}
+
+impl Bound {
+    fn new(candidates: &[Candidate], factor: f64) -> Self {
+        let weights = candidates.iter().map(|c| f64::from(c.weight)).sum();
+        Self { factor, weights, loads: Loads::new(candidates) }
+    }
+    /// The bound of a weight among `weights`, for a total without the one that comes.
+    fn of(&self, weight: u32, weights: f64, total: u64) -> u32 {
+        let bound = self.factor * f64::from(weight) * (total + 1) as f64 / weights;
+        // A whole number may come out a hair above itself.
+        ((bound - 1e-9).ceil() as u32).max(1)
+    }
 }
 
 impl ConsistentHash {
@@ -26,70 +54,100 @@ impl ConsistentHash {
         candidates: &[Candidate],
         hash: &Hash,
         fallback: Box<dyn Balancer>,
-        configured: impl Iterator<Item = u64>,
+        sizes: Sizes,
     ) -> Self {
         let order = match hash.table {
-            Table::Maglev(size) => Order::Maglev(Maglev::new(
-                candidates,
-                size.unwrap_or_else(|| auto_size(configured)),
-            )),
-            Table::Ring => Order::Ring(Ring::new(candidates)),
+            Table::Maglev(size) => {
+                Order::Maglev(Maglev::new(candidates, size.unwrap_or(sizes.slots)))
+            }
+            Table::Ring => Order::Ring(Ring::new(candidates, sizes.halvings)),
         };
-        let weights = candidates.iter().map(|c| f64::from(c.weight)).sum();
-        Self { order, fallback, bound: hash.bounded_load, weights }
+        let bound = hash.bounded_load.map(|factor| Bound::new(candidates, factor));
+        Self { order, fallback, bound }
     }
 
-    /// Whether a candidate may be picked and is below its bound.
-    fn is_free(&self, candidates: &[Candidate], index: usize, ask: &Ask<'_>) -> bool {
-        let below = |bound| candidates[index].backend.active() < bound;
-        candidates[index].is_open(ask) && self.bound(candidates, index).is_none_or(below)
+    /// The first of a key's choices that fits; in the end everybody is asked, from a place that
+    /// depends on the key.
+    fn choose(
+        &self,
+        candidates: &[Candidate],
+        hash: u64,
+        fits: impl Fn(usize) -> bool,
+    ) -> Option<usize> {
+        let fits = |i: &usize| fits(*i);
+        let found = match &self.order {
+            Order::Maglev(table) => table.from(hash).take(LOOKED_AT).find(fits),
+            Order::Ring(ring) => ring.from(hash).take(LOOKED_AT).find(fits),
+        };
+        found.or_else(|| {
+            let start = mix(hash).checked_rem(candidates.len() as u64)? as usize;
+            (start..candidates.len()).chain(0..start).find(fits)
+        })
     }
 
-    /// A key's choices, in an order that depends on the key and the names alone.
-    fn choose(&self, candidates: &[Candidate], hash: u64, ask: &Ask<'_>) -> Option<usize> {
-        match &self.order {
-            Order::Maglev(table) => {
-                let mut hash = hash;
-                for _ in 0..CHOICES {
-                    let index = table.at(hash)?;
-                    if self.is_free(candidates, index, ask) {
-                        return Some(index);
-                    }
-                    hash = mix(hash);
-                }
-                None
-            }
-            Order::Ring(ring) => {
-                let first = ring.find(hash);
-                (first..first + ring.len().min(16 * CHOICES))
-                    .filter_map(|point| ring.at(point))
-                    .find(|index| self.is_free(candidates, *index, ask))
-            }
-        }
+    fn pick_bounded(
+        &self,
+        bound: &Bound,
+        candidates: &[Candidate],
+        ask: &Ask<'_>,
+    ) -> Option<(usize, u32)> {
+        let total = bound.loads.total();
+        let most = |i: usize| bound.of(candidates[i].weight, bound.weights, total);
+        let fits =
+            |i: usize| candidates[i].is_open(ask) && candidates[i].backend.active() < most(i);
+        let found = match ask.hash {
+            Some(hash) => self.choose(candidates, hash, fits),
+            None => self
+                .fallback
+                .pick(candidates, ask)
+                .filter(|i| fits(*i))
+                .or_else(|| self.choose(candidates, mix(ask.seed), fits)),
+        };
+        found.map(|i| (i, most(i))).or_else(|| self.pick_among_open(bound, candidates, ask))
+    }
+
+    /// Somebody is below the bound as long as everybody is open. Where some are closed, be it only
+    /// for this ask, the bound is that of a set without them.
+    fn pick_among_open(
+        &self,
+        bound: &Bound,
+        candidates: &[Candidate],
+        ask: &Ask<'_>,
+    ) -> Option<(usize, u32)> {
+        let open = || candidates.iter().filter(|c| c.is_open(ask));
+        let weights = open().map(|c| f64::from(c.weight)).sum();
+        let total = open().map(|c| u64::from(c.backend.active())).sum();
+        let most = |i: usize| bound.of(candidates[i].weight, weights, total);
+        let fits =
+            |i: usize| candidates[i].is_open(ask) && candidates[i].backend.active() < most(i);
+        let hash = ask.hash.unwrap_or_else(|| mix(ask.seed));
+        self.choose(candidates, hash, fits).map(|i| (i, most(i)))
     }
 }
 
 impl Balancer for ConsistentHash {
     fn pick(&self, candidates: &[Candidate], ask: &Ask<'_>) -> Option<usize> {
-        let Some(hash) = ask.hash else { return self.fallback.pick(candidates, ask) };
-        self.choose(candidates, hash, ask).or_else(|| {
-            let from = Ask { seed: hash, ..*ask };
-            let n = candidates.len();
-            let start = hash.checked_rem(n as u64)? as usize;
-            let free = (start..n).chain(0..start).find(|i| self.is_free(candidates, *i, ask));
-            free.or_else(|| any_open(candidates, &from))
-        })
+        self.pick_within(candidates, ask).map(|(index, _)| index)
     }
 
-    /// ⌈bound × share × (all in work + 1)⌉, at least 1.
-    fn bound(&self, candidates: &[Candidate], index: usize) -> Option<u32> {
-        let factor = self.bound?;
-        let candidate = &candidates[index];
-        let share = f64::from(candidate.weight) / self.weights;
-        Some((factor * share * f64::from(candidate.backend.total() + 1)).ceil().max(1.0) as u32)
+    fn pick_within(&self, candidates: &[Candidate], ask: &Ask<'_>) -> Option<(usize, u32)> {
+        match (&self.bound, ask.hash) {
+            (Some(bound), _) => self.pick_bounded(bound, candidates, ask),
+            (None, None) => self.fallback.pick_within(candidates, ask),
+            (None, Some(hash)) => self
+                .choose(candidates, hash, |i| candidates[i].is_open(ask))
+                .map(|index| (index, u32::MAX)),
+        }
     }
 
     fn load_changed(&self, candidates: &[Candidate], index: usize) {
+        if let Some(bound) = &self.bound {
+            bound.loads.look(candidates, index);
+        }
         self.fallback.load_changed(candidates, index);
+    }
+
+    fn wants_load(&self) -> bool {
+        self.bound.is_some() || self.fallback.wants_load()
     }
 }

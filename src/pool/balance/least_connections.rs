@@ -1,49 +1,57 @@
-//! Weighted least connections: (active + 1) / weight, of equals another one each time. Up to 128
-//! candidates by a scan, beyond by a tournament tree.
+//! Weighted least connections: the least (active + 1) / weight, and of equals the one that rested
+//! longest or another one each time. A scan while they are few, beyond that a tournament.
+//!
+//! The one more is the request that is about to come: an idle small backend does not get it while a
+//! big one beside it would carry it with less strain.
 use super::balancer::{Ask, Balancer};
-use super::tree::Tree;
+use super::draw::{below, mix};
+use super::policies::Seeds;
+use super::tournament::Tournament;
 use crate::pool::backend::Candidate;
 
-/// Up to so many a scan of neighbouring counters is as fast as a walk through the tree.
-const SCANNED: usize = 128;
+/// Up to so many a scan takes fewer instructions than a pick and two walks of the tournament.
+const SCANNED: usize = 12;
 
-pub(super) struct LeastConnections(Option<Tree>);
+pub(super) struct LeastConnections(Option<Tournament>);
 
 impl LeastConnections {
-    pub(super) fn new(candidates: &[Candidate], _seed: u64) -> Self {
-        Self((candidates.len() > SCANNED).then(|| Tree::new(candidates)))
+    pub(super) fn new(candidates: &[Candidate], seeds: Seeds) -> Self {
+        Self((candidates.len() > SCANNED).then(|| Tournament::new(candidates, seeds.own)))
     }
 }
 
 impl Balancer for LeastConnections {
     fn pick(&self, candidates: &[Candidate], ask: &Ask<'_>) -> Option<usize> {
         match &self.0 {
-            Some(tree) => tree.best(candidates, &|i| candidates[i].is_open(ask)),
+            Some(tournament) => tournament.best(candidates, ask),
             None => scan(candidates, ask),
         }
     }
-
     fn load_changed(&self, candidates: &[Candidate], index: usize) {
-        if let Some(tree) = &self.0 {
-            tree.update(candidates, index);
+        if let Some(tournament) = &self.0 {
+            tournament.update(candidates, index);
         }
+    }
+    fn wants_load(&self) -> bool {
+        self.0.is_some()
     }
 }
 
-fn scan(candidates: &[Candidate], ask: &Ask<'_>) -> Option<usize> {
+/// Looks at everybody, from another one each time.
+pub(super) fn scan(candidates: &[Candidate], ask: &Ask<'_>) -> Option<usize> {
     let n = candidates.len();
-    let start = if n == 0 { 0 } else { ask.seed as usize % n };
+    let start = below(mix(ask.seed), n as u64) as usize;
     let mut best: Option<(usize, u64, u64)> = None;
     for i in (start..n).chain(0..start) {
         let candidate = &candidates[i];
         if !candidate.is_open(ask) {
             continue;
         }
-        let (load, weight) =
-            (u64::from(candidate.backend.active() + 1), u64::from(candidate.weight));
-        if best.is_none_or(|(_, l, w)| load * w < l * weight) {
+        let load = u64::from(candidate.backend.active()) + 1;
+        let weight = u64::from(candidate.weight);
+        if best.is_none_or(|(_, least, of)| load * of < least * weight) {
             best = Some((i, load, weight));
         }
     }
-    best.map(|(i, _, _)| i)
+    best.map(|(i, ..)| i)
 }

@@ -6,13 +6,22 @@ use super::p2c::P2c;
 use super::peak_ewma::PeakEwma;
 use super::random::Random;
 use super::round_robin::RoundRobin;
-use crate::config::{self, Balance, Name, Problem};
+use super::sizes::Sizes;
+use crate::config::Balance;
 use crate::pool::backend::Candidate;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use xxhash_rust::xxh3::xxh3_64;
 
-type Build = Arc<dyn Fn(&[Candidate], u64) -> Box<dyn Balancer> + Send + Sync>;
+type Build = Arc<dyn Fn(&[Candidate], Seeds) -> Box<dyn Balancer> + Send + Sync>;
+
+/// What a policy may take its own numbers from. Both stay for a pool's life.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::pool) struct Seeds {
+    /// From the pool's name: the same on every proxy.
+    pub(in crate::pool) shared: u64,
+    /// This process's own.
+    pub(in crate::pool) own: u64,
+}
 
 /// Policy words and their builders.
 #[derive(Clone)]
@@ -20,12 +29,12 @@ pub struct Policies(Arc<BTreeMap<String, Build>>);
 
 impl std::fmt::Debug for Policies {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
+        f.debug_set().entries(self.words()).finish()
     }
 }
 
-fn row<B: Balancer + 'static>(word: &str, build: fn(&[Candidate], u64) -> B) -> (String, Build) {
-    (word.to_string(), Arc::new(move |candidates, seed| Box::new(build(candidates, seed))))
+fn row<B: Balancer + 'static>(word: &str, build: fn(&[Candidate], Seeds) -> B) -> (String, Build) {
+    (word.to_string(), Arc::new(move |candidates, seeds| Box::new(build(candidates, seeds))))
 }
 
 impl Default for Policies {
@@ -41,11 +50,12 @@ impl Default for Policies {
 }
 
 /// The one policy that is built from more than its candidates.
-const HASH: &str = "consistent_hash";
+pub(in crate::pool) const HASH: &str = "consistent_hash";
 
 impl Policies {
-    /// Adds a policy under a word of one's own. The builder gets the candidates and the pool's
-    /// seed, which is the same for the same pool on every proxy.
+    /// Adds a policy under a word of one's own, or in place of a built-in one. The builder gets the
+    /// candidates, in the order of their names, and the pool's seed, which stays for the pool's life
+    /// and is the same for a pool of that name on every proxy.
     #[must_use]
     pub fn with(
         self,
@@ -53,48 +63,46 @@ impl Policies {
         build: impl Fn(&[Candidate], u64) -> Box<dyn Balancer> + Send + Sync + 'static,
     ) -> Self {
         let mut rows = (*self.0).clone();
-        rows.insert(word.to_string(), Arc::new(build));
+        // As the config reads policy words.
+        let word = word.to_lowercase().replace('-', "_");
+        rows.insert(word, Arc::new(move |candidates, seeds| build(candidates, seeds.shared)));
         Self(Arc::new(rows))
     }
 
-    /// Checks a pool's words.
-    pub(in crate::pool) fn check(
-        &self,
-        pool: &Name,
-        balance: &Balance,
-    ) -> Result<(), Vec<Problem>> {
-        let fallback = balance.hash.as_ref().map(|hash| hash.fallback.as_str());
-        let unknown = |word: &&str| *word != HASH && !self.0.contains_key(*word);
-        let Some(word) = std::iter::once(balance.policy.as_str()).chain(fallback).find(unknown)
-        else {
-            return Ok(());
-        };
+    /// Every word, in order.
+    pub fn words(&self) -> Vec<&str> {
         let mut words: Vec<&str> = self.0.keys().map(String::as_str).collect();
         words.push(HASH);
-        let what = format!("no policy named {word:?}");
-        let problem = Problem::new(&balance.at, format!("pool.{pool}.balance"), what);
-        Err(vec![problem.hint(format!("there are {}", words.join(", ")))])
+        words.sort_unstable();
+        words.dedup();
+        words
     }
 
-    /// Builds the balancer of a set. A word that `check` let pass always has a row.
-    pub(in crate::pool) fn build(
+    /// Builds a policy for a set of candidates outside any pool: for tests, benches and embedders.
+    /// `None` when there is no such policy.
+    pub fn build(
         &self,
-        set: &[Candidate],
-        config: &config::Pool,
-        pool: &Name,
-    ) -> Box<dyn Balancer> {
-        let seed = xxh3_64(pool.as_bytes());
-        let by_word = |word: &str| match self.0.get(word) {
-            Some(build) => build(set, seed),
-            None => Box::new(Random::new(set, seed)),
-        };
-        match &config.balance.hash {
-            Some(hash) => {
-                let weights =
-                    config.backends.iter().map(|b| u64::from(b.weight.get())).filter(|w| *w > 0);
-                Box::new(ConsistentHash::new(set, hash, by_word(&hash.fallback), weights))
-            }
-            None => by_word(&config.balance.policy),
+        balance: &Balance,
+        candidates: &[Candidate],
+        seed: u64,
+    ) -> Option<Box<dyn Balancer>> {
+        let sizes = Sizes::of(candidates.iter().map(|c| c.weight));
+        self.make(balance, candidates, Seeds { shared: seed, own: seed }, sizes)
+    }
+
+    pub(in crate::pool) fn make(
+        &self,
+        balance: &Balance,
+        candidates: &[Candidate],
+        seeds: Seeds,
+        sizes: Sizes,
+    ) -> Option<Box<dyn Balancer>> {
+        let by_word = |word: &str| self.0.get(word).map(|build| build(candidates, seeds));
+        if let Some(own) = by_word(&balance.policy) {
+            return Some(own);
         }
+        let hash = balance.hash.as_ref().filter(|_| balance.policy == HASH)?;
+        let fallback = by_word(&hash.fallback)?;
+        Some(Box::new(ConsistentHash::new(candidates, hash, fallback, sizes)))
     }
 }

@@ -1,24 +1,43 @@
-//! Weighted random.
-use super::alias::Alias;
-use super::balancer::{Ask, Balancer, any_open, mix};
+//! Weighted random choice.
+use super::balancer::{Ask, Balancer, next_open};
+use super::draw::{Alias, mix};
+use super::policies::Seeds;
 use crate::pool::backend::Candidate;
 
 /// Draws before everybody is asked in turn.
-const DRAWS: u64 = 4;
+const DRAWS: u64 = 8;
 
 pub(super) struct Random(Alias);
 
 impl Random {
-    pub(super) fn new(candidates: &[Candidate], _seed: u64) -> Self {
+    pub(super) fn new(candidates: &[Candidate], _: Seeds) -> Self {
         Self(Alias::new(candidates))
     }
 }
 
 impl Balancer for Random {
     fn pick(&self, candidates: &[Candidate], ask: &Ask<'_>) -> Option<usize> {
-        (0..DRAWS)
-            .filter_map(|draw| self.0.draw(mix(ask.seed.wrapping_add(draw))))
-            .find(|i| candidates[*i].is_open(ask))
-            .or_else(|| any_open(candidates, ask))
+        draw_open(&self.0, candidates, ask, ask.seed)
     }
+    fn wants_load(&self) -> bool {
+        false
+    }
+}
+
+/// Draws until somebody is open.
+pub(super) fn draw_open(
+    alias: &Alias,
+    candidates: &[Candidate],
+    ask: &Ask<'_>,
+    seed: u64,
+) -> Option<usize> {
+    let mut random = seed;
+    for _ in 0..DRAWS {
+        random = mix(random);
+        let index = alias.draw(random)?;
+        if candidates[index].is_open(ask) {
+            return Some(index);
+        }
+    }
+    next_open(candidates, random, ask)
 }

@@ -1,77 +1,47 @@
-//! Smooth weighted round robin: a schedule made when the set is made, and a cursor over it.
-//!
-//! In one period each candidate stands exactly as often as its weight says, spread evenly: its k-th
-//! place is at (k + ½) / weight of the period, ties by index (earliest virtual deadline first, the
-//! even spread that nginx's smooth round robin makes one pick at a time).
-use super::balancer::{Ask, Balancer, any_open};
+//! Smooth weighted round robin: a schedule made with the set, and a cursor over it that all workers
+//! share.
+use super::balancer::{Ask, Balancer, next_open};
+use super::draw::mix;
+use super::policies::Seeds;
+use super::schedule::Schedule;
 use crate::pool::backend::Candidate;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Places of a schedule at the most: 4 MiB. Weights whose period is longer are scaled down to it,
-/// which is exact to half a place each.
-const PLACES: u64 = 1 << 20;
 /// Closed places that a pick steps over before it asks everybody in turn.
-const STEPS: usize = 64;
+const STEPS: usize = 16;
 
 pub(super) struct RoundRobin {
-    schedule: Box<[u32]>,
+    schedule: Schedule,
     cursor: Cursor,
 }
 
 /// On a cache line of its own: every worker moves it.
 #[repr(align(128))]
-struct Cursor(AtomicU32);
+struct Cursor(AtomicU64);
 
 impl RoundRobin {
-    pub(super) fn new(candidates: &[Candidate], seed: u64) -> Self {
+    /// Begins where the process says, so that several proxies do not march in step, and as many
+    /// picks later as its candidates had: a set that is published again and again goes on with the
+    /// schedule and does not favour its beginning.
+    pub(super) fn new(candidates: &[Candidate], seeds: Seeds) -> Self {
         let weights: Vec<u32> = candidates.iter().map(|c| c.weight).collect();
-        let schedule = schedule(&weights);
-        // Proxies of one cluster must not all begin with the same backend: the process differs.
-        let start = if schedule.is_empty() {
-            0
-        } else {
-            (seed ^ u64::from(std::process::id())) % schedule.len() as u64
-        };
-        Self { schedule, cursor: Cursor(AtomicU32::new(start as u32)) }
+        let picks: u64 = candidates.iter().map(|c| c.backend.cells.all_picks()).sum();
+        let start = (mix(seeds.own) >> 16).wrapping_add(picks);
+        Self { schedule: Schedule::new(&weights), cursor: Cursor(AtomicU64::new(start)) }
     }
 }
 
 impl Balancer for RoundRobin {
     fn pick(&self, candidates: &[Candidate], ask: &Ask<'_>) -> Option<usize> {
-        let len = self.schedule.len();
-        if len == 0 {
-            return None;
-        }
-        for _ in 0..len.min(STEPS) {
-            let at = self.cursor.0.fetch_add(1, Relaxed) as usize % len;
-            let index = self.schedule[at] as usize;
+        for _ in 0..STEPS {
+            let index = self.schedule.at(self.cursor.0.fetch_add(1, Relaxed))?;
             if candidates[index].is_open(ask) {
                 return Some(index);
             }
         }
-        any_open(candidates, ask)
+        next_open(candidates, mix(ask.seed), ask)
     }
-}
-
-fn schedule(weights: &[u32]) -> Box<[u32]> {
-    let divisor = weights.iter().fold(0, |a, b| gcd(a, *b)).max(1);
-    let period: u64 = weights.iter().map(|w| u64::from(w / divisor)).sum();
-    let scale = |w: u32| {
-        let w = u64::from(w / divisor);
-        if period <= PLACES { w } else { ((w * PLACES + period / 2) / period).max(1) }
-    };
-    // A deadline as a 64-bit fraction of the period, beside its index.
-    let mut places: Vec<(u64, u32)> = Vec::with_capacity(period.min(PLACES) as usize);
-    for (index, weight) in weights.iter().enumerate() {
-        let weight = scale(*weight);
-        let step = u128::from(u64::MAX) / u128::from(weight.max(1));
-        places
-            .extend((0..weight).map(|k| ((step * u128::from(2 * k + 1) / 2) as u64, index as u32)));
+    fn wants_load(&self) -> bool {
+        false
     }
-    places.sort_unstable();
-    places.into_iter().map(|(_, index)| index).collect()
-}
-
-fn gcd(a: u32, b: u32) -> u32 {
-    if b == 0 { a } else { gcd(b, a % b) }
 }

@@ -1,0 +1,213 @@
+"""The backend, Evenkeel and its peers, configured for the same work.
+
+One thread each; keep-alive on both sides; X-Forwarded-For added; no access log. Each proxy has one
+HTTP port and one TCP port, both in front of the same backend.
+"""
+
+import os
+import subprocess
+from pathlib import Path
+
+from .process import need
+
+REPO = Path(__file__).resolve().parents[3]
+
+# What a browser's page typically comes back with: with Server, Date, Content-Type, Content-Length
+# and Connection these make twelve fields.
+BROWSER_RESPONSE = {
+    "Cache-Control": "private, max-age=0, must-revalidate",
+    "ETag": '"5f3c-5e8d2a1b7c9f0"',
+    "Vary": "Accept-Encoding, Cookie",
+    "Set-Cookie": "sid=3f2b9c0d7e6a4815b2c1d0e9f8a7b6c5; Path=/; HttpOnly; SameSite=Lax",
+    "X-Frame-Options": "SAMEORIGIN",
+    "X-Content-Type-Options": "nosniff",
+    "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
+}
+
+NGINX_HEAD = """
+pid {dir}/{name}.pid;
+error_log {dir}/{name}.error.log warn;
+daemon off;
+worker_processes 1;
+worker_rlimit_nofile {files};
+events {{ worker_connections {connections}; }}
+"""
+
+NGINX_PATHS = """
+  client_body_temp_path {dir}/{name}.body;
+  proxy_temp_path {dir}/{name}.proxy;
+  fastcgi_temp_path {dir}/{name}.fastcgi;
+  uwsgi_temp_path {dir}/{name}.uwsgi;
+  scgi_temp_path {dir}/{name}.scgi;
+"""
+
+
+def descriptors():
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+
+def backend(family, folder, port, core, name="backend", single=False):
+    """nginx with one worker: / 64 bytes, /browser with twelve fields, /10k, /1m."""
+    nginx = need("nginx", "nginx-light")
+    www = folder / "www"
+    www.mkdir(exist_ok=True)
+    (www / "10k").write_bytes(b"x" * (10 << 10))
+    (www / "1m").write_bytes(b"x" * (1 << 20))
+    fields = "".join(f"      add_header {k} '{v}';\n" for k, v in BROWSER_RESPONSE.items())
+    files = descriptors()
+    config = folder / f"{name}.conf"
+    config.write_text(
+        NGINX_HEAD.format(dir=folder, name=name, files=files, connections=min(files - 100, 16000))
+        + ("master_process off;\n" if single else "")
+        + f"""
+http {{
+  {NGINX_PATHS.format(dir=folder, name=name)}
+  access_log off; sendfile on; tcp_nopush off; default_type text/plain;
+  keepalive_requests 1000000000; keepalive_timeout 1h;
+  open_file_cache max=10 inactive=1h; open_file_cache_valid 1h;
+  server {{
+    listen 127.0.0.1:{port} backlog=4096;
+    root {www};
+    location = / {{ return 200 '{"x" * 64}'; }}
+    location = /browser {{
+{fields}      return 200 '{"x" * 64}';
+    }}
+    location = /name {{ return 200 '{name}'; }}
+    location / {{ }}
+  }}
+}}
+""")
+    child = family.start(name, [nginx, "-c", str(config), "-p", str(folder)], core, folder / f"{name}.log")
+    return child.wait_for(port)
+
+
+def nginx(family, folder, ports, upstream, core, wrapper=(), single=False):
+    """nginx from Debian, its stream module too."""
+    program = need("nginx", "nginx-light")
+    modules = Path("/usr/lib/nginx/modules/ngx_stream_module.so")
+    files = descriptors()
+    stream = f"""
+stream {{
+  server {{ listen 127.0.0.1:{ports[1]} backlog=4096; proxy_pass 127.0.0.1:{upstream}; proxy_timeout 1h; }}
+}}
+""" if modules.exists() else ""
+    config = folder / "nginx.conf"
+    config.write_text(
+        (f"load_module {modules};\n" if stream else "")
+        + NGINX_HEAD.format(dir=folder, name="nginx", files=files, connections=files - 100)
+        + ("master_process off;\n" if single else "")
+        + stream
+        + f"""
+http {{
+  {NGINX_PATHS.format(dir=folder, name="nginx")}
+  access_log off;
+  keepalive_requests 1000000000; keepalive_timeout 1h;
+  upstream app {{
+    server 127.0.0.1:{upstream};
+    keepalive 4096; keepalive_requests 1000000000; keepalive_timeout 1h;
+  }}
+  server {{
+    listen 127.0.0.1:{ports[0]} backlog=4096;
+    location / {{
+      proxy_pass http://app;
+      proxy_http_version 1.1;
+      proxy_set_header Connection "";
+      proxy_set_header Host $http_host;
+      proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+      proxy_buffers 16 32k;
+      proxy_busy_buffers_size 256k;
+      proxy_max_temp_file_size 0;
+    }}
+  }}
+}}
+""")
+    command = [*wrapper, program, "-c", str(config), "-p", str(folder)]
+    child = family.start("nginx", command, core, folder / "nginx.log")
+    child.has_tcp = bool(stream)
+    return child.wait_for(*ports[: 2 if stream else 1], deadline=60 if wrapper else 10)
+
+
+def haproxy(family, folder, ports, upstream, core, wrapper=()):
+    """HAProxy from Debian, with splice."""
+    program = need("haproxy", "haproxy")
+    config = folder / "haproxy.cfg"
+    config.write_text(f"""
+global
+  nbthread 1
+  # The limits are not checked against the worst case of every connection spliced: the load is known.
+  no strict-limits
+  maxconn {descriptors() * 3 // 4}
+defaults
+  timeout connect 2s
+  timeout client 1h
+  timeout server 1h
+  timeout http-keep-alive 1h
+  option splice-auto
+  option http-keep-alive
+  http-reuse always
+frontend web
+  mode http
+  bind 127.0.0.1:{ports[0]} backlog 4096
+  option forwardfor
+  default_backend app
+backend app
+  mode http
+  server one 127.0.0.1:{upstream} pool-max-conn -1 pool-purge-delay 1h
+listen raw
+  mode tcp
+  bind 127.0.0.1:{ports[1]} backlog 4096
+  server one 127.0.0.1:{upstream}
+""")
+    child = family.start("haproxy", [*wrapper, program, "-db", "-f", str(config)], core, folder / "haproxy.log")
+    child.has_tcp = True
+    return child.wait_for(*ports[:2], deadline=60 if wrapper else 10)
+
+
+def evenkeel_binary(path=None, profile="release"):
+    """Builds the proxy unless a binary is given."""
+    if path:
+        return Path(path).resolve()
+    subprocess.run(["cargo", "build", "--profile", profile, "--bin", "evenkeel"], cwd=REPO, check=True)
+    target = Path(os.environ.get("CARGO_TARGET_DIR", REPO / "target"))
+    return target / profile / "evenkeel"
+
+
+def evenkeel_config(ports, upstream):
+    """A route, a balancer and the metrics are on; health checks would only blur the figures."""
+    return f"""
+[server]
+workers = 1
+state = "state"
+[log]
+level = "warn"
+[admin]
+bind = "127.0.0.1:{ports[2]}"
+[listener.web]
+bind = "127.0.0.1:{ports[0]}"
+protocol = "http"
+[listener.raw]
+bind = "127.0.0.1:{ports[1]}"
+protocol = "tcp"
+pool = "app"
+[[route]]
+name = "all"
+listener = "web"
+path = "/"
+pool = "app"
+[pool.app]
+balance = "round_robin"
+keep_alive = {{ idle = "1h", max_idle = 20000, max_age = "1h" }}
+backends = ["127.0.0.1:{upstream}"]
+"""
+
+
+def evenkeel(family, folder, ports, upstream, core, binary, wrapper=(), config=None):
+    """Evenkeel with one worker."""
+    file = folder / "proxy.toml"
+    file.write_text(config or evenkeel_config(ports, upstream))
+    command = [*wrapper, str(binary), "run", "-c", str(file)]
+    child = family.start("evenkeel", command, core, folder / "evenkeel.log")
+    child.has_tcp = True
+    return child.wait_for(ports[0], deadline=120 if wrapper else 10)

@@ -1,0 +1,109 @@
+//! Addresses to text without an allocation, and from what other proxies write.
+use ipnet::IpNet;
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// An address as text.
+#[derive(Debug)]
+pub(super) struct IpText {
+    /// 45 bytes are the longest: an IPv6 address with an IPv4 one inside.
+    bytes: [u8; 46],
+    len: usize,
+}
+
+impl IpText {
+    pub(super) fn of(ip: IpAddr) -> Self {
+        let mut text = Self { bytes: [0; 46], len: 0 };
+        match ip {
+            IpAddr::V4(ip) => text.v4(ip),
+            IpAddr::V6(ip) => {
+                let mut rest = &mut text.bytes[..];
+                // Cannot fail: it is long enough.
+                let _ = write!(rest, "{ip}");
+                text.len = 46 - rest.len();
+            }
+        }
+        text
+    }
+
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    fn v4(&mut self, ip: Ipv4Addr) {
+        for (place, octet) in ip.octets().into_iter().enumerate() {
+            if place > 0 {
+                self.push(b'.');
+            }
+            if octet >= 100 {
+                self.push(b'0' + octet / 100);
+            }
+            if octet >= 10 {
+                self.push(b'0' + octet / 10 % 10);
+            }
+            self.push(b'0' + octet % 10);
+        }
+    }
+
+    fn push(&mut self, byte: u8) {
+        self.bytes[self.len] = byte;
+        self.len += 1;
+    }
+}
+
+/// Whether one of the networks holds the address; an IPv4 address in IPv6 clothes is an IPv4 one.
+pub(super) fn is_within(ip: IpAddr, networks: &[IpNet]) -> bool {
+    let ip = ip.to_canonical();
+    networks.iter().any(|net| net.contains(&ip))
+}
+
+/// A node of a forwarding chain: an address, bare or in brackets, with a port or without (0).
+pub(super) fn node(text: &[u8]) -> Option<SocketAddr> {
+    let text = std::str::from_utf8(text.trim_ascii()).ok()?;
+    if let Ok(ip) = text.parse::<IpAddr>() {
+        return Some(SocketAddr::new(ip.to_canonical(), 0));
+    }
+    if let Ok(addr) = text.parse::<SocketAddr>() {
+        return Some(SocketAddr::new(addr.ip().to_canonical(), addr.port()));
+    }
+    let inside = text.strip_prefix('[')?.strip_suffix(']')?;
+    Some(SocketAddr::new(IpAddr::V6(inside.parse().ok()?).to_canonical(), 0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_what_the_standard_library_writes() {
+        let mut random = fastrand::Rng::with_seed(1);
+        for _ in 0..2000 {
+            let v4 = IpAddr::from(random.u32(..).to_be_bytes());
+            let v6 = IpAddr::from((random.u128(..) >> random.u32(..128)).to_be_bytes());
+            for ip in [v4, v6] {
+                assert_eq!(IpText::of(ip).as_bytes(), ip.to_string().as_bytes());
+            }
+        }
+        let longest: IpAddr = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff".parse().unwrap();
+        assert_eq!(IpText::of(longest).as_bytes().len(), 39);
+    }
+
+    #[test]
+    fn nodes_are_read_in_every_form() {
+        let cases = [
+            ("10.0.0.1", Some("10.0.0.1:0")),
+            (" 10.0.0.1:80 ", Some("10.0.0.1:80")),
+            ("::1", Some("[::1]:0")),
+            ("[::1]", Some("[::1]:0")),
+            ("[::1]:80", Some("[::1]:80")),
+            ("::ffff:10.0.0.1", Some("10.0.0.1:0")),
+            ("unknown", None),
+            ("_hidden", None),
+            ("", None),
+            ("[10.0.0.1]", None),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(node(text.as_bytes()), expected.map(|e| e.parse().unwrap()), "{text}");
+        }
+    }
+}

@@ -1,0 +1,385 @@
+//! The fields that say who the client is and which way a request came: `X-Forwarded-*`,
+//! `Forwarded` (RFC 7239), `X-Real-IP`, `X-Client-Cert-*`, `Via` (RFC 9110 7.6.3).
+//!
+//! A peer in `trusted_proxies` is believed and its words are extended; what any other peer says
+//! of these is taken out. A peer by Unix socket has no address and is not believed.
+use super::address::{IpText, is_within, node};
+use super::request_id;
+use crate::message::{Head, Known, Version};
+use crate::net::Peer;
+use ipnet::IpNet;
+use std::net::{IpAddr, SocketAddr};
+
+/// Our own pseudonym so often in `Via` is a loop.
+const ROUNDS: usize = 3;
+
+/// A request that has been here too often; it gets 508.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Loop;
+
+/// Sets the fields for the next hop. A head that has none of them yet costs no allocation.
+///
+/// # Errors
+///
+/// [`Loop`]; the head is unchanged.
+pub(super) fn forwarded(
+    head: &mut Head,
+    peer: Peer,
+    trusted: &[IpNet],
+    scheme: &str,
+    via: &str,
+) -> Result<(), Loop> {
+    if rounds(head, via) >= ROUNDS {
+        return Err(Loop);
+    }
+    let believed = is_believed(peer, trusted);
+    if !believed {
+        remove_claims(head);
+    }
+    forwarded_for(head, peer, trusted, believed);
+    if !head.has(Known::XForwardedProto) {
+        head.push(Known::XForwardedProto, &[scheme.as_bytes()]);
+    }
+    if !head.has(Known::XForwardedHost) {
+        forwarded_host(head);
+    }
+    push_via(head, via);
+    request_id::ensure(head, believed);
+    Ok(())
+}
+
+/// Adds this hop to `Via`: the version is that of the message received.
+pub(super) fn push_via(head: &mut Head, via: &str) {
+    let version: &[u8] = match head.version() {
+        Version::Http10 => b"1.0 ",
+        Version::Http11 => b"1.1 ",
+        Version::Http2 => b"2 ",
+    };
+    head.push(Known::Via, &[version, via.as_bytes()]);
+}
+
+/// How often this request was here before.
+fn rounds(head: &Head, via: &str) -> usize {
+    head.all(Known::Via).map(|v| memchr::memmem::find_iter(v, via.as_bytes()).count()).sum()
+}
+
+fn is_believed(peer: Peer, trusted: &[IpNet]) -> bool {
+    match peer {
+        Peer::Ip(addr) => !trusted.is_empty() && is_within(addr.ip(), trusted),
+        Peer::Unix => false,
+    }
+}
+
+/// The client in force: the rightmost address of the chain that is not trusted, else the peer.
+/// The chain is `X-Forwarded-For`, or `Forwarded` where there is none; it ends at what is no
+/// address. A chain of trusted ones alone begins with the client. Its port is 0 where unknown.
+pub(super) fn client_address(head: &Head, peer: Peer, trusted: &[IpNet]) -> Option<SocketAddr> {
+    let Peer::Ip(mut client) = peer else { return None };
+    if !is_believed(peer, trusted) {
+        return Some(client);
+    }
+    for hop in chain(head).into_iter().rev() {
+        let Some(addr) = hop else { break };
+        client = addr;
+        if !is_within(addr.ip(), trusted) {
+            break;
+        }
+    }
+    Some(client)
+}
+
+/// The hops before the peer, the first one first; `None` for what is no address.
+fn chain(head: &Head) -> Vec<Option<SocketAddr>> {
+    if head.has(Known::XForwardedFor) {
+        let parts = head.all(Known::XForwardedFor).flat_map(|v| v.split(|b| *b == b','));
+        return parts.map(node).collect();
+    }
+    head.all(Known::Forwarded).flat_map(|v| split_quoted(v, b',')).map(forwarded_node).collect()
+}
+
+/// The address of the `for` of one element of `Forwarded` (RFC 7239 4, 6).
+fn forwarded_node(element: &[u8]) -> Option<SocketAddr> {
+    split_quoted(element, b';').into_iter().find_map(|pair| {
+        let at = memchr::memchr(b'=', pair)?;
+        let value = pair[at + 1..].trim_ascii();
+        let bare = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\"")).unwrap_or(value);
+        pair[..at].trim_ascii().eq_ignore_ascii_case(b"for").then(|| node(bare))?
+    })
+}
+
+/// Splits where the separator is not inside a quoted string (RFC 9110 5.6.4).
+fn split_quoted(text: &[u8], separator: u8) -> Vec<&[u8]> {
+    let (mut parts, mut from) = (Vec::new(), 0);
+    let (mut quoted, mut escaped) = (false, false);
+    for (at, byte) in text.iter().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ if *byte == separator && !quoted => {
+                parts.push(&text[from..at]);
+                from = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(&text[from..]);
+    parts
+}
+
+/// `X-Forwarded-For` becomes one field: what a trusted peer said, then the peer itself. A trusted
+/// peer that only speaks `Forwarded` has its client put first, and its own chain extended.
+fn forwarded_for(head: &mut Head, peer: Peer, trusted: &[IpNet], believed: bool) {
+    let Peer::Ip(addr) = peer else { return };
+    let ip = addr.ip().to_canonical();
+    let text = IpText::of(ip);
+    if !believed || !(head.has(Known::XForwardedFor) || head.has(Known::Forwarded)) {
+        return head.push(Known::XForwardedFor, &[text.as_bytes()]);
+    }
+    let mut before: Vec<u8> = Vec::new();
+    if head.has(Known::XForwardedFor) {
+        for value in head.all(Known::XForwardedFor).filter(|v| !v.is_empty()) {
+            before.extend_from_slice(value);
+            before.extend_from_slice(b", ");
+        }
+        head.remove(Known::XForwardedFor);
+    } else if let Some(client) = client_address(head, peer, trusted).filter(|c| *c != addr) {
+        before.extend_from_slice(IpText::of(client.ip()).as_bytes());
+        before.extend_from_slice(b", ");
+    }
+    head.push(Known::XForwardedFor, &[&before, text.as_bytes()]);
+    if head.has(Known::Forwarded) {
+        match ip {
+            IpAddr::V4(_) => head.push(Known::Forwarded, &[b"for=", text.as_bytes()]),
+            IpAddr::V6(_) => head.push(Known::Forwarded, &[b"for=\"[", text.as_bytes(), b"]\""]),
+        }
+    }
+}
+
+/// What the client called the host: of an absolute target, else `Host`.
+fn forwarded_host(head: &mut Head) {
+    let Some(host) = head.authority().or_else(|| head.get(Known::Host)) else { return };
+    let mut short = [0; 128];
+    match short.get_mut(..host.len()) {
+        Some([]) => {}
+        Some(copy) => {
+            copy.copy_from_slice(host);
+            head.push(Known::XForwardedHost, &[copy]);
+        }
+        None => {
+            let copy = host.to_vec();
+            head.push(Known::XForwardedHost, &[&copy]);
+        }
+    }
+}
+
+/// Takes out every field by which a client could pass for another one.
+fn remove_claims(head: &mut Head) {
+    if !head.iter().any(|(name, _)| is_claim(name)) {
+        return;
+    }
+    let claims: Vec<Vec<u8>> =
+        head.iter().map(|(name, _)| name).filter(|n| is_claim(n)).map(<[u8]>::to_vec).collect();
+    for name in claims {
+        head.remove_named(&name);
+    }
+}
+
+/// `_` counts as `-`: servers that make variables of field names take one for the other.
+fn is_claim(name: &[u8]) -> bool {
+    match name.first() {
+        Some(b'x' | b'X') => {
+            begins(name, b"x-forwarded-")
+                || begins(name, b"x-client-cert")
+                || (name.len() == 9 && begins(name, b"x-real-ip"))
+        }
+        Some(b'f' | b'F') => name.eq_ignore_ascii_case(b"forwarded"),
+        _ => false,
+    }
+}
+
+fn begins(name: &[u8], prefix: &[u8]) -> bool {
+    name.len() >= prefix.len()
+        && name
+            .iter()
+            .zip(prefix)
+            .all(|(a, b)| a.to_ascii_lowercase() == *b || (*a == b'_' && *b == b'-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VIA: &str = "evenkeel-3f9a2c";
+
+    fn head(target: &str, fields: &[(&str, &str)]) -> Head {
+        let mut head = Head::new();
+        head.start_request(b"GET", target.as_bytes(), Version::Http11).unwrap();
+        for (name, value) in fields {
+            head.append(name, value.as_bytes()).unwrap();
+        }
+        head
+    }
+
+    fn peer(text: &str) -> Peer {
+        Peer::Ip(text.parse().unwrap())
+    }
+
+    fn trusted() -> Vec<IpNet> {
+        vec!["10.0.0.0/8".parse().unwrap(), "fd00::/8".parse().unwrap()]
+    }
+
+    fn values(head: &Head, name: &str) -> Vec<String> {
+        head.find_all(name).map(|v| String::from_utf8(v.to_vec()).unwrap()).collect()
+    }
+
+    fn all(mut head: Head, from: &str) -> Head {
+        forwarded(&mut head, peer(from), &trusted(), "http", VIA).unwrap();
+        head
+    }
+
+    #[test]
+    fn a_stranger_is_named_by_its_connection_alone() {
+        let head = all(
+            head(
+                "/",
+                &[
+                    ("Host", "a:80"),
+                    ("X-Forwarded-For", "1.1.1.1"),
+                    ("X-Forwarded-For", "2.2.2.2"),
+                    ("X-Forwarded-Proto", "https"),
+                    ("X-Forwarded-Host", "evil"),
+                    ("X-Forwarded-Port", "1"),
+                    ("x_forwarded_for", "3.3.3.3"),
+                    ("X-Forwarded_Proto", "https"),
+                    ("Forwarded", "for=1.1.1.1"),
+                    ("X-Real-IP", "1.1.1.1"),
+                    ("X-Real_IP", "1.1.1.1"),
+                    ("X-Client-Cert-Subject", "CN=root"),
+                    ("X-Clientele", "kept"),
+                ],
+            ),
+            "192.0.2.1:5000",
+        );
+        let seen: Vec<(String, String)> = head
+            .iter()
+            .map(|(n, v)| (String::from_utf8_lossy(n).into(), String::from_utf8_lossy(v).into()))
+            .filter(|(n, _): &(String, String)| n != "X-Request-Id")
+            .collect();
+        let expected = [
+            ("Host", "a:80"),
+            ("X-Clientele", "kept"),
+            ("X-Forwarded-For", "192.0.2.1"),
+            ("X-Forwarded-Proto", "http"),
+            ("X-Forwarded-Host", "a:80"),
+            ("Via", "1.1 evenkeel-3f9a2c"),
+        ];
+        assert_eq!(seen, expected.map(|(n, v)| (n.to_string(), v.to_string())));
+        assert_eq!(values(&head, "x-request-id")[0].len(), 32);
+    }
+
+    #[test]
+    fn a_trusted_proxy_is_believed_and_extended() {
+        let head = all(
+            head(
+                "/",
+                &[
+                    ("Host", "a"),
+                    ("X-Forwarded-For", "1.1.1.1"),
+                    ("X-Forwarded-For", "10.0.0.9"),
+                    ("X-Forwarded-Proto", "https"),
+                    ("X-Forwarded-Port", "443"),
+                    ("Forwarded", "for=1.1.1.1"),
+                    ("X-Real-IP", "1.1.1.1"),
+                    ("X-Request-Id", "a b"),
+                ],
+            ),
+            "[::ffff:10.0.0.8]:5000",
+        );
+        assert_eq!(values(&head, "x-forwarded-for"), ["1.1.1.1, 10.0.0.9, 10.0.0.8"]);
+        assert_eq!(values(&head, "x-forwarded-proto"), ["https"]);
+        assert_eq!(values(&head, "x-forwarded-host"), ["a"]);
+        assert_eq!(values(&head, "x-forwarded-port"), ["443"]);
+        assert_eq!(values(&head, "forwarded"), ["for=1.1.1.1", "for=10.0.0.8"]);
+        assert_eq!(values(&head, "x-real-ip"), ["1.1.1.1"]);
+        assert_eq!(values(&head, "x-request-id"), ["a b"]);
+    }
+
+    #[test]
+    fn a_proxy_that_speaks_forwarded_names_the_client() {
+        let forwarded = "for=\"[2001:db8::1]:99\";proto=https, For=10.0.0.7";
+        let head = all(head("/", &[("Forwarded", forwarded)]), "[fd00::1]:1");
+        assert_eq!(values(&head, "x-forwarded-for"), ["2001:db8::1, fd00::1"]);
+        assert_eq!(values(&head, "forwarded"), [forwarded, "for=\"[fd00::1]\""]);
+    }
+
+    #[test]
+    fn the_host_of_an_absolute_target_counts() {
+        let head = all(head("http://b:81/x", &[("Host", "a")]), "192.0.2.1:1");
+        assert_eq!(values(&head, "x-forwarded-host"), ["b:81"]);
+    }
+
+    #[test]
+    fn a_host_of_any_length_is_passed_on() {
+        let long = "a.".repeat(300);
+        let head = all(head("/", &[("Host", &long)]), "192.0.2.1:1");
+        assert_eq!(values(&head, "x-forwarded-host"), [long]);
+        let none = all(self::head("/", &[]), "192.0.2.1:1");
+        assert!(values(&none, "x-forwarded-host").is_empty());
+    }
+
+    #[test]
+    fn the_client_is_the_rightmost_address_that_is_not_trusted() {
+        let xff = "X-Forwarded-For";
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+        let cases: [Case<'_>; 12] = [
+            ("192.0.2.1:5", &[(xff, "1.1.1.1")], "192.0.2.1:5"),
+            ("10.0.0.1:5", &[], "10.0.0.1:5"),
+            ("10.0.0.1:5", &[(xff, "1.1.1.1")], "1.1.1.1:0"),
+            ("10.0.0.1:5", &[(xff, "9.9.9.9, 1.1.1.1, 10.0.0.2")], "1.1.1.1:0"),
+            ("10.0.0.1:5", &[(xff, "9.9.9.9"), (xff, "1.1.1.1")], "1.1.1.1:0"),
+            ("10.0.0.1:5", &[(xff, "10.0.0.3, 10.0.0.2")], "10.0.0.3:0"),
+            ("10.0.0.1:5", &[(xff, "9.9.9.9, unknown, 10.0.0.2")], "10.0.0.2:0"),
+            ("10.0.0.1:5", &[(xff, "garbage")], "10.0.0.1:5"),
+            ("10.0.0.1:5", &[(xff, "1.1.1.1:88")], "1.1.1.1:88"),
+            ("10.0.0.1:5", &[(xff, "1.1.1.1"), ("Forwarded", "for=2.2.2.2")], "1.1.1.1:0"),
+            ("10.0.0.1:5", &[("Forwarded", "by=\"a,b\";for=2.2.2.2, for=10.0.0.2")], "2.2.2.2:0"),
+            ("10.0.0.1:5", &[("Forwarded", "proto=http")], "10.0.0.1:5"),
+        ];
+        for (from, fields, client) in cases {
+            let head = head("/", fields);
+            let found = client_address(&head, peer(from), &trusted());
+            assert_eq!(found, Some(client.parse().unwrap()), "{from} {fields:?}");
+        }
+        assert_eq!(client_address(&head("/", &[(xff, "1.1.1.1")]), Peer::Unix, &trusted()), None);
+    }
+
+    #[test]
+    fn a_peer_by_unix_socket_is_not_believed() {
+        let mut head = head("/", &[("X-Forwarded-For", "1.1.1.1")]);
+        forwarded(&mut head, Peer::Unix, &trusted(), "http", VIA).unwrap();
+        assert!(values(&head, "x-forwarded-for").is_empty());
+    }
+
+    #[test]
+    fn the_third_return_is_a_loop() {
+        let mut head = head("/", &[("Via", "1.1 other, 1.0 evenkeel-000000")]);
+        for round in 0..ROUNDS {
+            assert_eq!(rounds(&head, VIA), round);
+            forwarded(&mut head, peer("192.0.2.1:1"), &[], "http", VIA).unwrap();
+        }
+        let before = values(&head, "via");
+        assert_eq!(forwarded(&mut head, peer("192.0.2.1:1"), &[], "http", VIA), Err(Loop));
+        assert_eq!(values(&head, "via"), before);
+        let joined = format!("1.1 {VIA}, 1.1 {VIA},1.1 {VIA}");
+        assert_eq!(rounds(&self::head("/", &[("Via", &joined)]), VIA), 3);
+    }
+
+    #[test]
+    fn via_says_the_version_received() {
+        let mut head = Head::new();
+        head.start_request(b"GET", b"/", Version::Http10).unwrap();
+        push_via(&mut head, VIA);
+        assert_eq!(values(&head, "via"), [format!("1.0 {VIA}")]);
+    }
+}

@@ -1,0 +1,231 @@
+//! A tournament over candidates: the least loaded one stands at the root, and a load that changed
+//! is played up again by a walk of log n. Lock-free.
+//!
+//! Each inner node holds the winner of its two sides. A node is played again by reading both sides
+//! and swapping the result in, twice where another thread was faster (Jayanti's f-arrays, PODC
+//! 2002): when both swaps lose, the other thread read the sides after we changed ours.
+use super::balancer::{Ask, next_open};
+use super::draw::{below, mix};
+use crate::pool::backend::Candidate;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+/// Nobody stands there.
+const NOBODY: u32 = u32::MAX;
+/// The load of one that is closed: above every real one.
+const CLOSED: u64 = u64::MAX;
+
+pub(super) struct Tournament {
+    leaves: Box<[Leaf]>,
+    /// Inner nodes; 1 is the root, the sides of i are 2i and 2i + 1, leaves follow the inner ones.
+    /// High half: times it was played, so that a swap sees every change. Low half: the winner.
+    nodes: Box<[AtomicU64]>,
+    /// Takes so far: the rest of equals is told by it.
+    clock: AtomicU64,
+}
+
+/// What a candidate plays with.
+struct Leaf {
+    /// (active + 1) / weight as the bits of an f64, which sort as the numbers do and tell any two
+    /// such fractions apart while active is below 2^30.
+    load: AtomicU64,
+    /// When it was last taken.
+    taken: AtomicU64,
+}
+
+impl Tournament {
+    /// Equals are chosen first in an order that begins where the seed says.
+    pub(super) fn new(candidates: &[Candidate], seed: u64) -> Self {
+        let n = candidates.len() as u64;
+        let start = below(mix(seed), n);
+        let leaf = |(i, candidate): (u64, &Candidate)| Leaf {
+            load: AtomicU64::new(load(candidate)),
+            taken: AtomicU64::new((i + n - start) % n),
+        };
+        let leaves: Box<[Leaf]> = (0..).zip(candidates).map(leaf).collect();
+        let inner = candidates.len().next_power_of_two();
+        let nodes = (0..inner).map(|_| AtomicU64::new(u64::from(NOBODY))).collect();
+        let tournament = Self { leaves, nodes, clock: AtomicU64::new(n) };
+        (1..inner).rev().for_each(|node| _ = tournament.play(node));
+        tournament
+    }
+
+    /// The least loaded one that is open.
+    pub(super) fn best(&self, candidates: &[Candidate], ask: &Ask<'_>) -> Option<usize> {
+        let winner = self.winner(1);
+        let candidate = candidates.get(winner as usize)?;
+        if candidate.is_open(ask) {
+            return Some(winner as usize);
+        }
+        // Closed for everybody, not only for this ask: it need not stand in the way of the next.
+        if !ask.avoids(candidate.backend.id) {
+            self.update(candidates, winner as usize);
+        }
+        match self.best_below(1, candidates, ask) {
+            NOBODY => next_open(candidates, mix(ask.seed), ask),
+            index => Some(index as usize),
+        }
+    }
+
+    /// Goes below a node only when its winner is closed: with k closed ones, k walks of log n.
+    fn best_below(&self, node: usize, candidates: &[Candidate], ask: &Ask<'_>) -> u32 {
+        let winner = self.winner(node);
+        if winner == NOBODY || self.leaves[winner as usize].load.load(Relaxed) == CLOSED {
+            return NOBODY;
+        }
+        let candidate = &candidates[winner as usize];
+        if candidate.is_open(ask) {
+            return winner;
+        }
+        if !ask.avoids(candidate.backend.id) {
+            self.update(candidates, winner as usize);
+        }
+        if node >= self.nodes.len() {
+            return NOBODY;
+        }
+        let left = self.best_below(2 * node, candidates, ask);
+        let right = self.best_below(2 * node + 1, candidates, ask);
+        self.better(left, right)
+    }
+
+    /// A candidate's load changed, or whether it is closed.
+    pub(super) fn update(&self, candidates: &[Candidate], index: usize) {
+        let (candidate, leaf) = (&candidates[index], &self.leaves[index]);
+        loop {
+            let now = load(candidate);
+            let before = leaf.load.swap(now, AcqRel);
+            if now > before {
+                leaf.taken.store(self.clock.fetch_add(1, Relaxed), Release);
+            }
+            if now != before {
+                self.climb(index);
+            }
+            // Another thread may have counted meanwhile and been overwritten by what we read.
+            if load(candidate) == now {
+                return;
+            }
+        }
+    }
+
+    fn climb(&self, index: usize) {
+        let mut node = (self.nodes.len() + index) / 2;
+        while node >= 1 {
+            let (before, after) = self.play(node);
+            // It is another one's and stays so: nothing changes above.
+            if before == after && after != index as u32 {
+                return;
+            }
+            node /= 2;
+        }
+    }
+
+    /// Plays a node again: its winner before and after, different when another thread had a hand in it.
+    fn play(&self, node: usize) -> (u32, u32) {
+        let mut seen = self.nodes[node].load(Acquire);
+        let before = seen as u32;
+        for _ in 0..2 {
+            let winner = self.better(self.winner(2 * node), self.winner(2 * node + 1));
+            let played = ((seen >> 32).wrapping_add(1) << 32) | u64::from(winner);
+            match self.nodes[node].compare_exchange(seen, played, AcqRel, Acquire) {
+                Ok(_) => return (before, winner),
+                Err(now) => seen = now,
+            }
+        }
+        // What the other thread stored holds our change; it may not know, so we go on.
+        (before, NOBODY)
+    }
+
+    /// The winner of an inner node, or who stands at a leaf.
+    fn winner(&self, node: usize) -> u32 {
+        match node.checked_sub(self.nodes.len()) {
+            None => self.nodes[node].load(Acquire) as u32,
+            Some(leaf) if leaf < self.leaves.len() => leaf as u32,
+            Some(_) => NOBODY,
+        }
+    }
+
+    fn better(&self, left: u32, right: u32) -> u32 {
+        let (Some(a), Some(b)) = (self.leaves.get(left as usize), self.leaves.get(right as usize))
+        else {
+            return left.min(right);
+        };
+        let (x, y) = (a.load.load(Acquire), b.load.load(Acquire));
+        let left_wins = x < y || (x == y && a.taken.load(Relaxed) <= b.taken.load(Relaxed));
+        if left_wins { left } else { right }
+    }
+}
+
+fn load(candidate: &Candidate) -> u64 {
+    let hot = &candidate.backend.hot;
+    if !hot.is_usable() || hot.is_full() {
+        return CLOSED;
+    }
+    let load = (f64::from(hot.active()) + 1.0) / f64::from(candidate.weight);
+    load.to_bits()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::testing::weighted;
+    use std::time::Instant;
+
+    #[test]
+    fn the_root_is_always_the_least_loaded_one() {
+        let weights: Vec<u32> = (0..37).map(|i| 1 + i % 5).collect();
+        let candidates = weighted(&weights);
+        let tournament = Tournament::new(&candidates, 1);
+        let mut random = 7;
+        for step in 0..5000 {
+            random = mix(random);
+            let index = below(random, 37) as usize;
+            candidates[index].backend.hot.set_active((random % 9) as u32);
+            candidates[index].backend.hot.set_usable(random % 11 != 0);
+            tournament.update(&candidates, index);
+            let least = candidates.iter().map(load).min();
+            let winner = tournament.winner(1) as usize;
+            assert_eq!(Some(load(&candidates[winner])), least, "step {step}");
+        }
+    }
+
+    #[test]
+    fn equals_take_turns() {
+        let candidates = weighted(&[1; 21]);
+        let tournament = Tournament::new(&candidates, 3);
+        let mut counts = [0; 21];
+        for seed in 0..210 {
+            let ask = Ask::new(Instant::now(), seed);
+            let index = tournament.best(&candidates, &ask).unwrap();
+            counts[index] += 1;
+            candidates[index].backend.hot.take(u32::MAX);
+            tournament.update(&candidates, index);
+            candidates[index].backend.hot.release();
+            tournament.update(&candidates, index);
+        }
+        assert_eq!(counts, [10; 21], "each as often when nobody is loaded");
+    }
+
+    #[test]
+    fn threads_leave_the_right_root_behind() {
+        let candidates = weighted(&[1; 64]);
+        let tournament = Tournament::new(&candidates, 3);
+        std::thread::scope(|scope| {
+            for thread in 0..4u64 {
+                let (candidates, tournament) = (&candidates, &tournament);
+                scope.spawn(move || {
+                    for turn in 0..20_000 {
+                        let index = below(mix(thread << 32 | turn), 64) as usize;
+                        candidates[index].backend.hot.take(u32::MAX);
+                        tournament.update(candidates, index);
+                        if turn % 16 != 0 {
+                            candidates[index].backend.hot.release();
+                            tournament.update(candidates, index);
+                        }
+                    }
+                });
+            }
+        });
+        let least = candidates.iter().map(load).min();
+        assert_eq!(Some(load(&candidates[tournament.winner(1) as usize])), least);
+    }
+}

@@ -1,0 +1,40 @@
+//! What is counted at a backend; the numbers live as long as it does.
+use super::change::State;
+use crate::metrics::{Counter, Gauge, Histogram};
+
+/// What is counted at a backend.
+#[derive(Debug, Default)]
+#[allow(missing_docs, reason = "each is the metric of interface.md that its name says")]
+pub struct Cells {
+    /// `evenkeel_upstream_requests_total` by status class 1xx to 5xx; index 0 is no answer.
+    pub by_class: [Counter; 6],
+    pub request_duration: Histogram,
+    /// `evenkeel_upstream_connections_total` by result.
+    pub connect_ok: Counter,
+    pub connect_refused: Counter,
+    pub connect_timeout: Counter,
+    pub connect_unreachable: Counter,
+    pub connect_error: Counter,
+    /// Open connections: those idle, and all.
+    pub open: Gauge,
+    pub idle: Gauge,
+    pub checks_pass: Counter,
+    pub checks_fail: Counter,
+    /// Unix milliseconds of the last probe's end; 0 for never.
+    pub last_probe_ms: Gauge,
+    pub picks: Counter,
+    pub retry_picks: Counter,
+    pub panic_picks: Counter,
+    /// `evenkeel_backend_transitions_total` by the new state: up, down, unknown, drain, maintenance.
+    pub turns: [Counter; 5],
+}
+
+impl Cells {
+    pub(super) fn turned(&self, to: State) {
+        self.turns[to as usize].inc();
+    }
+    /// All picks, whatever their reason.
+    pub(super) fn all_picks(&self) -> u64 {
+        self.picks.get() + self.retry_picks.get() + self.panic_picks.get()
+    }
+}

@@ -1,0 +1,168 @@
+//! The words of a pool's life: what changes it ([`Change`]), what comes of it ([`Turn`]), and how a
+//! member is shown.
+use super::backend::{Backend, BackendId, Endpoint};
+use crate::config::Name;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+/// A backend's state, by the words of the metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "interface.md's words")]
+pub enum State {
+    Up,
+    Down,
+    Unknown,
+    Drain,
+    Maintenance,
+}
+
+impl State {
+    /// Every state, in the order of their numbers.
+    pub const ALL: [State; 5] =
+        [Self::Up, Self::Down, Self::Unknown, Self::Drain, Self::Maintenance];
+
+    /// `up`, `down` …
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Down => "down",
+            Self::Unknown => "unknown",
+            Self::Drain => "drain",
+            Self::Maintenance => "maintenance",
+        }
+    }
+}
+
+/// Why a backend is in its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "`word` says it")]
+pub enum Reason {
+    None,
+    /// Probes say so.
+    Probe,
+    /// A try was refused or could not reach it.
+    Connect,
+    /// Its name has no address.
+    Unresolved,
+    /// An operator said so.
+    Operator,
+    /// Not probed yet.
+    NotProbed,
+    /// The config or discovery no longer names it.
+    Removed,
+}
+
+impl Reason {
+    /// `probe`, `connect` …; empty for none.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Probe => "probe",
+            Self::Connect => "connect",
+            Self::Unresolved => "unresolved",
+            Self::Operator => "operator",
+            Self::NotProbed => "not probed",
+            Self::Removed => "removed",
+        }
+    }
+}
+
+/// What an operator wants of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "interface.md's words")]
+pub enum Wish {
+    Up,
+    Drain,
+    Maintenance,
+}
+
+/// What changes a pool.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// The whole set, by config or discovery. Of two with one name the first counts.
+    Endpoints(Vec<Endpoint>),
+    /// A name's addresses; empty when it has none.
+    Resolved {
+        /// Whose.
+        id: BackendId,
+        /// Its addresses, in the resolver's order.
+        addrs: Vec<SocketAddr>,
+    },
+    /// A probe's verdict, with a word on what was seen.
+    Probed {
+        /// Whose.
+        id: BackendId,
+        /// `Ok`, or what went wrong.
+        verdict: Result<(), String>,
+    },
+    /// A try never reached the backend: down with reason `connect` at once.
+    Unreached {
+        /// Whose.
+        id: BackendId,
+        /// What went wrong.
+        detail: String,
+    },
+    /// An operator's wish. It is kept by name, through every reload.
+    Operator {
+        /// Whose.
+        name: Name,
+        /// What.
+        wish: Wish,
+    },
+}
+
+/// A backend changed its state. Logged once, by the caller of `apply` on the control runtime.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// Whose.
+    pub backend: Name,
+    /// Before.
+    pub from: State,
+    /// After.
+    pub to: State,
+    /// Why.
+    pub reason: Reason,
+    /// In words.
+    pub detail: String,
+}
+
+impl Turn {
+    /// The one line of a turn in the log: a warning when the backend went down.
+    pub fn log(&self, pool: &Name) {
+        let (backend, from, to) = (&self.backend, self.from.word(), self.to.word());
+        let (reason, detail) = (self.reason.word(), &self.detail);
+        if self.to == State::Down {
+            tracing::warn!(%pool, %backend, from, to, reason, detail, "backend turned");
+        } else {
+            tracing::info!(%pool, %backend, from, to, reason, detail, "backend turned");
+        }
+    }
+}
+
+/// A member at a glance: nothing copied, for who looks at many and often.
+#[derive(Clone, Copy, Debug)]
+#[allow(missing_docs, reason = "as in `Member`")]
+pub struct Glance<'a> {
+    pub backend: &'a Arc<Backend>,
+    pub state: State,
+    pub reason: Reason,
+    pub removed: bool,
+}
+
+/// A member as it is shown: a copy.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "names say it")]
+pub struct Member {
+    pub backend: Arc<Backend>,
+    pub weight: u16,
+    pub tier: u8,
+    pub state: State,
+    pub reason: Reason,
+    pub since: SystemTime,
+    /// The last probe's word: when, and `ok` or what went wrong.
+    pub last_probe: Option<(SystemTime, String)>,
+    /// Neither config nor discovery names it any more; it stays until its last lease ends, at most
+    /// for `pool.drain`. Another member may have its name meanwhile.
+    pub removed: bool,
+}

@@ -1,0 +1,1 @@
+//! A pool as a whole: leases, publication, the waits of the first verdict.

@@ -1,0 +1,109 @@
+//! What every pick looks at and every lease moves: one backend's live cells, on cache lines of
+//! their own, apart from the `Arc`'s count.
+use super::ewma::Ewma;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+
+/// Live cells of a backend. Aligned to two cache lines, because processors fetch them in pairs.
+#[derive(Debug)]
+#[repr(align(128))]
+pub(super) struct Hot {
+    /// Leases out. Written by every take and settle.
+    active: AtomicU32,
+    /// `max_active`; `u32::MAX` for none. Written by commits.
+    limit: AtomicU32,
+    /// Whether new work may go there. Written by turns and by a request that could not reach it;
+    /// relaxed, because a pick that reads it late only makes one try more.
+    usable: AtomicBool,
+    /// Generation of a set (high half) and the index in it (low half). Written when one is built.
+    place: AtomicU64,
+    /// What first bytes cost.
+    pub(super) ewma: Ewma,
+}
+
+impl Hot {
+    pub(super) fn new(limit: u32) -> Self {
+        Self {
+            active: AtomicU32::new(0),
+            limit: AtomicU32::new(limit),
+            usable: AtomicBool::new(true),
+            place: AtomicU64::new(u64::MAX),
+            ewma: Ewma::default(),
+        }
+    }
+    pub(super) fn active(&self) -> u32 {
+        self.active.load(Acquire)
+    }
+    pub(super) fn is_full(&self) -> bool {
+        self.active.load(Relaxed) >= self.limit.load(Relaxed)
+    }
+    /// Counts one more, unless that would exceed `max_active` or `ceiling`: compare-and-add, so
+    /// that no number of threads exceeds it together.
+    pub(super) fn take(&self, ceiling: u32) -> bool {
+        let limit = self.limit.load(Relaxed).min(ceiling);
+        if limit == u32::MAX {
+            self.active.fetch_add(1, AcqRel);
+            return true;
+        }
+        let below = |active: u32| (active < limit).then_some(active + 1);
+        self.active.fetch_update(AcqRel, Acquire, below).is_ok()
+    }
+    /// Counts one less.
+    pub(super) fn release(&self) {
+        self.active.fetch_sub(1, AcqRel);
+    }
+    pub(super) fn set_active(&self, active: u32) {
+        self.active.store(active, Relaxed);
+    }
+    pub(super) fn set_limit(&self, limit: u32) {
+        self.limit.store(limit, Relaxed);
+    }
+    pub(super) fn is_usable(&self) -> bool {
+        self.usable.load(Relaxed)
+    }
+    pub(super) fn set_usable(&self, usable: bool) {
+        self.usable.store(usable, Relaxed);
+    }
+    /// Its index in the set of this generation, if it is in it.
+    pub(super) fn place(&self, generation: u32) -> Option<usize> {
+        let place = self.place.load(Relaxed);
+        ((place >> 32) as u32 == generation).then_some(place as u32 as usize)
+    }
+    pub(super) fn set_place(&self, generation: u32, index: usize) {
+        self.place.store(u64::from(generation) << 32 | index as u64, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hot_cells_share_no_line_with_anything_else() {
+        assert_eq!(align_of::<Hot>(), 128);
+        assert_eq!(size_of::<Hot>() % 128, 0);
+    }
+
+    #[test]
+    fn take_stops_at_the_lower_of_both_limits() {
+        let hot = Hot::new(2);
+        assert!(hot.take(1));
+        assert!(!hot.take(1), "the ceiling holds");
+        assert!(hot.take(9));
+        assert!(!hot.take(9), "max_active holds");
+        assert!(hot.is_full());
+        hot.release();
+        assert_eq!(hot.active(), 1);
+        hot.set_limit(u32::MAX);
+        assert!(hot.take(u32::MAX) && hot.take(u32::MAX));
+        assert_eq!(hot.active(), 3);
+    }
+
+    #[test]
+    fn a_place_counts_for_its_generation_only() {
+        let hot = Hot::new(1);
+        assert_eq!(hot.place(0), None);
+        hot.set_place(7, 3);
+        assert_eq!((hot.place(7), hot.place(8)), (Some(3), None));
+    }
+}

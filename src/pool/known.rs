@@ -1,0 +1,139 @@
+//! One member of a pool: its endpoint, what probes and tries say of it, what an operator wants, and
+//! the state that follows from all of these. Pure.
+use super::backend::{Backend, Endpoint};
+use super::change::{Glance, Member, Reason, State, Wish};
+use super::health::Health;
+use crate::config::Addr;
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
+
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) endpoint: Endpoint,
+    pub(super) backend: Arc<Backend>,
+    pub(super) health: Health,
+    pub(super) wish: Wish,
+    /// It is a name without an address.
+    pub(super) unresolved: bool,
+    /// Its name was answered once, with addresses or without.
+    pub(super) answered: bool,
+    /// A try did not reach it, and probes have not brought it back since.
+    pub(super) unreached: bool,
+    /// Since when nobody names it.
+    pub(super) removed: Option<Instant>,
+    /// It was up at some time.
+    pub(super) ever_up: bool,
+    pub(super) state: State,
+    pub(super) reason: Reason,
+    pub(super) since: Instant,
+    pub(super) last_probe: Option<(Instant, String)>,
+}
+
+impl Known {
+    /// A backend that was just named. Its first state is no turn.
+    pub(super) fn new(
+        endpoint: Endpoint,
+        backend: Backend,
+        wish: Wish,
+        probed: bool,
+        now: Instant,
+    ) -> Self {
+        let mut known = Self {
+            unresolved: matches!(endpoint.addr, Addr::Host(..)),
+            endpoint,
+            backend: Arc::new(backend),
+            health: if probed { Health::Unknown } else { Health::UP },
+            wish,
+            answered: false,
+            unreached: false,
+            removed: None,
+            ever_up: false,
+            state: State::Unknown,
+            reason: Reason::NotProbed,
+            since: now,
+            last_probe: None,
+        };
+        (known.state, known.reason) = known.judge();
+        known.ever_up = known.state == State::Up;
+        known.backend.hot.set_usable(known.ever_up);
+        known
+    }
+
+    /// The state that follows from all that is known.
+    pub(super) fn judge(&self) -> (State, Reason) {
+        match self.wish {
+            _ if self.removed.is_some() => (State::Drain, Reason::Removed),
+            Wish::Maintenance => (State::Maintenance, Reason::Operator),
+            Wish::Drain => (State::Drain, Reason::Operator),
+            Wish::Up if self.unresolved => (State::Down, Reason::Unresolved),
+            Wish::Up if self.unreached => (State::Down, Reason::Connect),
+            Wish::Up => match self.health {
+                Health::Unknown => (State::Unknown, Reason::NotProbed),
+                Health::Down { .. } => (State::Down, Reason::Probe),
+                Health::Up { .. } => (State::Up, Reason::None),
+            },
+        }
+    }
+
+    /// A probe ended. `rules` are rise and fall, `None` where the pool has no `health`: then the
+    /// probe was a mere connect, and a good one brings it back.
+    pub(super) fn probed(&mut self, good: bool, rules: Option<(u32, u32)>) {
+        match rules {
+            Some((rise, fall)) => {
+                self.health = self.health.after(good, rise, fall);
+                self.unreached &= !matches!(self.health, Health::Up { .. });
+            }
+            None => self.unreached &= !good,
+        }
+    }
+
+    /// A try did not reach it. Where there are probes it must rise again.
+    pub(super) fn refused(&mut self, probed: bool) {
+        self.unreached = true;
+        if probed {
+            self.health = Health::Down { good: 0 };
+        }
+    }
+
+    /// Whether it belongs to the set and may get new work when its state allows it.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.removed.is_none() && self.wish == Wish::Up && self.endpoint.weight.get() > 0
+    }
+    /// Whether it gets new work.
+    pub(super) fn is_up(&self) -> bool {
+        self.is_wanted() && self.state == State::Up
+    }
+    /// Whether it gets new work in a panic: only probes speak against it.
+    pub(super) fn is_last_resort(&self) -> bool {
+        self.is_wanted() && matches!(self.reason, Reason::Probe | Reason::NotProbed)
+    }
+    /// Whether the first word on it is still to come.
+    pub(super) fn is_awaited(&self) -> bool {
+        let unheard = if self.unresolved { !self.answered } else { self.state == State::Unknown };
+        self.is_wanted() && unheard
+    }
+
+    /// At a glance.
+    pub(super) fn glance(&self) -> Glance<'_> {
+        Glance {
+            backend: &self.backend,
+            state: self.state,
+            reason: self.reason,
+            removed: self.removed.is_some(),
+        }
+    }
+
+    /// As shown.
+    pub(super) fn show(&self, wall: impl Fn(Instant) -> SystemTime) -> Member {
+        Member {
+            backend: self.backend.clone(),
+            weight: self.endpoint.weight.get(),
+            tier: self.endpoint.tier,
+            state: self.state,
+            reason: self.reason,
+            since: wall(self.since),
+            last_probe: self.last_probe.as_ref().map(|(at, word)| (wall(*at), word.clone())),
+            removed: self.removed.is_some(),
+        }
+    }
+}

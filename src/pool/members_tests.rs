@@ -1,0 +1,1 @@
+//! Members through every change: who is up, why, and who is usable.

@@ -1,0 +1,59 @@
+//! What the room's tests build: candidates and sections of a config.
+use super::backend::Candidate;
+use crate::config::{
+    self, Addr, Balance, Family, Hash, HostSent, KeepAlive, KeyPart, Name, Overrides, Resolve,
+    Table, Timeout, Weight,
+};
+use std::time::Duration;
+
+/// Candidates `b000`, `b001` …, in the order of their names.
+pub(super) fn weighted(weights: &[u32]) -> Vec<Candidate> {
+    let one = |(i, w): (u32, &u32)| Candidate::new(&format!("b{i:05}"), i, *w).unwrap();
+    (0..).zip(weights).map(one).collect()
+}
+
+pub(super) fn named(set: &[(&str, u32)]) -> Vec<Candidate> {
+    (0..).zip(set).map(|(i, (name, w))| Candidate::new(name, i, *w).unwrap()).collect()
+}
+
+pub(super) fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+/// A backend with an address of its own.
+pub(super) fn backend(text: &str) -> config::Backend {
+    config::Backend {
+        name: name(text),
+        at: config::At::default(),
+        addr: Addr::Unix(format!("/{text}").into()),
+        weight: Weight::DEFAULT,
+        tier: 1,
+    }
+}
+
+pub(super) fn pool(text: &str, backends: &[&str]) -> config::Pool {
+    config::Pool {
+        name: name(text),
+        at: config::At::default(),
+        host: HostSent::Preserve,
+        balance: Balance { policy: "round_robin".into(), hash: None, at: config::At::default() },
+        health: None,
+        panic_threshold: None,
+        max_active: None,
+        keep_alive: KeepAlive { idle: Timeout::OFF, max_idle: 0, max_age: Timeout::OFF },
+        resolve: Resolve { interval: Duration::from_secs(30), family: Family::Any },
+        drain: Timeout::secs(300),
+        backends: backends.iter().map(|b| backend(b)).collect(),
+        over: Overrides::default(),
+    }
+}
+
+pub(super) fn hashed() -> Hash {
+    Hash {
+        key: vec![KeyPart::ClientIp],
+        first: false,
+        fallback: "random".into(),
+        table: Table::Maglev(None),
+        bounded_load: None,
+    }
+}

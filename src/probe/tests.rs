@@ -1,0 +1,1 @@
+//! Probes against real sockets that answer, refuse, stand still and lie.

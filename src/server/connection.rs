@@ -1,0 +1,84 @@
+//! The task of one client connection, and what it holds for its life.
+use super::gate::{ClientPass, Pass};
+use super::listener::Slot;
+use super::state::State;
+use crate::drain::Watch;
+use crate::http::{self, Gateway};
+use crate::metrics::ListenerCells;
+use crate::net::{Peer, Stream};
+use crate::tcp::Relay;
+use crate::upstream::Dialer;
+use arc_swap::ArcSwap;
+use std::sync::Arc;
+
+/// What a connection holds for its life. Dropped while its task unwinds, it counts the panic,
+/// which ends this connection and nothing else.
+pub(super) struct Held {
+    _places: (Pass, Pass),
+    _client: Option<ClientPass>,
+    cells: Arc<ListenerCells>,
+    state: Arc<State>,
+}
+
+impl Held {
+    /// Counts the connection as open until it is dropped.
+    pub(super) fn new(
+        places: (Pass, Pass),
+        client: Option<ClientPass>,
+        cells: Arc<ListenerCells>,
+        state: Arc<State>,
+    ) -> Self {
+        cells.open.add(1);
+        Self { _places: places, _client: client, cells, state }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.cells.open.add(-1);
+        if std::thread::panicking() {
+            self.state.panics.0.inc();
+        }
+    }
+}
+
+/// Gives a connection its task on the runtime this is called on.
+pub(super) fn spawn(
+    slot: &Slot,
+    stream: Stream,
+    peer: Peer,
+    watch: Watch,
+    dialer: Arc<Dialer>,
+    held: Held,
+) {
+    match slot {
+        Slot::Http(slot) => {
+            drop(tokio::spawn(http(stream, peer, slot.clone(), watch, dialer, held)))
+        }
+        Slot::Tcp(slot) => {
+            drop(tokio::spawn(tcp(stream, peer, slot.load_full(), watch, dialer, held)))
+        }
+    }
+}
+
+async fn http(
+    stream: Stream,
+    peer: Peer,
+    slot: Arc<ArcSwap<Gateway>>,
+    watch: Watch,
+    dialer: Arc<Dialer>,
+    held: Held,
+) {
+    http::serve(stream, peer, slot, &watch, &dialer, &held.state.access).await;
+}
+
+async fn tcp(
+    stream: Stream,
+    peer: Peer,
+    relay: Arc<Relay>,
+    watch: Watch,
+    dialer: Arc<Dialer>,
+    held: Held,
+) {
+    relay.serve(stream, peer, &watch, &dialer, &held.state.access).await;
+}
