@@ -37,8 +37,10 @@ const PROTECTED: u64 = Known::Host.bit()
 /// Removes the hop-by-hop fields and those named by `Connection` that may be.
 pub fn hop_by_hop(fields: &mut Fields) {
     if fields.has(Known::Connection) {
+        // Nearly always it says nothing of fields: then there is nothing to collect.
         let named: Vec<Vec<u8>> = fields
             .all(Known::Connection)
+            .filter(|v| !is_about_connection(v))
             .flat_map(|v| v.split(|b| *b == b','))
             .map(|name| name.trim_ascii().to_vec())
             .filter(|name| !is_protected(name))
@@ -50,6 +52,10 @@ pub fn hop_by_hop(fields: &mut Fields) {
     for name in HOP {
         fields.remove(name);
     }
+}
+
+fn is_about_connection(value: &[u8]) -> bool {
+    value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close")
 }
 
 fn is_protected(name: &[u8]) -> bool {

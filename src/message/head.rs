@@ -74,6 +74,10 @@ macro_rules! known {
             pub const fn name(self) -> &'static str {
                 match self { $(Known::$variant => $text),* }
             }
+            /// The name with what stands between it and a value.
+            const fn prefix(self) -> &'static str {
+                match self { $(Known::$variant => concat!($text, ": ")),* }
+            }
         }
     };
 }
@@ -91,13 +95,11 @@ known! {
 }
 
 impl Known {
-    /// Finds a name, case-insensitively.
+    /// Finds a name, case-insensitively. `name` is a token: for other bytes it may say anything.
     pub fn of(name: &[u8]) -> Option<Self> {
-        let first = name.first()? | 0x20;
-        BY_LENGTH.get(name.len())?.iter().copied().find(|known| {
-            known.name().as_bytes()[0] | 0x20 == first
-                && known.name().as_bytes().eq_ignore_ascii_case(name)
-        })
+        let words = words(name);
+        let same = |known: &&(Words, Known)| known.0 == words;
+        BY_LENGTH.get(name.len())?.iter().find(same).map(|known| known.1)
     }
     /// Its bit in a set of names.
     pub const fn bit(self) -> u64 {
@@ -105,30 +107,81 @@ impl Known {
     }
 }
 
+/// A name in lower case as three words that overlap.
+type Words = [u64; 3];
+
+/// Setting this bit of every byte makes a token lower case, and tells any two tokens of letters,
+/// digits and hyphens apart.
+const LOWER: u64 = u64::MAX / 255 * 0x20;
+
+/// The words of a name of up to 24 bytes; of a longer one those of its beginning and end.
+const fn words(name: &[u8]) -> Words {
+    let n = name.len();
+    match n {
+        0..4 => {
+            let (mut word, mut at) = (0, 0);
+            while at < n {
+                word = word << 8 | name[at] as u64;
+                at += 1;
+            }
+            [word | LOWER, 0, 0]
+        }
+        4..8 => match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+            (Some(first), Some(last)) => {
+                let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+                [((first as u64) << 32 | last as u64) | LOWER, 0, 0]
+            }
+            _ => [0; 3],
+        },
+        _ => match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+            (Some(first), Some(last)) => {
+                let middle = match name.split_at(if n > 16 { 8 } else { 0 }).1.first_chunk::<8>() {
+                    Some(middle) => u64::from_le_bytes(*middle) | LOWER,
+                    None => 0,
+                };
+                [u64::from_le_bytes(*first) | LOWER, u64::from_le_bytes(*last) | LOWER, middle]
+            }
+            _ => [0; 3],
+        },
+    }
+}
+
+const fn entry(known: Known) -> (Words, Known) {
+    (words(known.name().as_bytes()), known)
+}
+
 /// Candidates by the length of a name.
-const BY_LENGTH: [&[Known]; 20] = {
+const BY_LENGTH: [&[(Words, Known)]; 20] = {
     use Known::*;
     [
         &[],
         &[],
-        &[Te],
-        &[Via],
-        &[Host, Date],
-        &[Allow, Range],
-        &[Expect, Cookie, Server],
-        &[Trailer, Upgrade],
-        &[Location],
-        &[Forwarded, XRealIp],
-        &[Connection, KeepAlive, SetCookie],
-        &[RetryAfter],
-        &[XRequestId, ContentType],
-        &[Authorization, CacheControl, ContentRange],
-        &[ContentLength],
-        &[XForwardedFor],
-        &[XForwardedHost, ProxyConnection],
-        &[TransferEncoding, XForwardedProto, SecWebSocketKey],
+        &[const { entry(Te) }],
+        &[const { entry(Via) }],
+        &[const { entry(Host) }, const { entry(Date) }],
+        &[const { entry(Range) }, const { entry(Allow) }],
+        &[const { entry(Cookie) }, const { entry(Server) }, const { entry(Expect) }],
+        &[const { entry(Upgrade) }, const { entry(Trailer) }],
+        &[const { entry(Location) }],
+        &[const { entry(Forwarded) }, const { entry(XRealIp) }],
+        &[const { entry(Connection) }, const { entry(SetCookie) }, const { entry(KeepAlive) }],
+        &[const { entry(RetryAfter) }],
+        &[const { entry(ContentType) }, const { entry(XRequestId) }],
+        &[
+            const { entry(CacheControl) },
+            const { entry(Authorization) },
+            const { entry(ContentRange) },
+        ],
+        &[const { entry(ContentLength) }],
+        &[const { entry(XForwardedFor) }],
+        &[const { entry(XForwardedHost) }, const { entry(ProxyConnection) }],
+        &[
+            const { entry(TransferEncoding) },
+            const { entry(XForwardedProto) },
+            const { entry(SecWebSocketKey) },
+        ],
         &[],
-        &[ProxyAuthorization],
+        &[const { entry(ProxyAuthorization) }],
     ]
 };
 
@@ -275,7 +328,7 @@ impl Fields {
     /// [`Invalid`] when name or value may not stand in a message; nothing is changed.
     pub fn append(&mut self, name: &str, value: &[u8]) -> Result<(), Invalid> {
         check(name, value)?;
-        let field = self.write_line(name, &[value]);
+        let field = self.write_any(name, value);
         self.index.push(field);
         Ok(())
     }
@@ -292,7 +345,7 @@ impl Fields {
             .iter()
             .position(|f| f.is_live() && self.name_of(f).eq_ignore_ascii_case(name.as_bytes()));
         self.remove_named(name.as_bytes());
-        let field = self.write_line(name, &[value]);
+        let field = self.write_any(name, value);
         match place {
             // Inside the marked ones nothing may move: what is undone counts by number.
             Some(place) if place >= self.marked => self.index[place] = field,
@@ -304,23 +357,31 @@ impl Fields {
     /// looking at each byte. The parts are joined without a separator. Debug builds check.
     pub fn push(&mut self, name: Known, parts: &[&[u8]]) {
         debug_assert!(parts.iter().all(|p| p.iter().all(|b| *b >= 0x20 && *b != 0x7f)));
-        let field = self.write_line(name.name(), parts);
+        self.known |= name.bit();
+        let field = self.write_line(name.prefix(), parts, name as u8);
         self.index.push(field);
     }
-    /// Writes a whole line behind the bytes.
-    fn write_line(&mut self, name: &str, parts: &[&[u8]]) -> Field {
+    fn write_any(&mut self, name: &str, value: &[u8]) -> Field {
+        let known = self.note(name.as_bytes());
         self.lend();
         let name_at = self.bytes.len() as u32;
         self.bytes.extend_from_slice(name.as_bytes());
-        self.bytes.extend_from_slice(b": ");
+        let line = self.write_line(": ", &[value], known);
+        Field { name_at, name_len: name.len() as u16, ..line }
+    }
+    /// Writes a line behind the bytes; `prefix` is its name and `: `.
+    fn write_line(&mut self, prefix: &str, parts: &[&[u8]], known: u8) -> Field {
+        self.lend();
+        let name_at = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(prefix.as_bytes());
         let value_at = self.bytes.len() as u32;
         for part in parts {
             self.bytes.extend_from_slice(part);
         }
         let value_len = self.bytes.len() as u32 - value_at;
         self.bytes.extend_from_slice(b"\r\n");
-        let known = self.note(name.as_bytes());
-        Field { name_at, value_at, value_len, name_len: name.len() as u16, known, flags: 0 }
+        let name_len = prefix.len() as u16 - 2;
+        Field { name_at, value_at, value_len, name_len, known, flags: 0 }
     }
     fn note(&mut self, name: &[u8]) -> u8 {
         Known::of(name).map_or(UNKNOWN, |known| {
@@ -328,6 +389,7 @@ impl Fields {
             known as u8
         })
     }
+    #[inline]
     fn lend(&mut self) {
         if self.bytes.capacity() == 0 {
             (self.bytes, self.index) = lend_fields();
@@ -341,20 +403,26 @@ impl Fields {
         self.known = 0;
         self.marked = 0;
     }
-    /// Takes a copy of wire bytes, to be indexed by [`Fields::index_line`].
-    pub(crate) fn load(&mut self, wire: &[u8]) {
+    /// Makes room for lines to be indexed.
+    pub(crate) fn begin(&mut self) {
         self.clear();
         self.lend();
+    }
+    /// Takes a copy of the wire bytes that were indexed by [`Fields::index_line`].
+    pub(crate) fn keep(&mut self, wire: &[u8]) {
         self.bytes.extend_from_slice(wire);
     }
-    /// Indexes a line of the loaded bytes whose name and value were checked.
-    pub(crate) fn index_line(&mut self, name: Range<usize>, value: Range<usize>, line_end: usize) {
-        let known = Known::of(&self.bytes[name.clone()]).map_or(UNKNOWN, |known| {
-            self.known |= known.bit();
-            known as u8
-        });
+    /// Indexes a line of bytes that will be kept, whose name and value were checked.
+    pub(crate) fn index_line(
+        &mut self,
+        wire: &[u8],
+        name: Range<usize>,
+        value: Range<usize>,
+        line_end: usize,
+    ) {
+        let known = self.note(&wire[name.clone()]);
         let canonical = value.start == name.end + 2
-            && self.bytes[name.end + 1] == b' '
+            && wire[name.end + 1] == b' '
             && value.end + 2 == line_end;
         self.index.push(Field {
             name_at: name.start as u32,
@@ -565,19 +633,20 @@ impl Head {
         let target = self.write(reason_phrase(status).as_bytes());
         self.start = Start { version, status, target, ..NO_START };
     }
-    /// The start line of a request whose bytes were loaded and checked.
+    /// The start line of a request, checked, of bytes that will be kept.
     pub(crate) fn index_request(
         &mut self,
+        wire: &[u8],
         method: Range<usize>,
         target: Range<usize>,
         version: Version,
     ) {
         let token = (method.start as u32, method.end as u32);
-        let method = Method::of(&self.fields.bytes[method]);
+        let method = Method::of(&wire[method]);
         let target = (target.start as u32, target.end as u32);
         self.start = Start { version, method, status: 0, token, target };
     }
-    /// The start line of a response whose bytes were loaded and checked.
+    /// The start line of a response, checked, of bytes that will be kept.
     pub(crate) fn index_response(&mut self, status: u16, reason: Range<usize>, version: Version) {
         self.start =
             Start { version, status, target: (reason.start as u32, reason.end as u32), ..NO_START };
