@@ -40,14 +40,14 @@ pub(super) enum Journey {
 }
 
 /// Carries one request from its head to the head of its answer.
-pub(super) async fn forward(
-    site: &Site<'_>,
+pub(super) async fn forward<'g>(
+    site: &Site<'g>,
     head: &mut Head,
     verdict: RequestVerdict,
     answer: &mut Head,
     client: &mut Client,
     timer: &mut Timer,
-    report: &mut Report,
+    report: &mut Report<'g>,
 ) -> Journey {
     if memory().pressure() == Pressure::Refuse {
         return Journey::Own(Reply::own(503, "memory"));
@@ -65,7 +65,6 @@ pub(super) async fn forward(
         site.gateway.cells.limit_hits.inc("body");
         return Journey::Own(Reply::own(413, "body_too_large"));
     }
-    report.timeout = Some(target.effective.timeout.clone());
     let upgrade = verdict.websocket && route.websocket;
     headers::request_ready(&route.rules, head, upgrade);
     let outgoing = Outgoing {
@@ -98,8 +97,8 @@ pub(super) async fn forward(
                         &site.gateway.via,
                     );
                     return match heard {
-                        Heard::Answer(verdict) => Journey::Answer(Box::new(exchange), verdict),
-                        _ => Journey::Tunnel(Box::new(exchange)),
+                        Heard::Answer(verdict) => Journey::Answer(exchange, verdict),
+                        _ => Journey::Tunnel(exchange),
                     };
                 }
                 Err(error) => exchange.fail(error),
@@ -115,7 +114,7 @@ pub(super) async fn forward(
 
 /// The Host a backend sees; `None` keeps the request's own. One of HTTP/1.0 may have none: what
 /// goes out always has one.
-fn host_sent<'a>(host: &'a HostSent, head: &Head, report: &'a Report) -> Option<&'a [u8]> {
+fn host_sent<'a>(host: &'a HostSent, head: &Head, report: &'a Report<'_>) -> Option<&'a [u8]> {
     match host {
         HostSent::Preserve if head.has(Known::Host) || head.authority().is_some() => None,
         HostSent::Name(name) => Some(name.as_bytes()),

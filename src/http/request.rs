@@ -103,18 +103,18 @@ pub(super) async fn refuse(
 }
 
 /// The answering half of a request.
-struct Turn<'a> {
+struct Turn<'a, 'g> {
     client: &'a mut Client,
     timer: &'a mut Timer,
     head: &'a Head,
-    report: &'a mut Report,
+    report: &'a mut Report<'g>,
     /// Whether the connection may carry another request.
     stays: bool,
     /// `limits.drain`
     drain: u64,
 }
 
-impl Turn<'_> {
+impl Turn<'_, '_> {
     /// Writes a backend's answer.
     async fn answer(
         &mut self,
@@ -141,13 +141,13 @@ impl Turn<'_> {
                 self.next(stays, unasked).await
             }
             // Nothing was passed on yet, so it can still be said what happened.
-            Err(Cut::Upstream(error)) if sent == 0 => self.broken(*exchange, error).await,
-            Err(cut) => self.cut(*exchange, cut),
+            Err(Cut::Upstream(error)) if sent == 0 => self.broken(exchange, error).await,
+            Err(cut) => self.cut(exchange, cut),
         }
     }
 
     /// The answer broke before its first byte went to the client.
-    async fn broken(&mut self, exchange: Exchange, error: crate::upstream::Error) -> After {
+    async fn broken(&mut self, exchange: Box<Exchange>, error: crate::upstream::Error) -> After {
         let failed = exchange.fail(error);
         let reply = Reply::own(super::tries::status(&failed.error), failed.error.word());
         failed.lease.settle(super::tries::outcome(&failed.error, false));
@@ -161,7 +161,7 @@ impl Turn<'_> {
     }
 
     /// An answer that could not be finished must not look finished.
-    fn cut(&mut self, exchange: Exchange, cut: Cut) -> After {
+    fn cut(&mut self, exchange: Box<Exchange>, cut: Cut) -> After {
         self.client.stream.reset_on_close();
         match cut {
             Cut::Upstream(error) => {

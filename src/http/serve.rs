@@ -39,7 +39,8 @@ pub async fn serve(
     };
     let mut timer = Timer::new();
     loop {
-        timer.set(limit.map(|limit| Instant::now() + limit));
+        let now = Instant::now();
+        timer.start(now, limit.map(|limit| now + limit));
         if !is_wanted(&mut client, watch, &mut timer).await {
             return;
         }
@@ -139,7 +140,8 @@ async fn next_head(
         }
         if !armed {
             armed = true;
-            timer.set(limit.map(|limit| Instant::now() + limit));
+            let now = Instant::now();
+            timer.start(now, limit.map(|limit| now + limit));
         }
         timer.poll(cx).map(|()| Ok(None))
     })

@@ -62,7 +62,7 @@ impl<'a> Tries<'a> {
     }
 
     /// Takes a backend that was not tried yet. Without one, the last failure is the answer.
-    pub(super) async fn lease(&mut self, report: &mut Report) -> Result<Lease, Reply> {
+    pub(super) async fn lease(&mut self, report: &mut Report<'_>) -> Result<Lease, Reply> {
         let ask = Ask::new(self.now, self.seed).hash(self.hash).avoid(&self.tried[..self.count]);
         let pool = &self.target.pool;
         let lease = match pool.lease(&ask) {

@@ -421,9 +421,8 @@ impl Fields {
         line_end: usize,
     ) {
         let known = self.note(&wire[name.clone()]);
-        let canonical = value.start == name.end + 2
-            && wire[name.end + 1] == b' '
-            && value.end + 2 == line_end;
+        let canonical =
+            value.start == name.end + 2 && wire[name.end + 1] == b' ' && value.end + 2 == line_end;
         self.index.push(Field {
             name_at: name.start as u32,
             value_at: value.start as u32,

@@ -73,7 +73,7 @@ impl Dialer {
         lease: Lease,
         request: &Outgoing<'_>,
         now: Instant,
-    ) -> Result<Exchange, Failed> {
+    ) -> Result<Box<Exchange>, Failed> {
         let reuse = if request.repeatable { Reuse::Any } else { Reuse::Sure };
         let kept = if request.fresh { None } else { self.idle.take(lease.backend(), reuse, now) };
         let (stream, born, reused, begun) = match kept {
@@ -102,7 +102,7 @@ impl Dialer {
         stream: Stream,
         request: &Outgoing<'_>,
         (born, reused, begun): (Instant, bool, Instant),
-    ) -> Exchange {
+    ) -> Box<Exchange> {
         let limits = &request.effective.limits;
         let head_limits =
             HeadLimits { head: limits.head, fields: limits.fields, target: limits.target };
@@ -112,7 +112,8 @@ impl Dialer {
         let connection = request.upgrade.then_some("Upgrade");
         http1::request_head(request.head, request.host, request.body, connection, &mut out);
         let timeout = &request.effective.timeout;
-        Exchange {
+        // Boxed where it is made: it is too large to be handed around.
+        Box::new(Exchange {
             dialer: self.clone(),
             lease: Some(lease),
             stream: Some(stream),
@@ -134,7 +135,7 @@ impl Dialer {
             status: 0,
             first_byte: None,
             received: 0,
-        }
+        })
     }
 
     /// Closes idle connections past their age, those the backend closed, and those of backends

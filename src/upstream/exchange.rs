@@ -111,7 +111,8 @@ impl Exchange {
                     return Poll::Ready(Err(Error::Body(Broken::Closed)));
                 }
                 if moved {
-                    timer.set(self.deadline(Instant::now()).map(|d| d.0));
+                    let now = if first { self.begun } else { Instant::now() };
+                    timer.start(now, self.deadline(now).map(|d| d.0));
                 }
                 return match timer.poll(cx) {
                     Poll::Ready(()) => Poll::Ready(Err(self.too_late())),
@@ -170,20 +171,10 @@ impl Exchange {
             return Ok(Poll::Ready(()));
         }
         let stream = self.stream.as_mut().expect("open until over");
-        if !self.buf.is_lent() {
-            match stream.poll_read_ready(cx) {
-                Poll::Pending => return Ok(Poll::Pending),
-                Poll::Ready(ready) => ready.map_err(Error::Io)?,
-            }
-            self.buf = Chunk::lend(Size::Head);
-        } else if self.buf.spare().is_empty() {
-            self.buf.reserve(1);
-        }
-        let n = match stream.poll_read(cx, self.buf.spare()) {
+        let n = match stream.poll_read_chunk(cx, &mut self.buf) {
             Poll::Pending => return Ok(Poll::Pending),
             Poll::Ready(read) => read.map_err(Error::Io)?,
         };
-        self.buf.filled(n);
         self.eof = n == 0;
         if n > 0 && self.first_byte.is_none() {
             let took = self.begun.elapsed();

@@ -17,6 +17,10 @@ const RACE_MEMORY: Duration = Duration::from_secs(60);
 /// close idle connections after whole seconds.
 const YOUNG: Duration = Duration::from_secs(1);
 
+/// Connections given back this recently may not have been seen by a sweep yet, which comes each
+/// second.
+const FRESH: Duration = Duration::from_secs(3);
+
 /// What a request asks of a kept connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reuse {
@@ -136,6 +140,9 @@ impl Idle {
             let gone = shelf.pool.backend(shelf.backend.id).is_none();
             let before = shelf.kept.len();
             let keep = &shelf.keep.keep_alive;
+            for kept in shelf.kept.iter().filter(|kept| now.duration_since(kept.since) < FRESH) {
+                kept.stream.release();
+            }
             shelf.kept.retain(|kept| !gone && !expired(kept, keep, now) && !kept.stream.has_news());
             let closed = (before - shelf.kept.len()) as i64;
             shelf.backend.cells.idle.add(-closed);
