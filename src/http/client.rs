@@ -226,9 +226,8 @@ impl Source for Client {
         if self.body.data > 0 {
             return Poll::Ready(Ok(Fill::Data));
         }
-        let mut none = Head::new();
         loop {
-            let step = self.machine.next(self.buf.data(), self.eof, &mut none);
+            let step = self.machine.next_body(self.buf.data(), self.eof);
             let (used, event) = step.map_err(|r| Broken::Invalid(r.rule.word()))?;
             match event {
                 Event::Data(range) => {

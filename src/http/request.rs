@@ -54,7 +54,7 @@ pub(super) async fn request(
     let mut answer = Head::new();
     let site = Site { gateway, dialer: spell.dialer, scheme: "http", seed: fastrand::u64(..) };
     // What the access log says of the request is what came, before anything was rewritten.
-    let came = spell.access.is_on().then(|| super::report::Came::of(head));
+    let came = spell.access.is_on().then(|| Box::new(super::report::Came::of(head)));
     let journey = forward(&site, head, verdict, &mut answer, client, timer, &mut report).await;
     let mut turn = Turn {
         client,
@@ -67,9 +67,10 @@ pub(super) async fn request(
     let after = match journey {
         Journey::Answer(exchange, came) => turn.answer(exchange, came, &mut answer, verdict).await,
         Journey::Tunnel(exchange) => {
-            upgrade::tunnel(turn.client, turn.timer, turn.report, exchange, &answer).await
+            // Boxed as every rare way is: the room of all ways is paid for by each busy spell.
+            Box::pin(upgrade::tunnel(turn.client, turn.timer, turn.report, exchange, &answer)).await
         }
-        Journey::Own(reply) => turn.own(reply, verdict).await,
+        Journey::Own(reply) => Box::pin(turn.own(reply, verdict)).await,
         Journey::Gone => {
             turn.report.status = 499;
             turn.report.reason = "client_gone";
@@ -78,7 +79,7 @@ pub(super) async fn request(
     };
     client.out = Chunk::none();
     report.bytes_in = client.body_taken() + report.tunnel_in;
-    report.end(gateway, head, came.as_ref(), client.peer, spell.access);
+    report.end(gateway, head, came.as_deref(), client.peer, spell.access);
     after
 }
 
@@ -95,11 +96,11 @@ pub(super) async fn refuse(
     if status == 431 || status == 414 || status == 408 {
         gateway.cells.limit_hits.inc(word);
     }
-    let came = spell.access.is_on().then(|| super::report::Came::of(head));
+    let came = spell.access.is_on().then(|| Box::new(super::report::Came::of(head)));
     let mut turn = Turn { client, timer, head, report: &mut report, stays: false, drain: 0 };
     turn.write_own(&Reply::own(status, word), Version::Http11, Method::Get).await;
     client.out = Chunk::none();
-    report.end(gateway, head, came.as_ref(), client.peer, spell.access);
+    report.end(gateway, head, came.as_deref(), client.peer, spell.access);
 }
 
 /// The answering half of a request.
@@ -141,7 +142,7 @@ impl Turn<'_, '_> {
                 self.next(stays, unasked).await
             }
             // Nothing was passed on yet, so it can still be said what happened.
-            Err(Cut::Upstream(error)) if sent == 0 => self.broken(exchange, error).await,
+            Err(Cut::Upstream(error)) if sent == 0 => Box::pin(self.broken(exchange, error)).await,
             Err(cut) => self.cut(exchange, cut),
         }
     }
@@ -180,7 +181,7 @@ impl Turn<'_, '_> {
     }
 
     /// Writes our own answer.
-    async fn own(&mut self, reply: Reply, verdict: RequestVerdict) -> After {
+    async fn own(&mut self, reply: Box<Reply>, verdict: RequestVerdict) -> After {
         let unasked = verdict.expect_continue && !self.client.machine.is_body_done();
         let stays = self.stays && !unasked;
         self.stays = stays;
@@ -213,7 +214,7 @@ impl Turn<'_, '_> {
 
     /// After an answer: the rest of the request's body is read within its limit, or it was the last.
     async fn next(&mut self, stays: bool, unasked: bool) -> After {
-        if !self.client.machine.is_body_done() && (unasked || !self.discard().await) {
+        if !self.client.machine.is_body_done() && (unasked || !Box::pin(self.discard()).await) {
             return After::Linger;
         }
         self.client.machine.answered(stays);

@@ -161,7 +161,10 @@ fn keep_alive(head: &Head) -> bool {
 
 /// Whether a comma-separated list field has this member.
 pub(super) fn has_token(head: &Head, name: Known, token: &[u8]) -> bool {
-    head.all(name)
-        .flat_map(|v| v.split(|b| *b == b','))
-        .any(|t| t.trim_ascii().eq_ignore_ascii_case(token))
+    let has = |value: &[u8]| {
+        value.eq_ignore_ascii_case(token)
+            || (value.len() > token.len()
+                && value.split(|b| *b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(token)))
+    };
+    head.all(name).any(has)
 }

@@ -240,7 +240,9 @@ pub struct Fields {
 
 impl Drop for Fields {
     fn drop(&mut self) {
-        keep_fields(std::mem::take(&mut self.bytes), std::mem::take(&mut self.index));
+        if self.bytes.capacity() > 0 {
+            keep_fields(std::mem::take(&mut self.bytes), std::mem::take(&mut self.index));
+        }
     }
 }
 

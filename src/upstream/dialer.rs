@@ -63,37 +63,45 @@ impl Dialer {
         lease.backend().cells.open.add(-1);
     }
 
-    /// Begins a request on a kept or a new connection.
+    /// Begins a request on a kept connection; gives the lease back if there is none.
     ///
     /// # Errors
     ///
-    /// [`Failed`], when no connection could be had.
-    pub async fn send(
+    /// The lease.
+    pub fn reuse(
+        self: &Arc<Self>,
+        lease: Lease,
+        request: &Outgoing<'_>,
+        now: Instant,
+    ) -> Result<Box<Exchange>, Lease> {
+        let reuse = if request.repeatable { Reuse::Any } else { Reuse::Sure };
+        let kept = if request.fresh { None } else { self.idle.take(lease.backend(), reuse, now) };
+        match kept {
+            Some(Kept { stream, born, .. }) => {
+                Ok(self.exchange(lease, stream, request, (born, true, now)))
+            }
+            None => Err(lease),
+        }
+    }
+
+    /// Begins a request on a new connection.
+    ///
+    /// # Errors
+    ///
+    /// [`Failed`], when none could be had.
+    pub async fn connect(
         self: &Arc<Self>,
         lease: Lease,
         request: &Outgoing<'_>,
         now: Instant,
     ) -> Result<Box<Exchange>, Failed> {
-        let reuse = if request.repeatable { Reuse::Any } else { Reuse::Sure };
-        let kept = if request.fresh { None } else { self.idle.take(lease.backend(), reuse, now) };
-        let (stream, born, reused, begun) = match kept {
-            Some(Kept { stream, born, .. }) => (stream, born, true, now),
-            None => match self.stream(&lease, request.connect_limit(now)).await {
-                Ok(stream) => {
-                    let born = Instant::now();
-                    (stream, born, false, born)
-                }
-                Err(error) => {
-                    return Err(Failed {
-                        lease,
-                        error,
-                        retry: Retry::NothingWritten,
-                        stale: false,
-                    });
-                }
-            },
-        };
-        Ok(self.exchange(lease, stream, request, (born, reused, begun)))
+        match self.stream(&lease, request.connect_limit(now)).await {
+            Ok(stream) => {
+                let born = Instant::now();
+                Ok(self.exchange(lease, stream, request, (born, false, born)))
+            }
+            Err(error) => Err(Failed { lease, error, retry: Retry::NothingWritten, stale: false }),
+        }
     }
 
     fn exchange(

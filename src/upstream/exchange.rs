@@ -228,9 +228,8 @@ impl Exchange {
         self.pump(cx, body)?;
         loop {
             // Without a block at hand the machine still knows an end that needs no byte.
-            let mut none = Head::new();
             let (used, event) =
-                self.client.next(self.buf.data(), self.eof, &mut none).map_err(Error::Garbage)?;
+                self.client.next_body(self.buf.data(), self.eof).map_err(Error::Garbage)?;
             match event {
                 Event::Data(range) => {
                     self.skip = range.start;
