@@ -286,6 +286,9 @@ impl Source for Client {
         if self.buf.is_lent() && self.buf.spare().is_empty() {
             return Poll::Pending;
         }
+        if !self.buf.is_lent() && self.stream.poll_read_ready(cx).is_pending() {
+            return Poll::Pending;
+        }
         while let Poll::Ready(read) = self.poll_read(cx) {
             if read.is_err() || self.eof {
                 return Poll::Ready(());

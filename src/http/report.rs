@@ -12,6 +12,8 @@ use std::time::{Duration, Instant, SystemTime};
 #[derive(Debug)]
 pub(super) struct Report<'g> {
     pub(super) begun: Instant,
+    /// When it ended, if that is known already.
+    pub(super) ended: Option<Instant>,
     pub(super) status: u16,
     /// `-` when all went well.
     pub(super) reason: &'static str,
@@ -33,6 +35,7 @@ impl Report<'_> {
     pub(super) fn new(begun: Instant) -> Self {
         Self {
             begun,
+            ended: None,
             status: 0,
             reason: "-",
             own: false,
@@ -57,7 +60,8 @@ impl Report<'_> {
         peer: Peer,
         access: &AccessLog,
     ) {
-        let took = self.begun.elapsed();
+        let ended = self.ended.unwrap_or_else(Instant::now);
+        let took = ended.saturating_duration_since(self.begun);
         self.cells.unwrap_or(&gateway.none).count(head.method(), self.status, took);
         gateway.cells.received.add(self.bytes_in);
         gateway.cells.sent.add(self.bytes_out);

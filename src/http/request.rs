@@ -55,7 +55,9 @@ pub(super) async fn request(
     let site = Site { gateway, dialer: spell.dialer, scheme: "http", seed: fastrand::u64(..) };
     // What the access log says of the request is what came, before anything was rewritten.
     let came = spell.access.is_on().then(|| Box::new(super::report::Came::of(head)));
-    let journey = forward(&site, head, verdict, &mut answer, client, timer, &mut report).await;
+    // Each half in a box of its own: the allocator has small ones at hand, and none for long.
+    let forwarding = forward(&site, head, verdict, &mut answer, client, timer, &mut report);
+    let journey = Box::pin(forwarding).await;
     let mut turn = Turn {
         client,
         timer,
@@ -65,7 +67,9 @@ pub(super) async fn request(
         drain: gateway.effective.limits.drain,
     };
     let after = match journey {
-        Journey::Answer(exchange, came) => turn.answer(exchange, came, &mut answer, verdict).await,
+        Journey::Answer(exchange, came) => {
+            Box::pin(turn.answer(exchange, came, &mut answer, verdict)).await
+        }
         Journey::Tunnel(exchange) => {
             // Boxed as every rare way is: the room of all ways is paid for by each busy spell.
             Box::pin(upgrade::tunnel(turn.client, turn.timer, turn.report, exchange, &answer)).await
@@ -138,7 +142,9 @@ impl Turn<'_, '_> {
         self.report.bytes_out = sent;
         match result {
             Ok(()) => {
-                exchange.finish();
+                let now = Instant::now();
+                self.report.ended = Some(now);
+                exchange.finish(now);
                 self.next(stays, unasked).await
             }
             // Nothing was passed on yet, so it can still be said what happened.

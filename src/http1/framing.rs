@@ -150,8 +150,12 @@ fn expect(head: &Head, old: bool) -> Result<bool, Refusal> {
 
 fn keep_alive(head: &Head) -> bool {
     let old = head.version() == Version::Http10;
-    if !head.has(Known::Connection) {
-        return !old;
+    let mut all = head.all(Known::Connection);
+    match (all.next(), all.next()) {
+        (None, _) => return !old,
+        // What nearly every one says.
+        (Some(one), None) if one.eq_ignore_ascii_case(b"keep-alive") => return true,
+        _ => {}
     }
     if has_token(head, Known::Connection, b"close") {
         return false;

@@ -4,7 +4,7 @@
 //! the second reads the complete head once. So however a head is split, its verdict is the same.
 //! A head that comes whole and flawless, as nearly all do, is read by the second pass alone.
 use super::refusal::{Refusal, Rule};
-use crate::message::{Fields, Head, TOKEN, Version, control_at, is_target, is_token, is_value};
+use crate::message::{Fields, Head, Known, Version, control_at, is_target, is_token, is_value};
 use std::ops::Range;
 
 /// Bounds of a head.
@@ -322,10 +322,15 @@ fn fields(
 /// stands that may not be in it: that must be the line's CRLF.
 fn field(wire: &[u8], at: usize, out: &mut Fields) -> Result<Option<usize>, Refusal> {
     let text = &wire[at..];
-    let Some(colon) = text.iter().position(|b| !TOKEN[*b as usize]) else { return Ok(None) };
-    if text[colon] != b':' || colon == 0 || colon > usize::from(u16::MAX) {
-        let folded = colon == 0 && matches!(text[0], b' ' | b'\t');
-        return Err(if folded { Rule::Folded } else { Rule::FieldName }.into());
+    let Some(colon) = colon_at(text) else {
+        // What begins a line without one is judged once its end is there.
+        let end = control_at(text, 0);
+        return if end < text.len() { Err(bad_name(text)) } else { Ok(None) };
+    };
+    let name = &text[..colon];
+    let known = Known::of(name);
+    if known.is_none() && (!is_token(name) || colon > usize::from(u16::MAX)) {
+        return Err(bad_name(text));
     }
     let end = control_at(text, colon + 1);
     match text.get(end..end + 2) {
@@ -340,6 +345,25 @@ fn field(wire: &[u8], at: usize, out: &mut Fields) -> Result<Option<usize>, Refu
     while to > from && matches!(text[to - 1], b' ' | b'\t') {
         to -= 1;
     }
-    out.index_line(wire, at..at + colon, at + from..at + to, at + end + 2);
+    out.index_line(wire, (at..at + colon, known), at + from..at + to, at + end + 2);
     Ok(Some(at + end + 2))
+}
+
+fn bad_name(line: &[u8]) -> Refusal {
+    if matches!(line, [b' ' | b'\t', ..]) { Rule::Folded } else { Rule::FieldName }.into()
+}
+
+/// Where the first colon is, eight bytes at a time.
+fn colon_at(text: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 255;
+    let mut at = 0;
+    while let Some(eight) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let x = u64::from_le_bytes(*eight) ^ (ONES * b':' as u64);
+        let found = x.wrapping_sub(ONES) & !x & (ONES * 0x80);
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize / 8);
+        }
+        at += 8;
+    }
+    text[at..].iter().position(|b| *b == b':').map(|rest| at + rest)
 }

@@ -95,11 +95,15 @@ known! {
 }
 
 impl Known {
-    /// Finds a name, case-insensitively. `name` is a token: for other bytes it may say anything.
+    /// Finds a name, case-insensitively.
+    #[inline]
     pub fn of(name: &[u8]) -> Option<Self> {
         let words = words(name);
-        let same = |known: &&(Words, Known)| known.0 == words;
-        BY_LENGTH.get(name.len())?.iter().find(same).map(|known| known.1)
+        let same = |known: &&Spelt| {
+            let differs = |i: usize| (words[i] ^ known.lower[i]) & known.exact[i];
+            differs(0) | differs(1) | differs(2) == 0
+        };
+        BY_LENGTH.get(name.len())?.iter().find(same).map(|known| known.known)
     }
     /// Its bit in a set of names.
     pub const fn bit(self) -> u64 {
@@ -107,81 +111,89 @@ impl Known {
     }
 }
 
-/// A name in lower case as three words that overlap.
+/// A name as three words that overlap.
 type Words = [u64; 3];
-
-/// Setting this bit of every byte makes a token lower case, and tells any two tokens of letters,
-/// digits and hyphens apart.
-const LOWER: u64 = u64::MAX / 255 * 0x20;
 
 /// The words of a name of up to 24 bytes; of a longer one those of its beginning and end.
 const fn words(name: &[u8]) -> Words {
     let n = name.len();
-    match n {
-        0..4 => {
-            let (mut word, mut at) = (0, 0);
-            while at < n {
-                word = word << 8 | name[at] as u64;
-                at += 1;
-            }
-            [word | LOWER, 0, 0]
+    match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+        (Some(first), Some(last)) => {
+            let middle = match name.split_at(if n > 16 { 8 } else { 0 }).1.first_chunk::<8>() {
+                Some(middle) => u64::from_le_bytes(*middle),
+                None => 0,
+            };
+            [u64::from_le_bytes(*first), u64::from_le_bytes(*last), middle]
         }
-        4..8 => match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+        _ => match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
             (Some(first), Some(last)) => {
-                let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
-                [((first as u64) << 32 | last as u64) | LOWER, 0, 0]
+                [u32::from_le_bytes(*first) as u64, u32::from_le_bytes(*last) as u64, 0]
             }
-            _ => [0; 3],
-        },
-        _ => match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
-            (Some(first), Some(last)) => {
-                let middle = match name.split_at(if n > 16 { 8 } else { 0 }).1.first_chunk::<8>() {
-                    Some(middle) => u64::from_le_bytes(*middle) | LOWER,
-                    None => 0,
-                };
-                [u64::from_le_bytes(*first) | LOWER, u64::from_le_bytes(*last) | LOWER, middle]
+            _ => {
+                let (mut word, mut at) = (0, 0);
+                while at < n {
+                    word = word << 8 | name[at] as u64;
+                    at += 1;
+                }
+                [word, 0, 0]
             }
-            _ => [0; 3],
         },
     }
 }
 
-const fn entry(known: Known) -> (Words, Known) {
-    (words(known.name().as_bytes()), known)
+/// A known name, to be compared at once.
+struct Spelt {
+    lower: Words,
+    /// The bits that must be the same: not the one that tells the case of a letter.
+    exact: Words,
+    known: Known,
+}
+
+const fn spelt(known: Known) -> Spelt {
+    let name = known.name().as_bytes();
+    let (mut lower, mut case) = ([0; 24], [0; 24]);
+    let mut at = 0;
+    while at < name.len() {
+        lower[at] = name[at].to_ascii_lowercase();
+        case[at] = if name[at].is_ascii_alphabetic() { 0x20 } else { 0 };
+        at += 1;
+    }
+    let (lower, case) = (words(lower.split_at(at).0), words(case.split_at(at).0));
+    Spelt { lower, exact: [!case[0], !case[1], !case[2]], known }
 }
 
 /// Candidates by the length of a name.
-const BY_LENGTH: [&[(Words, Known)]; 20] = {
+static BY_LENGTH: [&[Spelt]; 20] = {
     use Known::*;
     [
         &[],
         &[],
-        &[const { entry(Te) }],
-        &[const { entry(Via) }],
-        &[const { entry(Host) }, const { entry(Date) }],
-        &[const { entry(Range) }, const { entry(Allow) }],
-        &[const { entry(Cookie) }, const { entry(Server) }, const { entry(Expect) }],
-        &[const { entry(Upgrade) }, const { entry(Trailer) }],
-        &[const { entry(Location) }],
-        &[const { entry(Forwarded) }, const { entry(XRealIp) }],
-        &[const { entry(Connection) }, const { entry(SetCookie) }, const { entry(KeepAlive) }],
-        &[const { entry(RetryAfter) }],
-        &[const { entry(ContentType) }, const { entry(XRequestId) }],
+        &[const { spelt(Te) }],
+        &[const { spelt(Via) }],
+        &[const { spelt(Host) }, const { spelt(Date) }],
+        &[const { spelt(Range) }, const { spelt(Allow) }],
+        &[const { spelt(Cookie) }, const { spelt(Server) }, const { spelt(Expect) }],
+        &[const { spelt(Upgrade) }, const { spelt(Trailer) }],
+        &[const { spelt(Location) }],
+        &[const { spelt(Forwarded) }, const { spelt(XRealIp) }],
+        &[const { spelt(Connection) }, const { spelt(SetCookie) }, const { spelt(KeepAlive) }],
+        &[const { spelt(RetryAfter) }],
+        &[const { spelt(ContentType) }, const { spelt(XRequestId) }],
         &[
-            const { entry(CacheControl) },
-            const { entry(Authorization) },
-            const { entry(ContentRange) },
+            const { spelt(CacheControl) },
+            const { spelt(Authorization) },
+            const { spelt(ContentRange) },
         ],
-        &[const { entry(ContentLength) }],
-        &[const { entry(XForwardedFor) }],
-        &[const { entry(XForwardedHost) }, const { entry(ProxyConnection) }],
+        &[const { spelt(ContentLength) }],
+        &[const { spelt(XForwardedFor) }],
+        &[const { spelt(XForwardedHost) }, const { spelt(ProxyConnection) }],
         &[
-            const { entry(TransferEncoding) },
-            const { entry(XForwardedProto) },
-            const { entry(SecWebSocketKey) },
+            const { spelt(TransferEncoding) },
+            const { spelt(XForwardedProto) },
+            const { spelt(SecWebSocketKey) },
         ],
         &[],
-        &[const { entry(ProxyAuthorization) }],
+        &[const { spelt(ProxyAuthorization) }],
     ]
 };
 
@@ -208,7 +220,9 @@ pub(super) struct Field {
     flags: u8,
 }
 
-const UNKNOWN: u8 = u8::MAX;
+/// No name's number; a bit that no set of names has.
+const UNKNOWN: u8 = 63;
+const _: () = assert!(Known::ALL.len() < UNKNOWN as usize);
 const GONE: u8 = 1;
 /// The line on the wire is not exactly `name: value CRLF` and must be written anew.
 const ODD: u8 = 2;
@@ -299,9 +313,13 @@ impl Fields {
     }
     /// Removes every field of a known name; nothing when its bit is not set.
     pub fn remove(&mut self, name: Known) {
-        if self.has(name) {
-            self.remove_where(|_, field| field.is(name));
-            self.known &= !name.bit();
+        self.remove_set(name.bit());
+    }
+    /// Removes every field of a set of names ([`Known::bit`]); nothing when none of them is there.
+    pub fn remove_set(&mut self, names: u64) {
+        if self.known & names != 0 {
+            self.remove_where(|_, field| names & (1 << field.known) != 0);
+            self.known &= !names;
         }
     }
     /// Removes every field of any name, compared case-insensitively.
@@ -363,6 +381,18 @@ impl Fields {
         let field = self.write_line(name.prefix(), parts, name as u8);
         self.index.push(field);
     }
+    /// As `push`, of a whole line made before: `Name: value CRLF`.
+    pub fn push_line(&mut self, name: Known, line: &[u8]) {
+        debug_assert!(line.starts_with(name.prefix().as_bytes()) && line.ends_with(b"\r\n"));
+        self.lend();
+        self.known |= name.bit();
+        let (name_at, name_len) = (self.bytes.len() as u32, name.name().len() as u16);
+        let value_at = name_at + u32::from(name_len) + 2;
+        let value_len = line.len() as u32 - u32::from(name_len) - 4;
+        self.bytes.extend_from_slice(line);
+        let known = name as u8;
+        self.index.push(Field { name_at, value_at, value_len, name_len, known, flags: 0 });
+    }
     fn write_any(&mut self, name: &str, value: &[u8]) -> Field {
         let known = self.note(name.as_bytes());
         self.lend();
@@ -418,11 +448,12 @@ impl Fields {
     pub(crate) fn index_line(
         &mut self,
         wire: &[u8],
-        name: Range<usize>,
+        (name, known): (Range<usize>, Option<Known>),
         value: Range<usize>,
         line_end: usize,
     ) {
-        let known = self.note(&wire[name.clone()]);
+        self.known |= known.map_or(0, Known::bit);
+        let known = known.map_or(UNKNOWN, |known| known as u8);
         let canonical =
             value.start == name.end + 2 && wire[name.end + 1] == b' ' && value.end + 2 == line_end;
         self.index.push(Field {
@@ -436,11 +467,9 @@ impl Fields {
     }
     /// Writes every live field but those of `skip` (a set of [`Known::bit`]s) as lines.
     pub fn write_to(&self, skip: u64, out: &mut Chunk) {
-        let left_out =
-            |f: &Field| !f.is_live() || (f.known != UNKNOWN && skip & (1 << f.known) != 0);
         let mut run = 0..0;
         for field in &self.index {
-            if left_out(field) {
+            if !field.is_live() || skip & (1 << field.known) != 0 {
                 continue;
             }
             if field.flags & ODD == 0 && run.end == field.name_at as usize && !run.is_empty() {

@@ -1,7 +1,7 @@
 //! Which bytes may stand where (RFC 9110 5.1, 5.5, 5.6.2; RFC 9112 3.2), and the reason phrases.
 
 /// `tchar` of RFC 9110 5.6.2.
-pub(crate) static TOKEN: [bool; 256] = {
+static TOKEN: [bool; 256] = {
     let mut table = [false; 256];
     let mut i = 0;
     while i < 256 {

@@ -9,7 +9,7 @@ use super::pump::{Pump, Stop};
 use crate::http1::{Client, Event, ResponseVerdict, Want};
 use crate::message::{Broken, Chunk, Fields, Fill, Head, Size, Source};
 use crate::net::{Pipe, Stream, Timer};
-use crate::pool::{Lease, Outcome};
+use crate::pool::Lease;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -304,17 +304,17 @@ impl Exchange {
 
     /// Ends it in order, after `poll_fill` said `End`: settles the lease and gives the connection
     /// back if it can carry another request.
-    pub fn finish(mut self) {
+    pub fn finish(mut self, now: Instant) {
         let lease = self.lease.take().expect("an exchange holds its lease until it is over");
         let clean = self.pump.is_done()
             && !self.eof
             && self.buf.data().is_empty()
             && self.client.is_reusable();
         if clean && let Some(stream) = self.stream.take() {
-            self.dialer.idle.give(&lease, stream, self.born, Instant::now());
+            self.dialer.idle.give(&lease, stream, self.born, now);
         }
         self.count_closed(&lease);
-        lease.settle(Outcome::Answered(self.status));
+        lease.answered(self.status, now);
     }
 
     /// Ends it after an error: closes the connection and gives the lease back.
