@@ -9,6 +9,7 @@ mod house;
 mod http;
 mod http_bodies;
 mod http_faults;
+mod readme;
 mod reload;
 mod routes;
 mod support;
