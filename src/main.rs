@@ -1,4 +1,8 @@
-//! The binary: hands over to the command line.
+//! The `evenkeel` program.
+
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> std::process::ExitCode {
     evenkeel::cli::main()
