@@ -37,21 +37,18 @@ pub async fn serve(
         let head = HeadLimits { head: limits.head, fields: limits.fields, target: limits.target };
         (Client::new(stream, peer, head, limits.trailers), gateway.effective.timeout.header.get())
     };
-    let mut timer = Timer::new();
+    let (mut timer, mut now) = (Timer::new(), Instant::now());
     loop {
-        let now = Instant::now();
         timer.start(now, limit.map(|limit| now + limit));
         if !is_wanted(&mut client, watch, &mut timer, now).await {
             return;
         }
         let spell = Spell { slot: &slot, watch, dialer, access };
         // Boxed, so that an idle connection's task does not hold the room of a busy one.
-        let busy: Pin<Box<dyn Future<Output = Option<Duration>> + Send + '_>> =
+        let busy: Pin<Box<dyn Future<Output = Option<Rest>> + Send + '_>> =
             Box::pin(busy(&mut client, &mut timer, spell));
         match until_cut(watch, busy).await {
-            Some(Some(keep_alive)) => {
-                limit = Some(keep_alive).filter(|limit| *limit != Duration::MAX)
-            }
+            Some(Some(rest)) => (now, limit) = rest,
             _ => return,
         }
     }
@@ -65,7 +62,7 @@ async fn is_wanted(client: &mut Client, watch: &Watch, timer: &mut Timer, now: I
         if watch.is_told_to_leave() {
             return Poll::Ready(false);
         }
-        if client.stream.poll_read_ready(cx).is_ready() {
+        if client.stream.is_readable() || client.stream.poll_read_ready(cx).is_ready() {
             return Poll::Ready(true);
         }
         timer.poll(cx).map(|()| false)
@@ -86,24 +83,26 @@ async fn until_cut<T>(
     .await
 }
 
-/// Serves requests until none is at hand: how long the next one may take to come, or `None` when
-/// the connection is over.
-async fn busy(client: &mut Client, timer: &mut Timer, spell: Spell<'_>) -> Option<Duration> {
+/// Since when a connection is idle, and how long the next request may take to come.
+type Rest = (Instant, Option<Duration>);
+
+/// Serves requests until none is at hand; `None` when the connection is over.
+async fn busy(client: &mut Client, timer: &mut Timer, spell: Spell<'_>) -> Option<Rest> {
     let mut head = Head::new();
     loop {
         let gateway = spell.slot.load_full();
         let timeout = &gateway.effective.timeout;
         match next_head(client, &mut head, timer, timeout.header.get()).await {
-            Ok(Some(Read::Idle)) => return Some(timeout.keep_alive.get().unwrap_or(Duration::MAX)),
+            Ok(Some(Read::Idle)) => return Some((Instant::now(), timeout.keep_alive.get())),
             Ok(Some(Read::Closed)) => return None,
             Ok(Some(Read::Request(verdict))) => {
                 match request(client, &mut head, verdict, &gateway, timer, &spell).await {
                     // What the kernel has of the next one is for the idle connection to see.
-                    After::KeepAlive if client.buf.data().is_empty() => {
+                    After::KeepAlive(ended) if client.buf.data().is_empty() => {
                         client.buf = Chunk::none();
-                        return Some(timeout.keep_alive.get().unwrap_or(Duration::MAX));
+                        return Some((ended, timeout.keep_alive.get()));
                     }
-                    After::KeepAlive => head.clear(),
+                    After::KeepAlive(_) => head.clear(),
                     After::Linger => {
                         return Box::pin(linger(client, timer, gateway.effective.limits.drain))
                             .await;
@@ -148,7 +147,7 @@ async fn next_head(
 }
 
 /// Ends our direction and reads on for a moment.
-async fn linger(client: &mut Client, timer: &mut Timer, mut most: u64) -> Option<Duration> {
+async fn linger(client: &mut Client, timer: &mut Timer, mut most: u64) -> Option<Rest> {
     timer.set(Some(Instant::now() + LINGER));
     if client.stream.shutdown_write().is_ok() {
         poll_fn(|cx| match client.poll_linger(cx, &mut most) {

@@ -154,7 +154,7 @@ fn keep_alive(head: &Head) -> bool {
     match (all.next(), all.next()) {
         (None, _) => return !old,
         // What nearly every one says.
-        (Some(one), None) if one.eq_ignore_ascii_case(b"keep-alive") => return true,
+        (Some(b"keep-alive"), None) => return true,
         _ => {}
     }
     if has_token(head, Known::Connection, b"close") {
