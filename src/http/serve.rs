@@ -5,6 +5,7 @@
 use super::client::{Client, Read};
 use super::gateway::Gateway;
 use super::request::{After, Spell, refuse, request};
+use crate::config::Effective;
 use crate::drain::{Phase, Watch};
 use crate::http1::{HeadLimits, Refusal};
 use crate::message::{Chunk, Head};
@@ -22,34 +23,54 @@ use std::time::{Duration, Instant};
 /// not destroy the answer with a reset.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Carries one client connection to its end. Each request reads the slot anew.
-pub async fn serve(
-    stream: Stream,
-    peer: Peer,
+/// One client connection, and what it holds while idle.
+#[derive(Debug)]
+pub struct Connection {
+    client: Client,
+    timer: Timer,
     slot: Arc<ArcSwap<Gateway>>,
-    watch: &Watch,
-    dialer: &Arc<Dialer>,
-    access: &AccessLog,
-) {
-    let (mut client, mut limit) = {
-        let gateway = slot.load();
-        let limits = &gateway.effective.limits;
-        let head = HeadLimits { head: limits.head, fields: limits.fields, target: limits.target };
-        (Client::new(stream, peer, head, limits.trailers), gateway.effective.timeout.header.get())
-    };
-    let (mut timer, mut now) = (Timer::new(), Instant::now());
-    loop {
-        timer.start(now, limit.map(|limit| now + limit));
-        if !is_wanted(&mut client, watch, &mut timer, now).await {
-            return;
-        }
-        let spell = Spell { slot: &slot, watch, dialer, access };
-        // Boxed, so that an idle connection's task does not hold the room of a busy one.
-        let busy: Pin<Box<dyn Future<Output = Option<Rest>> + Send + '_>> =
-            Box::pin(busy(&mut client, &mut timer, spell));
-        match until_cut(watch, busy).await {
-            Some(Some(rest)) => (now, limit) = rest,
-            _ => return,
+    watch: Watch,
+    dialer: Arc<Dialer>,
+    /// Since when it is idle, and how long the next request may take to come.
+    rest: Rest,
+}
+
+impl Connection {
+    /// Nothing was read yet. Each request reads the slot anew.
+    pub fn new(
+        stream: Stream,
+        peer: Peer,
+        slot: Arc<ArcSwap<Gateway>>,
+        watch: Watch,
+        dialer: Arc<Dialer>,
+    ) -> Self {
+        let (client, limit) = {
+            let Effective { limits, timeout, .. } = &slot.load().effective;
+            let head =
+                HeadLimits { head: limits.head, fields: limits.fields, target: limits.target };
+            (Client::new(stream, peer, head, limits.trailers), timeout.header.get())
+        };
+        let rest = (Instant::now(), limit);
+        Self { client, timer: Timer::new(), slot, watch, dialer, rest }
+    }
+
+    /// Carries it to its end.
+    pub async fn serve(&mut self, access: &AccessLog) {
+        let Self { client, timer, slot, watch, dialer, rest } = self;
+        loop {
+            let (now, limit) = *rest;
+            timer.start(now, limit.map(|limit| now + limit));
+            if !is_wanted(client, watch, timer, now).await {
+                return;
+            }
+            let spell = Spell { slot, watch, dialer, access };
+            // Boxed, so that an idle connection's task does not hold the room of a busy one.
+            let busy: Pin<Box<dyn Future<Output = Option<Rest>> + Send + '_>> =
+                Box::pin(busy(client, timer, spell));
+            match until_cut(watch, busy).await {
+                Some(Some(next)) => *rest = next,
+                _ => return,
+            }
         }
     }
 }

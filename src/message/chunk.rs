@@ -27,15 +27,58 @@ const FIELDS_KEPT: usize = 256;
 /// A field store larger than this is not kept: one huge head must not stay for ever.
 const FIELDS_BYTES: usize = 16 << 10;
 
-#[derive(Default)]
 struct Free {
-    heads: Vec<Vec<u8>>,
-    bodies: Vec<Vec<u8>>,
-    fields: Vec<(Vec<u8>, Vec<Field>)>,
+    heads: List<Vec<u8>>,
+    bodies: List<Vec<u8>>,
+    fields: List<(Vec<u8>, Vec<Field>)>,
+}
+
+/// Free blocks, and how few of them there were since the last [`trim`]: so many were not needed.
+struct List<T> {
+    blocks: Vec<T>,
+    fewest: usize,
+}
+
+impl<T> List<T> {
+    const fn new() -> Self {
+        Self { blocks: Vec::new(), fewest: 0 }
+    }
+    fn pop(&mut self) -> Option<T> {
+        let block = self.blocks.pop();
+        self.fewest = self.fewest.min(self.blocks.len());
+        block
+    }
+    fn push(&mut self, block: T) {
+        self.blocks.push(block);
+    }
+    fn len(&self) -> usize {
+        self.blocks.len()
+    }
+    /// Takes out what was not needed.
+    fn trim(&mut self) -> Vec<T> {
+        let spare = self.blocks.drain(..self.fewest.min(self.blocks.len())).collect();
+        self.fewest = self.blocks.len();
+        self.blocks.shrink_to_fit();
+        spare
+    }
 }
 
 thread_local! {
-    static FREE: RefCell<Free> = RefCell::default();
+    static FREE: RefCell<Free> = const {
+        RefCell::new(Free { heads: List::new(), bodies: List::new(), fields: List::new() })
+    };
+}
+
+/// Gives back to the allocator what this thread's free lists did not need since the last time. To
+/// be called now and then by each thread that carries connections.
+pub fn trim() {
+    let _ = FREE.try_with(|free| {
+        let mut free = free.borrow_mut();
+        let spare = free.heads.trim().into_iter().chain(free.bodies.trim());
+        let bytes: usize = spare.map(|block| block.len()).sum();
+        MEMORY.allocated.fetch_sub(bytes, Relaxed);
+        drop(free.fields.trim());
+    });
 }
 
 /// A growing byte buffer: `[consumed | data | spare]`.
@@ -255,6 +298,24 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_needed_since_the_last_trim_is_freed() {
+        std::thread::spawn(|| {
+            let lent: Vec<Chunk> = (0..10).map(|_| Chunk::lend(Size::Head)).collect();
+            drop(lent);
+            let kept = || FREE.with(|free| free.borrow().heads.len());
+            trim();
+            assert_eq!(kept(), 10, "they were all in use until now");
+            drop((0..3).map(|_| Chunk::lend(Size::Head)).collect::<Vec<_>>());
+            trim();
+            assert_eq!(kept(), 3, "seven were not needed");
+            trim();
+            assert_eq!(kept(), 0);
+        })
+        .join()
+        .expect("no panic");
+    }
+
+    #[test]
     fn a_dropped_block_is_lent_again_and_a_grown_one_is_not() {
         std::thread::spawn(|| {
             let mut chunk = Chunk::lend(Size::Body);
@@ -268,7 +329,7 @@ mod tests {
             grown.reserve(BODY + 1);
             drop(grown);
             FREE.with(|free| {
-                assert!(free.borrow().heads.is_empty() && free.borrow().bodies.is_empty())
+                assert!(free.borrow().heads.len() == 0 && free.borrow().bodies.len() == 0)
             });
         })
         .join()
