@@ -186,7 +186,10 @@ fn request_line(line: &[u8]) -> Result<(Range<usize>, Range<usize>, Version), Re
 /// Whether a target has one of the four forms and the method allows it (RFC 9112 3.2).
 fn has_form(method: &[u8], target: &[u8]) -> bool {
     if method == b"CONNECT" {
-        return is_authority(target) && target.contains(&b':');
+        // The port must be named (RFC 9110 9.3.6); the last colon may be one of an IPv6 address.
+        let port = target.iter().rposition(|b| *b == b':').map_or(&[][..], |at| &target[at + 1..]);
+        let has_port = !port.is_empty() && port.iter().all(u8::is_ascii_digit);
+        return has_port && is_authority(target);
     }
     if target[0] == b'/' {
         return true;
@@ -223,33 +226,37 @@ pub(super) fn is_authority(bytes: &[u8]) -> bool {
             None => (bytes, &b""[..]),
         },
     };
-    let host_byte = |b: &u8| {
-        b.is_ascii_alphanumeric()
-            || matches!(
-                b,
-                b'-' | b'.'
-                    | b'_'
-                    | b'~'
-                    | b'!'
-                    | b'$'
-                    | b'&'
-                    | b'\''
-                    | b'('
-                    | b')'
-                    | b'*'
-                    | b'+'
-                    | b','
-                    | b';'
-                    | b'='
-                    | b'%'
-            )
-    };
     let port_ok = match port {
         [] => true,
         [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
         _ => false,
     };
-    !host.is_empty() && host.iter().all(host_byte) && port_ok
+    port_ok && is_reg_name(host)
+}
+
+/// What stands for itself in a `reg-name`: `unreserved` and `sub-delims` of RFC 3986.
+const REG_NAME: [bool; 256] = {
+    let (mut table, mut b) = ([false; 256], 0);
+    while b < 128 {
+        table[b] = (b as u8).is_ascii_alphanumeric();
+        b += 1;
+    }
+    let (marks, mut at) = (b"-._~!$&'()*+,;=", 0);
+    while at < marks.len() {
+        table[marks[at] as usize] = true;
+        at += 1;
+    }
+    table
+};
+
+/// `reg-name` of RFC 3986 3.2.2, not empty.
+fn is_reg_name(host: &[u8]) -> bool {
+    let escape = |at: usize| match host.get(at + 1..at + 3) {
+        Some(hex) => hex.iter().all(u8::is_ascii_hexdigit),
+        None => false,
+    };
+    let fits = |(at, b): (usize, &u8)| REG_NAME[*b as usize] || (*b == b'%' && escape(at));
+    !host.is_empty() && host.iter().enumerate().all(fits)
 }
 
 fn status_line(line: &[u8]) -> Result<(u16, Range<usize>, Version), Refusal> {
