@@ -5,5 +5,7 @@ mod corpus;
 mod hostile;
 mod hostile_answers;
 mod replay;
+mod round_trip;
 mod split;
 mod strict;
+mod strict_out;
