@@ -41,8 +41,11 @@ pub(super) const REQUESTS: &[&[u8]] = &[
     b"GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\r\n",
 ];
 
+/// The requests before a stream of responses: each method, and whether 101 may answer it.
+pub(super) type Asked = &'static [(Method, bool)];
+
 /// Streams of responses that are read to their end without a refusal, and what they answer.
-pub(super) const RESPONSES: &[(&[u8], &[(Method, bool)])] = &[
+pub(super) const RESPONSES: &[(&[u8], Asked)] = &[
     (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello", &[(Method::Get, false)]),
     (b"HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", &[(Method::Get, false)]),
     (b"HTTP/1.1 200 \r\nContent-Length: 2\r\nSet-Cookie: a\r\nset-cookie: b\r\n\r\n\r\n", GET),
@@ -90,4 +93,4 @@ pub(super) const RESPONSES: &[(&[u8], &[(Method, bool)])] = &[
     ),
 ];
 
-pub(super) const GET: &[(Method, bool)] = &[(Method::Get, false)];
+pub(super) const GET: Asked = &[(Method::Get, false)];

@@ -49,7 +49,7 @@ pub(crate) fn request(bytes: &[u8]) -> Result<Strict<'_>, String> {
     (version == b"HTTP/1.1").then_some(()).ok_or("version")?;
     let visible = target.iter().all(|b| b.is_ascii_graphic() && *b != b'#');
     let form = match method {
-        b"CONNECT" => authority(target) && target.contains(&b':'),
+        b"CONNECT" => authority(target) && port(target),
         b"OPTIONS" if target == b"*" => true,
         _ => target.starts_with(b"/"),
     };
@@ -170,6 +170,14 @@ fn delimited(fields: &Lines<'_>) -> Result<Delimited, String> {
 fn token(bytes: &[u8]) -> Option<&str> {
     let is_token = |b: &u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(b);
     (!bytes.is_empty() && bytes.iter().all(is_token)).then(|| std::str::from_utf8(bytes).ok())?
+}
+
+/// Whether a port is named.
+fn port(authority: &[u8]) -> bool {
+    let after = authority.rsplit(|b| *b == b':').next();
+    after.is_some_and(|port| {
+        (1..authority.len()).contains(&port.len()) && port.iter().all(u8::is_ascii_digit)
+    })
 }
 
 /// `uri-host [ ":" port ]` of RFC 3986: no userinfo, no broken escape.
