@@ -2,12 +2,14 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod cli;
+mod fuzz_seeds;
 mod health;
 mod hostile;
 mod house;
 mod http;
 mod http_bodies;
 mod http_faults;
+mod oracle;
 mod reload;
 mod routes;
 mod support;

@@ -1,5 +1,6 @@
 //! The codec held against what arrives on a wire: every split, every refusal, every round trip.
-use crate::{http1, message};
+use crate::http1;
+use crate::message;
 
 mod corpus;
 mod encode;

@@ -3,8 +3,8 @@
 //! A head that is let in is written as the proxy writes it, held against a checker of its own,
 //! read again and written again.
 use super::http1::{
-    BodyLength, HeadLimits, Parsed, Refusal, hop_by_hop, of_request, of_response, request,
-    request_head, response, response_head,
+    BodyLength, Decoded, Decoder, HeadLimits, Parsed, Refusal, chunk_size_line, hop_by_hop,
+    last_chunk, of_request, of_response, request, request_head, response, response_head,
 };
 use super::message::{Chunk, Fields, Head, Known, Method};
 use super::strict::{self, Delimited};
@@ -14,6 +14,17 @@ const LIMITS: HeadLimits = HeadLimits { head: 64 << 10, fields: 1000, target: 8 
 
 /// The Host of a request that has none: its backend's.
 const BACKEND: &[u8] = b"backend.test:80";
+
+/// What became of a head that was let in.
+#[derive(Debug)]
+pub(crate) struct Went {
+    /// Bytes that were read.
+    pub(crate) used: usize,
+    /// How the body behind it is delimited.
+    pub(crate) body: BodyLength,
+    /// What was written.
+    pub(crate) written: Vec<u8>,
+}
 
 /// Reads a request head from the beginning of these bytes and checks what is written of it.
 /// `None`: it is not complete.
@@ -25,9 +36,9 @@ const BACKEND: &[u8] = b"backend.test:80";
 /// # Panics
 ///
 /// When the written head is not strictly valid or says something else.
-pub(crate) fn of_a_request(wire: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
+pub(crate) fn of_a_request(wire: &[u8]) -> Result<Option<Went>, Refusal> {
     let mut head = Head::new();
-    let Parsed::Done(_) = request(wire, 0, &LIMITS, &mut head)? else { return Ok(None) };
+    let Parsed::Done(used) = request(wire, 0, &LIMITS, &mut head)? else { return Ok(None) };
     let verdict = of_request(&head)?;
     let written = write_request(&mut head, verdict.body);
     let strictly = strict::request(&written)
@@ -42,7 +53,7 @@ pub(crate) fn of_a_request(wire: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
     assert_eq!(request_said(&again), said);
     let twice = write_request(&mut again, verdict.body);
     assert_eq!(twice, written, "{} and {}", twice.escape_ascii(), written.escape_ascii());
-    Ok(Some(written))
+    Ok(Some(Went { used, body: verdict.body, written }))
 }
 
 /// The same of a response to a request with this method.
@@ -54,9 +65,9 @@ pub(crate) fn of_a_request(wire: &[u8]) -> Result<Option<Vec<u8>>, Refusal> {
 /// # Panics
 ///
 /// As [`of_a_request`].
-pub(crate) fn of_a_response(wire: &[u8], to: Method) -> Result<Option<Vec<u8>>, Refusal> {
+pub(crate) fn of_a_response(wire: &[u8], to: Method) -> Result<Option<Went>, Refusal> {
     let mut head = Head::new();
-    let Parsed::Done(_) = response(wire, 0, &LIMITS, &mut head)? else { return Ok(None) };
+    let Parsed::Done(used) = response(wire, 0, &LIMITS, &mut head)? else { return Ok(None) };
     let body = of_response(&head, to)?.body;
     let written = write_response(&mut head, body);
     let strictly = strict::response(&written)
@@ -72,7 +83,33 @@ pub(crate) fn of_a_response(wire: &[u8], to: Method) -> Result<Option<Vec<u8>>, 
     assert_eq!((again.status(), again.reason()), (head.status(), head.reason()));
     assert_eq!(lines(&again), lines(&head));
     assert_eq!(write_response(&mut again, body), written);
-    Ok(Some(written))
+    Ok(Some(Went { used, body, written }))
+}
+
+/// Reads a chunked body from the beginning of these bytes, and checks what is written of it.
+///
+/// # Errors
+///
+/// What refused it.
+///
+/// # Panics
+///
+/// When the written body is not strictly valid or says something else.
+pub(crate) fn of_a_chunked_body(wire: &[u8]) -> Result<(), Refusal> {
+    let mut decoder = Decoder::new(BodyLength::Chunked, LIMITS);
+    let (mut body, mut trailers, mut out) = (Vec::new(), Fields::new(), Chunk::none());
+    let mut at = 0;
+    while let Decoded::Data(range) = decoder.decode(&wire[at..], true, &mut trailers)? {
+        let data = &wire[at..][range.clone()];
+        chunk_size_line(data.len(), &mut out);
+        out.extend(data);
+        out.extend(b"\r\n");
+        body.extend_from_slice(data);
+        at += range.end;
+    }
+    last_chunk(Some(&trailers), &mut out);
+    assert_eq!(strict::chunked(out.data()), Ok((body, out.data().len())));
+    Ok(())
 }
 
 fn write_request(head: &mut Head, body: BodyLength) -> Vec<u8> {
