@@ -63,6 +63,14 @@ impl<T> List<T> {
     }
 }
 
+impl Drop for Free {
+    /// A thread that ends gives its blocks back to the system.
+    fn drop(&mut self) {
+        let bytes = self.heads.len() * HEAD + self.bodies.len() * BODY;
+        MEMORY.allocated.fetch_sub(bytes, Relaxed);
+    }
+}
+
 thread_local! {
     static FREE: RefCell<Free> = const {
         RefCell::new(Free { heads: List::new(), bodies: List::new(), fields: List::new() })
@@ -334,5 +342,116 @@ mod tests {
         })
         .join()
         .expect("no panic");
+    }
+
+    /// Far more than all other tests of this process hold together.
+    const MUCH: usize = 128 << 20;
+
+    #[test]
+    fn memory_is_counted_while_it_is_held_and_no_longer() {
+        let before = memory().used();
+        let mut grown = Chunk::lend(Size::Body);
+        grown.reserve(2 * MUCH);
+        assert!(memory().used() >= before + MUCH);
+        drop(grown);
+        assert!(memory().used() < before + MUCH);
+        // A thread keeps a few blocks for its next connections, the rest goes at once.
+        std::thread::spawn(move || {
+            let all: Vec<Chunk> = (0..4 * MUCH / BODY)
+                .map(|_| Chunk::lend(Size::Body))
+                .chain((0..2 * HEADS_KEPT).map(|_| Chunk::lend(Size::Head)))
+                .collect();
+            assert!(memory().used() >= before + 3 * MUCH);
+            drop(all);
+            assert!(memory().used() < before + MUCH);
+            FREE.with_borrow(|free| {
+                assert_eq!((free.heads.len(), free.bodies.len()), (HEADS_KEPT, BODIES_KEPT));
+            });
+        })
+        .join()
+        .expect("no panic");
+        // Many threads that end: what each kept would add up, were it still counted.
+        let kept = HEADS_KEPT * HEAD + BODIES_KEPT * BODY;
+        for _ in 0..=2 * MUCH / kept {
+            let fill = || {
+                let heads: Vec<_> = (0..HEADS_KEPT).map(|_| Chunk::lend(Size::Head)).collect();
+                let bodies: Vec<_> = (0..BODIES_KEPT).map(|_| Chunk::lend(Size::Body)).collect();
+                drop((heads, bodies));
+            };
+            std::thread::spawn(fill).join().expect("no panic");
+        }
+        assert!(memory().used() < before + MUCH);
+    }
+
+    #[test]
+    fn few_field_stores_are_kept_and_no_huge_one() {
+        std::thread::spawn(|| {
+            let kept = || FREE.with_borrow(|free| free.fields.len());
+            keep_fields(Vec::new(), Vec::new());
+            keep_fields(Vec::with_capacity(FIELDS_BYTES + 1), Vec::new());
+            keep_fields(vec![0], Vec::with_capacity(FIELDS_BYTES / 16 + 1));
+            assert_eq!(kept(), 0);
+            for _ in 0..2 * FIELDS_KEPT {
+                keep_fields(vec![1, 2, 3], Vec::new());
+            }
+            assert_eq!(kept(), FIELDS_KEPT);
+            let (bytes, index) = lend_fields();
+            assert!(bytes.is_empty() && bytes.capacity() >= 3 && index.is_empty());
+        })
+        .join()
+        .expect("no panic");
+    }
+
+    #[test]
+    fn pressure_rises_with_what_is_used() {
+        let account = |used| Memory { allocated: AtomicUsize::new(used), limit: 1000.into() };
+        for (used, pressure) in [
+            (0, Pressure::None),
+            (799, Pressure::None),
+            (800, Pressure::Stop),
+            (949, Pressure::Stop),
+            (950, Pressure::Refuse),
+            (2000, Pressure::Refuse),
+        ] {
+            assert_eq!(account(used).pressure(), pressure, "{used}");
+        }
+        let unlimited = Memory { allocated: (64 << 30).into(), limit: usize::MAX.into() };
+        assert_eq!(unlimited.pressure(), Pressure::None);
+        // A limit of nothing is taken for the smallest there is, and nothing divides by it.
+        let none = account(0);
+        none.limit(0);
+        assert_eq!(none.pressure(), Pressure::Refuse);
+    }
+
+    #[test]
+    fn a_buffer_holds_what_was_put_in_whatever_is_taken_out() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let (mut chunk, mut held) = (Chunk::none(), std::collections::VecDeque::new());
+        for _ in 0..2000 {
+            if random.bool() {
+                let more: Vec<u8> = (0..random.usize(..5000)).map(|_| random.u8(..)).collect();
+                if random.bool() {
+                    chunk.extend(&more);
+                } else {
+                    chunk.reserve(more.len());
+                    chunk.spare()[..more.len()].copy_from_slice(&more);
+                    chunk.filled(more.len());
+                }
+                held.extend(more);
+            } else {
+                let n = random.usize(..=held.len());
+                chunk.consume(n);
+                held.drain(..n);
+            }
+            assert!(chunk.data() == held.make_contiguous());
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "self.start <= self.end")]
+    fn more_than_there_is_cannot_be_taken() {
+        let mut chunk = Chunk::lend(Size::Head);
+        chunk.extend(b"abc");
+        chunk.consume(4);
     }
 }

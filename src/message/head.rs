@@ -678,3 +678,7 @@ fn after_scheme(target: &[u8]) -> Option<&[u8]> {
         })
         .map(|scheme| &target[scheme.len()..])
 }
+
+#[cfg(test)]
+#[path = "head_tests.rs"]
+mod tests;

@@ -3,12 +3,14 @@
 
 mod cli;
 mod examples;
+mod fuzz_seeds;
 mod health;
 mod hostile;
 mod house;
 mod http;
 mod http_bodies;
 mod http_faults;
+mod oracle;
 mod readme;
 mod reload;
 mod routes;
