@@ -1,1 +1,1 @@
-//! A pool as a whole: leases, publication, the waits of the first verdict.
+//! What holds of a whole pool: reload, publication, leases among threads.
