@@ -110,10 +110,7 @@ impl Idle {
         });
         let keep = &shelf.keep.keep_alive;
         let kept = Kept { stream, born, since: now };
-        if shelf.kept.len() >= keep.max_idle
-            || keep.idle.get().is_none()
-            || expired(&kept, keep, now)
-        {
+        if shelf.kept.len() >= room(keep) || expired(&kept, keep, now) {
             backend.cells.open.add(-1);
             return;
         }
@@ -128,8 +125,8 @@ impl Idle {
         }
     }
 
-    /// Closes what is too old, what its backend closed, and what belongs to nobody any more; takes
-    /// each pool's settings anew.
+    /// Closes what is too old or too many, what its backend closed, and what belongs to nobody any
+    /// more; takes each pool's settings anew.
     pub(super) fn sweep(&self, now: Instant) {
         self.0.lock().retain(|_, shelf| {
             shelf.keep = shelf.pool.config();
@@ -137,6 +134,8 @@ impl Idle {
             let before = shelf.kept.len();
             let keep = &shelf.keep.keep_alive;
             shelf.kept.retain(|kept| !gone && !expired(kept, keep, now) && !kept.stream.has_news());
+            let surplus = shelf.kept.len().saturating_sub(room(keep));
+            shelf.kept.drain(..surplus);
             let closed = (before - shelf.kept.len()) as i64;
             shelf.backend.cells.idle.add(-closed);
             shelf.backend.cells.open.add(-closed);
@@ -156,9 +155,18 @@ impl Drop for Idle {
     }
 }
 
+/// How many may be kept.
+fn room(keep: &KeepAlive) -> usize {
+    if keep.idle.get().is_some() { keep.max_idle } else { 0 }
+}
+
 fn expired(kept: &Kept, keep: &KeepAlive, now: Instant) -> bool {
     let past = |limit: Option<Duration>, since: Instant| {
         limit.is_some_and(|l| now.duration_since(since) >= l)
     };
     past(keep.idle.get(), kept.since) || past(keep.max_age.get(), kept.born)
 }
+
+#[cfg(test)]
+#[path = "idle_tests.rs"]
+mod tests;
