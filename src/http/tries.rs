@@ -130,7 +130,11 @@ impl<'a> Tries<'a> {
         self.tried[self.count] = backend;
         self.count += 1;
         let pool = &self.target.pool;
-        if never_sent { pool.retries_connect.inc() } else { pool.retries_reset.inc() }
+        if never_sent {
+            pool.retries_connect.inc()
+        } else {
+            pool.retries_reset.inc()
+        }
         self.last = Some(reply);
         Next::Again
     }

@@ -123,8 +123,7 @@ impl Exchange {
 
     /// Judges the bytes at hand until a head is complete.
     fn judge(&mut self, head: &mut Head) -> Result<Option<Heard>, Error> {
-        let (used, event) =
-            self.client.next(self.buf.data(), self.eof, head)?;
+        let (used, event) = self.client.next(self.buf.data(), self.eof, head)?;
         self.buf.consume(used);
         match event {
             Event::Head(verdict) => {
@@ -238,8 +237,7 @@ impl Exchange {
         loop {
             // Without a block at hand the machine still knows an end that needs no byte.
             let mut none = Head::new();
-            let (used, event) =
-                self.client.next(self.buf.data(), self.eof, &mut none)?;
+            let (used, event) = self.client.next(self.buf.data(), self.eof, &mut none)?;
             match event {
                 Event::Data(range) => {
                     self.skip = range.start;

@@ -8,6 +8,8 @@ mod house;
 mod http;
 mod http_bodies;
 mod http_faults;
+mod nginx;
+mod nginx_files;
 mod reload;
 mod routes;
 mod support;
