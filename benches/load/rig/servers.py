@@ -121,6 +121,8 @@ http {{
       proxy_buffers 16 32k;
       proxy_busy_buffers_size 256k;
       proxy_max_temp_file_size 0;
+      proxy_request_buffering off;
+      client_max_body_size 0;
     }}
   }}
 }}
