@@ -1,15 +1,17 @@
 //! Ending work in two steps: graceful (finish what is in flight), then cut.
 //!
 //! A [`Drain`] is one group of connections (those of a listener on one worker); groups nest in
-//! what the server keeps. Every connection enters and holds a [`Watch`] for its life. The same
-//! book knows who is idle since when, so that the oldest idle ones can be asked to leave.
-//! The lock inside is taken by the connections of one worker, and by the control side when it
-//! drains or evicts; never across an await.
+//! what the server keeps. Every connection enters and holds a [`Watch`] for its life. Each knows
+//! since when it is idle, so that the oldest idle ones can be asked to leave. Between two requests
+//! a connection only writes a word of its own; the lock is taken where one comes or goes, and by
+//! whoever drains or evicts.
 use parking_lot::Mutex;
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize};
 use std::task::{Context, Poll, Waker};
+use std::time::Instant;
 use tokio::sync::Notify;
 
 /// How far a group is.
@@ -27,99 +29,81 @@ pub enum Phase {
 #[derive(Clone, Debug, Default)]
 pub struct Drain(Arc<Inner>);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Inner {
     phase: AtomicU8,
     members: AtomicUsize,
+    born: Instant,
     book: Mutex<Book>,
     emptied: Notify,
 }
 
-/// No entry.
-const NONE: u32 = u32::MAX;
-
-/// Members by number, the idle ones in a list, oldest first.
-#[derive(Debug)]
-struct Book {
-    entries: Vec<Entry>,
-    vacant: Vec<u32>,
-    oldest: u32,
-    youngest: u32,
-    idle: usize,
-}
-
-#[derive(Debug)]
-struct Entry {
-    waker: Option<Waker>,
-    before: u32,
-    after: u32,
-    state: State,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Vacant,
-    Busy,
-    Idle,
-    Told,
-}
-
-impl Default for Book {
+impl Default for Inner {
     fn default() -> Self {
-        Self { entries: Vec::new(), vacant: Vec::new(), oldest: NONE, youngest: NONE, idle: 0 }
+        Self {
+            phase: AtomicU8::new(0),
+            members: AtomicUsize::new(0),
+            born: Instant::now(),
+            book: Mutex::default(),
+            emptied: Notify::new(),
+        }
     }
 }
+
+/// Members by number.
+#[derive(Debug, Default)]
+struct Book {
+    members: Vec<Option<Arc<Member>>>,
+    vacant: Vec<u32>,
+}
+
+/// What a member and its group say to each other.
+#[derive(Debug)]
+struct Member {
+    /// `BUSY`, `TOLD`, or else since when it is idle: milliseconds of the group's life, and 2. The
+    /// member writes it, and whoever evicts may turn idle into told.
+    since: AtomicU64,
+    /// Whether `waker` is there. Written once.
+    registered: AtomicBool,
+    waker: Mutex<Option<Waker>>,
+}
+
+const BUSY: u64 = 0;
+const TOLD: u64 = 1;
 
 impl Book {
-    fn enter(&mut self) -> u32 {
-        let entry = Entry { waker: None, before: NONE, after: NONE, state: State::Busy };
-        match self.vacant.pop() {
-            Some(key) => {
-                self.entries[key as usize] = entry;
-                key
-            }
-            None => {
-                self.entries.push(entry);
-                (self.entries.len() - 1) as u32
-            }
+    fn enter(&mut self, member: Arc<Member>) -> u32 {
+        if let Some(key) = self.vacant.pop() {
+            self.members[key as usize] = Some(member);
+            return key;
         }
+        self.members.push(Some(member));
+        (self.members.len() - 1) as u32
     }
     fn leave(&mut self, key: u32) {
-        self.unlink(key);
-        self.entries[key as usize].waker = None;
-        self.entries[key as usize].state = State::Vacant;
+        self.members[key as usize] = None;
         self.vacant.push(key);
     }
-    fn link(&mut self, key: u32) {
-        let before = self.youngest;
-        let entry = &mut self.entries[key as usize];
-        (entry.before, entry.after, entry.state) = (before, NONE, State::Idle);
-        match before {
-            NONE => self.oldest = key,
-            before => self.entries[before as usize].after = key,
-        }
-        self.youngest = key;
-        self.idle += 1;
+    fn all(&self) -> impl Iterator<Item = &Arc<Member>> {
+        self.members.iter().flatten()
     }
-    fn unlink(&mut self, key: u32) {
-        let entry = &mut self.entries[key as usize];
-        if entry.state != State::Idle {
-            return;
-        }
-        let (before, after) = (entry.before, entry.after);
-        entry.state = State::Busy;
-        match before {
-            NONE => self.oldest = after,
-            before => self.entries[before as usize].after = after,
-        }
-        match after {
-            NONE => self.youngest = before,
-            after => self.entries[after as usize].before = before,
-        }
-        self.idle -= 1;
+    /// Idle members, with since when.
+    fn idle(&self) -> impl Iterator<Item = (u64, &Arc<Member>)> {
+        let since = |member| (Member::since(member), member);
+        self.all().map(since).filter(|(since, _)| *since > TOLD)
     }
-    fn wakers(&self) -> Vec<Waker> {
-        self.entries.iter().filter_map(|e| e.waker.clone()).collect()
+}
+
+impl Member {
+    fn since(this: &Arc<Self>) -> u64 {
+        this.since.load(Acquire)
+    }
+    fn wake(&self) {
+        // Woken outside the lock: a woken task may register at once.
+        let waker = self.waker.lock().clone();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 }
 
@@ -131,8 +115,13 @@ impl Drain {
     /// Enters a connection.
     pub fn enter(&self) -> Watch {
         self.0.members.fetch_add(1, Relaxed);
-        let key = self.0.book.lock().enter();
-        Watch { inner: self.0.clone(), key }
+        let member = Arc::new(Member {
+            since: AtomicU64::new(BUSY),
+            registered: AtomicBool::new(false),
+            waker: Mutex::new(None),
+        });
+        let key = self.0.book.lock().enter(member.clone());
+        Watch { inner: self.0.clone(), member, key }
     }
     /// Asks every member to finish; idle ones leave at once.
     pub fn graceful(&self) {
@@ -143,10 +132,9 @@ impl Drain {
         self.advance(Phase::Cut);
     }
     fn advance(&self, phase: Phase) {
-        self.0.phase.fetch_max(phase as u8, Relaxed);
-        // Woken outside the lock: a woken task may look into the book at once.
-        let wakers = self.0.book.lock().wakers();
-        wakers.into_iter().for_each(Waker::wake);
+        self.0.phase.fetch_max(phase as u8, AcqRel);
+        let members: Vec<_> = self.0.book.lock().all().cloned().collect();
+        members.iter().for_each(|member| member.wake());
     }
     /// How far the group is.
     pub fn phase(&self) -> Phase {
@@ -160,27 +148,25 @@ impl Drain {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// Idle members now.
+    /// Idle members now. Looks at every member.
     pub fn idle(&self) -> usize {
-        self.0.book.lock().idle
+        self.0.book.lock().idle().count()
     }
-    /// Asks up to `n` idle members to leave, oldest first; returns how many were asked.
+    /// Asks up to `n` idle members to leave, oldest first; returns how many were asked. Looks at
+    /// every member.
     pub fn evict_idle(&self, n: usize) -> usize {
-        let mut wakers = Vec::new();
-        let mut asked = 0;
-        {
-            let mut book = self.0.book.lock();
-            while asked < n && book.oldest != NONE {
-                let key = book.oldest;
-                book.unlink(key);
-                let entry = &mut book.entries[key as usize];
-                entry.state = State::Told;
-                wakers.extend(entry.waker.clone());
-                asked += 1;
+        let mut oldest: Vec<(u64, Arc<Member>)> =
+            self.0.book.lock().idle().map(|(since, member)| (since, member.clone())).collect();
+        oldest.sort_unstable_by_key(|(since, _)| *since);
+        let tell = |(since, member): &(u64, Arc<Member>)| {
+            // One that became busy meanwhile stays.
+            let told = member.since.compare_exchange(*since, TOLD, AcqRel, Relaxed).is_ok();
+            if told {
+                member.wake();
             }
-        }
-        wakers.into_iter().for_each(Waker::wake);
-        asked
+            told
+        };
+        oldest.iter().filter(|idle| tell(idle)).take(n).count()
     }
     /// Waits until no member is left.
     pub async fn emptied(&self) {
@@ -196,7 +182,7 @@ impl Drain {
 
 impl Inner {
     fn phase(&self) -> Phase {
-        match self.phase.load(Relaxed) {
+        match self.phase.load(Acquire) {
             0 => Phase::Run,
             1 => Phase::Graceful,
             _ => Phase::Cut,
@@ -204,10 +190,12 @@ impl Inner {
     }
 }
 
-/// A member of a group, for the life of its connection. Dropping it leaves the group.
+/// A member of a group, for the life of its connection: held by one task. Dropping it leaves the
+/// group.
 #[derive(Debug)]
 pub struct Watch {
     inner: Arc<Inner>,
+    member: Arc<Member>,
     key: u32,
 }
 
@@ -221,35 +209,30 @@ impl Drop for Watch {
 }
 
 impl Watch {
-    /// How far the group is: one relaxed load. `Cut` or `Graceful` wakes the member's task.
+    /// How far the group is: one load. `Cut` or `Graceful` wakes the member's task.
     pub fn phase(&self) -> Phase {
         self.inner.phase()
     }
-    /// Keeps the task's waker for `graceful`, `cut` and evictions.
+    /// Keeps the task's waker for `graceful`, `cut` and evictions. Once is enough: the task stays
+    /// the same.
     pub fn register(&self, cx: &mut Context<'_>) {
-        let waker = &mut self.inner.book.lock().entries[self.key as usize].waker;
-        match waker {
-            Some(old) if old.will_wake(cx.waker()) => {}
-            _ => *waker = Some(cx.waker().clone()),
+        if !self.member.registered.load(Relaxed) {
+            *self.member.waker.lock() = Some(cx.waker().clone());
+            self.member.registered.store(true, Relaxed);
         }
     }
     /// The connection is idle from now on.
-    pub fn idle(&self) {
-        let mut book = self.inner.book.lock();
-        if book.entries[self.key as usize].state == State::Busy {
-            book.link(self.key);
-        }
+    pub fn idle(&self, now: Instant) {
+        let age = now.saturating_duration_since(self.inner.born).as_millis() as u64;
+        self.member.since.store(age + TOLD + 1, Relaxed);
     }
     /// The connection is busy from now on; `false` when it was asked to leave while idle.
     pub fn busy(&self) -> bool {
-        let mut book = self.inner.book.lock();
-        book.unlink(self.key);
-        book.entries[self.key as usize].state != State::Told
+        self.member.since.swap(BUSY, AcqRel) != TOLD
     }
     /// Whether an idle member was asked to leave (evicted, or the group is past `Run`).
     pub fn is_told_to_leave(&self) -> bool {
-        self.phase() != Phase::Run
-            || self.inner.book.lock().entries[self.key as usize].state == State::Told
+        self.phase() != Phase::Run || self.member.since.load(Acquire) == TOLD
     }
     /// A future that ends when the group is cut.
     pub async fn cut(&self) {
@@ -277,11 +260,12 @@ mod tests {
     fn the_oldest_idle_member_is_asked_first() {
         let drain = Drain::new();
         let all: Vec<Watch> = (0..4).map(|_| drain.enter()).collect();
-        for i in [2, 0, 3] {
-            all[i].idle();
+        let at = |ms| Instant::now() + std::time::Duration::from_millis(ms);
+        for (i, ms) in [(2, 0), (0, 100), (3, 200)] {
+            all[i].idle(at(ms));
         }
         assert!(all[0].busy());
-        all[0].idle();
+        all[0].idle(at(300));
         assert_eq!(drain.idle(), 3);
         assert_eq!(drain.evict_idle(2), 2);
         let told: Vec<bool> = all.iter().map(Watch::is_told_to_leave).collect();
@@ -295,7 +279,7 @@ mod tests {
     fn numbers_are_used_again_and_a_new_member_is_not_told() {
         let drain = Drain::new();
         let first = drain.enter();
-        first.idle();
+        first.idle(Instant::now());
         drain.evict_idle(1);
         drop(first);
         let second = drain.enter();

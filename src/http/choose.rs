@@ -25,32 +25,32 @@ pub(super) fn choose<'g>(
     site: &Site<'g>,
     head: &mut Head,
     peer: Peer,
-    report: &mut Report,
+    report: &mut Report<'g>,
 ) -> Result<Chosen<'g>, Box<Reply>> {
     let gateway = site.gateway;
     let asked = path::asked(head, head.get(Known::Host)).map_err(|_| own(400, "bad_target"))?;
     let Some(route) = gateway.find(&asked) else {
         return Err(own(404, "no_route"));
     };
-    report.route = Some(route.name.clone());
+    report.route = Some(route);
     if route.refuse_encoded_slash && asked.has_encoded_slash() {
         return Err(own(400, "encoded_slash"));
     }
     let split = match &route.action {
         Action::Forward(split) => split,
         Action::Redirect(said, cells) => {
-            report.cells = Some(cells.clone());
+            report.cells = Some(cells);
             let answer = said.answer(&asked, site.scheme);
             return Err(Box::new(headers::answer_ready(&route.rules, answer)));
         }
         Action::Respond(said, cells) => {
-            report.cells = Some(cells.clone());
+            report.cells = Some(cells);
             return Err(Box::new(headers::answer_ready(&route.rules, said.answer())));
         }
     };
     let target = split.choose(site.seed);
-    report.pool = Some(target.pool.name.clone());
-    report.cells = Some(target.cells.clone());
+    report.target = Some(target);
+    report.cells = Some(&target.cells);
     let hash = target.hash.as_ref().and_then(|hash| {
         hash_key(hash, &asked, headers::client_address(head, peer, &gateway.trusted))
     });

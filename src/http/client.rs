@@ -1,7 +1,7 @@
 //! The client's side of an HTTP/1 connection: what was read and not used, what is to be written,
 //! and the body of the current request as a [`Source`].
 use crate::http1::{self, BodyLength, Event, HeadLimits, Refusal, RequestVerdict, Server, Want};
-use crate::message::{Broken, Chunk, Fields, Fill, Head, Length, Size, Source, Version};
+use crate::message::{Broken, Chunk, Fields, Fill, Head, Length, Source, Version};
 use crate::net::{Peer, Stream};
 use std::future::poll_fn;
 use std::io;
@@ -86,10 +86,11 @@ impl Client {
             match event {
                 Event::Head(verdict) => return Poll::Ready(Ok(Read::Request(verdict))),
                 Event::Want(Want::Idle) if !self.eof => {
-                    // One more look: the next request may be here already.
-                    if !matches!(self.poll_read(cx), Poll::Ready(Ok(n)) if n > 0) {
-                        self.buf = Chunk::none();
-                        return Poll::Ready(Ok(if self.eof { Read::Closed } else { Read::Idle }));
+                    // Nothing at hand: what the kernel has is read once, by the first look at it.
+                    match self.poll_read(cx) {
+                        Poll::Ready(Ok(1..)) => {}
+                        Poll::Ready(_) => return Poll::Ready(Ok(Read::Closed)),
+                        Poll::Pending => return Poll::Ready(Ok(Read::Idle)),
                     }
                 }
                 Event::Want(Want::Read) if !self.eof => {
@@ -104,24 +105,9 @@ impl Client {
 
     /// Reads once into the buffer, which is borrowed if it must be. 0 is the end.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        if !self.buf.is_lent() {
-            ready!(self.stream.poll_read_ready(cx))?;
-            self.buf = Chunk::lend(Size::Head);
-        } else if self.buf.spare().is_empty() {
-            self.buf.reserve(1);
-        }
-        let n = ready!(self.stream.poll_read(cx, self.buf.spare()));
-        match n {
-            Ok(n) => {
-                self.buf.filled(n);
-                self.eof = n == 0;
-                Poll::Ready(Ok(n))
-            }
-            Err(error) => {
-                self.eof = true;
-                Poll::Ready(Err(error))
-            }
-        }
+        let read = ready!(self.stream.poll_read_chunk(cx, &mut self.buf));
+        self.eof = !matches!(read, Ok(1..));
+        Poll::Ready(read)
     }
 
     /// Gives the read buffer back when nothing is in it: while a backend thinks, the block serves
@@ -240,9 +226,8 @@ impl Source for Client {
         if self.body.data > 0 {
             return Poll::Ready(Ok(Fill::Data));
         }
-        let mut none = Head::new();
         loop {
-            let step = self.machine.next(self.buf.data(), self.eof, &mut none);
+            let step = self.machine.next_body(self.buf.data(), self.eof);
             let (used, event) = step.map_err(|r| Broken::Invalid(r.rule.word()))?;
             match event {
                 Event::Data(range) => {
@@ -299,6 +284,9 @@ impl Source for Client {
         }
         // A client that sends its next request already is there; a full buffer is asked no more.
         if self.buf.is_lent() && self.buf.spare().is_empty() {
+            return Poll::Pending;
+        }
+        if !self.buf.is_lent() && self.stream.poll_read_ready(cx).is_pending() {
             return Poll::Pending;
         }
         while let Poll::Ready(read) = self.poll_read(cx) {

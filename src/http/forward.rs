@@ -34,38 +34,37 @@ pub(super) enum Journey {
     /// A backend switched protocols; its head is ready to be written.
     Tunnel(Box<Exchange>),
     /// Our own answer.
-    Own(Reply),
+    Own(Box<Reply>),
     /// The client went away.
     Gone,
 }
 
 /// Carries one request from its head to the head of its answer.
-pub(super) async fn forward(
-    site: &Site<'_>,
+pub(super) async fn forward<'g>(
+    site: &Site<'g>,
     head: &mut Head,
     verdict: RequestVerdict,
     answer: &mut Head,
     client: &mut Client,
     timer: &mut Timer,
-    report: &mut Report,
+    report: &mut Report<'g>,
 ) -> Journey {
     if memory().pressure() == Pressure::Refuse {
-        return Journey::Own(Reply::own(503, "memory"));
+        return Journey::Own(Box::new(Reply::own(503, "memory")));
     }
     if !headers::method_allowed(head.method()) {
-        return Journey::Own(Reply::own(405, "method_not_allowed"));
+        return Journey::Own(Box::new(Reply::own(405, "method_not_allowed")));
     }
     let Chosen { route, target, hash } = match choose(site, head, client.peer, report) {
         Ok(chosen) => chosen,
-        Err(reply) => return Journey::Own(*reply),
+        Err(reply) => return Journey::Own(reply),
     };
     let limits = &target.effective.limits;
     client.bound_body(limits.body, limits.body_rate);
     if is_too_long(client, limits.body) {
         site.gateway.cells.limit_hits.inc("body");
-        return Journey::Own(Reply::own(413, "body_too_large"));
+        return Journey::Own(Box::new(Reply::own(413, "body_too_large")));
     }
-    report.timeout = Some(target.effective.timeout.clone());
     let upgrade = verdict.websocket && route.websocket;
     headers::request_ready(&route.rules, head, upgrade);
     let outgoing = Outgoing {
@@ -80,26 +79,30 @@ pub(super) async fn forward(
     };
     let mut tries = Tries::new(target, hash, site.seed, report.begun);
     loop {
-        let lease = match tries.lease(report).await {
+        let lease = match tries.lease(report) {
             Ok(lease) => lease,
-            Err(reply) => return Journey::Own(reply),
+            // Boxed: to wait for a first verdict is the rare way.
+            Err(none) => match Box::pin(tries.wait(none, report)).await {
+                Ok(lease) => lease,
+                Err(reply) => return Journey::Own(reply),
+            },
         };
         let host = host_sent(&target.host, head, report);
         let sent = Outgoing { host, fresh: tries.fresh(), ..outgoing };
-        let failed = match site.dialer.send(lease, &sent, tries.now()).await {
+        let begun = match site.dialer.reuse(lease, &sent, tries.now()) {
+            Ok(exchange) => Ok(exchange),
+            Err(lease) => Box::pin(site.dialer.connect(lease, &sent, tries.now())).await,
+        };
+        let failed = match begun {
             Err(failed) => failed,
             Ok(mut exchange) => match hear(&mut exchange, &sent, answer, client, timer).await {
                 Ok(heard) => {
                     report.first_byte = exchange.first_byte;
-                    headers::response_ready(
-                        &route.rules,
-                        answer,
-                        heard == Heard::Switched,
-                        &site.gateway.via,
-                    );
+                    let via = &site.gateway.via;
+                    headers::response_ready(&route.rules, answer, heard == Heard::Switched, via);
                     return match heard {
-                        Heard::Answer(verdict) => Journey::Answer(Box::new(exchange), verdict),
-                        _ => Journey::Tunnel(Box::new(exchange)),
+                        Heard::Answer(verdict) => Journey::Answer(exchange, verdict),
+                        _ => Journey::Tunnel(exchange),
                     };
                 }
                 Err(error) => exchange.fail(error),
@@ -115,7 +118,7 @@ pub(super) async fn forward(
 
 /// The Host a backend sees; `None` keeps the request's own. One of HTTP/1.0 may have none: what
 /// goes out always has one.
-fn host_sent<'a>(host: &'a HostSent, head: &Head, report: &'a Report) -> Option<&'a [u8]> {
+fn host_sent<'a>(host: &'a HostSent, head: &Head, report: &'a Report<'_>) -> Option<&'a [u8]> {
     match host {
         HostSent::Preserve if head.has(Known::Host) || head.authority().is_some() => None,
         HostSent::Name(name) => Some(name.as_bytes()),

@@ -27,9 +27,9 @@ pub(super) fn forwarded(
     peer: Peer,
     trusted: &[IpNet],
     scheme: &str,
-    via: &str,
+    via: &Via,
 ) -> Result<(), Loop> {
-    if rounds(head, via) >= ROUNDS {
+    if rounds(head, &via.name) >= ROUNDS {
         return Err(Loop);
     }
     let believed = is_believed(peer, trusted);
@@ -48,14 +48,35 @@ pub(super) fn forwarded(
     Ok(())
 }
 
-/// Adds this hop to `Via`: the version is that of the message received.
-pub(super) fn push_via(head: &mut Head, via: &str) {
-    let version: &[u8] = match head.version() {
-        Version::Http10 => b"1.0 ",
-        Version::Http11 => b"1.1 ",
-        Version::Http2 => b"2 ",
+/// What a listener calls itself in `Via`, and the lines that say so.
+#[derive(Debug)]
+pub(super) struct Via {
+    /// The pseudonym.
+    pub(super) name: String,
+    /// By the version of the message received.
+    lines: [Vec<u8>; 3],
+}
+
+impl Via {
+    /// Of this pseudonym.
+    pub(super) fn new(name: &str) -> Self {
+        let line = |version| format!("Via: {version} {name}\r\n").into_bytes();
+        Self { name: name.into(), lines: ["1.0", "1.1", "2"].map(line) }
+    }
+    /// Random, so that two proxies of one site differ.
+    pub(super) fn pseudonym() -> Self {
+        Self::new(&format!("evenkeel-{:06x}", fastrand::u32(..1 << 24)))
+    }
+}
+
+/// Adds this hop to `Via`.
+pub(super) fn push_via(head: &mut Head, via: &Via) {
+    let line = match head.version() {
+        Version::Http10 => &via.lines[0],
+        Version::Http11 => &via.lines[1],
+        Version::Http2 => &via.lines[2],
     };
-    head.push(Known::Via, &[version, via.as_bytes()]);
+    head.push_line(Known::Via, line);
 }
 
 /// How often this request was here before.
@@ -234,7 +255,7 @@ mod tests {
     }
 
     fn all(mut head: Head, from: &str) -> Head {
-        forwarded(&mut head, peer(from), &trusted(), "http", VIA).unwrap();
+        forwarded(&mut head, peer(from), &trusted(), "http", &Via::new(VIA)).unwrap();
         head
     }
 
@@ -357,7 +378,7 @@ mod tests {
     #[test]
     fn a_peer_by_unix_socket_is_not_believed() {
         let mut head = head("/", &[("X-Forwarded-For", "1.1.1.1")]);
-        forwarded(&mut head, Peer::Unix, &trusted(), "http", VIA).unwrap();
+        forwarded(&mut head, Peer::Unix, &trusted(), "http", &Via::new(VIA)).unwrap();
         assert!(values(&head, "x-forwarded-for").is_empty());
     }
 
@@ -366,10 +387,13 @@ mod tests {
         let mut head = head("/", &[("Via", "1.1 other, 1.0 evenkeel-000000")]);
         for round in 0..ROUNDS {
             assert_eq!(rounds(&head, VIA), round);
-            forwarded(&mut head, peer("192.0.2.1:1"), &[], "http", VIA).unwrap();
+            forwarded(&mut head, peer("192.0.2.1:1"), &[], "http", &Via::new(VIA)).unwrap();
         }
         let before = values(&head, "via");
-        assert_eq!(forwarded(&mut head, peer("192.0.2.1:1"), &[], "http", VIA), Err(Loop));
+        assert_eq!(
+            forwarded(&mut head, peer("192.0.2.1:1"), &[], "http", &Via::new(VIA)),
+            Err(Loop)
+        );
         assert_eq!(values(&head, "via"), before);
         let joined = format!("1.1 {VIA}, 1.1 {VIA},1.1 {VIA}");
         assert_eq!(rounds(&self::head("/", &[("Via", &joined)]), VIA), 3);
@@ -379,7 +403,7 @@ mod tests {
     fn via_says_the_version_received() {
         let mut head = Head::new();
         head.start_request(b"GET", b"/", Version::Http10).unwrap();
-        push_via(&mut head, VIA);
+        push_via(&mut head, &Via::new(VIA));
         assert_eq!(values(&head, "via"), [format!("1.0 {VIA}")]);
     }
 }

@@ -1,7 +1,7 @@
 //! A listener's compiled routes: everything a request needs, made when the plan is made.
 pub use super::cells::RouteCells;
 use super::compile::Compiler;
-use super::headers::pseudonym;
+use super::headers::Via;
 use super::path::Asked;
 use super::route::{Route, Router};
 pub use super::split::Target;
@@ -23,7 +23,7 @@ pub struct Gateway {
     /// Whose forwarded fields are believed.
     pub trusted: Vec<ipnet::IpNet>,
     /// What this listener calls itself in `Via`: random, kept through reloads.
-    pub via: Arc<str>,
+    pub(super) via: Arc<Via>,
     /// Counts requests that no route took (`route="none"`).
     pub none: Arc<RouteCells>,
     router: Router<Arc<Route>>,
@@ -56,7 +56,7 @@ impl Gateway {
             cells,
             effective: Effective::layered([&config.defaults, &listener.over]),
             trusted: listener.trusted_proxies.clone(),
-            via: previous.map_or_else(pseudonym, |before| before.via.clone()),
+            via: previous.map_or_else(|| Arc::new(Via::pseudonym()), |before| before.via.clone()),
             none,
             router,
             default: default.map(Arc::new),
@@ -197,7 +197,7 @@ mod tests {
         let second = compile(&config, Some(&first)).unwrap();
         assert!(Arc::ptr_eq(&api, &target(found(&second, "/api").unwrap()).cells));
         assert!(Arc::ptr_eq(&first.none, &second.none));
-        assert_eq!(first.via, second.via);
+        assert_eq!(first.via.name, second.via.name);
         let shown: Vec<String> = second.route_cells().iter().map(|c| c.labels.clone()).collect();
         let label = |route, pool| format!("listener=\"web\",route=\"{route}\",pool=\"{pool}\"");
         assert_eq!(shown, [label("api", "canary"), label("default", "app"), label("none", "none")]);

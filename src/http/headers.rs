@@ -1,12 +1,11 @@
 //! What is taken out of heads and put in between client and backend: hop-by-hop fields, the
 //! route's rules. Who the client is, is in `forwarded.rs`.
 use super::forwarded::push_via;
-pub(super) use super::forwarded::{client_address, forwarded};
+pub(super) use super::forwarded::{Via, client_address, forwarded};
 use super::reply::Reply;
 use crate::config::HeaderRules;
 use crate::http1::hop_by_hop;
 use crate::message::{Fields, Head, Invalid, Known, Method};
-use std::sync::Arc;
 
 /// A route's rules on fields, both ways; checked.
 #[derive(Clone, Debug, Default)]
@@ -50,11 +49,6 @@ fn apply(rules: &HeaderRules, fields: &mut Fields) {
     }
 }
 
-/// What a listener calls itself in `Via`: random, so that two proxies of one site differ.
-pub(super) fn pseudonym() -> Arc<str> {
-    format!("evenkeel-{:06x}", fastrand::u32(..1 << 24)).into()
-}
-
 /// TRACE would show what the proxy added, CONNECT would make it an open proxy.
 pub(super) fn method_allowed(method: Method) -> bool {
     !matches!(method, Method::Trace | Method::Connect)
@@ -70,7 +64,7 @@ pub(super) fn request_ready(rules: &Rules, head: &mut Head, upgrade: bool) {
 }
 
 /// Makes an answer's head ready for the client.
-pub(super) fn response_ready(rules: &Rules, answer: &mut Head, switched: bool, via: &str) {
+pub(super) fn response_ready(rules: &Rules, answer: &mut Head, switched: bool, via: &Via) {
     let upgrade = switched.then(|| answer.get(Known::Upgrade).map(<[u8]>::to_vec)).flatten();
     hop_by_hop(answer);
     if let Some(protocol) = upgrade {
@@ -147,7 +141,7 @@ mod tests {
         }
         let rules = HeaderRules { remove: vec!["server".into()], ..HeaderRules::default() };
         let rules = Rules::new(&HeaderRules::default(), &rules).unwrap();
-        response_ready(&rules, &mut head, false, "me");
+        response_ready(&rules, &mut head, false, &Via::new("me"));
         assert_eq!(shown(&head), pairs(&[("Via", "1.1 b"), ("Via", "1.1 me")]));
     }
 

@@ -1,6 +1,6 @@
 //! What is known of one request at its end: for its metrics and its line in the access log.
-use super::gateway::{Gateway, RouteCells};
-use crate::config::{Name, Timeouts};
+use super::gateway::{Gateway, RouteCells, Target};
+use super::route::Route;
 use crate::message::{Head, Known};
 use crate::net::Peer;
 use crate::pool::Backend;
@@ -10,19 +10,19 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// What is known of one request.
 #[derive(Debug)]
-pub(super) struct Report {
+pub(super) struct Report<'g> {
     pub(super) begun: Instant,
+    /// When it ended, if that is known already.
+    pub(super) ended: Option<Instant>,
     pub(super) status: u16,
     /// `-` when all went well.
     pub(super) reason: &'static str,
     /// Whether the answer is our own.
     pub(super) own: bool,
-    pub(super) route: Option<Name>,
-    pub(super) pool: Option<Name>,
+    pub(super) route: Option<&'g Route>,
+    pub(super) target: Option<&'g Target>,
+    pub(super) cells: Option<&'g RouteCells>,
     pub(super) backend: Option<Arc<Backend>>,
-    pub(super) cells: Option<Arc<RouteCells>>,
-    /// The limits of a tunnel, once a route is known.
-    pub(super) timeout: Option<Timeouts>,
     pub(super) tries: u32,
     pub(super) bytes_in: u64,
     /// Bytes that went through a tunnel from the client.
@@ -31,18 +31,18 @@ pub(super) struct Report {
     pub(super) first_byte: Option<Duration>,
 }
 
-impl Report {
+impl Report<'_> {
     pub(super) fn new(begun: Instant) -> Self {
         Self {
             begun,
+            ended: None,
             status: 0,
             reason: "-",
             own: false,
             route: None,
-            pool: None,
-            backend: None,
+            target: None,
             cells: None,
-            timeout: None,
+            backend: None,
             tries: 0,
             bytes_in: 0,
             tunnel_in: 0,
@@ -60,17 +60,15 @@ impl Report {
         peer: Peer,
         access: &AccessLog,
     ) {
-        let took = self.begun.elapsed();
-        self.cells.as_ref().unwrap_or(&gateway.none).count(head.method(), self.status, took);
+        let ended = self.ended.unwrap_or_else(Instant::now);
+        let took = ended.saturating_duration_since(self.begun);
+        self.cells.unwrap_or(&gateway.none).count(head.method(), self.status, took);
         gateway.cells.received.add(self.bytes_in);
         gateway.cells.sent.add(self.bytes_out);
         if self.own {
             gateway.cells.own.inc(self.reason);
         }
         let Some(came) = came else { return };
-        let text = |name: &'_ Option<Name>, none: &'static str| {
-            name.as_ref().map_or(none.to_string(), |n| n.to_string())
-        };
         access.write(&Access {
             time: SystemTime::now() - took,
             client: match peer {
@@ -83,8 +81,8 @@ impl Report {
             status: self.status,
             reason: self.reason,
             listener: &gateway.listener,
-            route: &text(&self.route, "none"),
-            pool: &text(&self.pool, "none"),
+            route: self.route.map_or("none", |route| &route.name),
+            pool: self.target.map_or("none", |target| &target.pool.name),
             backend: self.backend.as_ref().map_or("-", |b| &b.name),
             tries: self.tries,
             bytes_in: self.bytes_in,

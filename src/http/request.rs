@@ -54,8 +54,10 @@ pub(super) async fn request(
     let mut answer = Head::new();
     let site = Site { gateway, dialer: spell.dialer, scheme: "http", seed: fastrand::u64(..) };
     // What the access log says of the request is what came, before anything was rewritten.
-    let came = spell.access.is_on().then(|| super::report::Came::of(head));
-    let journey = forward(&site, head, verdict, &mut answer, client, timer, &mut report).await;
+    let came = spell.access.is_on().then(|| Box::new(super::report::Came::of(head)));
+    // Each half in a box of its own: the allocator has small ones at hand, and none for long.
+    let forwarding = forward(&site, head, verdict, &mut answer, client, timer, &mut report);
+    let journey = Box::pin(forwarding).await;
     let mut turn = Turn {
         client,
         timer,
@@ -65,11 +67,14 @@ pub(super) async fn request(
         drain: gateway.effective.limits.drain,
     };
     let after = match journey {
-        Journey::Answer(exchange, came) => turn.answer(exchange, came, &mut answer, verdict).await,
-        Journey::Tunnel(exchange) => {
-            upgrade::tunnel(turn.client, turn.timer, turn.report, exchange, &answer).await
+        Journey::Answer(exchange, came) => {
+            Box::pin(turn.answer(exchange, came, &mut answer, verdict)).await
         }
-        Journey::Own(reply) => turn.own(reply, verdict).await,
+        Journey::Tunnel(exchange) => {
+            // Boxed as every rare way is: the room of all ways is paid for by each busy spell.
+            Box::pin(upgrade::tunnel(turn.client, turn.timer, turn.report, exchange, &answer)).await
+        }
+        Journey::Own(reply) => Box::pin(turn.own(reply, verdict)).await,
         Journey::Gone => {
             turn.report.status = 499;
             turn.report.reason = "client_gone";
@@ -78,7 +83,7 @@ pub(super) async fn request(
     };
     client.out = Chunk::none();
     report.bytes_in = client.body_taken() + report.tunnel_in;
-    report.end(gateway, head, came.as_ref(), client.peer, spell.access);
+    report.end(gateway, head, came.as_deref(), client.peer, spell.access);
     after
 }
 
@@ -95,26 +100,26 @@ pub(super) async fn refuse(
     if status == 431 || status == 414 || status == 408 {
         gateway.cells.limit_hits.inc(word);
     }
-    let came = spell.access.is_on().then(|| super::report::Came::of(head));
+    let came = spell.access.is_on().then(|| Box::new(super::report::Came::of(head)));
     let mut turn = Turn { client, timer, head, report: &mut report, stays: false, drain: 0 };
     turn.write_own(&Reply::own(status, word), Version::Http11, Method::Get).await;
     client.out = Chunk::none();
-    report.end(gateway, head, came.as_ref(), client.peer, spell.access);
+    report.end(gateway, head, came.as_deref(), client.peer, spell.access);
 }
 
 /// The answering half of a request.
-struct Turn<'a> {
+struct Turn<'a, 'g> {
     client: &'a mut Client,
     timer: &'a mut Timer,
     head: &'a Head,
-    report: &'a mut Report,
+    report: &'a mut Report<'g>,
     /// Whether the connection may carry another request.
     stays: bool,
     /// `limits.drain`
     drain: u64,
 }
 
-impl Turn<'_> {
+impl Turn<'_, '_> {
     /// Writes a backend's answer.
     async fn answer(
         &mut self,
@@ -137,17 +142,19 @@ impl Turn<'_> {
         self.report.bytes_out = sent;
         match result {
             Ok(()) => {
-                exchange.finish();
+                let now = Instant::now();
+                self.report.ended = Some(now);
+                exchange.finish(now);
                 self.next(stays, unasked).await
             }
             // Nothing was passed on yet, so it can still be said what happened.
-            Err(Cut::Upstream(error)) if sent == 0 => self.broken(*exchange, error).await,
-            Err(cut) => self.cut(*exchange, cut),
+            Err(Cut::Upstream(error)) if sent == 0 => Box::pin(self.broken(exchange, error)).await,
+            Err(cut) => self.cut(exchange, cut),
         }
     }
 
     /// The answer broke before its first byte went to the client.
-    async fn broken(&mut self, exchange: Exchange, error: crate::upstream::Error) -> After {
+    async fn broken(&mut self, exchange: Box<Exchange>, error: crate::upstream::Error) -> After {
         let failed = exchange.fail(error);
         let reply = Reply::own(super::tries::status(&failed.error), failed.error.word());
         failed.lease.settle(super::tries::outcome(&failed.error, false));
@@ -161,7 +168,7 @@ impl Turn<'_> {
     }
 
     /// An answer that could not be finished must not look finished.
-    fn cut(&mut self, exchange: Exchange, cut: Cut) -> After {
+    fn cut(&mut self, exchange: Box<Exchange>, cut: Cut) -> After {
         self.client.stream.reset_on_close();
         match cut {
             Cut::Upstream(error) => {
@@ -180,7 +187,7 @@ impl Turn<'_> {
     }
 
     /// Writes our own answer.
-    async fn own(&mut self, reply: Reply, verdict: RequestVerdict) -> After {
+    async fn own(&mut self, reply: Box<Reply>, verdict: RequestVerdict) -> After {
         let unasked = verdict.expect_continue && !self.client.machine.is_body_done();
         let stays = self.stays && !unasked;
         self.stays = stays;
@@ -213,7 +220,7 @@ impl Turn<'_> {
 
     /// After an answer: the rest of the request's body is read within its limit, or it was the last.
     async fn next(&mut self, stays: bool, unasked: bool) -> After {
-        if !self.client.machine.is_body_done() && (unasked || !self.discard().await) {
+        if !self.client.machine.is_body_done() && (unasked || !Box::pin(self.discard()).await) {
             return After::Linger;
         }
         self.client.machine.answered(stays);

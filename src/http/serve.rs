@@ -4,10 +4,10 @@
 //! book and a timer; a busy spell is a future of its own that is freed at the next idle moment.
 use super::client::{Client, Read};
 use super::gateway::Gateway;
-use super::request::{After, Spell, request};
+use super::request::{After, Spell, refuse, request};
 use crate::drain::{Phase, Watch};
 use crate::http1::{HeadLimits, Refusal};
-use crate::message::Head;
+use crate::message::{Chunk, Head};
 use crate::net::{Peer, Stream, Timer};
 use crate::telemetry::AccessLog;
 use crate::upstream::Dialer;
@@ -39,8 +39,9 @@ pub async fn serve(
     };
     let mut timer = Timer::new();
     loop {
-        timer.set(limit.map(|limit| Instant::now() + limit));
-        if !is_wanted(&mut client, watch, &mut timer).await {
+        let now = Instant::now();
+        timer.start(now, limit.map(|limit| now + limit));
+        if !is_wanted(&mut client, watch, &mut timer, now).await {
             return;
         }
         let spell = Spell { slot: &slot, watch, dialer, access };
@@ -57,8 +58,8 @@ pub async fn serve(
 }
 
 /// Waits for the next request: `false` when time is up or the connection was asked to leave.
-async fn is_wanted(client: &mut Client, watch: &Watch, timer: &mut Timer) -> bool {
-    watch.idle();
+async fn is_wanted(client: &mut Client, watch: &Watch, timer: &mut Timer, now: Instant) -> bool {
+    watch.idle(now);
     let ready = poll_fn(|cx| {
         watch.register(cx);
         if watch.is_told_to_leave() {
@@ -97,29 +98,28 @@ async fn busy(client: &mut Client, timer: &mut Timer, spell: Spell<'_>) -> Optio
             Ok(Some(Read::Closed)) => return None,
             Ok(Some(Read::Request(verdict))) => {
                 match request(client, &mut head, verdict, &gateway, timer, &spell).await {
+                    // What the kernel has of the next one is for the idle connection to see.
+                    After::KeepAlive if client.buf.data().is_empty() => {
+                        client.buf = Chunk::none();
+                        return Some(timeout.keep_alive.get().unwrap_or(Duration::MAX));
+                    }
                     After::KeepAlive => head.clear(),
                     After::Linger => {
-                        return linger(client, timer, gateway.effective.limits.drain).await;
+                        return Box::pin(linger(client, timer, gateway.effective.limits.drain))
+                            .await;
                     }
                     After::Close => return None,
                 }
             }
             Ok(None) => {
-                super::request::refuse(
-                    client,
-                    &mut head,
-                    (408, "timeout_header"),
-                    &gateway,
-                    &spell,
-                    timer,
-                )
-                .await;
-                return linger(client, timer, gateway.effective.limits.drain).await;
+                let said = (408, "timeout_header");
+                Box::pin(refuse(client, &mut head, said, &gateway, &spell, timer)).await;
+                return Box::pin(linger(client, timer, gateway.effective.limits.drain)).await;
             }
             Err(refusal) => {
                 let said = (refusal.rule.status(), refusal.rule.word());
-                super::request::refuse(client, &mut head, said, &gateway, &spell, timer).await;
-                return linger(client, timer, gateway.effective.limits.drain).await;
+                Box::pin(refuse(client, &mut head, said, &gateway, &spell, timer)).await;
+                return Box::pin(linger(client, timer, gateway.effective.limits.drain)).await;
             }
         }
     }
@@ -139,7 +139,8 @@ async fn next_head(
         }
         if !armed {
             armed = true;
-            timer.set(limit.map(|limit| Instant::now() + limit));
+            let now = Instant::now();
+            timer.start(now, limit.map(|limit| now + limit));
         }
         timer.poll(cx).map(|()| Ok(None))
     })

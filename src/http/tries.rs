@@ -9,15 +9,15 @@ use crate::pool::{Ask, BackendId, Lease, NoLease, Outcome};
 use crate::upstream::{Error, Failed, Outgoing, Retry};
 use std::time::{Duration, Instant};
 
-/// More tries than this are not remembered one by one; `retry.attempts` is bounded by it.
-const MOST: usize = 16;
+/// How long a first verdict is waited for where `timeout.connect` is off.
+const WAIT: Duration = Duration::from_secs(2);
 
 /// What to do after a broken try.
 pub(super) enum Next {
     /// Send it again.
     Again,
     /// Give the client our own answer.
-    Answer(Reply),
+    Answer(Box<Reply>),
     /// The client went away.
     Gone,
 }
@@ -29,26 +29,15 @@ pub(super) struct Tries<'a> {
     seed: u64,
     now: Instant,
     left: u32,
-    tried: [BackendId; MOST],
-    count: usize,
-    last: Option<Reply>,
+    tried: Vec<BackendId>,
+    last: Option<Box<Reply>>,
     fresh: bool,
 }
 
 impl<'a> Tries<'a> {
     pub(super) fn new(target: &'a Target, hash: Option<u64>, seed: u64, now: Instant) -> Self {
         let left = target.effective.retry.attempts;
-        Self {
-            target,
-            hash,
-            seed,
-            now,
-            left,
-            tried: [BackendId(u32::MAX); MOST],
-            count: 0,
-            last: None,
-            fresh: false,
-        }
+        Self { target, hash, seed, now, left, tried: Vec::new(), last: None, fresh: false }
     }
 
     /// When the current try began.
@@ -61,26 +50,38 @@ impl<'a> Tries<'a> {
         self.fresh
     }
 
-    /// Takes a backend that was not tried yet. Without one, the last failure is the answer.
-    pub(super) async fn lease(&mut self, report: &mut Report) -> Result<Lease, Reply> {
-        let ask = Ask::new(self.now, self.seed).hash(self.hash).avoid(&self.tried[..self.count]);
-        let pool = &self.target.pool;
-        let lease = match pool.lease(&ask) {
-            Err(NoLease::Empty) => {
-                let wait =
-                    self.target.effective.timeout.connect.get().unwrap_or(Duration::from_secs(2));
-                pool.lease_by(&ask, self.now + wait).await
-            }
-            taken => taken,
+    /// Takes a backend that was not tried yet, if one is free.
+    pub(super) fn lease(&mut self, report: &mut Report<'_>) -> Result<Lease, NoLease> {
+        let lease = self.target.pool.lease(&self.ask())?;
+        Ok(self.leased(lease, report))
+    }
+
+    /// Where there was none: waits for one if the pool may soon have one. Without one, the last
+    /// failure is the answer.
+    pub(super) async fn wait(
+        &mut self,
+        none: NoLease,
+        report: &mut Report<'_>,
+    ) -> Result<Lease, Box<Reply>> {
+        let limit = self.target.effective.timeout.connect.get().unwrap_or(WAIT);
+        let lease = match none {
+            NoLease::Empty => self.target.pool.lease_by(&self.ask(), self.now + limit).await,
+            none => Err(none),
         };
         match lease {
-            Ok(lease) => {
-                report.tries += 1;
-                report.backend = Some(lease.backend().clone());
-                Ok(lease)
-            }
+            Ok(lease) => Ok(self.leased(lease, report)),
             Err(none) => Err(self.last.take().unwrap_or_else(|| no_lease(none))),
         }
+    }
+
+    fn ask(&self) -> Ask<'_> {
+        Ask::new(self.now, self.seed).hash(self.hash).avoid(&self.tried)
+    }
+
+    fn leased(&self, lease: Lease, report: &mut Report<'_>) -> Lease {
+        report.tries += 1;
+        report.backend = Some(lease.backend().clone());
+        lease
     }
 
     /// Settles a broken try and decides what comes next.
@@ -96,7 +97,7 @@ impl<'a> Tries<'a> {
         if let Error::Body(broken) = &error {
             return match body_fault(broken) {
                 (0, _) => Next::Gone,
-                (status, word) => Next::Answer(Reply::own(status, word)),
+                (status, word) => Next::Answer(Box::new(Reply::own(status, word))),
             };
         }
         let again = match retry {
@@ -109,7 +110,7 @@ impl<'a> Tries<'a> {
             Retry::No => false,
         };
         let never_sent = retry == Retry::NothingWritten;
-        let reply = Reply::own(status(&error), error.word());
+        let reply = Box::new(Reply::own(status(&error), error.word()));
         self.now = Instant::now();
         let in_time = outgoing.until.is_none_or(|until| self.now < until);
         if !again || !in_time {
@@ -124,11 +125,10 @@ impl<'a> Tries<'a> {
             return Next::Answer(reply);
         }
         self.left = self.left.saturating_sub(1);
-        if self.left == 0 || self.count == MOST {
+        if self.left == 0 {
             return Next::Answer(reply);
         }
-        self.tried[self.count] = backend;
-        self.count += 1;
+        self.tried.push(backend);
         let pool = &self.target.pool;
         if never_sent {
             pool.retries_connect.inc()
@@ -145,10 +145,10 @@ impl<'a> Tries<'a> {
     }
 }
 
-fn no_lease(none: NoLease) -> Reply {
+fn no_lease(none: NoLease) -> Box<Reply> {
     match none {
-        NoLease::Full => Reply::own(503, "max_active"),
-        NoLease::Empty | NoLease::Avoided => Reply::own(503, "no_backend"),
+        NoLease::Full => Box::new(Reply::own(503, "max_active")),
+        NoLease::Empty | NoLease::Avoided => Box::new(Reply::own(503, "no_backend")),
     }
 }
 

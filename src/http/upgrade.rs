@@ -7,36 +7,48 @@ use crate::message::{Chunk, Head};
 use crate::net::{self, Ended, Timer, TwoWay};
 use crate::pool::Outcome;
 use crate::upstream::Exchange;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Writes the 101 and carries both directions until they end.
 pub(super) async fn tunnel(
     client: &mut Client,
     timer: &mut Timer,
-    report: &mut Report,
+    report: &mut Report<'_>,
     exchange: Box<Exchange>,
     answer: &Head,
 ) -> After {
     http1::response_head(answer, BodyLength::None, false, Some("Upgrade"), &mut client.out);
     report.status = answer.status();
     let (mut upstream, from_backend, lease) = exchange.into_tunnel();
-    let timeout = report.timeout.clone().unwrap_or_default();
     client.machine.switched();
     let mut first = std::mem::replace(&mut client.out, Chunk::none());
     first.extend(from_backend.data());
     let from_client = std::mem::replace(&mut client.buf, Chunk::none());
-    let how = TwoWay { idle: timeout.tunnel.get(), max: timeout.tunnel_max.get() };
-    let copied =
-        net::two_way(&mut client.stream, &mut upstream, from_client, first, how, timer, &|_, _| {})
-            .await;
+    let how = report.target.map_or(TwoWay { idle: None, max: None }, |target| {
+        let timeout = &target.effective.timeout;
+        TwoWay { idle: timeout.tunnel.get(), max: timeout.tunnel_max.get() }
+    });
+    let (sent, received) = (AtomicU64::new(0), AtomicU64::new(0));
+    let moved = |there, back| {
+        received.fetch_add(there, Relaxed);
+        sent.fetch_add(back, Relaxed);
+    };
+    let stream = &mut client.stream;
+    let ended = tokio::select! {
+        biased;
+        copied = net::two_way(stream, &mut upstream, from_client, first, how, timer, &moved) => Some(copied.ended),
+        // Its backend was drained or removed, and the time for that is over.
+        () = lease.over() => None,
+    };
     lease.backend().cells.open.add(-1);
-    report.bytes_out = copied.right_to_left;
-    report.tunnel_in = copied.left_to_right;
-    let (reason, outcome) = match copied.ended {
-        Ended::Done => ("-", Outcome::Answered(101)),
-        Ended::Idle => ("tunnel_idle", Outcome::Answered(101)),
-        Ended::Max => ("tunnel_max", Outcome::Answered(101)),
-        Ended::Left(_) => ("client_reset", Outcome::Abandoned),
-        Ended::Right(_) => ("upstream_cut", Outcome::Failed),
+    (report.tunnel_in, report.bytes_out) = (received.into_inner(), sent.into_inner());
+    let (reason, outcome) = match ended {
+        Some(Ended::Done) => ("-", Outcome::Answered(101)),
+        Some(Ended::Idle) => ("timeout_tunnel", Outcome::Answered(101)),
+        Some(Ended::Max) => ("timeout_tunnel_max", Outcome::Answered(101)),
+        Some(Ended::Left(_)) => ("client_reset", Outcome::Abandoned),
+        Some(Ended::Right(_)) => ("upstream_reset", Outcome::Failed),
+        None => ("drain_cut", Outcome::Answered(101)),
     };
     report.reason = reason;
     lease.settle(outcome);

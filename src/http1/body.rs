@@ -59,7 +59,12 @@ impl Decoder {
     /// # Errors
     ///
     /// [`Refusal`] for a bad chunk or trailer, or an end that came too early.
-    pub fn decode(&mut self, wire: &[u8], eof: bool, out: &mut Fields) -> Result<Decoded, Refusal> {
+    pub fn decode(
+        &mut self,
+        wire: &[u8],
+        eof: bool,
+        out: &mut Option<Box<Fields>>,
+    ) -> Result<Decoded, Refusal> {
         let mut used = 0;
         loop {
             let rest = &wire[used..];
@@ -77,16 +82,22 @@ impl Decoder {
                 }
                 State::Size => self.size(rest)?,
                 State::ChunkEnd => self.chunk_end(rest)?,
-                State::Trailers(resume) => match trailers(rest, resume, &self.limits, out)? {
-                    Parsed::Done(n) => {
-                        self.state = State::Done;
-                        n
+                State::Trailers(_) if rest.starts_with(b"\r\n") => {
+                    self.state = State::Done;
+                    2
+                }
+                State::Trailers(resume) => {
+                    match trailers(rest, resume, &self.limits, out.get_or_insert_default())? {
+                        Parsed::Done(n) => {
+                            self.state = State::Done;
+                            n
+                        }
+                        Parsed::Partial(seen) => {
+                            self.state = State::Trailers(seen);
+                            usize::MAX
+                        }
                     }
-                    Parsed::Partial(seen) => {
-                        self.state = State::Trailers(seen);
-                        usize::MAX
-                    }
-                },
+                }
             };
             if took == usize::MAX {
                 return if eof { Err(Rule::Truncated.into()) } else { Ok(Decoded::Need(used)) };

@@ -86,12 +86,10 @@ impl Reader {
         eof: bool,
         after: State,
     ) -> Result<(usize, Event<V>), Refusal> {
-        let mut fields = Fields::new();
-        Ok(match self.decoder.decode(wire, eof, &mut fields)? {
+        Ok(match self.decoder.decode(wire, eof, &mut self.trailers)? {
             Decoded::Data(range) => (range.end, Event::Data(range)),
             Decoded::Need(used) => (used, Event::Want(Want::Read)),
             Decoded::End(used) => {
-                self.trailers = (!fields.is_empty()).then(|| Box::new(fields));
                 self.state = after;
                 (used, Event::End)
             }
@@ -139,10 +137,24 @@ impl Server {
                     Err(refusal)
                 }
             },
+            _ => self.next_body(wire, eof),
+        }
+    }
+    /// As `next` behind a head: for the body and its end.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`]; the connection must be closed after the answer.
+    pub fn next_body(
+        &mut self,
+        wire: &[u8],
+        eof: bool,
+    ) -> Result<(usize, Event<RequestVerdict>), Refusal> {
+        match self.0.state {
             State::Body => self.0.body(wire, eof, State::Between),
             State::Between => Ok((0, Event::Want(Want::WriteFirst))),
             State::Tunnel => Ok((0, Event::Want(Want::Tunnel))),
-            State::Over => Ok((0, Event::Closed)),
+            State::Head | State::Over => Ok((0, Event::Closed)),
         }
     }
     /// Whether the current request's body has been read to its end.
@@ -219,6 +231,20 @@ impl Client {
             State::Head if wire.is_empty() && eof => Ok((0, Event::Closed)),
             State::Head if wire.is_empty() => Ok((0, Event::Want(Want::Read))),
             State::Head => self.head(wire, eof, head),
+            _ => self.next_body(wire, eof),
+        }
+    }
+    /// As `next` behind a head: for the body and its end.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`]; the backend is at fault.
+    pub fn next_body(
+        &mut self,
+        wire: &[u8],
+        eof: bool,
+    ) -> Result<(usize, Event<ResponseVerdict>), Refusal> {
+        match self.reader.state {
             State::Body => {
                 let after = if self.keep_alive { State::Between } else { State::Over };
                 self.reader.body(wire, eof, after)
@@ -227,7 +253,7 @@ impl Client {
             State::Between | State::Over if eof => Ok((0, Event::Closed)),
             State::Between => Ok((0, Event::Want(Want::WriteFirst))),
             State::Tunnel => Ok((0, Event::Want(Want::Tunnel))),
-            State::Over => Ok((0, Event::Closed)),
+            State::Head | State::Over => Ok((0, Event::Closed)),
         }
     }
     fn head(

@@ -150,8 +150,12 @@ fn expect(head: &Head, old: bool) -> Result<bool, Refusal> {
 
 fn keep_alive(head: &Head) -> bool {
     let old = head.version() == Version::Http10;
-    if !head.has(Known::Connection) {
-        return !old;
+    let mut all = head.all(Known::Connection);
+    match (all.next(), all.next()) {
+        (None, _) => return !old,
+        // What nearly every one says.
+        (Some(one), None) if one.eq_ignore_ascii_case(b"keep-alive") => return true,
+        _ => {}
     }
     if has_token(head, Known::Connection, b"close") {
         return false;
@@ -161,7 +165,10 @@ fn keep_alive(head: &Head) -> bool {
 
 /// Whether a comma-separated list field has this member.
 pub(super) fn has_token(head: &Head, name: Known, token: &[u8]) -> bool {
-    head.all(name)
-        .flat_map(|v| v.split(|b| *b == b','))
-        .any(|t| t.trim_ascii().eq_ignore_ascii_case(token))
+    let has = |value: &[u8]| {
+        value.eq_ignore_ascii_case(token)
+            || (value.len() > token.len()
+                && value.split(|b| *b == b',').any(|t| t.trim_ascii().eq_ignore_ascii_case(token)))
+    };
+    head.all(name).any(has)
 }

@@ -1,14 +1,12 @@
 //! Takes out of a head what ends at this hop (RFC 9110 7.6.1).
 use crate::message::{Fields, Known};
 
-const HOP: [Known; 6] = [
-    Known::Connection,
-    Known::KeepAlive,
-    Known::ProxyConnection,
-    Known::Te,
-    Known::TransferEncoding,
-    Known::Upgrade,
-];
+const HOP: u64 = Known::Connection.bit()
+    | Known::KeepAlive.bit()
+    | Known::ProxyConnection.bit()
+    | Known::Te.bit()
+    | Known::TransferEncoding.bit()
+    | Known::Upgrade.bit();
 
 /// Names that `Connection` cannot take out: removing them on a client's word would change what the
 /// message means or who sent it.
@@ -36,7 +34,7 @@ const PROTECTED: u64 = Known::Host.bit()
 
 /// Removes the hop-by-hop fields and those named by `Connection` that may be.
 pub fn hop_by_hop(fields: &mut Fields) {
-    if fields.has(Known::Connection) {
+    if !fields.all(Known::Connection).all(is_about_connection) {
         let named: Vec<Vec<u8>> = fields
             .all(Known::Connection)
             .flat_map(|v| v.split(|b| *b == b','))
@@ -47,9 +45,12 @@ pub fn hop_by_hop(fields: &mut Fields) {
             fields.remove_named(&name);
         }
     }
-    for name in HOP {
-        fields.remove(name);
-    }
+    fields.remove_set(HOP);
+}
+
+/// Nearly always `Connection` names no field.
+fn is_about_connection(value: &[u8]) -> bool {
+    value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close")
 }
 
 fn is_protected(name: &[u8]) -> bool {

@@ -2,8 +2,9 @@
 //!
 //! Two passes: the first finds the end of the head, line by line, and remembers how far it looked;
 //! the second reads the complete head once. So however a head is split, its verdict is the same.
+//! A head that comes whole and flawless, as nearly all do, is read by the second pass alone.
 use super::refusal::{Refusal, Rule};
-use crate::message::{Fields, Head, TOKEN, Version, is_target, is_token, is_value};
+use crate::message::{Fields, Head, Known, Version, control_at, is_target, is_token, is_value};
 use std::ops::Range;
 
 /// Bounds of a head.
@@ -41,6 +42,12 @@ pub fn request(
     out: &mut Head,
 ) -> Result<Parsed, Refusal> {
     let begin = leading_empty_lines(wire);
+    if resume == 0
+        && let Ok(Some(end)) = request_lines(&wire[begin..], limits, out)
+        && end <= limits.head
+    {
+        return Ok(Parsed::Done(begin + end));
+    }
     let end = match find_end(&wire[begin..], resume.saturating_sub(begin), limits.head)? {
         Found::End(end) => begin + end,
         Found::Partial(seen) => return Ok(Parsed::Partial(begin + seen)),
@@ -48,16 +55,24 @@ pub fn request(
             return Err(if has_line { Rule::HeadTooLarge } else { Rule::TargetTooLong }.into());
         }
     };
-    out.load(&wire[begin..end]);
-    let head = &wire[begin..end];
-    let line = line_end(head, 0)?;
-    let (method, target, version) = request_line(&head[..line])?;
+    request_lines(&wire[begin..end], limits, out)?.ok_or(Rule::RequestLine)?;
+    Ok(Parsed::Done(end))
+}
+
+/// Reads a whole head and says where it ends; `None` if it does not.
+fn request_lines(
+    wire: &[u8],
+    limits: &HeadLimits,
+    out: &mut Head,
+) -> Result<Option<usize>, Refusal> {
+    out.begin();
+    let Some(line) = line_end(wire) else { return Ok(None) };
+    let (method, target, version) = request_line(&wire[..line])?;
     if target.len() > limits.target {
         return Err(Rule::TargetTooLong.into());
     }
-    out.index_request(method, target, version);
-    fields(head, line + 2, limits.fields, out)?;
-    Ok(Parsed::Done(end))
+    out.index_request(wire, method, target, version);
+    fields(wire, line + 2, limits.fields, out)
 }
 
 /// Parses a response head.
@@ -75,18 +90,32 @@ pub fn response(
     if !wire.iter().zip(b"HTTP/1.").all(|(a, b)| a == b) {
         return Err(Rule::StatusLine.into());
     }
+    if resume == 0
+        && let Ok(Some(end)) = response_lines(wire, limits, out)
+        && end <= limits.head
+    {
+        return Ok(Parsed::Done(end));
+    }
     let end = match find_end(wire, resume, limits.head)? {
         Found::End(end) => end,
         Found::Partial(seen) => return Ok(Parsed::Partial(seen)),
         Found::TooLarge { .. } => return Err(Rule::HeadTooLarge.into()),
     };
-    let head = &wire[..end];
-    out.load(head);
-    let line = line_end(head, 0)?;
-    let (status, reason, version) = status_line(&head[..line])?;
-    out.index_response(status, reason, version);
-    fields(head, line + 2, limits.fields, out)?;
+    response_lines(&wire[..end], limits, out)?.ok_or(Rule::StatusLine)?;
     Ok(Parsed::Done(end))
+}
+
+/// As [`request_lines`].
+fn response_lines(
+    wire: &[u8],
+    limits: &HeadLimits,
+    out: &mut Head,
+) -> Result<Option<usize>, Refusal> {
+    out.begin();
+    let Some(line) = line_end(wire) else { return Ok(None) };
+    let (status, reason, version) = status_line(&wire[..line])?;
+    out.index_response(status, reason, version);
+    fields(wire, line + 2, limits.fields, out)
 }
 
 /// Parses a trailer section up to and with its empty line.
@@ -108,8 +137,8 @@ pub fn trailers(
         Found::Partial(seen) => return Ok(Parsed::Partial(seen)),
         Found::TooLarge { .. } => return Err(Rule::TrailersTooLarge.into()),
     };
-    out.load(&wire[..end]);
-    fields(&wire[..end], 0, limits.fields, out)?;
+    out.begin();
+    fields(&wire[..end], 0, limits.fields, out)?.ok_or(Rule::FieldName)?;
     Ok(Parsed::Done(end))
 }
 
@@ -152,12 +181,9 @@ fn find_end(wire: &[u8], resume: usize, limit: usize) -> Result<Found, Refusal> 
     Ok(Found::Partial(window.len()))
 }
 
-/// Where the line that begins at `from` ends, before its CRLF. Every LF was seen to follow a CR.
-fn line_end(head: &[u8], from: usize) -> Result<usize, Refusal> {
-    match memchr::memchr(b'\n', &head[from..]) {
-        Some(lf) if lf > 0 => Ok(from + lf - 1),
-        _ => Err(Rule::BareLf.into()),
-    }
+/// Where the first line ends, before its CRLF. In a complete head every LF was seen to follow a CR.
+fn line_end(wire: &[u8]) -> Option<usize> {
+    memchr::memchr(b'\n', wire)?.checked_sub(1).filter(|cr| wire[*cr] == b'\r')
 }
 
 fn request_line(line: &[u8]) -> Result<(Range<usize>, Range<usize>, Version), Refusal> {
@@ -218,39 +244,31 @@ pub(super) fn is_authority(bytes: &[u8]) -> bool {
             }
             (&b"v6"[..], &bytes[end + 1..])
         }
-        Some(_) => match memchr::memchr(b':', bytes) {
-            Some(colon) => (&bytes[..colon], &bytes[colon..]),
-            None => (bytes, &b""[..]),
-        },
-    };
-    let host_byte = |b: &u8| {
-        b.is_ascii_alphanumeric()
-            || matches!(
-                b,
-                b'-' | b'.'
-                    | b'_'
-                    | b'~'
-                    | b'!'
-                    | b'$'
-                    | b'&'
-                    | b'\''
-                    | b'('
-                    | b')'
-                    | b'*'
-                    | b'+'
-                    | b','
-                    | b';'
-                    | b'='
-                    | b'%'
-            )
+        Some(_) => {
+            bytes.split_at(bytes.iter().position(|b| !HOST[*b as usize]).unwrap_or(bytes.len()))
+        }
     };
     let port_ok = match port {
         [] => true,
         [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
         _ => false,
     };
-    !host.is_empty() && host.iter().all(host_byte) && port_ok
+    !host.is_empty() && port_ok
 }
+
+/// What a registered name or an IPv4 address may be made of (RFC 3986 3.2.2).
+static HOST: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut i = 0;
+    while i < 256 {
+        let b = i as u8;
+        table[i] = b.is_ascii_alphanumeric()
+            || matches!(b, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')')
+            || matches!(b, b'*' | b'+' | b',' | b';' | b'=' | b'%');
+        i += 1;
+    }
+    table
+};
 
 fn status_line(line: &[u8]) -> Result<(u16, Range<usize>, Version), Refusal> {
     let version = match line.get(..9) {
@@ -272,40 +290,80 @@ fn status_line(line: &[u8]) -> Result<(u16, Range<usize>, Version), Refusal> {
     Ok((status, reason, version))
 }
 
-/// Reads field lines from `at` to the empty line.
-fn fields(head: &[u8], mut at: usize, most: usize, out: &mut Fields) -> Result<(), Refusal> {
+/// Reads field lines from `at` to the empty line, and keeps all bytes up to there. `None`: it did
+/// not come.
+fn fields(
+    wire: &[u8],
+    mut at: usize,
+    most: usize,
+    out: &mut Fields,
+) -> Result<Option<usize>, Refusal> {
     let mut count = 0;
-    while head[at] != b'\r' || head[at + 1] != b'\n' {
+    loop {
+        if wire[at..].starts_with(b"\r\n") {
+            out.keep(&wire[..at + 2]);
+            return Ok(Some(at + 2));
+        }
+        if at == wire.len() {
+            return Ok(None);
+        }
         count += 1;
         if count > most {
             return Err(Rule::TooManyFields.into());
         }
-        let end = line_end(head, at)?;
-        field(head, at..end, out)?;
-        at = end + 2;
+        match field(wire, at, out)? {
+            Some(next) => at = next,
+            None => return Ok(None),
+        }
     }
-    Ok(())
 }
 
-fn field(head: &[u8], line: Range<usize>, out: &mut Fields) -> Result<(), Refusal> {
-    let text = &head[line.clone()];
-    let colon = text.iter().position(|b| !TOKEN[*b as usize]).ok_or(Rule::FieldName)?;
-    if text[colon] != b':' || colon == 0 || colon > usize::from(u16::MAX) {
-        let folded = colon == 0 && matches!(text[0], b' ' | b'\t');
-        return Err(if folded { Rule::Folded } else { Rule::FieldName }.into());
+/// Reads the line that begins at `at` and says where the next one does. A value ends where a byte
+/// stands that may not be in it: that must be the line's CRLF.
+fn field(wire: &[u8], at: usize, out: &mut Fields) -> Result<Option<usize>, Refusal> {
+    let text = &wire[at..];
+    let Some(colon) = colon_at(text) else {
+        // What begins a line without one is judged once its end is there.
+        let end = control_at(text, 0);
+        return if end < text.len() { Err(bad_name(text)) } else { Ok(None) };
+    };
+    let name = &text[..colon];
+    let known = Known::of(name);
+    if known.is_none() && (!is_token(name) || colon > usize::from(u16::MAX)) {
+        return Err(bad_name(text));
     }
-    let mut from = colon + 1;
-    let mut to = text.len();
+    let end = control_at(text, colon + 1);
+    match text.get(end..end + 2) {
+        Some(b"\r\n") => {}
+        Some(_) => return Err(Rule::FieldValue.into()),
+        None => return Ok(None),
+    }
+    let (mut from, mut to) = (colon + 1, end);
     while from < to && matches!(text[from], b' ' | b'\t') {
         from += 1;
     }
     while to > from && matches!(text[to - 1], b' ' | b'\t') {
         to -= 1;
     }
-    if !is_value(&text[from..to]) {
-        return Err(Rule::FieldValue.into());
+    out.index_line(wire, (at..at + colon, known), at + from..at + to, at + end + 2);
+    Ok(Some(at + end + 2))
+}
+
+fn bad_name(line: &[u8]) -> Refusal {
+    if matches!(line, [b' ' | b'\t', ..]) { Rule::Folded } else { Rule::FieldName }.into()
+}
+
+/// Where the first colon is, eight bytes at a time.
+fn colon_at(text: &[u8]) -> Option<usize> {
+    const ONES: u64 = u64::MAX / 255;
+    let mut at = 0;
+    while let Some(eight) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let x = u64::from_le_bytes(*eight) ^ (ONES * b':' as u64);
+        let found = x.wrapping_sub(ONES) & !x & (ONES * 0x80);
+        if found != 0 {
+            return Some(at + found.trailing_zeros() as usize / 8);
+        }
+        at += 8;
     }
-    let start = line.start;
-    out.index_line(start..start + colon, start + from..start + to, line.end + 2);
-    Ok(())
+    text[at..].iter().position(|b| *b == b':').map(|rest| at + rest)
 }

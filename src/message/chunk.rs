@@ -105,10 +105,14 @@ impl Chunk {
         }
     }
     /// Makes room for at least `n` more bytes: moves the data to the front, and only then grows.
+    #[inline]
     pub fn reserve(&mut self, n: usize) {
-        if self.bytes.len() - self.end >= n {
-            return;
+        if self.bytes.len() - self.end < n {
+            self.make_room(n);
         }
+    }
+    #[cold]
+    fn make_room(&mut self, n: usize) {
         if self.bytes.is_empty() && n <= HEAD {
             *self = Self::lend(Size::Head);
             return;
@@ -128,6 +132,7 @@ impl Chunk {
         }
     }
     /// Appends.
+    #[inline]
     pub fn extend(&mut self, bytes: &[u8]) {
         self.reserve(bytes.len());
         self.bytes[self.end..self.end + bytes.len()].copy_from_slice(bytes);

@@ -74,6 +74,10 @@ macro_rules! known {
             pub const fn name(self) -> &'static str {
                 match self { $(Known::$variant => $text),* }
             }
+            /// The name with what stands between it and a value.
+            const fn prefix(self) -> &'static str {
+                match self { $(Known::$variant => concat!($text, ": ")),* }
+            }
         }
     };
 }
@@ -92,12 +96,14 @@ known! {
 
 impl Known {
     /// Finds a name, case-insensitively.
+    #[inline]
     pub fn of(name: &[u8]) -> Option<Self> {
-        let first = name.first()? | 0x20;
-        BY_LENGTH.get(name.len())?.iter().copied().find(|known| {
-            known.name().as_bytes()[0] | 0x20 == first
-                && known.name().as_bytes().eq_ignore_ascii_case(name)
-        })
+        let words = words(name);
+        let same = |known: &&Spelt| {
+            let differs = |i: usize| (words[i] ^ known.lower[i]) & known.exact[i];
+            differs(0) | differs(1) | differs(2) == 0
+        };
+        BY_LENGTH.get(name.len())?.iter().find(same).map(|known| known.known)
     }
     /// Its bit in a set of names.
     pub const fn bit(self) -> u64 {
@@ -105,30 +111,89 @@ impl Known {
     }
 }
 
+/// A name as three words that overlap.
+type Words = [u64; 3];
+
+/// The words of a name of up to 24 bytes; of a longer one those of its beginning and end.
+const fn words(name: &[u8]) -> Words {
+    let n = name.len();
+    match (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+        (Some(first), Some(last)) => {
+            let middle = match name.split_at(if n > 16 { 8 } else { 0 }).1.first_chunk::<8>() {
+                Some(middle) => u64::from_le_bytes(*middle),
+                None => 0,
+            };
+            [u64::from_le_bytes(*first), u64::from_le_bytes(*last), middle]
+        }
+        _ => match (name.first_chunk::<4>(), name.last_chunk::<4>()) {
+            (Some(first), Some(last)) => {
+                [u32::from_le_bytes(*first) as u64, u32::from_le_bytes(*last) as u64, 0]
+            }
+            _ => {
+                let (mut word, mut at) = (0, 0);
+                while at < n {
+                    word = word << 8 | name[at] as u64;
+                    at += 1;
+                }
+                [word, 0, 0]
+            }
+        },
+    }
+}
+
+/// A known name, to be compared at once.
+struct Spelt {
+    lower: Words,
+    /// The bits that must be the same: not the one that tells the case of a letter.
+    exact: Words,
+    known: Known,
+}
+
+const fn spelt(known: Known) -> Spelt {
+    let name = known.name().as_bytes();
+    let (mut lower, mut case) = ([0; 24], [0; 24]);
+    let mut at = 0;
+    while at < name.len() {
+        lower[at] = name[at].to_ascii_lowercase();
+        case[at] = if name[at].is_ascii_alphabetic() { 0x20 } else { 0 };
+        at += 1;
+    }
+    let (lower, case) = (words(lower.split_at(at).0), words(case.split_at(at).0));
+    Spelt { lower, exact: [!case[0], !case[1], !case[2]], known }
+}
+
 /// Candidates by the length of a name.
-const BY_LENGTH: [&[Known]; 20] = {
+static BY_LENGTH: [&[Spelt]; 20] = {
     use Known::*;
     [
         &[],
         &[],
-        &[Te],
-        &[Via],
-        &[Host, Date],
-        &[Allow, Range],
-        &[Expect, Cookie, Server],
-        &[Trailer, Upgrade],
-        &[Location],
-        &[Forwarded, XRealIp],
-        &[Connection, KeepAlive, SetCookie],
-        &[RetryAfter],
-        &[XRequestId, ContentType],
-        &[Authorization, CacheControl, ContentRange],
-        &[ContentLength],
-        &[XForwardedFor],
-        &[XForwardedHost, ProxyConnection],
-        &[TransferEncoding, XForwardedProto, SecWebSocketKey],
+        &[const { spelt(Te) }],
+        &[const { spelt(Via) }],
+        &[const { spelt(Host) }, const { spelt(Date) }],
+        &[const { spelt(Range) }, const { spelt(Allow) }],
+        &[const { spelt(Cookie) }, const { spelt(Server) }, const { spelt(Expect) }],
+        &[const { spelt(Upgrade) }, const { spelt(Trailer) }],
+        &[const { spelt(Location) }],
+        &[const { spelt(Forwarded) }, const { spelt(XRealIp) }],
+        &[const { spelt(Connection) }, const { spelt(SetCookie) }, const { spelt(KeepAlive) }],
+        &[const { spelt(RetryAfter) }],
+        &[const { spelt(ContentType) }, const { spelt(XRequestId) }],
+        &[
+            const { spelt(CacheControl) },
+            const { spelt(Authorization) },
+            const { spelt(ContentRange) },
+        ],
+        &[const { spelt(ContentLength) }],
+        &[const { spelt(XForwardedFor) }],
+        &[const { spelt(XForwardedHost) }, const { spelt(ProxyConnection) }],
+        &[
+            const { spelt(TransferEncoding) },
+            const { spelt(XForwardedProto) },
+            const { spelt(SecWebSocketKey) },
+        ],
         &[],
-        &[ProxyAuthorization],
+        &[const { spelt(ProxyAuthorization) }],
     ]
 };
 
@@ -155,7 +220,9 @@ pub(super) struct Field {
     flags: u8,
 }
 
-const UNKNOWN: u8 = u8::MAX;
+/// No name's number; a bit that no set of names has.
+const UNKNOWN: u8 = 63;
+const _: () = assert!(Known::ALL.len() < UNKNOWN as usize);
 const GONE: u8 = 1;
 /// The line on the wire is not exactly `name: value CRLF` and must be written anew.
 const ODD: u8 = 2;
@@ -187,7 +254,9 @@ pub struct Fields {
 
 impl Drop for Fields {
     fn drop(&mut self) {
-        keep_fields(std::mem::take(&mut self.bytes), std::mem::take(&mut self.index));
+        if self.bytes.capacity() > 0 {
+            keep_fields(std::mem::take(&mut self.bytes), std::mem::take(&mut self.index));
+        }
     }
 }
 
@@ -244,9 +313,13 @@ impl Fields {
     }
     /// Removes every field of a known name; nothing when its bit is not set.
     pub fn remove(&mut self, name: Known) {
-        if self.has(name) {
-            self.remove_where(|_, field| field.is(name));
-            self.known &= !name.bit();
+        self.remove_set(name.bit());
+    }
+    /// Removes every field of a set of names ([`Known::bit`]); nothing when none of them is there.
+    pub fn remove_set(&mut self, names: u64) {
+        if self.known & names != 0 {
+            self.remove_where(|_, field| names & (1 << field.known) != 0);
+            self.known &= !names;
         }
     }
     /// Removes every field of any name, compared case-insensitively.
@@ -275,7 +348,7 @@ impl Fields {
     /// [`Invalid`] when name or value may not stand in a message; nothing is changed.
     pub fn append(&mut self, name: &str, value: &[u8]) -> Result<(), Invalid> {
         check(name, value)?;
-        let field = self.write_line(name, &[value]);
+        let field = self.write_any(name, value);
         self.index.push(field);
         Ok(())
     }
@@ -292,7 +365,7 @@ impl Fields {
             .iter()
             .position(|f| f.is_live() && self.name_of(f).eq_ignore_ascii_case(name.as_bytes()));
         self.remove_named(name.as_bytes());
-        let field = self.write_line(name, &[value]);
+        let field = self.write_any(name, value);
         match place {
             // Inside the marked ones nothing may move: what is undone counts by number.
             Some(place) if place >= self.marked => self.index[place] = field,
@@ -304,23 +377,43 @@ impl Fields {
     /// looking at each byte. The parts are joined without a separator. Debug builds check.
     pub fn push(&mut self, name: Known, parts: &[&[u8]]) {
         debug_assert!(parts.iter().all(|p| p.iter().all(|b| *b >= 0x20 && *b != 0x7f)));
-        let field = self.write_line(name.name(), parts);
+        self.known |= name.bit();
+        let field = self.write_line(name.prefix(), parts, name as u8);
         self.index.push(field);
     }
-    /// Writes a whole line behind the bytes.
-    fn write_line(&mut self, name: &str, parts: &[&[u8]]) -> Field {
+    /// As `push`, of a whole line made before: `Name: value CRLF`.
+    pub fn push_line(&mut self, name: Known, line: &[u8]) {
+        debug_assert!(line.starts_with(name.prefix().as_bytes()) && line.ends_with(b"\r\n"));
+        self.lend();
+        self.known |= name.bit();
+        let (name_at, name_len) = (self.bytes.len() as u32, name.name().len() as u16);
+        let value_at = name_at + u32::from(name_len) + 2;
+        let value_len = line.len() as u32 - u32::from(name_len) - 4;
+        self.bytes.extend_from_slice(line);
+        let known = name as u8;
+        self.index.push(Field { name_at, value_at, value_len, name_len, known, flags: 0 });
+    }
+    fn write_any(&mut self, name: &str, value: &[u8]) -> Field {
+        let known = self.note(name.as_bytes());
         self.lend();
         let name_at = self.bytes.len() as u32;
         self.bytes.extend_from_slice(name.as_bytes());
-        self.bytes.extend_from_slice(b": ");
+        let line = self.write_line(": ", &[value], known);
+        Field { name_at, name_len: name.len() as u16, ..line }
+    }
+    /// Writes a line behind the bytes; `prefix` is its name and `: `.
+    fn write_line(&mut self, prefix: &str, parts: &[&[u8]], known: u8) -> Field {
+        self.lend();
+        let name_at = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(prefix.as_bytes());
         let value_at = self.bytes.len() as u32;
         for part in parts {
             self.bytes.extend_from_slice(part);
         }
         let value_len = self.bytes.len() as u32 - value_at;
         self.bytes.extend_from_slice(b"\r\n");
-        let known = self.note(name.as_bytes());
-        Field { name_at, value_at, value_len, name_len: name.len() as u16, known, flags: 0 }
+        let name_len = prefix.len() as u16 - 2;
+        Field { name_at, value_at, value_len, name_len, known, flags: 0 }
     }
     fn note(&mut self, name: &[u8]) -> u8 {
         Known::of(name).map_or(UNKNOWN, |known| {
@@ -328,6 +421,7 @@ impl Fields {
             known as u8
         })
     }
+    #[inline]
     fn lend(&mut self) {
         if self.bytes.capacity() == 0 {
             (self.bytes, self.index) = lend_fields();
@@ -341,21 +435,27 @@ impl Fields {
         self.known = 0;
         self.marked = 0;
     }
-    /// Takes a copy of wire bytes, to be indexed by [`Fields::index_line`].
-    pub(crate) fn load(&mut self, wire: &[u8]) {
+    /// Makes room for lines to be indexed.
+    pub(crate) fn begin(&mut self) {
         self.clear();
         self.lend();
+    }
+    /// Takes a copy of the wire bytes that were indexed by [`Fields::index_line`].
+    pub(crate) fn keep(&mut self, wire: &[u8]) {
         self.bytes.extend_from_slice(wire);
     }
-    /// Indexes a line of the loaded bytes whose name and value were checked.
-    pub(crate) fn index_line(&mut self, name: Range<usize>, value: Range<usize>, line_end: usize) {
-        let known = Known::of(&self.bytes[name.clone()]).map_or(UNKNOWN, |known| {
-            self.known |= known.bit();
-            known as u8
-        });
-        let canonical = value.start == name.end + 2
-            && self.bytes[name.end + 1] == b' '
-            && value.end + 2 == line_end;
+    /// Indexes a line of bytes that will be kept, whose name and value were checked.
+    pub(crate) fn index_line(
+        &mut self,
+        wire: &[u8],
+        (name, known): (Range<usize>, Option<Known>),
+        value: Range<usize>,
+        line_end: usize,
+    ) {
+        self.known |= known.map_or(0, Known::bit);
+        let known = known.map_or(UNKNOWN, |known| known as u8);
+        let canonical =
+            value.start == name.end + 2 && wire[name.end + 1] == b' ' && value.end + 2 == line_end;
         self.index.push(Field {
             name_at: name.start as u32,
             value_at: value.start as u32,
@@ -367,11 +467,9 @@ impl Fields {
     }
     /// Writes every live field but those of `skip` (a set of [`Known::bit`]s) as lines.
     pub fn write_to(&self, skip: u64, out: &mut Chunk) {
-        let left_out =
-            |f: &Field| !f.is_live() || (f.known != UNKNOWN && skip & (1 << f.known) != 0);
         let mut run = 0..0;
         for field in &self.index {
-            if left_out(field) {
+            if !field.is_live() || skip & (1 << field.known) != 0 {
                 continue;
             }
             if field.flags & ODD == 0 && run.end == field.name_at as usize && !run.is_empty() {
@@ -565,19 +663,20 @@ impl Head {
         let target = self.write(reason_phrase(status).as_bytes());
         self.start = Start { version, status, target, ..NO_START };
     }
-    /// The start line of a request whose bytes were loaded and checked.
+    /// The start line of a request, checked, of bytes that will be kept.
     pub(crate) fn index_request(
         &mut self,
+        wire: &[u8],
         method: Range<usize>,
         target: Range<usize>,
         version: Version,
     ) {
         let token = (method.start as u32, method.end as u32);
-        let method = Method::of(&self.fields.bytes[method]);
+        let method = Method::of(&wire[method]);
         let target = (target.start as u32, target.end as u32);
         self.start = Start { version, method, status: 0, token, target };
     }
-    /// The start line of a response whose bytes were loaded and checked.
+    /// The start line of a response, checked, of bytes that will be kept.
     pub(crate) fn index_response(&mut self, status: u16, reason: Range<usize>, version: Version) {
         self.start =
             Start { version, status, target: (reason.start as u32, reason.end as u32), ..NO_START };

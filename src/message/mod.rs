@@ -8,5 +8,5 @@ mod syntax;
 pub use chunk::{Chunk, Memory, Pressure, Size, memory};
 pub use head::{Fields, Head, Invalid, Known, Mark, Method, Version};
 pub use source::{Broken, Empty, Fill, Length, Source};
-pub(crate) use syntax::TOKEN;
+pub(crate) use syntax::control_at;
 pub use syntax::{is_target, is_token, is_value, reason_phrase};

@@ -1,7 +1,7 @@
 //! Which bytes may stand where (RFC 9110 5.1, 5.5, 5.6.2; RFC 9112 3.2), and the reason phrases.
 
 /// `tchar` of RFC 9110 5.6.2.
-pub(crate) const TOKEN: [bool; 256] = {
+static TOKEN: [bool; 256] = {
     let mut table = [false; 256];
     let mut i = 0;
     while i < 256 {
@@ -34,26 +34,43 @@ pub fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|b| TOKEN[*b as usize])
 }
 
-/// Whether every byte may stand in a field value: no control but the tab. Eight at a time.
+/// Whether every byte may stand in a field value: no control but the tab.
 pub fn is_value(bytes: &[u8]) -> bool {
-    let (eights, rest) = bytes.as_chunks::<8>();
-    eights.iter().all(|eight| {
-        !may_hold_control(u64::from_ne_bytes(*eight)) || eight.iter().all(|b| is_value_byte(*b))
-    }) && rest.iter().all(|b| is_value_byte(*b))
+    control_at(bytes, 0) == bytes.len()
+}
+
+/// Where the first byte at or after `at` is that may not stand in a field value; the end if none
+/// is. Eight bytes at a time.
+pub(crate) fn control_at(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        match controls(u64::from_le_bytes(*eight)) {
+            0 => at += 8,
+            found => {
+                at += found.trailing_zeros() as usize / 8;
+                if bytes[at] != b'\t' {
+                    return at;
+                }
+                at += 1;
+            }
+        }
+    }
+    let rest = bytes.iter().skip(at).position(|b| !is_value_byte(*b));
+    rest.map_or(bytes.len(), |rest| at + rest)
 }
 
 fn is_value_byte(b: u8) -> bool {
     b == b'\t' || (b >= 0x20 && b != 0x7f)
 }
 
-/// Whether one of eight bytes is below 0x20 or is 0x7f. May say yes above such a byte, never no.
-fn may_hold_control(x: u64) -> bool {
+/// The high bit of each byte that is below 0x20 or is 0x7f. True of the lowest one that is set; a
+/// borrow may set others above it.
+fn controls(x: u64) -> u64 {
     const ONES: u64 = u64::MAX / 255;
     const HIGH: u64 = ONES * 0x80;
     let below = x.wrapping_sub(ONES * 0x20) & !x;
     let del = x ^ (ONES * 0x7f);
     let is_del = del.wrapping_sub(ONES) & !del;
-    (below | is_del) & HIGH != 0
+    (below | is_del) & HIGH
 }
 
 /// Whether this can be a request target: not empty, visible ASCII without `#`.

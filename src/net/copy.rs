@@ -2,7 +2,7 @@
 use super::splice::Pipe;
 use super::stream::Stream;
 use super::timer::Timer;
-use crate::message::{Chunk, Size};
+use crate::message::Chunk;
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
@@ -125,13 +125,7 @@ impl Way {
         let n = if let Some(pipe) = &mut self.pipe {
             std::task::ready!(pipe.poll_fill(cx, from, u64::MAX))?
         } else {
-            if !self.buf.is_lent() {
-                std::task::ready!(from.poll_read_ready(cx))?;
-                self.buf = Chunk::lend(Size::Head);
-            }
-            let n = std::task::ready!(from.poll_read(cx, self.buf.spare()))?;
-            self.buf.filled(n);
-            n
+            std::task::ready!(from.poll_read_chunk(cx, &mut self.buf))?
         };
         self.read_ended = n == 0;
         Poll::Ready(Ok(()))
@@ -176,8 +170,9 @@ pub async fn two_way(
             let (a, b) = told.unwrap_or((0, 0));
             moved(totals.0 - a, totals.1 - b);
             told = Some(totals);
-            let idle = how.idle.map(|idle| Instant::now() + idle);
-            timer.set(idle.into_iter().chain(until).min());
+            let now = Instant::now();
+            let idle = how.idle.map(|idle| now + idle);
+            timer.start(now, idle.into_iter().chain(until).min());
         }
         match (there_ended, back_ended) {
             (Poll::Ready(Err(Side::From(e))), _) | (_, Poll::Ready(Err(Side::To(e)))) => {

@@ -1,11 +1,12 @@
 //! A byte stream of any transport, polled from one task.
+use crate::message::{Chunk, Size};
 use rustix::net::RecvFlags;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// Who is at the other end of a client connection.
@@ -53,6 +54,29 @@ impl Stream {
         let mut buf = ReadBuf::new(buf);
         ready!(each!(self, s => Pin::new(s).poll_read(cx, &mut buf)))?;
         Poll::Ready(Ok(buf.filled().len()))
+    }
+    /// As `poll_read`, behind what is in the chunk. A chunk that holds no memory borrows some only
+    /// if something is there.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn poll_read_chunk(
+        &mut self,
+        cx: &mut Context<'_>,
+        chunk: &mut Chunk,
+    ) -> Poll<io::Result<usize>> {
+        if chunk.is_lent() {
+            chunk.reserve(1);
+            let n = ready!(self.poll_read(cx, chunk.spare()))?;
+            chunk.filled(n);
+            return Poll::Ready(Ok(n));
+        }
+        let mut lent = Chunk::lend(Size::Head);
+        let n = ready!(self.poll_read(cx, lent.spare()))?;
+        lent.filled(n);
+        *chunk = lent;
+        Poll::Ready(Ok(n))
     }
     /// Becomes ready when a read would not wait. Holds no buffer.
     ///
@@ -108,12 +132,17 @@ impl Stream {
         let peeked = rustix::net::recv(self, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT);
         matches!(peeked, Err(e) if e == rustix::io::Errno::AGAIN)
     }
-    /// Whether the runtime has already heard of bytes or an end: no system call. For idle
-    /// connections, which no task waits for: it replaces the waker of whoever polled last. A
-    /// readiness that is only remembered is asked of the kernel.
+    /// Whether the runtime has already heard of bytes or an end: no system call. A readiness that
+    /// is only remembered is asked of the kernel.
     pub fn has_news(&self) -> bool {
+        let heard = each!(self, s => s.try_io(Interest::READABLE, || Ok(())));
+        heard.is_ok() && !self.is_quiet()
+    }
+    /// Lets go of the task that polled it last, which a readiness would wake and whose memory it
+    /// keeps. For connections that no task waits for.
+    pub fn release(&self) {
         let mut nobody = Context::from_waker(Waker::noop());
-        each!(self, s => s.poll_read_ready(&mut nobody)).is_ready() && !self.is_quiet()
+        let _ = each!(self, s => s.poll_read_ready(&mut nobody));
     }
     /// Makes the close of this connection an RST, so that the peer cannot take it for a clean end.
     pub fn reset_on_close(&self) {

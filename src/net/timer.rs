@@ -13,16 +13,32 @@ use tokio::time::{Sleep, sleep_until};
 pub struct Timer {
     deadline: Option<Instant>,
     sleep: Option<Pin<Box<Sleep>>>,
+    /// The sleep was seen to be armed for the deadline or before it when that was set: the next
+    /// poll need not look.
+    armed: bool,
 }
 
 impl Timer {
     /// No deadline, nothing armed.
     pub const fn new() -> Self {
-        Self { deadline: None, sleep: None }
+        Self { deadline: None, sleep: None, armed: false }
     }
     /// Sets or clears the deadline.
     pub fn set(&mut self, deadline: Option<Instant>) {
         self.deadline = deadline;
+        self.armed = false;
+    }
+    /// As `set`, told the time: where the sleep behind it will wake the task before the deadline
+    /// anyway, the next poll costs nothing. To be polled by the same task as ever.
+    pub fn start(&mut self, now: Instant, deadline: Option<Instant>) {
+        self.deadline = deadline;
+        self.armed = match (self.deadline, &self.sleep) {
+            (Some(deadline), Some(sleep)) => {
+                let wakes = sleep.deadline().into_std();
+                wakes > now && wakes <= deadline
+            }
+            _ => false,
+        };
     }
     /// The deadline.
     pub fn deadline(&self) -> Option<Instant> {
@@ -31,6 +47,9 @@ impl Timer {
     /// Ready once the deadline has passed; pending for ever without one. Registers the task.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(deadline) = self.deadline else { return Poll::Pending };
+        if std::mem::take(&mut self.armed) {
+            return Poll::Pending;
+        }
         let deadline = tokio::time::Instant::from_std(deadline);
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if sleep.deadline() > deadline {

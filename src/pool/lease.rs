@@ -48,11 +48,12 @@ pub struct Lease {
     backend: Arc<Backend>,
     taken: Instant,
     outcome: Outcome,
+    ended: Option<Instant>,
 }
 
 impl Lease {
     pub(super) fn new(pool: Arc<Pool>, backend: Arc<Backend>, taken: Instant) -> Self {
-        Self { pool, backend, taken, outcome: Outcome::Abandoned }
+        Self { pool, backend, taken, outcome: Outcome::Abandoned, ended: None }
     }
     /// The backend.
     pub fn backend(&self) -> &Arc<Backend> {
@@ -71,6 +72,11 @@ impl Lease {
     pub async fn over(&self) {
         self.backend.over().await;
     }
+    /// Ends it with an answer that was complete at this moment.
+    pub fn answered(mut self, status: u16, now: Instant) {
+        self.outcome = Outcome::Answered(status);
+        self.ended = Some(now);
+    }
     /// Ends it.
     pub fn settle(mut self, outcome: Outcome) {
         self.outcome = outcome;
@@ -83,7 +89,8 @@ impl Drop for Lease {
         match self.outcome {
             Outcome::Answered(status) => {
                 cells.by_class[usize::from(status / 100).min(5)].inc();
-                cells.request_duration.observe(self.taken.elapsed());
+                let ended = self.ended.unwrap_or_else(Instant::now);
+                cells.request_duration.observe(ended.saturating_duration_since(self.taken));
             }
             Outcome::NotReached | Outcome::Failed => cells.by_class[0].inc(),
             Outcome::Closed | Outcome::Stale | Outcome::Abandoned => {}

@@ -63,37 +63,45 @@ impl Dialer {
         lease.backend().cells.open.add(-1);
     }
 
-    /// Begins a request on a kept or a new connection.
+    /// Begins a request on a kept connection; gives the lease back if there is none.
     ///
     /// # Errors
     ///
-    /// [`Failed`], when no connection could be had.
-    pub async fn send(
+    /// The lease.
+    pub fn reuse(
         self: &Arc<Self>,
         lease: Lease,
         request: &Outgoing<'_>,
         now: Instant,
-    ) -> Result<Exchange, Failed> {
+    ) -> Result<Box<Exchange>, Lease> {
         let reuse = if request.repeatable { Reuse::Any } else { Reuse::Sure };
         let kept = if request.fresh { None } else { self.idle.take(lease.backend(), reuse, now) };
-        let (stream, born, reused, begun) = match kept {
-            Some(Kept { stream, born, .. }) => (stream, born, true, now),
-            None => match self.stream(&lease, request.connect_limit(now)).await {
-                Ok(stream) => {
-                    let born = Instant::now();
-                    (stream, born, false, born)
-                }
-                Err(error) => {
-                    return Err(Failed {
-                        lease,
-                        error,
-                        retry: Retry::NothingWritten,
-                        stale: false,
-                    });
-                }
-            },
-        };
-        Ok(self.exchange(lease, stream, request, (born, reused, begun)))
+        match kept {
+            Some(Kept { stream, born, .. }) => {
+                Ok(self.exchange(lease, stream, request, (born, true, now)))
+            }
+            None => Err(lease),
+        }
+    }
+
+    /// Begins a request on a new connection.
+    ///
+    /// # Errors
+    ///
+    /// [`Failed`], when none could be had.
+    pub async fn connect(
+        self: &Arc<Self>,
+        lease: Lease,
+        request: &Outgoing<'_>,
+        now: Instant,
+    ) -> Result<Box<Exchange>, Failed> {
+        match self.stream(&lease, request.connect_limit(now)).await {
+            Ok(stream) => {
+                let born = Instant::now();
+                Ok(self.exchange(lease, stream, request, (born, false, born)))
+            }
+            Err(error) => Err(Failed { lease, error, retry: Retry::NothingWritten, stale: false }),
+        }
     }
 
     fn exchange(
@@ -102,7 +110,7 @@ impl Dialer {
         stream: Stream,
         request: &Outgoing<'_>,
         (born, reused, begun): (Instant, bool, Instant),
-    ) -> Exchange {
+    ) -> Box<Exchange> {
         let limits = &request.effective.limits;
         let head_limits =
             HeadLimits { head: limits.head, fields: limits.fields, target: limits.target };
@@ -112,7 +120,8 @@ impl Dialer {
         let connection = request.upgrade.then_some("Upgrade");
         http1::request_head(request.head, request.host, request.body, connection, &mut out);
         let timeout = &request.effective.timeout;
-        Exchange {
+        // Boxed where it is made: it is too large to be handed around.
+        Box::new(Exchange {
             dialer: self.clone(),
             lease: Some(lease),
             stream: Some(stream),
@@ -134,7 +143,7 @@ impl Dialer {
             status: 0,
             first_byte: None,
             received: 0,
-        }
+        })
     }
 
     /// Closes idle connections past their age, those the backend closed, and those of backends

@@ -9,7 +9,7 @@ use super::pump::{Pump, Stop};
 use crate::http1::{Client, Event, ResponseVerdict, Want};
 use crate::message::{Broken, Chunk, Fields, Fill, Head, Size, Source};
 use crate::net::{Pipe, Stream, Timer};
-use crate::pool::{Lease, Outcome};
+use crate::pool::Lease;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -111,7 +111,8 @@ impl Exchange {
                     return Poll::Ready(Err(Error::Body(Broken::Closed)));
                 }
                 if moved {
-                    timer.set(self.deadline(Instant::now()).map(|d| d.0));
+                    let now = if first { self.begun } else { Instant::now() };
+                    timer.start(now, self.deadline(now).map(|d| d.0));
                 }
                 return match timer.poll(cx) {
                     Poll::Ready(()) => Poll::Ready(Err(self.too_late())),
@@ -169,20 +170,10 @@ impl Exchange {
             return Ok(Poll::Ready(()));
         }
         let stream = self.stream.as_mut().expect("open until over");
-        if !self.buf.is_lent() {
-            match stream.poll_read_ready(cx) {
-                Poll::Pending => return Ok(Poll::Pending),
-                Poll::Ready(ready) => ready.map_err(Error::Io)?,
-            }
-            self.buf = Chunk::lend(Size::Head);
-        } else if self.buf.spare().is_empty() {
-            self.buf.reserve(1);
-        }
-        let n = match stream.poll_read(cx, self.buf.spare()) {
+        let n = match stream.poll_read_chunk(cx, &mut self.buf) {
             Poll::Pending => return Ok(Poll::Pending),
             Poll::Ready(read) => read.map_err(Error::Io)?,
         };
-        self.buf.filled(n);
         self.eof = n == 0;
         if n > 0 && self.first_byte.is_none() {
             let took = self.begun.elapsed();
@@ -236,8 +227,7 @@ impl Exchange {
         self.pump(cx, body)?;
         loop {
             // Without a block at hand the machine still knows an end that needs no byte.
-            let mut none = Head::new();
-            let (used, event) = self.client.next(self.buf.data(), self.eof, &mut none)?;
+            let (used, event) = self.client.next_body(self.buf.data(), self.eof)?;
             match event {
                 Event::Data(range) => {
                     self.skip = range.start;
@@ -312,17 +302,17 @@ impl Exchange {
 
     /// Ends it in order, after `poll_fill` said `End`: settles the lease and gives the connection
     /// back if it can carry another request.
-    pub fn finish(mut self) {
+    pub fn finish(mut self, now: Instant) {
         let lease = self.lease.take().expect("an exchange holds its lease until it is over");
         let clean = self.pump.is_done()
             && !self.eof
             && self.buf.data().is_empty()
             && self.client.is_reusable();
         if clean && let Some(stream) = self.stream.take() {
-            self.dialer.idle.give(&lease, stream, self.born, Instant::now());
+            self.dialer.idle.give(&lease, stream, self.born, now);
         }
         self.count_closed(&lease);
-        lease.settle(Outcome::Answered(self.status));
+        lease.answered(self.status, now);
     }
 
     /// Ends it after an error: closes the connection and gives the lease back.

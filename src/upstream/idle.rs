@@ -17,6 +17,10 @@ const RACE_MEMORY: Duration = Duration::from_secs(60);
 /// close idle connections after whole seconds.
 const YOUNG: Duration = Duration::from_secs(1);
 
+/// Connections given back this recently may not have been seen by a sweep yet, which comes each
+/// second.
+const FRESH: Duration = Duration::from_secs(3);
+
 /// What a request asks of a kept connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Reuse {
@@ -32,6 +36,8 @@ pub(super) struct Kept {
     pub(super) stream: Stream,
     pub(super) born: Instant,
     since: Instant,
+    /// When it is too old to be used: idle for too long, or past its age.
+    until: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -88,7 +94,7 @@ impl Idle {
             backend.cells.idle.add(-1);
             let sure = reuse == Reuse::Any
                 || (now.duration_since(kept.since) < YOUNG && kept.stream.is_quiet());
-            if expired(&kept, &shelf.keep.keep_alive, now) || kept.stream.has_news() || !sure {
+            if kept.is_expired(now) || kept.stream.has_news() || !sure {
                 backend.cells.open.add(-1);
                 continue;
             }
@@ -109,11 +115,9 @@ impl Idle {
             raced: None,
         });
         let keep = &shelf.keep.keep_alive;
-        let kept = Kept { stream, born, since: now };
-        if shelf.kept.len() >= keep.max_idle
-            || keep.idle.get().is_none()
-            || expired(&kept, keep, now)
-        {
+        let until = until(keep, born, now);
+        let kept = Kept { stream, born, since: now, until };
+        if shelf.kept.len() >= keep.max_idle || keep.idle.get().is_none() || kept.is_expired(now) {
             backend.cells.open.add(-1);
             return;
         }
@@ -136,7 +140,13 @@ impl Idle {
             let gone = shelf.pool.backend(shelf.backend.id).is_none();
             let before = shelf.kept.len();
             let keep = &shelf.keep.keep_alive;
-            shelf.kept.retain(|kept| !gone && !expired(kept, keep, now) && !kept.stream.has_news());
+            for kept in shelf.kept.iter().filter(|kept| now.duration_since(kept.since) < FRESH) {
+                kept.stream.release();
+            }
+            for kept in &mut shelf.kept {
+                kept.until = until(keep, kept.born, kept.since);
+            }
+            shelf.kept.retain(|kept| !gone && !kept.is_expired(now) && !kept.stream.has_news());
             let closed = (before - shelf.kept.len()) as i64;
             shelf.backend.cells.idle.add(-closed);
             shelf.backend.cells.open.add(-closed);
@@ -156,9 +166,14 @@ impl Drop for Idle {
     }
 }
 
-fn expired(kept: &Kept, keep: &KeepAlive, now: Instant) -> bool {
-    let past = |limit: Option<Duration>, since: Instant| {
-        limit.is_some_and(|l| now.duration_since(since) >= l)
-    };
-    past(keep.idle.get(), kept.since) || past(keep.max_age.get(), kept.born)
+impl Kept {
+    fn is_expired(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+}
+
+fn until(keep: &KeepAlive, born: Instant, since: Instant) -> Option<Instant> {
+    let idle = keep.idle.get().map(|idle| since + idle);
+    let age = keep.max_age.get().map(|age| born + age);
+    idle.into_iter().chain(age).min()
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod cli;
+mod examples;
 mod health;
 mod hostile;
 mod house;
@@ -10,6 +11,7 @@ mod http_bodies;
 mod http_faults;
 mod nginx;
 mod nginx_files;
+mod readme;
 mod reload;
 mod routes;
 mod support;

@@ -8,7 +8,7 @@ mod proxy;
 pub(crate) use backend::Backend;
 pub(crate) use client::{Client, Response};
 pub(crate) use nginx::Nginx;
-pub(crate) use proxy::{Proxy, web};
+pub(crate) use proxy::{Proxy, config, web};
 
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,168 @@
+//! The files of `examples/`: each is right, and does what its comments say.
+use crate::support::{Backend, Client, Proxy, Response, config, until};
+use evenkeel::server::Options;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+#[path = "../../examples/embed_policy.rs"]
+#[allow(dead_code, reason = "its main is for people")]
+mod embed_policy;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("examples")
+}
+
+#[test]
+fn every_example_passes_the_check() {
+    let mut checked = 0;
+    for entry in std::fs::read_dir(folder()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_none_or(|extension| extension != "toml") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("# "), "{} says first what it is for", path.display());
+        let done = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+            .args(["check", "-c"])
+            .arg(&path)
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        checked += 1;
+    }
+    assert!(checked >= 8, "{checked} examples");
+}
+
+/// Sends one request and hears the answer.
+fn ask(proxy: &Proxy, host: &str, target: &str, fields: &str) -> Response {
+    let mut client = Client::connect(proxy.addr());
+    client.send(format!(
+        "GET {target} HTTP/1.1\r\nHost: {host}\r\n{fields}Connection: close\r\n\r\n"
+    ));
+    client.response()
+}
+
+#[test]
+fn the_routes_go_where_their_comments_say() {
+    let text = std::fs::read_to_string(folder().join("routes.toml")).unwrap();
+    // Every address becomes that of a backend that answers with what it got. A pool is known by
+    // the name of its first backend, which is the address the file says.
+    let echo = Backend::echo();
+    let mut toml = String::new();
+    for line in text.lines() {
+        match line.strip_prefix("backends = [\"") {
+            Some(rest) => {
+                let name = rest.split('"').next().unwrap();
+                toml +=
+                    &format!("backends = [{{ name = \"{name}\", addr = \"{}\" }}]\n", echo.addr);
+            }
+            None => toml += &format!("{line}\n"),
+        }
+    }
+    let toml = toml
+        .replace("\"10.0.0.3:8080\"", &format!("\"{}\"", echo.addr))
+        .replace("\"10.0.0.4:8080\"", &format!("\"{}\"", echo.addr))
+        .replace("0.0.0.0:8080", "127.0.0.1:0");
+    let proxy = Proxy::start(&toml);
+    let picks = |pool: &str| {
+        let plan = proxy.running().state().plan.load_full().unwrap();
+        plan.pools[pool].members().iter().map(|m| m.backend.cells.picks.get()).sum::<u64>()
+    };
+    for (host, target, fields, pool, line) in [
+        ("api.example.com", "/v1/users", "X-Debug: 1\r\n", "api", "GET /v1/users HTTP/1.1"),
+        ("API.example.com.:80", "/v1", "X-Tier: gold\r\n", "api-next", "GET /v1 HTTP/1.1"),
+        ("api.example.com", "/v1", "X-Tier: gold\r\nX-Trial: y\r\n", "api", "GET /v1 HTTP/1.1"),
+        ("a.b.example.org", "/v1x", "", "tenants", "GET /v1x HTTP/1.1"),
+        ("example.org", "/v2/users?a=b", "", "api", "GET /users?a=b HTTP/1.1"),
+        ("x.test", "/v2", "", "api", "GET / HTTP/1.1"),
+        ("x.test", "/files/2026/r.pdf", "", "site", "GET /r.pdf?year=2026 HTTP/1.1"),
+        ("x.test", "/blog?a=1&preview=1", "", "site-next", "GET /blog?a=1&preview=1 HTTP/1.1"),
+        ("x.test", "/blog?draft=12", "", "site-next", "GET /blog?draft=12 HTTP/1.1"),
+        ("x.test", "/blog?draft=x", "", "site", "GET /blog?draft=x HTTP/1.1"),
+    ] {
+        let before = picks(pool);
+        let answer = ask(&proxy, host, target, fields);
+        let got = answer.text();
+        assert_eq!((answer.status, got.lines().next()), (200, Some(line)), "{host}{target}");
+        assert_eq!(picks(pool), before + 1, "{host}{target} went to another pool than {pool}");
+        assert_eq!(got.contains("Host: legacy.internal"), target.starts_with("/v2"), "{got}");
+    }
+    let api = ask(&proxy, "api.example.com", "/v1", "X-Debug: 1\r\n");
+    assert_eq!(api.field("X-Served-By"), Some("evenkeel"));
+    assert!(
+        api.text().contains("X-Env: prod") && !api.text().contains("X-Debug"),
+        "{}",
+        api.text()
+    );
+    assert!(api.text().contains("Host: api.internal"), "{}", api.text());
+    for (host, target, status, location) in [
+        ("shop.example.net", "/a?b=c", 301, Some("https://shop.example.com/a?b=c")),
+        ("x.test", "/docs/a?b", 308, Some("http://x.test/manual/a?b")),
+        ("x.test", "/robots.txt", 200, None),
+        ("x.test", "/admin/x", 404, None),
+        ("x.test", "/files/1/a%2fb", 400, None),
+    ] {
+        let answer = ask(&proxy, host, target, "");
+        assert_eq!((answer.status, answer.field("Location")), (status, location), "{host}{target}");
+    }
+}
+
+#[test]
+fn a_policy_of_ones_own_steers_requests() {
+    // Each request is in work for as long as its client keeps its body back.
+    let slow = |name: &'static str| {
+        Backend::run(move |peer| {
+            while peer.request().is_some() {
+                peer.bytes(1);
+                peer.answer(name);
+            }
+        })
+    };
+    let all = [slow("b1"), slow("b2"), slow("b3")];
+    let toml = format!(
+        "[listener.web]\nbind = \"127.0.0.1:0\"\npool = \"app\"\n[pool.app]\nbalance = \"fill-up\"\nbackends = [{}]\n",
+        all.iter()
+            .zip(["b3", "b1", "b2"])
+            .map(|(backend, name)| format!(
+                "{{ name = \"{name}\", addr = \"{}\", weight = 2 }}",
+                backend.addr
+            ))
+            .collect::<Vec<_>>()
+            .join(", ")
+    );
+    let options = Options { policies: embed_policy::policies(), ..Options::default() };
+    let proxy = Proxy::start_with(&toml, options);
+    let active = || {
+        let plan = proxy.running().state().plan.load_full().unwrap();
+        let mut all: Vec<_> = plan.pools["app"]
+            .members()
+            .iter()
+            .map(|m| (m.backend.name.to_string(), m.backend.active()))
+            .collect();
+        all.sort();
+        all.into_iter().map(|(_, active)| active).collect::<Vec<_>>()
+    };
+    let begin = |wanted: [u32; 3]| {
+        let mut client = proxy.client();
+        client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1\r\n\r\n");
+        until(&format!("{wanted:?} are in work"), || active() == wanted);
+        client
+    };
+    let wanted = [[1, 0, 0], [2, 0, 0], [2, 1, 0], [2, 2, 0], [2, 2, 1], [2, 2, 2]];
+    let mut clients: Vec<Client> = wanted.into_iter().map(begin).collect();
+    // One of the first backend ends: the next request goes there again.
+    clients[0].send("x");
+    assert_eq!(clients[0].response().status, 200);
+    until("its lease is settled", || active() == [1, 2, 2]);
+    begin([2, 2, 2]);
+}
+
+#[test]
+fn without_the_policy_its_word_is_a_problem() {
+    let toml = "[listener.web]\nbind = \"127.0.0.1:0\"\npool = \"app\"\n[pool.app]\nbalance = \"fill_up\"\nbackends = []\n";
+    let config = std::sync::Arc::new(config(toml));
+    let compile = |policies| evenkeel::plan::compile(config.clone(), None, &policies);
+    assert!(compile(embed_policy::policies()).is_ok());
+    let problems = compile(evenkeel::pool::Policies::default()).unwrap_err();
+    assert!(problems[0].to_string().contains("no policy named \"fill_up\""), "{}", problems[0]);
+}
