@@ -7,8 +7,8 @@ use super::dialer::Dialer;
 use super::error::{Error, Failed, Retry};
 use super::pump::{Pump, Stop};
 use crate::http1::{Client, Event, ResponseVerdict, Want};
-use crate::message::{Broken, Chunk, Fields, Fill, Head, Size, Source};
-use crate::net::{Pipe, Stream, Timer};
+use crate::message::{Broken, Chunk, Fields, Fill, Head, Size};
+use crate::net::{Pipe, Spliced, Stream, Timer};
 use crate::pool::Lease;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -79,7 +79,7 @@ impl Exchange {
     pub async fn head(
         &mut self,
         head: &mut Head,
-        body: &mut dyn Source,
+        body: &mut dyn Spliced,
         timer: &mut Timer,
     ) -> Result<Heard, Error> {
         let mut moved = true;
@@ -95,7 +95,7 @@ impl Exchange {
         &mut self,
         cx: &mut Context<'_>,
         head: &mut Head,
-        body: &mut dyn Source,
+        body: &mut dyn Spliced,
         timer: &mut Timer,
         first: bool,
     ) -> Poll<Result<Heard, Error>> {
@@ -141,7 +141,7 @@ impl Exchange {
 
     /// Writes what can be written. A backend that takes no more may have answered already, so a
     /// broken write only counts when nothing can be read either.
-    fn pump(&mut self, cx: &mut Context<'_>, body: &mut dyn Source) -> Result<bool, Error> {
+    fn pump(&mut self, cx: &mut Context<'_>, body: &mut dyn Spliced) -> Result<bool, Error> {
         if self.pump.is_done() {
             return Ok(false);
         }
@@ -216,7 +216,7 @@ impl Exchange {
     pub fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
-        body: &mut dyn Source,
+        body: &mut dyn Spliced,
     ) -> Poll<Result<Fill, Error>> {
         if self.ended {
             return Poll::Ready(Ok(Fill::End));
@@ -248,7 +248,13 @@ impl Exchange {
             {
                 self.buf = Chunk::lend(Size::Body);
             }
-            ready!(self.read(cx)?);
+            if self.read(cx)?.is_pending() {
+                // However slow it is, it holds no block while it says nothing.
+                if self.buf.data().is_empty() {
+                    self.buf = Chunk::none();
+                }
+                return Poll::Pending;
+            }
         }
     }
 
@@ -283,7 +289,7 @@ impl Exchange {
         &mut self,
         cx: &mut Context<'_>,
         pipe: &mut Pipe,
-        body: &mut dyn Source,
+        body: &mut dyn Spliced,
     ) -> Poll<Result<u64, Error>> {
         self.pump(cx, body)?;
         let most = self.client.opaque();
