@@ -139,8 +139,8 @@ impl Exchange {
         }
     }
 
-    /// Writes what can be written. A backend that takes no more may have answered already, so a
-    /// broken write only counts when nothing can be read either.
+    /// Writes what can be written. A backend that takes no more may have answered already, so after
+    /// a broken write it is what can be read, an answer or an end, that counts.
     fn pump(&mut self, cx: &mut Context<'_>, body: &mut dyn Spliced) -> Result<bool, Error> {
         if self.pump.is_done() {
             return Ok(false);
@@ -150,11 +150,7 @@ impl Exchange {
         match self.pump.poll(cx, stream, body) {
             Poll::Ready(Err(Stop::Body(broken))) => return Err(Error::Body(broken)),
             Poll::Ready(Err(Stop::Upstream(error))) => {
-                if self.pump.written() == 0
-                    || self.read(cx).is_err()
-                    || !self.buf.is_lent()
-                    || self.buf.data().is_empty()
-                {
+                if self.pump.written() == 0 {
                     return Err(Error::Io(error));
                 }
                 self.pump.give_up();

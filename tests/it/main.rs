@@ -9,6 +9,7 @@ mod house;
 mod http;
 mod http_bodies;
 mod http_faults;
+mod http_uploads;
 mod nginx;
 mod nginx_files;
 mod readme;
