@@ -110,7 +110,9 @@ impl Relay {
         let connect = self.effective.timeout.connect.get();
         let mut tried: Vec<BackendId> = Vec::new();
         let mut reason = "no_backend";
-        while (tried.len() as u32) < self.effective.retry.attempts {
+        let retry = &self.effective.retry;
+        let attempts = if retry.on.connect { retry.attempts } else { 1 };
+        while (tried.len() as u32) < attempts {
             let now = Instant::now();
             let ask = Ask::new(now, seed).hash(hash).avoid(&tried);
             let wait = now + connect.unwrap_or(Duration::from_secs(2));

@@ -172,6 +172,7 @@ pub struct LimitsPart {
 #[allow(missing_docs, reason = "members are documented at `Retry`")]
 pub struct RetryPart {
     pub attempts: Option<u32>,
+    pub on: Option<RetryOn>,
 }
 
 /// What holds for a request or connection once every place has spoken.
@@ -214,6 +215,7 @@ impl Effective {
             limits.trailers,
             limits.drain,
             retry.attempts,
+            retry.on,
         );
         for place in places {
             lay(place);
@@ -302,11 +304,22 @@ impl Default for Limits {
 pub struct Retry {
     /// All tries, the first one too; at least 1.
     pub attempts: u32,
+    /// What is tried again.
+    pub on: RetryOn,
+}
+
+/// `retry.on`: which broken tries are repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RetryOn {
+    /// It never reached the backend.
+    pub connect: bool,
+    /// It broke before the head of the answer, and the request is one that may be repeated.
+    pub reset: bool,
 }
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { attempts: 2 }
+        Self { attempts: 2, on: RetryOn { connect: true, reset: true } }
     }
 }
 

@@ -1,6 +1,6 @@
 //! `timeout`, `limits` and `retry`, which may stand in `defaults`, `listener`, `pool` and `route`.
 use super::draft::Said;
-use super::model::{LimitsPart, Overrides, RetryPart, TimeoutsPart};
+use super::model::{LimitsPart, Overrides, RetryOn, RetryPart, TimeoutsPart};
 use super::problem::Wrong;
 use super::table::{Item, Table};
 use super::unbuilt;
@@ -91,10 +91,8 @@ impl Part<'_> {
         let Some(item) = t.take("retry") else { return RetryPart::default() };
         let read = item.table("retry", |t| {
             let attempts = t.take("attempts").and_then(|item| item.count(1..=TRIES));
-            if let Some(on) = t.take("on") {
-                on_connect(&on);
-            }
-            RetryPart { attempts }
+            let on = t.take("on").map(|item| retry_on(&item));
+            RetryPart { attempts, on }
         });
         read.unwrap_or_default()
     }
@@ -124,11 +122,9 @@ fn size(item: &Item<'_>, least: u64) -> Option<usize> {
     item.size(least..=HEAD).and_then(|bytes| usize::try_from(bytes).ok())
 }
 
-/// `on` says what a try that never reached a backend says anyway; nothing else is built.
-fn on_connect(on: &Item<'_>) {
-    if on.kind() == Kind::List && on.list().is_empty() {
-        on.fault("an empty list is not built yet: connect is always tried again");
-    }
+/// What is tried again; an empty list is nothing.
+fn retry_on(on: &Item<'_>) -> RetryOn {
+    let mut said = RetryOn { connect: false, reset: false };
     for item in on.list() {
         if item.kind() == Kind::Number {
             item.unbuilt("a status");
@@ -143,6 +139,11 @@ fn on_connect(on: &Item<'_>) {
             item.unbuilt("a status");
             continue;
         }
-        item.word("retry.on", &[("connect", ())]);
+        match item.word("retry.on", &[("connect", true), ("reset", false)]) {
+            Some(true) => said.connect = true,
+            Some(false) => said.reset = true,
+            None => {}
+        }
     }
+    said
 }

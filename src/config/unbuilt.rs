@@ -44,7 +44,6 @@ const UNBUILT: &[(&str, &str)] = &[
     ("retry", "window"),
     ("retry", "backoff"),
     ("retry", "body"),
-    ("retry.on", "reset"),
     ("retry.on", "timeout"),
     ("retry.on", "5xx"),
     ("retry.on", "a status"),

@@ -1,8 +1,8 @@
 //! The client's side of an HTTP/1 connection: what was read and not used, what is to be written,
 //! and the body of the current request as a [`Source`].
 use crate::http1::{self, BodyLength, Event, HeadLimits, Refusal, RequestVerdict, Server, Want};
-use crate::message::{Broken, Chunk, Fields, Fill, Head, Length, Source, Version};
-use crate::net::{Peer, Stream};
+use crate::message::{Broken, Chunk, Fields, Fill, Head, Length, Size, Source, Version};
+use crate::net::{Peer, Pipe, Spliced, Stream};
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 /// How long a slow body may be waited for before its rate counts: a client may need a moment
 /// between its head and its body.
 const RATE_GRACE: Duration = Duration::from_secs(10);
+
+/// From so many bytes on a body is read in larger blocks.
+const BULK: u64 = 32 << 10;
+const BULK_BLOCK: usize = 32 << 10;
 
 /// What reading a request head found.
 #[derive(Debug)]
@@ -201,6 +205,13 @@ impl Client {
         Poll::Ready(())
     }
 
+    /// The client must send before more can be done.
+    fn wait(&mut self) {
+        if self.body.rate > 0 && self.body.since.is_none() {
+            self.body.since = Some(Instant::now());
+        }
+    }
+
     fn judge_rate(&mut self) -> Result<(), Broken> {
         if let Some(since) = self.body.since.take() {
             self.body.waited += since.elapsed();
@@ -246,11 +257,17 @@ impl Source for Client {
                 Event::Want(Want::Read | Want::Idle) if !self.eof => self.buf.consume(used),
                 _ => return Poll::Ready(Err(Broken::Closed)),
             }
+            if self.buf.data().is_empty()
+                && self.body.taken > BULK
+                && self.buf.spare().len() < BULK_BLOCK
+            {
+                self.buf = Chunk::lend(Size::Body);
+            }
             match self.poll_read(cx) {
                 Poll::Pending => {
-                    if self.body.rate > 0 && self.body.since.is_none() {
-                        self.body.since = Some(Instant::now());
-                    }
+                    // However slow it is, it holds no block while it says nothing.
+                    self.rest();
+                    self.wait();
                     return Poll::Pending;
                 }
                 Poll::Ready(Ok(_)) => self.judge_rate()?,
@@ -302,5 +319,32 @@ impl Source for Client {
 
     fn untouched(&self) -> bool {
         self.body.taken == 0
+    }
+}
+
+impl Spliced for Client {
+    fn opaque(&self) -> u64 {
+        if self.body.ended || !self.buf.data().is_empty() || self.stream.tcp().is_none() {
+            return 0;
+        }
+        // What goes beyond the limit is left to the reader, who says so.
+        self.machine.opaque().min(self.body.limit.saturating_sub(self.body.taken))
+    }
+
+    fn poll_splice(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<Result<(), Broken>> {
+        self.rest();
+        let most = self.opaque();
+        let Poll::Ready(moved) = pipe.poll_fill(cx, &mut self.stream, most) else {
+            self.wait();
+            return Poll::Pending;
+        };
+        let n = moved.map_err(|error| Broken::Io(error.kind()))? as u64;
+        self.eof = n == 0;
+        if self.eof {
+            return Poll::Ready(Err(Broken::Closed));
+        }
+        self.machine.advance(n);
+        self.body.taken += n;
+        Poll::Ready(self.judge_rate())
     }
 }

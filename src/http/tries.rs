@@ -103,10 +103,13 @@ impl<'a> Tries<'a> {
         let again = match retry {
             Retry::NothingWritten => client.untouched(),
             Retry::OnlyIdempotent => {
-                stale && outgoing.head.method().is_idempotent() && client.untouched()
+                (stale || self.is_reset(&error))
+                    && outgoing.head.method().is_idempotent()
+                    && client.untouched()
             }
             Retry::No => false,
         };
+        let never_sent = retry == Retry::NothingWritten;
         let reply = Box::new(Reply::own(status(&error), error.word()));
         self.now = Instant::now();
         let in_time = outgoing.until.is_none_or(|until| self.now < until);
@@ -118,14 +121,27 @@ impl<'a> Tries<'a> {
             self.fresh = true;
             return Next::Again;
         }
+        if never_sent && !self.target.effective.retry.on.connect {
+            return Next::Answer(reply);
+        }
         self.left = self.left.saturating_sub(1);
         if self.left == 0 {
             return Next::Answer(reply);
         }
         self.tried.push(backend);
-        self.target.pool.retries_connect.inc();
+        let pool = &self.target.pool;
+        if never_sent {
+            pool.retries_connect.inc()
+        } else {
+            pool.retries_reset.inc()
+        }
         self.last = Some(reply);
         Next::Again
+    }
+
+    /// Whether the connection broke before the head of the answer, and that is tried again.
+    fn is_reset(&self, error: &Error) -> bool {
+        self.target.effective.retry.on.reset && matches!(error, Error::Io(_) | Error::Closed)
     }
 }
 

@@ -21,6 +21,6 @@ pub use copy::{Copied, Ended, TwoWay, two_way};
 pub use socket::{
     Bound, Target, bind, bind_beside, connect, is_local_fault, raise_descriptor_limit,
 };
-pub use splice::Pipe;
+pub use splice::{Pipe, Spliced};
 pub use stream::{Peer, Stream};
 pub use timer::Timer;

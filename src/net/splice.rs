@@ -4,6 +4,7 @@
 //! the first, the second clears the socket's readiness although bytes wait there, and nothing wakes
 //! the task again. So the pipe is always emptied before it is filled, and then EAGAIN is the socket's.
 use super::stream::Stream;
+use crate::message::{Broken, Empty, Source};
 use rustix::io::Errno;
 use rustix::pipe::{
     PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice,
@@ -93,6 +94,26 @@ impl Pipe {
         }
     }
 }
+
+/// A body of which the kernel can move a part past its reader. Where it cannot, nothing is opaque.
+pub trait Spliced: Source {
+    /// How many of the next bytes are body and nothing else, and not read yet: 0 while bytes are at
+    /// hand.
+    fn opaque(&self) -> u64 {
+        0
+    }
+    /// Moves at least one of the opaque bytes into the empty pipe.
+    ///
+    /// # Errors
+    ///
+    /// [`Broken`]; after it the source is at its end for good.
+    fn poll_splice(&mut self, cx: &mut Context<'_>, pipe: &mut Pipe) -> Poll<Result<(), Broken>> {
+        let _ = (cx, pipe);
+        Poll::Ready(Err(Broken::Io(io::ErrorKind::Unsupported)))
+    }
+}
+
+impl Spliced for Empty {}
 
 fn moved(
     from: impl std::os::fd::AsFd,

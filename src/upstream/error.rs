@@ -1,5 +1,5 @@
 //! Why a backend could not be reached or did not answer, and whether a try may be repeated.
-use crate::http1::Refusal;
+use crate::http1::{Refusal, Rule};
 use crate::message::Broken;
 use crate::pool::Lease;
 use std::{fmt, io};
@@ -52,6 +52,13 @@ impl Error {
     /// Whether the backend was never reached.
     pub fn never_reached(&self) -> bool {
         matches!(self, Self::Unresolved | Self::Connect(_) | Self::ConnectTimeout | Self::Local(_))
+    }
+}
+
+impl From<Refusal> for Error {
+    /// An end that came too early is no garbage.
+    fn from(refusal: Refusal) -> Self {
+        if refusal.rule == Rule::Truncated { Self::Closed } else { Self::Garbage(refusal) }
     }
 }
 

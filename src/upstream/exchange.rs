@@ -7,8 +7,8 @@ use super::dialer::Dialer;
 use super::error::{Error, Failed, Retry};
 use super::pump::{Pump, Stop};
 use crate::http1::{Client, Event, ResponseVerdict, Want};
-use crate::message::{Broken, Chunk, Fields, Fill, Head, Size, Source};
-use crate::net::{Pipe, Stream, Timer};
+use crate::message::{Broken, Chunk, Fields, Fill, Head, Size};
+use crate::net::{Pipe, Spliced, Stream, Timer};
 use crate::pool::Lease;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -79,7 +79,7 @@ impl Exchange {
     pub async fn head(
         &mut self,
         head: &mut Head,
-        body: &mut dyn Source,
+        body: &mut dyn Spliced,
         timer: &mut Timer,
     ) -> Result<Heard, Error> {
         let mut moved = true;
@@ -95,7 +95,7 @@ impl Exchange {
         &mut self,
         cx: &mut Context<'_>,
         head: &mut Head,
-        body: &mut dyn Source,
+        body: &mut dyn Spliced,
         timer: &mut Timer,
         first: bool,
     ) -> Poll<Result<Heard, Error>> {
@@ -124,8 +124,7 @@ impl Exchange {
 
     /// Judges the bytes at hand until a head is complete.
     fn judge(&mut self, head: &mut Head) -> Result<Option<Heard>, Error> {
-        let (used, event) =
-            self.client.next(self.buf.data(), self.eof, head).map_err(Error::Garbage)?;
+        let (used, event) = self.client.next(self.buf.data(), self.eof, head)?;
         self.buf.consume(used);
         match event {
             Event::Head(verdict) => {
@@ -140,9 +139,9 @@ impl Exchange {
         }
     }
 
-    /// Writes what can be written. A backend that takes no more may have answered already, so a
-    /// broken write only counts when nothing can be read either.
-    fn pump(&mut self, cx: &mut Context<'_>, body: &mut dyn Source) -> Result<bool, Error> {
+    /// Writes what can be written. A backend that takes no more may have answered already, so after
+    /// a broken write it is what can be read, an answer or an end, that counts.
+    fn pump(&mut self, cx: &mut Context<'_>, body: &mut dyn Spliced) -> Result<bool, Error> {
         if self.pump.is_done() {
             return Ok(false);
         }
@@ -151,11 +150,7 @@ impl Exchange {
         match self.pump.poll(cx, stream, body) {
             Poll::Ready(Err(Stop::Body(broken))) => return Err(Error::Body(broken)),
             Poll::Ready(Err(Stop::Upstream(error))) => {
-                if self.pump.written() == 0
-                    || self.read(cx).is_err()
-                    || !self.buf.is_lent()
-                    || self.buf.data().is_empty()
-                {
+                if self.pump.written() == 0 {
                     return Err(Error::Io(error));
                 }
                 self.pump.give_up();
@@ -217,7 +212,7 @@ impl Exchange {
     pub fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
-        body: &mut dyn Source,
+        body: &mut dyn Spliced,
     ) -> Poll<Result<Fill, Error>> {
         if self.ended {
             return Poll::Ready(Ok(Fill::End));
@@ -228,8 +223,7 @@ impl Exchange {
         self.pump(cx, body)?;
         loop {
             // Without a block at hand the machine still knows an end that needs no byte.
-            let (used, event) =
-                self.client.next_body(self.buf.data(), self.eof).map_err(Error::Garbage)?;
+            let (used, event) = self.client.next_body(self.buf.data(), self.eof)?;
             match event {
                 Event::Data(range) => {
                     self.skip = range.start;
@@ -250,7 +244,13 @@ impl Exchange {
             {
                 self.buf = Chunk::lend(Size::Body);
             }
-            ready!(self.read(cx)?);
+            if self.read(cx)?.is_pending() {
+                // However slow it is, it holds no block while it says nothing.
+                if self.buf.data().is_empty() {
+                    self.buf = Chunk::none();
+                }
+                return Poll::Pending;
+            }
         }
     }
 
@@ -285,7 +285,7 @@ impl Exchange {
         &mut self,
         cx: &mut Context<'_>,
         pipe: &mut Pipe,
-        body: &mut dyn Source,
+        body: &mut dyn Spliced,
     ) -> Poll<Result<u64, Error>> {
         self.pump(cx, body)?;
         let most = self.client.opaque();

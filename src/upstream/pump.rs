@@ -1,9 +1,21 @@
-//! Writes a request to a backend: its head, then its body as the client sends it.
+//! Writes a request to a backend: its head, then its body as the client sends it, buffered with the
+//! head, lent, or spliced.
 use crate::http1::{self, BodyLength};
-use crate::message::{Broken, Chunk, Fill, Source};
-use crate::net::Stream;
-use std::io;
+use crate::message::{Broken, Chunk, Fill};
+use crate::net::{Pipe, Spliced, Stream};
+use std::io::{self, IoSlice};
 use std::task::{Context, Poll, ready};
+
+/// Pieces up to this size are copied behind what waits to be written, so that a head and a small
+/// body are one system call; larger ones are written from where they were read.
+const COPIED: usize = 4 << 10;
+/// So much is gathered before it is written.
+const GATHERED: usize = 15 << 10;
+/// From so many bytes at once a body is spliced: below it two more system calls cost more than the
+/// copy they save.
+const SPLICED: u64 = 64 << 10;
+/// After so many writes whoever polls may look for the answer, however fast the client sends.
+const WRITES: usize = 16;
 
 /// Why writing a request stopped.
 #[derive(Debug)]
@@ -28,6 +40,11 @@ pub(super) struct Pump {
     out: Chunk,
     framing: BodyLength,
     left: Left,
+    /// Bytes at hand that are written from where they are, after `out`.
+    lent: usize,
+    pipe: Option<Pipe>,
+    /// Body bytes came, more may follow past the buffer, and the backend's side can be spliced to.
+    splice: bool,
     written: u64,
 }
 
@@ -38,7 +55,7 @@ impl Pump {
             BodyLength::None | BodyLength::Exact(0) => Left::Flush,
             _ => Left::Body,
         };
-        Self { out, framing, left, written: 0 }
+        Self { out, framing, left, lent: 0, pipe: None, splice: false, written: 0 }
     }
 
     /// Whether the whole request is written.
@@ -48,7 +65,14 @@ impl Pump {
 
     /// Whether all that the client has sent is written, and the client has not sent all.
     pub(super) fn waits_for_body(&self) -> bool {
-        self.left == Left::Body && self.out.data().is_empty()
+        self.left == Left::Body && !self.waits_for_backend()
+    }
+
+    /// Whether something is at hand that the backend has not taken yet.
+    fn waits_for_backend(&self) -> bool {
+        self.lent > 0
+            || !self.out.data().is_empty()
+            || self.pipe.as_ref().is_some_and(|pipe| pipe.held() > 0)
     }
 
     /// Bytes written.
@@ -59,7 +83,9 @@ impl Pump {
     /// The backend takes no more: what is left is not written.
     pub(super) fn give_up(&mut self) {
         self.left = Left::Abandoned;
+        self.lent = 0;
         self.out = Chunk::none();
+        self.pipe = None;
     }
 
     /// Writes until something would wait; ready when the request is written to its end.
@@ -67,60 +93,131 @@ impl Pump {
         &mut self,
         cx: &mut Context<'_>,
         stream: &mut Stream,
-        body: &mut dyn Source,
+        body: &mut dyn Spliced,
     ) -> Poll<Result<(), Stop>> {
         if self.left == Left::Abandoned {
             return Poll::Pending;
         }
-        loop {
-            if self.left == Left::Body {
-                self.take_body(cx, body)?;
+        for _ in 0..WRITES {
+            if self.pipe.is_some() {
+                ready!(self.poll_splice(cx, stream, body))?;
+                continue;
             }
-            if self.out.data().is_empty() {
-                if self.left == Left::Flush {
-                    self.left = Left::Nothing;
-                    self.out = Chunk::none();
-                }
-                return if self.is_done() { Poll::Ready(Ok(())) } else { Poll::Pending };
+            self.gather(cx, body)?;
+            if self.waits_for_backend() {
+                ready!(self.write(cx, stream, body)).map_err(Stop::Upstream)?;
+                continue;
             }
-            let n = ready!(stream.poll_write(cx, self.out.data())).map_err(Stop::Upstream)?;
-            self.written += n as u64;
-            self.out.consume(n);
+            if self.left == Left::Flush {
+                self.left = Left::Nothing;
+                self.out = Chunk::none();
+            }
+            if self.is_done() {
+                return Poll::Ready(Ok(()));
+            }
+            self.splice &= stream.tcp().is_some();
+            if !self.may_splice(body) {
+                return Poll::Pending;
+            }
+            self.pipe = Pipe::lend();
+            self.splice = self.pipe.is_some();
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
-    /// Moves what the client has sent behind what is to be written.
-    fn take_body(&mut self, cx: &mut Context<'_>, body: &mut dyn Source) -> Result<(), Stop> {
-        while self.out.data().len() < PIECE {
+    /// Moves what the client has sent behind what waits to be written.
+    fn gather(&mut self, cx: &mut Context<'_>, body: &mut dyn Spliced) -> Result<(), Stop> {
+        while self.left == Left::Body
+            && self.lent == 0
+            && self.out.data().len() < GATHERED
+            && !self.may_splice(body)
+        {
             match body.poll_fill(cx) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Err(broken)) => return Err(Stop::Body(broken)),
-                Poll::Ready(Ok(Fill::End)) => {
-                    if self.framing == BodyLength::Chunked {
-                        http1::last_chunk(body.trailers(), &mut self.out);
-                    }
-                    self.left = Left::Flush;
-                    return Ok(());
-                }
-                Poll::Ready(Ok(Fill::Data)) => self.append(body),
+                Poll::Ready(Ok(Fill::End)) => self.end(body),
+                Poll::Ready(Ok(Fill::Data)) => self.piece(body),
             }
         }
         Ok(())
     }
 
-    fn append(&mut self, body: &mut dyn Source) {
-        let n = body.data().len().min(PIECE - self.out.data().len());
-        if self.framing == BodyLength::Chunked {
+    fn piece(&mut self, body: &mut dyn Spliced) {
+        let n = body.data().len();
+        let chunked = self.framing == BodyLength::Chunked;
+        self.splice = !chunked;
+        if chunked {
             http1::chunk_size_line(n, &mut self.out);
         }
-        self.out.extend(&body.data()[..n]);
-        if self.framing == BodyLength::Chunked {
+        if n > COPIED {
+            self.lent = n;
+            return;
+        }
+        self.out.extend(body.data());
+        body.consume(n);
+        if chunked {
             self.out.extend(b"\r\n");
         }
-        body.consume(n);
+    }
+
+    fn end(&mut self, body: &mut dyn Spliced) {
+        self.left = Left::Flush;
+        if self.framing == BodyLength::Chunked {
+            http1::last_chunk(body.trailers(), &mut self.out);
+        }
+    }
+
+    /// Writes once.
+    fn write(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        body: &mut dyn Spliced,
+    ) -> Poll<io::Result<()>> {
+        let waiting = self.out.data().len();
+        let lent = &body.data()[..self.lent];
+        let n = ready!(match (waiting, lent.len()) {
+            (_, 0) => stream.poll_write(cx, self.out.data()),
+            (0, _) => stream.poll_write(cx, lent),
+            _ => {
+                let both = [IoSlice::new(self.out.data()), IoSlice::new(lent)];
+                stream.poll_write_vectored(cx, &both)
+            }
+        })?;
+        self.written += n as u64;
+        let first = n.min(waiting);
+        self.out.consume(first);
+        if n > first {
+            body.consume(n - first);
+            self.lent -= n - first;
+            if self.lent == 0 && self.framing == BodyLength::Chunked {
+                self.out.extend(b"\r\n");
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn may_splice(&self, body: &dyn Spliced) -> bool {
+        self.splice && self.left == Left::Body && body.opaque() >= SPLICED
+    }
+
+    /// One round through the pipe, which goes when nothing more may be spliced.
+    fn poll_splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        stream: &mut Stream,
+        body: &mut dyn Spliced,
+    ) -> Poll<Result<(), Stop>> {
+        let Some(pipe) = &mut self.pipe else { return Poll::Ready(Ok(())) };
+        while pipe.held() > 0 {
+            let n = ready!(pipe.poll_drain(cx, stream)).map_err(Stop::Upstream)?;
+            self.written += n as u64;
+        }
+        if body.opaque() == 0 {
+            self.pipe = None;
+            return Poll::Ready(Ok(()));
+        }
+        body.poll_splice(cx, pipe).map_err(Stop::Body)
     }
 }
-
-/// Body bytes are gathered up to this size before they are written: a block of 16 KiB holds them
-/// with the few bytes around a chunk, so that gathering does not grow it.
-const PIECE: usize = (16 << 10) - 64;

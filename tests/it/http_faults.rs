@@ -82,6 +82,53 @@ fn a_kept_connection_that_closes_at_its_reuse_costs_a_get_nothing() {
     assert_eq!(proxy.state("b1"), "up", "a stale connection is nobody's fault");
 }
 
+/// Reads a request on each connection and resets it.
+fn breaking() -> Backend {
+    Backend::run(|peer| {
+        peer.request();
+        peer.reset();
+    })
+}
+
+#[test]
+fn a_reset_before_the_answer_costs_a_get_nothing() {
+    let (bad, good) = (breaking(), Backend::named("good"));
+    let proxy = Proxy::http(&[bad.addr, good.addr], "");
+    for _ in 0..8 {
+        let response = proxy.get("/");
+        assert_eq!((response.status, response.text().as_str()), (200, "good"));
+    }
+    assert!(bad.connections() > 0, "the one that breaks was tried");
+    let plan = proxy.running().state().plan.load_full().unwrap();
+    assert_eq!(plan.pools["app"].retries_reset.get(), bad.connections() as u64);
+}
+
+#[test]
+fn a_reset_is_only_tried_again_where_it_may_be() {
+    let (bad, good) = (breaking(), Backend::named("good"));
+    let broken = |more: &str, method: &str| {
+        let proxy = Proxy::http(&[bad.addr, good.addr], more);
+        let ask = |_| {
+            let mut client = proxy.client();
+            client.send(format!("{method} / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n"));
+            client.response().status
+        };
+        (0..4).map(ask).filter(|status| *status == 502).count()
+    };
+    assert_eq!(broken("", "DELETE"), 0);
+    assert_eq!(broken("", "POST"), 2, "what may not be repeated");
+    assert_eq!(broken("retry = { on = [\"connect\"] }", "GET"), 2, "what nobody asked for");
+    assert_eq!(broken("retry = { attempts = 1 }", "GET"), 2);
+}
+
+#[test]
+fn nothing_is_tried_again_when_nothing_is_said() {
+    let good = Backend::named("good");
+    let proxy = Proxy::http(&[nobody(), good.addr], "retry = { on = [] }");
+    let statuses: Vec<u16> = (0..4).map(|_| proxy.get("/").status).collect();
+    assert_eq!(statuses.iter().filter(|status| **status == 502).count(), 1, "{statuses:?}");
+}
+
 #[test]
 fn a_written_post_is_never_sent_twice() {
     let seen = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));

@@ -12,7 +12,8 @@ HERE = Path(__file__).resolve().parents[1]
 
 
 def wrk(port, path, connections, seconds, core, words=(), timeout="5s"):
-    """Drives `port` with wrk: requests, seconds, bytes, errors, p50, p99 and max in µs."""
+    """Drives `port` with wrk: requests, seconds, bytes, errors, p50, p99 and max in µs; with the
+    word `statuses` the answers by status, too."""
     command = ["taskset", "-c", str(core)] if core is not None else []
     command += [
         need("wrk", "wrk"), "-t1", f"-c{connections}", f"-d{seconds}s",

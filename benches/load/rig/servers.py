@@ -53,8 +53,10 @@ def backend(family, folder, port, core, name="backend", single=False):
     nginx = need("nginx", "nginx-light")
     www = folder / "www"
     www.mkdir(exist_ok=True)
-    (www / "10k").write_bytes(b"x" * (10 << 10))
-    (www / "1m").write_bytes(b"x" * (1 << 20))
+    for file, size in (("10k", 10 << 10), ("1m", 1 << 20)):
+        # Another backend may be serving it at this moment: never cut it short under its hands.
+        if not (www / file).exists():
+            (www / file).write_bytes(b"x" * size)
     fields = "".join(f"      add_header {k} '{v}';\n" for k, v in BROWSER_RESPONSE.items())
     files = descriptors()
     config = folder / f"{name}.conf"
@@ -119,6 +121,8 @@ http {{
       proxy_buffers 16 32k;
       proxy_busy_buffers_size 256k;
       proxy_max_temp_file_size 0;
+      proxy_request_buffering off;
+      client_max_body_size 0;
     }}
   }}
 }}

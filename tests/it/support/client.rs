@@ -96,6 +96,12 @@ impl Client {
     pub(crate) fn is_closed(&mut self) -> bool {
         self.seen.is_empty() && !self.more()
     }
+    /// One request without a body, with these further field lines, and its answer.
+    #[track_caller]
+    pub(crate) fn ask(&mut self, method: &str, path: &str, fields: &str) -> Response {
+        self.send(format!("{method} {path} HTTP/1.1\r\nHost: a.test\r\n{fields}\r\n"));
+        self.response_to(method)
+    }
     /// The next answer, to a request that was not HEAD.
     #[track_caller]
     pub(crate) fn response(&mut self) -> Response {

@@ -2,10 +2,12 @@
 
 mod backend;
 mod client;
+mod nginx;
 mod proxy;
 
 pub(crate) use backend::Backend;
 pub(crate) use client::{Client, Response};
+pub(crate) use nginx::Nginx;
 pub(crate) use proxy::{Proxy, config, web};
 
 use std::time::{Duration, Instant};
