@@ -24,6 +24,8 @@ pub struct Relay {
     pub cells: Arc<ListenerCells>,
     /// The parts of a hash key that a connection has; empty where the policy wants none.
     key: Vec<KeyPart>,
+    /// Only the first part that is present counts.
+    first: bool,
 }
 
 /// What is known of a connection at its end.
@@ -65,6 +67,7 @@ impl Relay {
             effective: Effective::layered([&config.defaults, &listener.over, &section.over]),
             cells,
             key: section.balance.hash.as_ref().map_or_else(Vec::new, |hash| hash.key.clone()),
+            first: section.balance.hash.as_ref().is_some_and(|hash| hash.first),
         })
     }
 
@@ -94,6 +97,9 @@ impl Relay {
         }
         if report.reason == "no_backend" || report.reason == "max_active" {
             self.cells.own.inc(report.reason);
+            if report.reason == "max_active" {
+                self.cells.limit_hits.inc("max_active");
+            }
         }
         self.log(peer, &report, access);
     }
@@ -121,6 +127,9 @@ impl Relay {
                 Err(NoLease::Full) if tried.is_empty() => return Err("max_active"),
                 Err(_) => return Err(reason),
             };
+            if report.tries > 0 {
+                self.pool.retries_connect.inc();
+            }
             report.tries += 1;
             report.backend = Some(lease.backend().name.clone());
             match dialer.stream(&lease, connect).await {
@@ -132,7 +141,6 @@ impl Relay {
                     reason = error.word();
                     tried.push(lease.backend().id);
                     lease.settle(Outcome::NotReached);
-                    self.pool.retries_connect.inc();
                 }
             }
         }
@@ -147,7 +155,7 @@ impl Relay {
             KeyPart::ClientAddr => Some(all.as_bytes()),
             _ => None,
         });
-        key_hash(parts, false)
+        key_hash(parts, self.first)
     }
 
     async fn carry(

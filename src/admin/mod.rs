@@ -6,4 +6,4 @@ mod collect;
 mod serve;
 mod view;
 
-pub use serve::{Access, bind, serve};
+pub use serve::{Access, Socket, bind, serve};

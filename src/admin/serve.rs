@@ -1,7 +1,7 @@
 //! The admin server: hyper on the control runtime, bounded in connections and time.
 use super::answer::{answer, problem};
 use crate::config::{Bind, BindAddr};
-use crate::net;
+use crate::net::{self, Stream};
 use crate::server::State;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -10,10 +10,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 /// Connections at the same time: scrapers, a dashboard and a few people.
 const CONNECTIONS: usize = 64;
@@ -27,26 +29,44 @@ const LIFE: Duration = Duration::from_secs(120);
 pub struct Access {
     /// Whether `/v1` is served.
     pub api: bool,
-    /// Further `Host` names, besides the address itself and localhost; `None`: any.
-    pub hosts: Option<Vec<String>>,
+    /// Whether only the address itself, localhost and the names of `admin.hosts` are answered.
+    pub known_hosts: bool,
 }
 
-/// Binds an admin address and says what was really bound.
+/// A bound admin address.
+#[derive(Debug)]
+pub struct Socket {
+    /// What was really bound.
+    pub addr: BindAddr,
+    socket: OwnedFd,
+}
+
+/// Binds an admin address.
 ///
 /// # Errors
 ///
 /// What was tried, on what, and the kernel's word.
-pub fn bind(bind: &Bind) -> io::Result<(std::net::TcpListener, SocketAddr)> {
+pub fn bind(bind: &Bind) -> io::Result<Socket> {
     let failed = |error: io::Error| {
         io::Error::new(error.kind(), format!("listen on {} (admin): {error}", bind.addr))
     };
     let mut bound = net::bind(&bind.addr, 1, 128).map_err(failed)?;
-    match (bound.sockets.pop(), bound.addr) {
-        (Some(socket), BindAddr::Ip(addr)) => Ok((socket.into(), addr)),
-        _ => Err(failed(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "only an IP address and port is served",
-        ))),
+    let socket =
+        bound.sockets.pop().ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))?;
+    Ok(Socket { addr: bound.addr, socket })
+}
+
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    async fn accept(&self) -> io::Result<Stream> {
+        Ok(match self {
+            Self::Tcp(listener) => Stream::Tcp(listener.accept().await?.0),
+            Self::Unix(listener) => Stream::Unix(listener.accept().await?.0),
+        })
     }
 }
 
@@ -55,18 +75,21 @@ pub fn bind(bind: &Bind) -> io::Result<(std::net::TcpListener, SocketAddr)> {
 /// # Errors
 ///
 /// When the socket cannot be used on this runtime.
-pub async fn serve(
-    socket: std::net::TcpListener,
-    state: Arc<State>,
-    access: Access,
-) -> io::Result<()> {
-    let own = socket.local_addr()?;
-    let listener = TcpListener::from_std(socket)?;
+pub async fn serve(socket: Socket, state: Arc<State>, access: Access) -> io::Result<()> {
+    // A Unix socket cannot be reached by a lured browser.
+    let own = match socket.addr {
+        BindAddr::Ip(addr) => Some(addr).filter(|_| access.known_hosts),
+        _ => None,
+    };
+    let listener = match socket.addr {
+        BindAddr::Unix(_) => Listener::Unix(UnixListener::from_std(socket.socket.into())?),
+        _ => Listener::Tcp(TcpListener::from_std(socket.socket.into())?),
+    };
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return Ok(()) };
         let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+            Ok(stream) => stream,
             Err(error) => {
                 tracing::warn!(%error, "admin: accept");
                 tokio::time::sleep(Duration::from_millis(50)).await;
@@ -76,7 +99,9 @@ pub async fn serve(
         let (state, access) = (state.clone(), access.clone());
         tokio::spawn(async move {
             let service = service_fn(move |request: Request<Incoming>| {
-                let refused = refused(&request, own, &access);
+                let plan = state.plan.load();
+                let hosts = plan.as_deref().map_or(&[][..], |plan| &plan.config.admin.hosts);
+                let refused = own.and_then(|own| refused(&request, own, hosts));
                 let done = refused.map_or_else(
                     || answer(&state, &request, access.api),
                     |why| problem(StatusCode::FORBIDDEN, why),
@@ -89,17 +114,22 @@ pub async fn serve(
                 .header_read_timeout(HEAD)
                 .max_headers(64)
                 .max_buf_size(16 << 10);
-            let connection = server.serve_connection(TokioIo::new(stream), service);
             // A caller that broke off is no fault of ours.
-            let _ = tokio::time::timeout(LIFE, connection).await;
+            let _ = match stream {
+                Stream::Tcp(s) => {
+                    timeout(LIFE, server.serve_connection(TokioIo::new(s), service)).await
+                }
+                Stream::Unix(s) => {
+                    timeout(LIFE, server.serve_connection(TokioIo::new(s), service)).await
+                }
+            };
             drop(place);
         });
     }
 }
 
 /// A browser that was lured here by a foreign name or page is refused (DNS rebinding, cross-site).
-fn refused(request: &Request<Incoming>, own: SocketAddr, access: &Access) -> Option<&'static str> {
-    let hosts = access.hosts.as_ref()?;
+fn refused(request: &Request<Incoming>, own: SocketAddr, hosts: &[String]) -> Option<&'static str> {
     let field =
         |name: header::HeaderName| request.headers().get(name).and_then(|v| v.to_str().ok());
     let named = field(header::HOST).unwrap_or("");

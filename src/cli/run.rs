@@ -4,7 +4,6 @@ use crate::admin;
 use crate::config::{self, Bind, Config, Problem};
 use crate::server::{self, Options, Signals};
 use crate::telemetry;
-use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::ExitCode;
 use tokio::runtime::{Builder, Runtime};
@@ -56,11 +55,10 @@ pub(super) async fn serve(
     let log = telemetry::init(&config.log)?;
     let mut doors = Vec::new();
     if let Some(bind) = &config.admin.bind {
-        let hosts = Some(config.admin.hosts.clone());
-        doors.push((bound(bind)?, admin::Access { api: true, hosts }));
+        doors.push((bound(bind)?, admin::Access { api: true, known_hosts: true }));
     }
     if let Some(bind) = &config.metrics {
-        doors.push((bound(bind)?, admin::Access { api: false, hosts: None }));
+        doors.push((bound(bind)?, admin::Access { api: false, known_hosts: false }));
     }
     let options = Options { log: Some(log), tidy: Some(tidy), ..Options::default() };
     let running = server::start(config, options).await.map_err(|error| error.to_string())?;
@@ -69,8 +67,8 @@ pub(super) async fn serve(
             tracing::info!(listener = %name, %addr, "listening");
         }
     }
-    for ((socket, addr), access) in doors {
-        tracing::info!(%addr, "admin listening");
+    for (socket, access) in doors {
+        tracing::info!(addr = %socket.addr, "admin listening");
         tokio::spawn(admin::serve(socket, running.state().clone(), access));
     }
     let reloader = running.reloader.clone();
@@ -82,6 +80,6 @@ pub(super) async fn serve(
     Ok(())
 }
 
-fn bound(bind: &Bind) -> Result<(TcpListener, SocketAddr), String> {
+fn bound(bind: &Bind) -> Result<admin::Socket, String> {
     admin::bind(bind).map_err(|error| error.to_string())
 }

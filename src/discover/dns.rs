@@ -8,9 +8,13 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
 
 /// How long one look-up may take: two tries of the system's resolver at its usual 5 s are cut to one.
 const DEADLINE: Duration = Duration::from_secs(5);
+
+/// Names of one pool that are looked up at the same time.
+const AT_ONCE: usize = 16;
 
 /// An answer that is on its way.
 pub type Answer<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>>;
@@ -42,14 +46,29 @@ pub async fn run(pool: Arc<Pool>, resolver: Arc<dyn Resolver>) {
         let settings = pool.config().resolve.clone();
         let names = names(&pool);
         due.retain(|id, _| names.iter().any(|(known, ..)| known == id));
-        for (id, host, port) in names {
-            let now = Instant::now();
-            if due.get(&id).is_some_and(|at| *at > now) {
-                continue;
+        let now = Instant::now();
+        let is_due =
+            |(id, ..): &(BackendId, Arc<str>, u16)| due.get(id).is_none_or(|at| *at <= now);
+        let mut names = names.into_iter().filter(is_due).collect::<Vec<_>>().into_iter();
+        // One that gets no answer must not hold the others up.
+        let mut asked = JoinSet::new();
+        loop {
+            for (id, host, port) in names.by_ref().take(AT_ONCE - asked.len()) {
+                let (resolver, family) = (resolver.clone(), settings.family);
+                asked.spawn(async move {
+                    let answer = look_up(&*resolver, &host, port, family).await;
+                    (id, host, answer)
+                });
             }
-            let answer = look_up(&*resolver, &host, port, settings.family).await;
-            take(&pool, id, &host, answer);
-            due.insert(id, Instant::now() + jittered(settings.interval));
+            match asked.join_next().await {
+                Some(Ok((id, host, answer))) => {
+                    take(&pool, id, &host, answer);
+                    due.insert(id, Instant::now() + jittered(settings.interval));
+                }
+                // A resolver that panicked: the next round asks again.
+                Some(Err(_)) => {}
+                None => break,
+            }
         }
         match due.values().min() {
             None => drop(changes.changed().await),

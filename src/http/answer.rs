@@ -30,7 +30,7 @@ impl Redirect {
     pub(super) fn answer(&self, asked: &Asked<'_>, scheme: &str) -> Reply {
         let mut fields = Fields::new();
         match self.location(asked, scheme).map(|location| fields.append("Location", &location)) {
-            Some(Ok(())) => Reply::with(self.said.status, fields, Vec::new()),
+            Some(Ok(())) => Reply::with(self.said.status, "redirect", fields, Vec::new()),
             _ => Reply::own(400, "bad_rewrite"),
         }
     }
@@ -100,7 +100,7 @@ impl Respond {
         if !self.said.body.is_empty() && fields.find("content-type").is_none() {
             let _ = fields.append("Content-Type", b"text/plain; charset=utf-8");
         }
-        Reply::with(self.said.status, fields, self.said.body.clone().into_bytes())
+        Reply::with(self.said.status, "respond", fields, self.said.body.clone().into_bytes())
     }
 }
 

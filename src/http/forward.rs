@@ -62,7 +62,6 @@ pub(super) async fn forward<'g>(
     let limits = &target.effective.limits;
     client.bound_body(limits.body, limits.body_rate);
     if is_too_long(client, limits.body) {
-        site.gateway.cells.limit_hits.inc("body");
         return Journey::Own(Box::new(Reply::own(413, "body_too_large")));
     }
     let upgrade = verdict.websocket && route.websocket;
@@ -97,6 +96,7 @@ pub(super) async fn forward<'g>(
             Err(failed) => failed,
             Ok(mut exchange) => match hear(&mut exchange, &sent, answer, client, timer).await {
                 Ok(heard) => {
+                    report.connect = exchange.connect;
                     report.first_byte = exchange.first_byte;
                     let via = &site.gateway.via;
                     headers::response_ready(&route.rules, answer, heard == Heard::Switched, via);

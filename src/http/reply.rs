@@ -30,21 +30,26 @@ impl Reply {
             _ => {}
         }
         let body = format!("{status} {}\n", reason_phrase(status)).into_bytes();
-        Self { reason, ..Self::with(status, fields, body) }
+        Self::with(status, reason, fields, body)
     }
     /// What a route says: no fault.
-    pub(super) fn with(status: u16, mut fields: Fields, body: Vec<u8>) -> Self {
+    pub(super) fn with(
+        status: u16,
+        reason: &'static str,
+        mut fields: Fields,
+        body: Vec<u8>,
+    ) -> Self {
         // RFC 9110 6.6.1: whoever makes an answer and has a clock dates it.
         if !fields.has(Known::Date) {
             fields.push(Known::Date, &[&http_date(SystemTime::now())]);
         }
-        Self { status, reason: "-", fields, body }
+        Self { status, reason, fields, body }
     }
     /// The status.
     pub(super) fn status(&self) -> u16 {
         self.status
     }
-    /// A word for log and metrics; `-` when it is no fault.
+    /// A word for log and metrics.
     pub(super) fn reason(&self) -> &'static str {
         self.reason
     }
@@ -57,6 +62,22 @@ impl Reply {
         let connection = connection_field(stays, version == Version::Http10);
         short_answer(self.status, &self.fields, &self.body, head_only, connection, out);
     }
+}
+
+/// The limit that an answer with this reason tells of, by the last word of its key.
+pub(super) fn limit(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "head_too_large" => "head",
+        "too_many_fields" => "fields",
+        "target_too_long" => "target",
+        "trailers_too_large" => "trailers",
+        "body_too_large" => "body",
+        "timeout_body" => "body_rate",
+        "timeout_header" => "header",
+        "max_active" => "max_active",
+        "memory" => "memory",
+        _ => return None,
+    })
 }
 
 #[cfg(test)]
@@ -106,8 +127,12 @@ mod tests {
 
     #[test]
     fn an_answer_without_content_has_no_length() {
-        let text =
-            written(&Reply::with(204, Fields::new(), b"x".to_vec()), Version::Http11, true, false);
+        let text = written(
+            &Reply::with(204, "respond", Fields::new(), b"x".to_vec()),
+            Version::Http11,
+            true,
+            false,
+        );
         assert!(!text.contains("Content-Length") && text.ends_with("\r\n\r\n"), "{text}");
     }
 }

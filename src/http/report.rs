@@ -1,5 +1,6 @@
 //! What is known of one request at its end: for its metrics and its line in the access log.
 use super::gateway::{Gateway, RouteCells, Target};
+use super::reply::limit;
 use super::route::Route;
 use crate::message::{Head, Known};
 use crate::net::Peer;
@@ -28,6 +29,8 @@ pub(super) struct Report<'g> {
     /// Bytes that went through a tunnel from the client.
     pub(super) tunnel_in: u64,
     pub(super) bytes_out: u64,
+    /// How long the last try's connection took to be made; `None` for a kept one.
+    pub(super) connect: Option<Duration>,
     pub(super) first_byte: Option<Duration>,
 }
 
@@ -47,6 +50,7 @@ impl Report<'_> {
             bytes_in: 0,
             tunnel_in: 0,
             bytes_out: 0,
+            connect: None,
             first_byte: None,
         }
     }
@@ -67,6 +71,9 @@ impl Report<'_> {
         gateway.cells.sent.add(self.bytes_out);
         if self.own {
             gateway.cells.own.inc(self.reason);
+            if let Some(limit) = limit(self.reason) {
+                gateway.cells.limit_hits.inc(limit);
+            }
         }
         let Some(came) = came else { return };
         access.write(&Access {
@@ -88,7 +95,7 @@ impl Report<'_> {
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,
             duration: took,
-            connect: None,
+            connect: self.connect,
             first_byte: self.first_byte,
             request_id: head.get(Known::XRequestId).unwrap_or(b""),
         });

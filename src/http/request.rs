@@ -97,9 +97,6 @@ pub(super) async fn refuse(
     timer: &mut Timer,
 ) {
     let mut report = Report::new(Instant::now());
-    if status == 431 || status == 414 || status == 408 {
-        gateway.cells.limit_hits.inc(word);
-    }
     let came = spell.access.is_on().then(|| Box::new(super::report::Came::of(head)));
     let mut turn = Turn { client, timer, head, report: &mut report, stays: false, drain: 0 };
     turn.write_own(&Reply::own(status, word), Version::Http11, Method::Get).await;

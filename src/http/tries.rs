@@ -30,7 +30,8 @@ pub(super) struct Tries<'a> {
     now: Instant,
     left: u32,
     tried: Vec<BackendId>,
-    last: Option<Box<Reply>>,
+    /// What the client gets if nobody else can be asked, and whether that try never left us.
+    last: Option<(Box<Reply>, bool)>,
     fresh: bool,
 }
 
@@ -65,12 +66,12 @@ impl<'a> Tries<'a> {
     ) -> Result<Lease, Box<Reply>> {
         let limit = self.target.effective.timeout.connect.get().unwrap_or(WAIT);
         let lease = match none {
-            NoLease::Empty => self.target.pool.lease_by(&self.ask(), self.now + limit).await,
+            NoLease::Pending => self.target.pool.lease_by(&self.ask(), self.now + limit).await,
             none => Err(none),
         };
         match lease {
             Ok(lease) => Ok(self.leased(lease, report)),
-            Err(none) => Err(self.last.take().unwrap_or_else(|| no_lease(none))),
+            Err(none) => Err(self.last.take().map_or_else(|| no_lease(none), |(reply, _)| reply)),
         }
     }
 
@@ -79,6 +80,12 @@ impl<'a> Tries<'a> {
     }
 
     fn leased(&self, lease: Lease, report: &mut Report<'_>) -> Lease {
+        let pool = &self.target.pool;
+        match &self.last {
+            Some((_, true)) => pool.retries_connect.inc(),
+            Some((_, false)) => pool.retries_reset.inc(),
+            None => {}
+        }
         report.tries += 1;
         report.backend = Some(lease.backend().clone());
         lease
@@ -119,6 +126,7 @@ impl<'a> Tries<'a> {
         if stale {
             // Nobody's fault, and no try: the same backend may be asked again, by a new connection.
             self.fresh = true;
+            self.last = None;
             return Next::Again;
         }
         if never_sent && !self.target.effective.retry.on.connect {
@@ -129,13 +137,7 @@ impl<'a> Tries<'a> {
             return Next::Answer(reply);
         }
         self.tried.push(backend);
-        let pool = &self.target.pool;
-        if never_sent {
-            pool.retries_connect.inc()
-        } else {
-            pool.retries_reset.inc()
-        }
-        self.last = Some(reply);
+        self.last = Some((reply, never_sent));
         Next::Again
     }
 
@@ -148,7 +150,9 @@ impl<'a> Tries<'a> {
 fn no_lease(none: NoLease) -> Box<Reply> {
     match none {
         NoLease::Full => Box::new(Reply::own(503, "max_active")),
-        NoLease::Empty | NoLease::Avoided => Box::new(Reply::own(503, "no_backend")),
+        NoLease::Empty | NoLease::Pending | NoLease::Avoided => {
+            Box::new(Reply::own(503, "no_backend"))
+        }
     }
 }
 

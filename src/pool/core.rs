@@ -242,7 +242,13 @@ impl Pool {
     ///
     /// [`NoLease`]
     pub fn lease(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, NoLease> {
-        self.take(ask).inspect_err(|_| self.no_backend.inc())
+        self.take(ask).map_err(|none| {
+            if none == NoLease::Empty && self.is_pending() {
+                return NoLease::Pending;
+            }
+            self.no_backend.inc();
+            none
+        })
     }
 
     fn take(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, NoLease> {

@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 pub enum NoLease {
     /// Nobody is usable.
     Empty,
+    /// As `Empty`, but the first word on somebody is still to come: see `Pool::lease_by`.
+    Pending,
     /// Those that are usable are all to be avoided.
     Avoided,
     /// Those that are usable are all at their limit.

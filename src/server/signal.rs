@@ -92,7 +92,7 @@ async fn reload(reloader: &Reloader, path: &Path) {
     let before = reloader.generation();
     match reloader.apply(config).await {
         Ok(report) if report.generation == before => {
-            tracing::info!(generation = before, "nothing changed");
+            tracing::debug!(generation = before, "nothing changed");
         }
         Ok(report) => tracing::info!(
             generation = report.generation,

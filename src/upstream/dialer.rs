@@ -78,7 +78,7 @@ impl Dialer {
         let kept = if request.fresh { None } else { self.idle.take(lease.backend(), reuse, now) };
         match kept {
             Some(Kept { stream, born, .. }) => {
-                Ok(self.exchange(lease, stream, request, (born, true, now)))
+                Ok(self.exchange(lease, stream, request, (now, born, true, now)))
             }
             None => Err(lease),
         }
@@ -98,7 +98,7 @@ impl Dialer {
         match self.stream(&lease, request.connect_limit(now)).await {
             Ok(stream) => {
                 let born = Instant::now();
-                Ok(self.exchange(lease, stream, request, (born, false, born)))
+                Ok(self.exchange(lease, stream, request, (now, born, false, born)))
             }
             Err(error) => Err(Failed { lease, error, retry: Retry::NothingWritten, stale: false }),
         }
@@ -109,7 +109,7 @@ impl Dialer {
         lease: Lease,
         stream: Stream,
         request: &Outgoing<'_>,
-        (born, reused, begun): (Instant, bool, Instant),
+        (asked, born, reused, begun): (Instant, Instant, bool, Instant),
     ) -> Box<Exchange> {
         let limits = &request.effective.limits;
         let head_limits =
@@ -141,6 +141,7 @@ impl Dialer {
             eof: false,
             ended: false,
             status: 0,
+            connect: (!reused).then(|| born.saturating_duration_since(asked)),
             first_byte: None,
             received: 0,
         })

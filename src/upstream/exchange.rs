@@ -54,6 +54,8 @@ pub struct Exchange {
     pub(super) eof: bool,
     pub(super) ended: bool,
     pub(super) status: u16,
+    /// How long the connection took to be made; `None` for a kept one.
+    pub connect: Option<Duration>,
     /// How long the first byte took, once it came.
     pub first_byte: Option<Duration>,
     /// Body bytes handed on.

@@ -224,3 +224,40 @@ fn metrics_and_status_show_what_happened() {
     client.send("GET /metrics HTTP/1.1\r\nHost: evil.test\r\nConnection: close\r\n\r\n");
     assert_eq!(client.response().status, 403);
 }
+
+#[test]
+fn the_admin_side_is_served_on_a_unix_socket_and_its_hosts_follow_the_file() {
+    use std::io::Write;
+    let one = Backend::named("one");
+    let process = Process::start(&format!("\"{}\"", one.addr));
+    let asked = |host: &str| {
+        let mut client = Client::connect(([127, 0, 0, 1], process.admin).into());
+        client
+            .send(format!("GET /v1/status HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"));
+        client.response().status
+    };
+    assert_eq!(asked("ops.test"), 403);
+    let file = process.folder.path().join("proxy.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let with = text.replacen("[admin]\n", "[admin]\nhosts = [\"ops.test\"]\n", 1);
+    std::fs::write(&file, with).unwrap();
+    until("the new host is served", || asked("ops.test") == 200);
+
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("admin.sock");
+    let text = text
+        .replace(&format!("127.0.0.1:{}", process.admin), &format!("unix:{}", socket.display()));
+    let text = text.replace(&format!("127.0.0.1:{}", process.port), "127.0.0.1:0");
+    std::fs::write(folder.path().join("proxy.toml"), text).unwrap();
+    let mut child = Command::new(BINARY).current_dir(folder.path()).arg("run").spawn().unwrap();
+    let said = || {
+        let mut stream = std::os::unix::net::UnixStream::connect(&socket).ok()?;
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nHost: any\r\nConnection: close\r\n\r\n").ok()?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text).ok()?;
+        Some(text)
+    };
+    until("it answers", || said().is_some_and(|text| text.starts_with("HTTP/1.1 200")));
+    let _ = child.kill();
+    let _ = child.wait();
+}

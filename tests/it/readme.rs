@@ -154,11 +154,12 @@ fn every_key_that_is_read_is_in_the_readme() {
 
 /// What `/metrics` of a proxy says.
 fn scrape(proxy: &Proxy) -> String {
-    let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    socket.set_nonblocking(true).unwrap();
-    let addr = socket.local_addr().unwrap();
+    let text = "[metrics]\nbind = \"127.0.0.1:0\"\n[listener.l]\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\n";
+    let config = evenkeel::config::parse(text, std::path::Path::new("proxy.toml")).unwrap();
+    let socket = admin::bind(&config.metrics.unwrap()).unwrap();
+    let evenkeel::config::BindAddr::Ip(addr) = socket.addr else { panic!("{socket:?}") };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let access = Access { api: false, hosts: None };
+    let access = Access { api: false, known_hosts: false };
     runtime.spawn(admin::serve(socket, proxy.running().state().clone(), access));
     let mut client = crate::support::Client::connect(addr);
     client.send("GET /metrics HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
