@@ -97,7 +97,7 @@ pub(super) async fn refuse(
     timer: &mut Timer,
 ) {
     let mut report = Report::new(Instant::now());
-    if status == 431 || status == 414 || status == 408 {
+    if matches!(status, 408 | 414 | 431 | 503) {
         gateway.cells.limit_hits.inc(word);
     }
     let came = spell.access.is_on().then(|| Box::new(super::report::Came::of(head)));

@@ -5,8 +5,9 @@
 //! allocated or freed, which is rare, so the process-wide count costs the request path nothing.
 //! The count is the one `static` of the house: memory belongs to the process.
 use super::head::Field;
+use super::memory::{Part, Place, memory};
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll};
 
 /// The two sizes of blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +45,7 @@ pub struct Chunk {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
+    place: Place,
 }
 
 impl Chunk {
@@ -58,18 +60,27 @@ impl Chunk {
         });
         let bytes = kept.ok().flatten().unwrap_or_else(|| {
             let len = if size == Size::Head { HEAD } else { BODY };
-            MEMORY.allocated.fetch_add(len, Relaxed);
+            memory().take(len);
             vec![0; len]
         });
-        Self { bytes, start: 0, end: 0 }
+        Self { bytes, start: 0, end: 0, place: Place::none() }
     }
     /// A buffer that holds nothing, not even memory. `spare()` is empty until `reserve`.
     pub const fn none() -> Self {
-        Self { bytes: Vec::new(), start: 0, end: 0 }
+        Self { bytes: Vec::new(), start: 0, end: 0, place: Place::none() }
     }
     /// Whether it holds memory.
     pub fn is_lent(&self) -> bool {
         !self.bytes.is_empty()
+    }
+    /// Ready when there is memory to read this part of a message; else the task is woken when
+    /// there may be some.
+    pub fn poll_room(&mut self, cx: &mut Context<'_>, part: Part) -> Poll<()> {
+        self.place.poll_room(cx, part)
+    }
+    /// Whether its owner waits for memory and not for a peer.
+    pub fn is_waiting(&self) -> bool {
+        self.place.is_waiting()
     }
     /// The bytes filled and not consumed.
     pub fn data(&self) -> &[u8] {
@@ -127,7 +138,7 @@ impl Chunk {
             } else {
                 wanted.next_power_of_two()
             };
-            MEMORY.allocated.fetch_add(len - self.bytes.len(), Relaxed);
+            memory().take(len - self.bytes.len());
             self.bytes.resize(len, 0);
         }
     }
@@ -137,6 +148,12 @@ impl Chunk {
         self.reserve(bytes.len());
         self.bytes[self.end..self.end + bytes.len()].copy_from_slice(bytes);
         self.end += bytes.len();
+    }
+    /// Gives the block back if nothing is in it.
+    pub fn rest(&mut self) {
+        if self.start == self.end && self.is_lent() {
+            *self = Self::none();
+        }
     }
     /// Forgets all data, keeps the block.
     pub fn clear(&mut self) {
@@ -155,6 +172,7 @@ impl Drop for Chunk {
         let kept = FREE.try_with(|free| {
             let mut free = free.borrow_mut();
             match len {
+                _ if !memory().may_keep() => return false,
                 HEAD if free.heads.len() < HEADS_KEPT => free.heads.push(bytes),
                 BODY if free.bodies.len() < BODIES_KEPT => free.bodies.push(bytes),
                 _ => return false,
@@ -162,7 +180,7 @@ impl Drop for Chunk {
             true
         });
         if !kept.unwrap_or(false) {
-            MEMORY.allocated.fetch_sub(len, Relaxed);
+            memory().give(len);
         }
     }
 }
@@ -188,54 +206,6 @@ pub(super) fn keep_fields(mut bytes: Vec<u8>, mut index: Vec<Field>) {
             free.fields.push((bytes, index));
         }
     });
-}
-
-/// How full the process's buffer memory is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Pressure {
-    /// Below 80 %.
-    None,
-    /// From 80 %: reading stops until it sinks.
-    Stop,
-    /// From 95 %: new requests get 503.
-    Refuse,
-}
-
-/// The process's account of buffered bytes.
-#[derive(Debug)]
-pub struct Memory {
-    allocated: AtomicUsize,
-    limit: AtomicUsize,
-}
-
-static MEMORY: Memory =
-    Memory { allocated: AtomicUsize::new(0), limit: AtomicUsize::new(usize::MAX) };
-
-/// The process's account of buffered bytes.
-pub fn memory() -> &'static Memory {
-    &MEMORY
-}
-
-impl Memory {
-    /// Bytes allocated for blocks, those on free lists included.
-    pub fn used(&self) -> usize {
-        self.allocated.load(Relaxed)
-    }
-    /// Sets the limit, in bytes (`server.memory`).
-    pub fn limit(&self, bytes: usize) {
-        self.limit.store(bytes.max(1), Relaxed);
-    }
-    /// How full it is. Two relaxed loads.
-    pub fn pressure(&self) -> Pressure {
-        let (used, limit) = (self.used(), self.limit.load(Relaxed));
-        if used < limit / 100 * 80 {
-            Pressure::None
-        } else if used < limit / 100 * 95 {
-            Pressure::Stop
-        } else {
-            Pressure::Refuse
-        }
-    }
 }
 
 #[cfg(test)]

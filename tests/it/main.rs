@@ -10,6 +10,7 @@ mod http;
 mod http_bodies;
 mod http_faults;
 mod http_uploads;
+mod memory;
 mod nginx;
 mod nginx_files;
 mod readme;
