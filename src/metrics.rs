@@ -251,3 +251,111 @@ impl ListenerCells {
 /// Panics caught (`evenkeel_panics_total`).
 #[derive(Debug, Default)]
 pub struct Panics(pub Counter);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn label_values_are_escaped() {
+        assert_eq!(labels(&[]), "");
+        assert_eq!(labels(&[("pool", "app"), ("backend", "b")]), "pool=\"app\",backend=\"b\"");
+        let hostile = labels(&[("a", "q\"b\\n\nx\u{e4}"), ("b", "")]);
+        assert_eq!(hostile, "a=\"q\\\"b\\\\n\\nx\u{e4}\",b=\"\"");
+        assert!(!hostile.contains('\n'), "a value cannot begin a line of its own");
+    }
+
+    #[test]
+    fn samples_are_lines_with_and_without_labels() {
+        let mut text = Text::default();
+        text.family("x_total", Kind::Counter, "What x is.");
+        text.sample("x_total", "", 1.0);
+        text.sample("x_total", "a=\"1\"", 2.5);
+        text.sample_with("x_total", "a=\"1\"", &[("b", "\"\n")], 3.0);
+        text.sample_with("x_total", "", &[("b", "2")], (1u64 << 53) as f64);
+        assert_eq!(
+            text.finish(),
+            "# HELP x_total What x is.\n# TYPE x_total counter\nx_total 1\nx_total{a=\"1\"} 2.5\n\
+             x_total{a=\"1\",b=\"\\\"\\n\"} 3\nx_total{b=\"2\"} 9007199254740992\n"
+        );
+    }
+
+    /// The bucket counts of a histogram as they are written, `+Inf` last.
+    fn buckets(cells: &Histogram, labels: &str) -> Vec<u64> {
+        let mut text = Text::default();
+        text.histogram("h", labels, cells);
+        let written = text.finish();
+        let count = |line: &str| line.rsplit(' ').next().and_then(|n| n.parse().ok());
+        written.lines().filter(|line| line.contains("_bucket")).filter_map(count).collect()
+    }
+
+    #[test]
+    fn a_duration_falls_into_every_bucket_from_its_own_on() {
+        for (i, bound) in BUCKETS.iter().enumerate() {
+            let cells = Histogram::default();
+            let bound = Duration::from_secs_f64(*bound);
+            cells.observe(bound);
+            cells.observe(bound + Duration::from_nanos(1));
+            let counts = buckets(&cells, "");
+            assert_eq!(counts.len(), BUCKETS.len() + 1);
+            assert!(counts[..i].iter().all(|n| *n == 0), "{bound:?}: {counts:?}");
+            assert_eq!(counts[i], 1, "a bound is inclusive: {counts:?}");
+            assert!(counts[i + 1..].iter().all(|n| *n == 2), "{bound:?}: {counts:?}");
+        }
+    }
+
+    #[test]
+    fn a_histogram_says_its_sum_its_count_and_its_labels() {
+        let cells = Histogram::default();
+        for millis in [0, 1, 250, 1000, 60_000] {
+            cells.observe(Duration::from_millis(millis));
+        }
+        let counts = buckets(&cells, "pool=\"app\"");
+        assert!(counts.is_sorted(), "{counts:?}");
+        assert_eq!((counts[0], counts[1], counts[8], counts[15]), (1, 2, 3, 5));
+        let mut text = Text::default();
+        text.histogram("h", "pool=\"app\"", &cells);
+        let written = text.finish();
+        assert!(written.contains("h_bucket{pool=\"app\",le=\"0.0005\"} 1\n"), "{written}");
+        assert!(written.contains("h_bucket{pool=\"app\",le=\"+Inf\"} 5\n"), "{written}");
+        assert!(written.ends_with("h_sum{pool=\"app\"} 61.251\nh_count{pool=\"app\"} 5\n"));
+        let mut bare = Text::default();
+        bare.histogram("h", "", &Histogram::default());
+        assert!(bare.finish().ends_with("h_bucket{le=\"+Inf\"} 0\nh_sum 0\nh_count 0\n"));
+    }
+
+    #[test]
+    fn cells_count_and_words_are_told_apart() {
+        let cells = ListenerCells::new("we\"b");
+        assert_eq!(cells.labels, "listener=\"we\\\"b\"");
+        cells.accepted.inc();
+        cells.accepted.add(4);
+        cells.open.add(3);
+        cells.open.add(-5);
+        assert_eq!((cells.accepted.get(), cells.open.get()), (5, -2));
+        cells.open.set(7);
+        assert_eq!(cells.open.get(), 7);
+        for word in ["b", "a", "b"] {
+            cells.own.inc(word);
+        }
+        assert_eq!(cells.own.all(), [("a", 1), ("b", 2)]);
+    }
+
+    #[test]
+    fn a_process_knows_itself() {
+        let mut text = Text::default();
+        process(&mut text);
+        let written = text.finish();
+        let value = |name: &str| -> f64 {
+            let line = written.lines().find(|line| line.split(' ').next() == Some(name));
+            line.and_then(|line| line.split(' ').nth(1)?.parse().ok()).expect(name)
+        };
+        assert!(value("process_threads") >= 1.0);
+        assert!(value("process_open_fds") >= 3.0);
+        assert!(value("process_max_fds") >= value("process_open_fds"));
+        assert!(value("process_resident_memory_bytes") > 4096.0);
+        assert!(value("process_virtual_memory_bytes") >= value("process_resident_memory_bytes"));
+        assert!(value("process_start_time_seconds") > 1e9);
+        assert!(value("process_cpu_seconds_total") >= 0.0);
+    }
+}

@@ -10,7 +10,7 @@ const BUILT_IN: &str = include_str!("../../proxy.toml");
 /// The first built-in backend listens here, the others follow.
 const FIRST_PORT: u16 = 9001;
 
-pub(super) fn demo(args: &args::Demo) -> Result<ExitCode, String> {
+pub(super) fn demo(args: &args::Demo, tidy: fn()) -> Result<ExitCode, String> {
     run::within(async {
         let signals = run::catch()?;
         let path = Path::new("proxy.toml");
@@ -22,7 +22,7 @@ pub(super) fn demo(args: &args::Demo) -> Result<ExitCode, String> {
             tokio::spawn(echo::serve(listener, format!("b{}", n + 1).into(), false));
         }
         invite(&config);
-        run::serve(signals, config, path).await?;
+        run::serve(signals, config, path, tidy).await?;
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -10,13 +10,14 @@ use args::{Args, Command};
 use clap::Parser;
 use std::process::ExitCode;
 
-/// Parses the arguments and runs the command.
-pub fn main() -> ExitCode {
+/// Parses the arguments and runs the command. `tidy` is called by each worker thread each second:
+/// the allocator may give memory back.
+pub fn main(tidy: fn()) -> ExitCode {
     let args = Args::parse();
     let done = match args.command {
-        Command::Run(args) => run::run(&args),
+        Command::Run(args) => run::run(&args, tidy),
         Command::Check(args) => check::check(&args),
-        Command::Demo(args) => demo::demo(&args),
+        Command::Demo(args) => demo::demo(&args, tidy),
         Command::Echo(args) => echo::echo(&args),
     };
     match done {

@@ -16,11 +16,11 @@ pub(super) fn control() -> Result<Runtime, String> {
     builder.build().map_err(|error| format!("start of the control threads: {error}"))
 }
 
-pub(super) fn run(args: &args::Run) -> Result<ExitCode, String> {
+pub(super) fn run(args: &args::Run, tidy: fn()) -> Result<ExitCode, String> {
     within(async {
         let signals = catch()?;
         let config = config::load(&args.config).map_err(|problems| said(&problems))?;
-        serve(signals, config, &args.config).await?;
+        serve(signals, config, &args.config, tidy).await?;
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -47,7 +47,12 @@ pub(super) fn said(problems: &[Problem]) -> String {
 }
 
 /// Serves a configuration, and the file it came from when that is edited.
-pub(super) async fn serve(mut signals: Signals, config: Config, path: &Path) -> Result<(), String> {
+pub(super) async fn serve(
+    mut signals: Signals,
+    config: Config,
+    path: &Path,
+    tidy: fn(),
+) -> Result<(), String> {
     let log = telemetry::init(&config.log)?;
     let mut doors = Vec::new();
     if let Some(bind) = &config.admin.bind {
@@ -57,7 +62,7 @@ pub(super) async fn serve(mut signals: Signals, config: Config, path: &Path) -> 
     if let Some(bind) = &config.metrics {
         doors.push((bound(bind)?, admin::Access { api: false, hosts: None }));
     }
-    let options = Options { log: Some(log), ..Options::default() };
+    let options = Options { log: Some(log), tidy: Some(tidy), ..Options::default() };
     let running = server::start(config, options).await.map_err(|error| error.to_string())?;
     for (name, addresses) in running.state().addresses() {
         for addr in addresses {

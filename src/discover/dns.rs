@@ -87,7 +87,8 @@ async fn look_up(
     Ok(addrs.into_iter().filter(wanted).map(|ip| SocketAddr::new(ip, port)).collect())
 }
 
-/// Tells the pool of an answer that differs. An error or an empty answer keeps the last good one.
+/// Tells the pool of an answer that differs. An error or an empty answer keeps the last good one;
+/// where there is none the pool hears that there is no address, so that nobody waits for it.
 fn take(pool: &Pool, id: BackendId, host: &str, answer: io::Result<Vec<SocketAddr>>) {
     let Some(backend) = pool.backend(id) else { return };
     let known = backend.resolved();
@@ -97,7 +98,11 @@ fn take(pool: &Pool, id: BackendId, host: &str, answer: io::Result<Vec<SocketAdd
             let why = other.err().map_or_else(|| "no address".into(), |e| e.to_string());
             let kept =
                 if known.is_empty() { "the backend is down" } else { "the last answer is kept" };
-            return tracing::warn!(pool = %pool.name, backend = %backend.name, host, why, "name not resolved; {kept}");
+            tracing::warn!(pool = %pool.name, backend = %backend.name, host, why, "name not resolved; {kept}");
+            if known.is_empty() {
+                pool.apply(Change::Resolved { id, addrs: Vec::new() }, Instant::now());
+            }
+            return;
         }
     };
     addrs.sort();
@@ -115,4 +120,46 @@ fn take(pool: &Pool, id: BackendId, host: &str, answer: io::Result<Vec<SocketAdd
 /// A tenth more or less, so that many proxies do not ask at once.
 fn jittered(interval: Duration) -> Duration {
     interval.mul_f64(0.9 + 0.2 * fastrand::f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::pool::{Ask, NoLease, Policies};
+    use std::path::Path;
+
+    fn pool() -> Arc<Pool> {
+        let text = "[listener.l]\nbind = \"127.0.0.1:0\"\nprotocol = \"tcp\"\npool = \"app\"\n\
+                    [pool.app]\nbackends = [\"app.internal:80\"]\n";
+        let config = config::parse(text, Path::new("proxy.toml")).unwrap();
+        let section = &config.pools["app"];
+        Pool::prepare(&section.name, section, &Policies::default(), None).unwrap().commit().0
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_name_that_has_no_address() {
+        for answer in [Ok(Vec::new()), Err(io::Error::other("no server answers"))] {
+            let pool = pool();
+            let id = pool.members()[0].backend.id;
+            take(&pool, id, "app.internal", answer);
+            let now = Instant::now();
+            assert_eq!(pool.publish(now + Duration::from_secs(1)), None);
+            let hour = now + Duration::from_secs(3600);
+            let refused = pool.lease_by(&Ask::new(now, 1), hour).await.unwrap_err();
+            assert_eq!(refused, NoLease::Empty);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_last_good_answer_is_kept() {
+        let pool = pool();
+        let id = pool.members()[0].backend.id;
+        let addr: SocketAddr = "127.0.0.1:80".parse().unwrap();
+        take(&pool, id, "app.internal", Ok(vec![addr, addr]));
+        take(&pool, id, "app.internal", Ok(Vec::new()));
+        take(&pool, id, "app.internal", Err(io::Error::other("no server answers")));
+        assert_eq!(*pool.members()[0].backend.resolved(), [addr]);
+        assert_eq!(pool.members()[0].state.word(), "up");
+    }
 }

@@ -31,25 +31,34 @@ impl IpText {
     }
 
     fn v4(&mut self, ip: Ipv4Addr) {
-        for (place, octet) in ip.octets().into_iter().enumerate() {
-            if place > 0 {
-                self.push(b'.');
-            }
-            if octet >= 100 {
-                self.push(b'0' + octet / 100);
-            }
-            if octet >= 10 {
-                self.push(b'0' + octet / 10 % 10);
-            }
-            self.push(b'0' + octet % 10);
+        let mut at = 0;
+        for octet in ip.octets() {
+            let [a, b, c, len] = OCTETS[usize::from(octet)];
+            // A dot follows each; what is behind it is written over by the next.
+            self.bytes[at..at + 4].copy_from_slice(&[a, b, c, b'.']);
+            at += usize::from(len);
+            self.bytes[at] = b'.';
+            at += 1;
         }
-    }
-
-    fn push(&mut self, byte: u8) {
-        self.bytes[self.len] = byte;
-        self.len += 1;
+        self.len = at - 1;
     }
 }
+
+/// The digits of each octet, and how many they are.
+static OCTETS: [[u8; 4]; 256] = {
+    let mut all = [[0; 4]; 256];
+    let mut n = 0;
+    while n < 256 {
+        let (a, b, c) = (b'0' + (n / 100) as u8, b'0' + (n / 10 % 10) as u8, b'0' + (n % 10) as u8);
+        all[n] = match n {
+            0..10 => [c, 0, 0, 1],
+            10..100 => [b, c, 0, 2],
+            _ => [a, b, c, 3],
+        };
+        n += 1;
+    }
+    all
+};
 
 /// Whether one of the networks holds the address; an IPv4 address in IPv6 clothes is an IPv4 one.
 pub(super) fn is_within(ip: IpAddr, networks: &[IpNet]) -> bool {

@@ -30,4 +30,4 @@ mod wire;
 pub use gateway::{Gateway, RouteCells, Target};
 pub use path::{Asked, BadPath, asked};
 pub use route::{Action, Route};
-pub use serve::serve;
+pub use serve::Connection;

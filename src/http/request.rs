@@ -31,8 +31,8 @@ pub(super) struct Spell<'a> {
 /// What becomes of the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum After {
-    /// The next request may come.
-    KeepAlive,
+    /// The next request may come; the last ended at this moment.
+    KeepAlive(Instant),
     /// Say goodbye, and read on for a moment.
     Linger,
     /// Close.
@@ -224,7 +224,8 @@ impl Turn<'_, '_> {
             return After::Linger;
         }
         self.client.machine.answered(stays);
-        if stays { After::KeepAlive } else { After::Linger }
+        let ended = *self.report.ended.get_or_insert_with(Instant::now);
+        if stays { After::KeepAlive(ended) } else { After::Linger }
     }
 
     async fn discard(&mut self) -> bool {

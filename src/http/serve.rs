@@ -5,6 +5,7 @@
 use super::client::{Client, Read};
 use super::gateway::Gateway;
 use super::request::{After, Spell, refuse, request};
+use crate::config::Effective;
 use crate::drain::{Phase, Watch};
 use crate::http1::{HeadLimits, Refusal};
 use crate::message::{Chunk, Head};
@@ -22,37 +23,54 @@ use std::time::{Duration, Instant};
 /// not destroy the answer with a reset.
 const LINGER: Duration = Duration::from_secs(2);
 
-/// Carries one client connection to its end. Each request reads the slot anew.
-pub async fn serve(
-    stream: Stream,
-    peer: Peer,
+/// One client connection, and what it holds while idle.
+#[derive(Debug)]
+pub struct Connection {
+    client: Client,
+    timer: Timer,
     slot: Arc<ArcSwap<Gateway>>,
-    watch: &Watch,
-    dialer: &Arc<Dialer>,
-    access: &AccessLog,
-) {
-    let (mut client, mut limit) = {
-        let gateway = slot.load();
-        let limits = &gateway.effective.limits;
-        let head = HeadLimits { head: limits.head, fields: limits.fields, target: limits.target };
-        (Client::new(stream, peer, head, limits.trailers), gateway.effective.timeout.header.get())
-    };
-    let mut timer = Timer::new();
-    loop {
-        let now = Instant::now();
-        timer.start(now, limit.map(|limit| now + limit));
-        if !is_wanted(&mut client, watch, &mut timer, now).await {
-            return;
-        }
-        let spell = Spell { slot: &slot, watch, dialer, access };
-        // Boxed, so that an idle connection's task does not hold the room of a busy one.
-        let busy: Pin<Box<dyn Future<Output = Option<Duration>> + Send + '_>> =
-            Box::pin(busy(&mut client, &mut timer, spell));
-        match until_cut(watch, busy).await {
-            Some(Some(keep_alive)) => {
-                limit = Some(keep_alive).filter(|limit| *limit != Duration::MAX)
+    watch: Watch,
+    dialer: Arc<Dialer>,
+    /// Since when it is idle, and how long the next request may take to come.
+    rest: Rest,
+}
+
+impl Connection {
+    /// Nothing was read yet. Each request reads the slot anew.
+    pub fn new(
+        stream: Stream,
+        peer: Peer,
+        slot: Arc<ArcSwap<Gateway>>,
+        watch: Watch,
+        dialer: Arc<Dialer>,
+    ) -> Self {
+        let (client, limit) = {
+            let Effective { limits, timeout, .. } = &slot.load().effective;
+            let head =
+                HeadLimits { head: limits.head, fields: limits.fields, target: limits.target };
+            (Client::new(stream, peer, head, limits.trailers), timeout.header.get())
+        };
+        let rest = (Instant::now(), limit);
+        Self { client, timer: Timer::new(), slot, watch, dialer, rest }
+    }
+
+    /// Carries it to its end.
+    pub async fn serve(&mut self, access: &AccessLog) {
+        let Self { client, timer, slot, watch, dialer, rest } = self;
+        loop {
+            let (now, limit) = *rest;
+            timer.start(now, limit.map(|limit| now + limit));
+            if !is_wanted(client, watch, timer, now).await {
+                return;
             }
-            _ => return,
+            let spell = Spell { slot, watch, dialer, access };
+            // Boxed, so that an idle connection's task does not hold the room of a busy one.
+            let busy: Pin<Box<dyn Future<Output = Option<Rest>> + Send + '_>> =
+                Box::pin(busy(client, timer, spell));
+            match until_cut(watch, busy).await {
+                Some(Some(next)) => *rest = next,
+                _ => return,
+            }
         }
     }
 }
@@ -65,7 +83,7 @@ async fn is_wanted(client: &mut Client, watch: &Watch, timer: &mut Timer, now: I
         if watch.is_told_to_leave() {
             return Poll::Ready(false);
         }
-        if client.stream.poll_read_ready(cx).is_ready() {
+        if client.stream.is_readable() || client.stream.poll_read_ready(cx).is_ready() {
             return Poll::Ready(true);
         }
         timer.poll(cx).map(|()| false)
@@ -86,24 +104,26 @@ async fn until_cut<T>(
     .await
 }
 
-/// Serves requests until none is at hand: how long the next one may take to come, or `None` when
-/// the connection is over.
-async fn busy(client: &mut Client, timer: &mut Timer, spell: Spell<'_>) -> Option<Duration> {
+/// Since when a connection is idle, and how long the next request may take to come.
+type Rest = (Instant, Option<Duration>);
+
+/// Serves requests until none is at hand; `None` when the connection is over.
+async fn busy(client: &mut Client, timer: &mut Timer, spell: Spell<'_>) -> Option<Rest> {
     let mut head = Head::new();
     loop {
         let gateway = spell.slot.load_full();
         let timeout = &gateway.effective.timeout;
         match next_head(client, &mut head, timer, timeout.header.get()).await {
-            Ok(Some(Read::Idle)) => return Some(timeout.keep_alive.get().unwrap_or(Duration::MAX)),
+            Ok(Some(Read::Idle)) => return Some((Instant::now(), timeout.keep_alive.get())),
             Ok(Some(Read::Closed)) => return None,
             Ok(Some(Read::Request(verdict))) => {
                 match request(client, &mut head, verdict, &gateway, timer, &spell).await {
                     // What the kernel has of the next one is for the idle connection to see.
-                    After::KeepAlive if client.buf.data().is_empty() => {
+                    After::KeepAlive(ended) if client.buf.data().is_empty() => {
                         client.buf = Chunk::none();
-                        return Some(timeout.keep_alive.get().unwrap_or(Duration::MAX));
+                        return Some((ended, timeout.keep_alive.get()));
                     }
-                    After::KeepAlive => head.clear(),
+                    After::KeepAlive(_) => head.clear(),
                     After::Linger => {
                         return Box::pin(linger(client, timer, gateway.effective.limits.drain))
                             .await;
@@ -150,7 +170,7 @@ async fn next_head(
 }
 
 /// Ends our direction and reads on for a moment.
-async fn linger(client: &mut Client, timer: &mut Timer, mut most: u64) -> Option<Duration> {
+async fn linger(client: &mut Client, timer: &mut Timer, mut most: u64) -> Option<Rest> {
     timer.set(Some(Instant::now() + LINGER));
     if client.stream.shutdown_write().is_ok() {
         poll_fn(|cx| match client.poll_linger(cx, &mut most) {

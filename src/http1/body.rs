@@ -114,16 +114,20 @@ impl Decoder {
 
     /// A chunk-size line; `usize::MAX` when it is not complete.
     fn size(&mut self, rest: &[u8]) -> Result<usize, Refusal> {
-        let Some(lf) = memchr::memchr(b'\n', &rest[..rest.len().min(SIZE_LINE)]) else {
-            if rest.len() >= SIZE_LINE {
-                return Err(Rule::ChunkExtension.into());
-            }
-            // What can be judged of an unfinished line is judged now.
-            chunk_size(rest.strip_suffix(b"\r").unwrap_or(rest), false)?;
-            return Ok(usize::MAX);
+        let window = &rest[..rest.len().min(SIZE_LINE)];
+        let lf = memchr::memchr(b'\n', window);
+        let line = &window[..lf.unwrap_or(window.len())];
+        // What can be judged of an unfinished line is judged now, before its length and its end:
+        // so a line is refused by the same rule however it is split.
+        let whole = line.strip_suffix(b"\r");
+        let size = chunk_size(whole.unwrap_or(line), lf.is_some() && whole.is_some())?;
+        let Some(lf) = lf else {
+            let too_long = rest.len() >= SIZE_LINE;
+            return if too_long { Err(Rule::ChunkExtension.into()) } else { Ok(usize::MAX) };
         };
-        let Some(line) = rest[..lf].strip_suffix(b"\r") else { return Err(Rule::BareLf.into()) };
-        let size = chunk_size(line, true)?;
+        if whole.is_none() {
+            return Err(Rule::BareLf.into());
+        }
         self.overhead += lf as u64 + 3;
         if self.overhead > OVERHEAD && self.overhead > self.data {
             return Err(Rule::ChunkOverhead.into());

@@ -115,8 +115,16 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// [`Refusal`]; the connection must be closed after the answer.
+    /// [`Refusal`]; the connection must be closed after the answer. The machine is over.
     pub fn next(
+        &mut self,
+        wire: &[u8],
+        eof: bool,
+        head: &mut Head,
+    ) -> Result<(usize, Event<RequestVerdict>), Refusal> {
+        self.step(wire, eof, head).inspect_err(|_| self.0.state = State::Over)
+    }
+    fn step(
         &mut self,
         wire: &[u8],
         eof: bool,
@@ -125,16 +133,12 @@ impl Server {
         match self.0.state {
             State::Head if wire.is_empty() && eof => Ok((0, Event::Closed)),
             State::Head if wire.is_empty() => Ok((0, Event::Want(Want::Idle))),
-            State::Head => match request(wire, self.0.resume as usize, &self.0.limits, head) {
-                Ok(Parsed::Partial(resume)) => self.0.partial(resume, eof),
-                Ok(Parsed::Done(used)) => {
-                    let verdict = of_request(head).inspect_err(|_| self.0.state = State::Over)?;
+            State::Head => match request(wire, self.0.resume as usize, &self.0.limits, head)? {
+                Parsed::Partial(resume) => self.0.partial(resume, eof),
+                Parsed::Done(used) => {
+                    let verdict = of_request(head)?;
                     self.0.begin(verdict.body);
                     Ok((used, Event::Head(verdict)))
-                }
-                Err(refusal) => {
-                    self.0.state = State::Over;
-                    Err(refusal)
                 }
             },
             _ => self.next_body(wire, eof),
@@ -157,9 +161,13 @@ impl Server {
             State::Head | State::Over => Ok((0, Event::Closed)),
         }
     }
-    /// Whether the current request's body has been read to its end.
+    /// Whether the current request's body has been read to its end; never after a refusal.
     pub fn is_body_done(&self) -> bool {
-        self.0.state != State::Body || self.0.decoder.is_done()
+        match self.0.state {
+            State::Body => self.0.decoder.is_done(),
+            State::Over => false,
+            State::Head | State::Between | State::Tunnel => true,
+        }
     }
     /// How many of the next bytes may be spliced past the decoder.
     pub fn opaque(&self) -> u64 {
@@ -219,8 +227,16 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// [`Refusal`]; the backend is at fault.
+    /// [`Refusal`]; the backend is at fault. The machine is over.
     pub fn next(
+        &mut self,
+        wire: &[u8],
+        eof: bool,
+        head: &mut Head,
+    ) -> Result<(usize, Event<ResponseVerdict>), Refusal> {
+        self.step(wire, eof, head).inspect_err(|_| self.reader.state = State::Over)
+    }
+    fn step(
         &mut self,
         wire: &[u8],
         eof: bool,

@@ -42,7 +42,8 @@ fn slash(path: &[u8]) -> &'static [u8] {
 }
 
 /// Writes a response head as HTTP/1.1. `body` as `None` writes no framing field; `keep_length`
-/// keeps the head's own Content-Length (HEAD, 304).
+/// keeps the head's own Content-Length (HEAD, 304), but never of a 1xx or 204, which may not have
+/// one (RFC 9110 8.6).
 pub fn response_head(
     head: &Head,
     body: BodyLength,
@@ -56,7 +57,8 @@ pub fn response_head(
     for part in [b"HTTP/1.1 ", &digits[..], b" ", head.reason(), b"\r\n"] {
         out.extend(part);
     }
-    let skip = if keep_length { FRAMING & !Known::ContentLength.bit() } else { FRAMING };
+    let keeps = keep_length && !matches!(status, 100..=199 | 204);
+    let skip = if keeps { FRAMING & !Known::ContentLength.bit() } else { FRAMING };
     head.write_to(skip, out);
     framing(body, out);
     finish(connection, out);

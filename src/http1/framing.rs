@@ -141,11 +141,10 @@ fn transfer_encoding(head: &Head, old: bool) -> Result<bool, Refusal> {
 }
 
 fn expect(head: &Head, old: bool) -> Result<bool, Refusal> {
-    match head.get(Known::Expect) {
-        None => Ok(false),
-        Some(value) if value.eq_ignore_ascii_case(b"100-continue") => Ok(!old),
-        Some(_) => Err(Rule::Expectation.into()),
+    if !head.all(Known::Expect).all(|value| value.eq_ignore_ascii_case(b"100-continue")) {
+        return Err(Rule::Expectation.into());
     }
+    Ok(!old && head.has(Known::Expect))
 }
 
 fn keep_alive(head: &Head) -> bool {
@@ -154,7 +153,7 @@ fn keep_alive(head: &Head) -> bool {
     match (all.next(), all.next()) {
         (None, _) => return !old,
         // What nearly every one says.
-        (Some(one), None) if one.eq_ignore_ascii_case(b"keep-alive") => return true,
+        (Some(b"keep-alive"), None) => return true,
         _ => {}
     }
     if has_token(head, Known::Connection, b"close") {

@@ -50,7 +50,9 @@ pub fn hop_by_hop(fields: &mut Fields) {
 
 /// Nearly always `Connection` names no field.
 fn is_about_connection(value: &[u8]) -> bool {
-    value.eq_ignore_ascii_case(b"keep-alive") || value.eq_ignore_ascii_case(b"close")
+    matches!(value, b"keep-alive" | b"close")
+        || value.eq_ignore_ascii_case(b"keep-alive")
+        || value.eq_ignore_ascii_case(b"close")
 }
 
 fn is_protected(name: &[u8]) -> bool {

@@ -10,6 +10,9 @@ mod hop;
 mod parse;
 mod refusal;
 
+#[cfg(test)]
+mod tests;
+
 pub use body::{Decoded, Decoder, chunk_size_line, last_chunk};
 pub use conn::{Client, Event, Server, Want};
 pub use encode::{request_head, response_head, short_answer};

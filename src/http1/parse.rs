@@ -212,7 +212,10 @@ fn request_line(line: &[u8]) -> Result<(Range<usize>, Range<usize>, Version), Re
 /// Whether a target has one of the four forms and the method allows it (RFC 9112 3.2).
 fn has_form(method: &[u8], target: &[u8]) -> bool {
     if method == b"CONNECT" {
-        return is_authority(target) && target.contains(&b':');
+        // The port must be named (RFC 9110 9.3.6); the last colon may be one of an IPv6 address.
+        let port = target.iter().rposition(|b| *b == b':').map_or(&[][..], |at| &target[at + 1..]);
+        let has_port = !port.is_empty() && port.iter().all(u8::is_ascii_digit);
+        return has_port && is_authority(target);
     }
     if target[0] == b'/' {
         return true;
@@ -253,7 +256,15 @@ pub(super) fn is_authority(bytes: &[u8]) -> bool {
         [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
         _ => false,
     };
-    !host.is_empty() && port_ok
+    !host.is_empty() && port_ok && has_whole_escapes(host)
+}
+
+/// Whether two hexadecimal digits follow each `%`.
+fn has_whole_escapes(host: &[u8]) -> bool {
+    let whole = |at: usize| {
+        host.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
+    };
+    memchr::memchr_iter(b'%', host).all(whole)
 }
 
 /// What a registered name or an IPv4 address may be made of (RFC 3986 3.2.2).

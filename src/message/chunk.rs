@@ -28,15 +28,66 @@ const FIELDS_KEPT: usize = 256;
 /// A field store larger than this is not kept: one huge head must not stay for ever.
 const FIELDS_BYTES: usize = 16 << 10;
 
-#[derive(Default)]
 struct Free {
-    heads: Vec<Vec<u8>>,
-    bodies: Vec<Vec<u8>>,
-    fields: Vec<(Vec<u8>, Vec<Field>)>,
+    heads: List<Vec<u8>>,
+    bodies: List<Vec<u8>>,
+    fields: List<(Vec<u8>, Vec<Field>)>,
+}
+
+/// Free blocks, and how few of them there were since the last [`trim`]: so many were not needed.
+struct List<T> {
+    blocks: Vec<T>,
+    fewest: usize,
+}
+
+impl<T> List<T> {
+    const fn new() -> Self {
+        Self { blocks: Vec::new(), fewest: 0 }
+    }
+    fn pop(&mut self) -> Option<T> {
+        let block = self.blocks.pop();
+        self.fewest = self.fewest.min(self.blocks.len());
+        block
+    }
+    fn push(&mut self, block: T) {
+        self.blocks.push(block);
+    }
+    fn len(&self) -> usize {
+        self.blocks.len()
+    }
+    /// Takes out what was not needed.
+    fn trim(&mut self) -> Vec<T> {
+        let spare = self.blocks.drain(..self.fewest.min(self.blocks.len())).collect();
+        self.fewest = self.blocks.len();
+        self.blocks.shrink_to_fit();
+        spare
+    }
+}
+
+impl Drop for Free {
+    /// A thread that ends gives its blocks back to the system.
+    fn drop(&mut self) {
+        memory().give(self.heads.len() * HEAD + self.bodies.len() * BODY);
+    }
 }
 
 thread_local! {
-    static FREE: RefCell<Free> = RefCell::default();
+    static FREE: RefCell<Free> = const {
+        RefCell::new(Free { heads: List::new(), bodies: List::new(), fields: List::new() })
+    };
+}
+
+/// Gives back to the allocator what this thread's free lists did not need since the last time. To
+/// be called now and then by each thread that carries connections.
+pub fn trim() {
+    let freed = FREE.try_with(|free| {
+        let mut free = free.borrow_mut();
+        drop(free.fields.trim());
+        let spare = free.heads.trim().into_iter().chain(free.bodies.trim());
+        spare.map(|block| block.len()).sum()
+    });
+    // Outside: this may wake readers.
+    memory().give(freed.unwrap_or(0));
 }
 
 /// A growing byte buffer: `[consumed | data | spare]`.
@@ -225,6 +276,24 @@ mod tests {
     }
 
     #[test]
+    fn what_was_not_needed_since_the_last_trim_is_freed() {
+        std::thread::spawn(|| {
+            let lent: Vec<Chunk> = (0..10).map(|_| Chunk::lend(Size::Head)).collect();
+            drop(lent);
+            let kept = || FREE.with(|free| free.borrow().heads.len());
+            trim();
+            assert_eq!(kept(), 10, "they were all in use until now");
+            drop((0..3).map(|_| Chunk::lend(Size::Head)).collect::<Vec<_>>());
+            trim();
+            assert_eq!(kept(), 3, "seven were not needed");
+            trim();
+            assert_eq!(kept(), 0);
+        })
+        .join()
+        .expect("no panic");
+    }
+
+    #[test]
     fn a_dropped_block_is_lent_again_and_a_grown_one_is_not() {
         std::thread::spawn(|| {
             let mut chunk = Chunk::lend(Size::Body);
@@ -238,10 +307,100 @@ mod tests {
             grown.reserve(BODY + 1);
             drop(grown);
             FREE.with(|free| {
-                assert!(free.borrow().heads.is_empty() && free.borrow().bodies.is_empty())
+                assert!(free.borrow().heads.len() == 0 && free.borrow().bodies.len() == 0)
             });
         })
         .join()
         .expect("no panic");
+    }
+
+    /// Far more than all other tests of this process hold together.
+    const MUCH: usize = 128 << 20;
+
+    #[test]
+    fn memory_is_counted_while_it_is_held_and_no_longer() {
+        let before = memory().used();
+        let mut grown = Chunk::lend(Size::Body);
+        grown.reserve(2 * MUCH);
+        assert!(memory().used() >= before + MUCH);
+        drop(grown);
+        assert!(memory().used() < before + MUCH);
+        // A thread keeps a few blocks for its next connections, the rest goes at once.
+        std::thread::spawn(move || {
+            let all: Vec<Chunk> = (0..4 * MUCH / BODY)
+                .map(|_| Chunk::lend(Size::Body))
+                .chain((0..2 * HEADS_KEPT).map(|_| Chunk::lend(Size::Head)))
+                .collect();
+            assert!(memory().used() >= before + 3 * MUCH);
+            drop(all);
+            assert!(memory().used() < before + MUCH);
+            FREE.with_borrow(|free| {
+                assert_eq!((free.heads.len(), free.bodies.len()), (HEADS_KEPT, BODIES_KEPT));
+            });
+        })
+        .join()
+        .expect("no panic");
+        // Many threads that end: what each kept would add up, were it still counted.
+        let kept = HEADS_KEPT * HEAD + BODIES_KEPT * BODY;
+        for _ in 0..=2 * MUCH / kept {
+            let fill = || {
+                let heads: Vec<_> = (0..HEADS_KEPT).map(|_| Chunk::lend(Size::Head)).collect();
+                let bodies: Vec<_> = (0..BODIES_KEPT).map(|_| Chunk::lend(Size::Body)).collect();
+                drop((heads, bodies));
+            };
+            std::thread::spawn(fill).join().expect("no panic");
+        }
+        assert!(memory().used() < before + MUCH);
+    }
+
+    #[test]
+    fn few_field_stores_are_kept_and_no_huge_one() {
+        std::thread::spawn(|| {
+            let kept = || FREE.with_borrow(|free| free.fields.len());
+            keep_fields(Vec::new(), Vec::new());
+            keep_fields(Vec::with_capacity(FIELDS_BYTES + 1), Vec::new());
+            keep_fields(vec![0], Vec::with_capacity(FIELDS_BYTES / 16 + 1));
+            assert_eq!(kept(), 0);
+            for _ in 0..2 * FIELDS_KEPT {
+                keep_fields(vec![1, 2, 3], Vec::new());
+            }
+            assert_eq!(kept(), FIELDS_KEPT);
+            let (bytes, index) = lend_fields();
+            assert!(bytes.is_empty() && bytes.capacity() >= 3 && index.is_empty());
+        })
+        .join()
+        .expect("no panic");
+    }
+
+    #[test]
+    fn a_buffer_holds_what_was_put_in_whatever_is_taken_out() {
+        let mut random = fastrand::Rng::with_seed(7);
+        let (mut chunk, mut held) = (Chunk::none(), std::collections::VecDeque::new());
+        for _ in 0..2000 {
+            if random.bool() {
+                let more: Vec<u8> = (0..random.usize(..5000)).map(|_| random.u8(..)).collect();
+                if random.bool() {
+                    chunk.extend(&more);
+                } else {
+                    chunk.reserve(more.len());
+                    chunk.spare()[..more.len()].copy_from_slice(&more);
+                    chunk.filled(more.len());
+                }
+                held.extend(more);
+            } else {
+                let n = random.usize(..=held.len());
+                chunk.consume(n);
+                held.drain(..n);
+            }
+            assert!(chunk.data() == held.make_contiguous());
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "self.start <= self.end")]
+    fn more_than_there_is_cannot_be_taken() {
+        let mut chunk = Chunk::lend(Size::Head);
+        chunk.extend(b"abc");
+        chunk.consume(4);
     }
 }

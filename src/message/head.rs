@@ -247,9 +247,6 @@ pub struct Fields {
     bytes: Vec<u8>,
     index: Vec<Field>,
     known: u64,
-    /// Fields below this number were there at the mark: their removal is remembered in `undo`.
-    marked: usize,
-    undo: Vec<u32>,
 }
 
 impl Drop for Fields {
@@ -263,7 +260,7 @@ impl Drop for Fields {
 impl Fields {
     /// Holds nothing and no memory.
     pub const fn new() -> Self {
-        Self { bytes: Vec::new(), index: Vec::new(), known: 0, marked: 0, undo: Vec::new() }
+        Self { bytes: Vec::new(), index: Vec::new(), known: 0 }
     }
     fn name_of(&self, field: &Field) -> &[u8] {
         &self.bytes[field.name_at as usize..field.name_at as usize + field.name_len as usize]
@@ -335,9 +332,6 @@ impl Fields {
         for i in 0..self.index.len() {
             if self.index[i].is_live() && is_meant(self, &self.index[i]) {
                 self.index[i].flags |= GONE;
-                if i < self.marked {
-                    self.undo.push(i as u32);
-                }
             }
         }
     }
@@ -367,9 +361,8 @@ impl Fields {
         self.remove_named(name.as_bytes());
         let field = self.write_any(name, value);
         match place {
-            // Inside the marked ones nothing may move: what is undone counts by number.
-            Some(place) if place >= self.marked => self.index[place] = field,
-            _ => self.index.push(field),
+            Some(place) => self.index[place] = field,
+            None => self.index.push(field),
         }
         Ok(())
     }
@@ -431,9 +424,7 @@ impl Fields {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.index.clear();
-        self.undo.clear();
         self.known = 0;
-        self.marked = 0;
     }
     /// Makes room for lines to be indexed.
     pub(crate) fn begin(&mut self) {
@@ -495,14 +486,6 @@ fn check(name: &str, value: &[u8]) -> Result<(), Invalid> {
         return Err(Invalid::Name);
     }
     if is_value(value) { Ok(()) } else { Err(Invalid::Value) }
-}
-
-/// Where [`Head::rewind`] goes back to.
-#[derive(Clone, Copy, Debug)]
-pub struct Mark {
-    bytes: usize,
-    start: Start,
-    known: u64,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -681,23 +664,6 @@ impl Head {
         self.start =
             Start { version, status, target: (reason.start as u32, reason.end as u32), ..NO_START };
     }
-    /// Remembers this state. One mark at a time.
-    pub fn mark(&mut self) -> Mark {
-        self.fields.marked = self.fields.index.len();
-        self.fields.undo.clear();
-        Mark { bytes: self.fields.bytes.len(), start: self.start, known: self.fields.known }
-    }
-    /// Undoes every change since the mark.
-    pub fn rewind(&mut self, mark: Mark) {
-        let fields = &mut self.fields;
-        fields.index.truncate(fields.marked);
-        fields.bytes.truncate(mark.bytes);
-        for at in fields.undo.drain(..) {
-            fields.index[at as usize].flags &= !GONE;
-        }
-        fields.known = mark.known;
-        self.start = mark.start;
-    }
 }
 
 /// What follows `http://` or `https://`; `None` for another form.
@@ -712,3 +678,7 @@ fn after_scheme(target: &[u8]) -> Option<&[u8]> {
         })
         .map(|scheme| &target[scheme.len()..])
 }
+
+#[cfg(test)]
+#[path = "head_tests.rs"]
+mod tests;

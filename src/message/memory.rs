@@ -144,12 +144,12 @@ impl Memory {
             queue.next += 1;
             (part, queue.next)
         });
-        if let Some(old) = place.0.replace(at).filter(|old| *old != at) {
-            queue.waiting.remove(&old);
-        }
+        // What a waker drops must not meet the lock.
+        let old = place.0.replace(at).and_then(|old| queue.waiting.remove(&old));
         queue.waiting.insert(at, cx.waker().clone());
         self.waiting.store(queue.waiting.len(), SeqCst);
         drop(queue);
+        drop(old);
         // What was given back before we stood in the queue woke nobody.
         if self.room(part) > 0 {
             self.go_on(place);
@@ -169,8 +169,10 @@ impl Memory {
     fn leave(&self, place: &mut Place) {
         if let Some(at) = place.0.take() {
             let mut queue = self.queue.lock();
-            queue.waiting.remove(&at);
+            let left = queue.waiting.remove(&at);
             self.waiting.store(queue.waiting.len(), SeqCst);
+            drop(queue);
+            drop(left);
         }
     }
 }
@@ -257,6 +259,13 @@ mod tests {
                 memory.leave(&mut reader.place);
             }
         }
+    }
+
+    #[test]
+    fn any_limit_can_be_judged() {
+        assert_eq!(memory(usize::MAX, 64 << 30).pressure(), Pressure::None);
+        // A limit of nothing is taken for the smallest there is, and nothing divides by it.
+        assert_eq!(memory(0, 0).pressure(), Pressure::Refuse);
     }
 
     #[test]

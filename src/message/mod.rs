@@ -6,8 +6,8 @@ mod memory;
 mod source;
 mod syntax;
 
-pub use chunk::{Chunk, Size};
-pub use head::{Fields, Head, Invalid, Known, Mark, Method, Version};
+pub use chunk::{Chunk, Size, trim};
+pub use head::{Fields, Head, Invalid, Known, Method, Version};
 pub use memory::{Memory, Part, Place, Pressure, memory};
 pub use source::{Broken, Empty, Fill, Length, Source};
 pub(crate) use syntax::control_at;

@@ -191,3 +191,33 @@ pub async fn two_way(
     .await;
     Copied { left_to_right: there.total, right_to_left: back.total, ended }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::testing::tcp;
+    use std::io::{Read, Write};
+
+    #[tokio::test]
+    async fn a_direction_that_stands_still_holds_neither_memory_nor_pipe() {
+        let ((mut from, mut source), (mut to, mut sink)) = (tcp(), tcp());
+        let mut way = Way::new(Chunk::none());
+        way.burst = BULK;
+        source.write_all(b"through a pipe").unwrap();
+        let mut spliced = false;
+        while way.total < 14 {
+            poll_fn(|cx| {
+                way.burst = BULK;
+                let still = way.poll(cx, &mut from, &mut to).is_pending();
+                assert!(still && way.pipe.is_none() && !way.buf.is_lent());
+                if way.total < 14 { Poll::Pending } else { Poll::Ready(()) }
+            })
+            .await;
+            spliced = way.burst == 0;
+        }
+        assert!(spliced, "a rest begins the count anew");
+        let mut came = [0; 14];
+        sink.read_exact(&mut came).unwrap();
+        assert_eq!(&came, b"through a pipe");
+    }
+}

@@ -6,6 +6,17 @@ mod splice;
 mod stream;
 mod timer;
 
+#[cfg(test)]
+mod copy_tests;
+#[cfg(test)]
+mod socket_tests;
+#[cfg(test)]
+mod splice_tests;
+#[cfg(test)]
+mod stream_tests;
+#[cfg(test)]
+mod testing;
+
 pub use copy::{Copied, Ended, TwoWay, two_way};
 pub use socket::{
     Bound, Target, bind, bind_beside, connect, is_local_fault, raise_descriptor_limit,

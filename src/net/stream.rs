@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::io::{AsyncWrite, Interest};
 use tokio::net::{TcpStream, UnixStream};
 
 /// Who is at the other end of a client connection.
@@ -49,11 +49,34 @@ impl Stream {
     ///
     /// The kernel's.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        // By `AsyncRead`, not `try_read`: it knows that a read that did not fill the buffer emptied
-        // the socket, and saves the call that would only say so.
-        let mut buf = ReadBuf::new(buf);
-        ready!(each!(self, s => Pin::new(s).poll_read(cx, &mut buf)))?;
-        Poll::Ready(Ok(buf.filled().len()))
+        loop {
+            if let Some(read) = self.read_now(buf) {
+                return Poll::Ready(read);
+            }
+            ready!(self.poll_read_ready(cx))?;
+        }
+    }
+    /// Reads if the runtime thinks that something is there; `None` when nothing is. A read that
+    /// does not fill the buffer emptied the socket: the runtime is told so, which saves the call
+    /// that would only find out.
+    ///
+    /// It spends nothing of the task's budget: who reads in a loop writes in it too.
+    fn read_now(&mut self, buf: &mut [u8]) -> Option<io::Result<usize>> {
+        let mut read = None;
+        let tried = each!(self, s => s.try_io(Interest::READABLE, || {
+            let n = rustix::net::recv(s.as_fd(), &mut *buf, RecvFlags::empty())?.0;
+            read = Some(n);
+            match n {
+                0 => Ok(()),
+                n if n == buf.len() => Ok(()),
+                _ => Err(io::ErrorKind::WouldBlock.into()),
+            }
+        }));
+        match (read, tried) {
+            (Some(n), _) => Some(Ok(n)),
+            (None, Err(error)) if error.kind() != io::ErrorKind::WouldBlock => Some(Err(error)),
+            _ => None,
+        }
     }
     /// As `poll_read`, behind what is in the chunk. A chunk that holds no memory borrows some only
     /// if something is there, and waits until there is room for this part of a message.
@@ -134,11 +157,14 @@ impl Stream {
         let peeked = rustix::net::recv(self, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT);
         matches!(peeked, Err(e) if e == rustix::io::Errno::AGAIN)
     }
-    /// Whether the runtime has already heard of bytes or an end: no system call. A readiness that
-    /// is only remembered is asked of the kernel.
+    /// Whether the runtime has heard of bytes or an end: no system call, no waker kept. What it
+    /// remembers may have been read already.
+    pub fn is_readable(&self) -> bool {
+        each!(self, s => s.try_io(Interest::READABLE, || Ok(()))).is_ok()
+    }
+    /// Whether bytes or an end came. What the runtime only remembers is asked of the kernel.
     pub fn has_news(&self) -> bool {
-        let heard = each!(self, s => s.try_io(Interest::READABLE, || Ok(())));
-        heard.is_ok() && !self.is_quiet()
+        self.is_readable() && !self.is_quiet()
     }
     /// Lets go of the task that polled it last, which a readiness would wake and whose memory it
     /// keeps. For connections that no task waits for.

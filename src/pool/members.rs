@@ -93,9 +93,14 @@ impl Members {
         let limit = self.limit();
         for known in &mut self.list {
             known.backend.hot.set_limit(limit);
-            // Nobody would ever take back what the last probe said.
-            if self.config.health.is_none() {
-                known.health = Health::UP;
+            match self.config.health {
+                // Nobody would ever take back what the last probe said.
+                None => known.health = Health::UP,
+                // Where there are probes it must rise again, also if they begin only here.
+                Some(_) if known.unreached && matches!(known.health, Health::Up { .. }) => {
+                    known.refused(true);
+                }
+                Some(_) => {}
             }
         }
         self.judge_all("settings", now)
@@ -185,8 +190,10 @@ impl Members {
     ) -> Vec<Turn> {
         let Some(place) = self.by_id.get(&id).copied() else { return Vec::new() };
         let known = &mut self.list[place];
-        let was_up = known.is_up();
+        let (was_up, was_awaited) = (known.is_up(), known.is_awaited());
         change(known, &self.config);
+        // Whoever waits for a first word hears of it, even where it changes no state.
+        self.stale |= was_awaited != known.is_awaited();
         let turn = self.judge(place, &detail, now);
         match (was_up, self.list[place].is_up()) {
             (false, true) => self.up += 1,

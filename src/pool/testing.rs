@@ -57,3 +57,23 @@ pub(super) fn hashed() -> Hash {
         bounded_load: None,
     }
 }
+
+pub(super) fn balance(policy: &str) -> Balance {
+    Balance { policy: policy.into(), hash: None, at: config::At::default() }
+}
+
+pub(super) fn hash(table: Table, bounded_load: Option<f64>) -> Balance {
+    let hash = Hash { table, bounded_load, ..hashed() };
+    Balance { hash: Some(hash), ..balance("consistent_hash") }
+}
+
+/// Every policy there is, in each of its forms.
+pub(super) fn every_policy() -> Vec<(String, Balance)> {
+    let plain = ["round_robin", "least_connections", "random", "p2c", "peak_ewma"];
+    let mut all: Vec<_> = plain.iter().map(|word| (word.to_string(), balance(word))).collect();
+    for (word, table) in [("maglev", Table::Maglev(Some(4099))), ("ring", Table::Ring)] {
+        all.push((word.into(), hash(table, None)));
+        all.push((format!("bounded {word}"), hash(table, Some(1.25))));
+    }
+    all
+}

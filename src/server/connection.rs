@@ -3,12 +3,11 @@ use super::gate::{ClientPass, Pass};
 use super::listener::Slot;
 use super::state::State;
 use crate::drain::Watch;
-use crate::http::{self, Gateway};
+use crate::http;
 use crate::metrics::ListenerCells;
 use crate::net::{Peer, Stream};
 use crate::tcp::Relay;
 use crate::upstream::Dialer;
-use arc_swap::ArcSwap;
 use std::sync::Arc;
 
 /// What a connection holds for its life. Dropped while its task unwinds, it counts the panic,
@@ -53,23 +52,14 @@ pub(super) fn spawn(
 ) {
     match slot {
         Slot::Http(slot) => {
-            drop(tokio::spawn(http(stream, peer, slot.clone(), watch, dialer, held)))
+            // Made here and not in the task, whose memory would hold it twice.
+            let mut connection = http::Connection::new(stream, peer, slot.clone(), watch, dialer);
+            drop(tokio::spawn(async move { connection.serve(&held.state.access).await }))
         }
         Slot::Tcp(slot) => {
             drop(tokio::spawn(tcp(stream, peer, slot.load_full(), watch, dialer, held)))
         }
     }
-}
-
-async fn http(
-    stream: Stream,
-    peer: Peer,
-    slot: Arc<ArcSwap<Gateway>>,
-    watch: Watch,
-    dialer: Arc<Dialer>,
-    held: Held,
-) {
-    http::serve(stream, peer, slot, &watch, &dialer, &held.state.access).await;
 }
 
 async fn tcp(

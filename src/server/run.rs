@@ -31,6 +31,9 @@ pub struct Options {
     pub layout: Layout,
     /// The process's log, to be changed by reloads.
     pub log: Option<LogHandle>,
+    /// Called by each worker thread each second: for an allocator that wants to be told when to
+    /// give memory back.
+    pub tidy: Option<fn()>,
 }
 
 impl Default for Options {
@@ -40,6 +43,7 @@ impl Default for Options {
             resolver: Arc::new(SystemResolver),
             layout: Layout::PerCore,
             log: None,
+            tidy: None,
         }
     }
 }
@@ -85,7 +89,9 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         .workers
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
     let max_connections = config.server.max_connections.unwrap_or(carried).min(carried);
-    let workers = Arc::new(worker::start(options.layout, threads).map_err(StartError::Threads)?);
+    let workers = Arc::new(
+        worker::start(options.layout, threads, options.tidy).map_err(StartError::Threads)?,
+    );
     let state = Arc::new(State::new(Gate::new(carried)));
     let parts = Parts {
         state,

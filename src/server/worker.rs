@@ -3,6 +3,7 @@
 //! *Per core*: a thread a core, each with a runtime, listening sockets, idle backend connections
 //! and drains of its own, so that a request is served by one thread from its first byte to its
 //! last. *Shared*: one work-stealing runtime over all cores from the same parts.
+use crate::message;
 use crate::upstream::Dialer;
 use std::io;
 use std::sync::Arc;
@@ -30,16 +31,18 @@ pub(super) struct Worker {
 }
 
 /// Starts so many data-plane threads.
-pub(super) fn start(layout: Layout, threads: usize) -> io::Result<Vec<Worker>> {
+pub(super) fn start(layout: Layout, threads: usize, tidy: Option<fn()>) -> io::Result<Vec<Worker>> {
     match layout {
-        Layout::PerCore => (0..threads).map(|n| Worker::start(format!("worker-{n}"), 0)).collect(),
-        Layout::Shared => Ok(vec![Worker::start("worker".into(), threads)?]),
+        Layout::PerCore => {
+            (0..threads).map(|n| Worker::start(format!("worker-{n}"), 0, tidy)).collect()
+        }
+        Layout::Shared => Ok(vec![Worker::start("worker".into(), threads, tidy)?]),
     }
 }
 
 impl Worker {
     /// `threads`: 0 for a runtime on this one thread alone.
-    fn start(name: String, threads: usize) -> io::Result<Self> {
+    fn start(name: String, threads: usize, tidy: Option<fn()>) -> io::Result<Self> {
         let (stop, stopped) = oneshot::channel();
         let (ready, is_ready) = std::sync::mpsc::sync_channel(1);
         let mut builder =
@@ -52,7 +55,7 @@ impl Worker {
         let sweeper = dialer.clone();
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             let _ = ready.send(runtime.handle().clone());
-            runtime.spawn(sweep(sweeper));
+            runtime.spawn(sweep(sweeper, tidy));
             let _ = runtime.block_on(stopped);
         })?;
         let handle =
@@ -72,11 +75,16 @@ impl Drop for Worker {
     }
 }
 
-async fn sweep(dialer: Arc<Dialer>) {
+/// Each second: idle connections past their age, memory that was not needed.
+async fn sweep(dialer: Arc<Dialer>, tidy: Option<fn()>) {
     let mut tick = tokio::time::interval(Duration::from_secs(1));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         dialer.sweep();
+        message::trim();
+        if let Some(tidy) = tidy {
+            tidy();
+        }
     }
 }

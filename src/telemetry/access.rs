@@ -326,3 +326,7 @@ pub fn rfc3339(time: SystemTime) -> String {
     let (h, m, s) = (second / 3600, second / 60 % 60, second % 60);
     format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{:03}Z", since.subsec_millis())
 }
+
+#[cfg(test)]
+#[path = "access_tests.rs"]
+mod tests;

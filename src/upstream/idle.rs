@@ -117,7 +117,7 @@ impl Idle {
         let keep = &shelf.keep.keep_alive;
         let until = until(keep, born, now);
         let kept = Kept { stream, born, since: now, until };
-        if shelf.kept.len() >= keep.max_idle || keep.idle.get().is_none() || kept.is_expired(now) {
+        if shelf.kept.len() >= room(keep) || kept.is_expired(now) {
             backend.cells.open.add(-1);
             return;
         }
@@ -132,8 +132,8 @@ impl Idle {
         }
     }
 
-    /// Closes what is too old, what its backend closed, and what belongs to nobody any more; takes
-    /// each pool's settings anew.
+    /// Closes what is too old or too many, what its backend closed, and what belongs to nobody any
+    /// more; takes each pool's settings anew.
     pub(super) fn sweep(&self, now: Instant) {
         self.0.lock().retain(|_, shelf| {
             shelf.keep = shelf.pool.config();
@@ -147,6 +147,8 @@ impl Idle {
                 kept.until = until(keep, kept.born, kept.since);
             }
             shelf.kept.retain(|kept| !gone && !kept.is_expired(now) && !kept.stream.has_news());
+            let surplus = shelf.kept.len().saturating_sub(room(keep));
+            shelf.kept.drain(..surplus);
             let closed = (before - shelf.kept.len()) as i64;
             shelf.backend.cells.idle.add(-closed);
             shelf.backend.cells.open.add(-closed);
@@ -172,8 +174,17 @@ impl Kept {
     }
 }
 
+/// How many may be kept.
+fn room(keep: &KeepAlive) -> usize {
+    if keep.idle.get().is_some() { keep.max_idle } else { 0 }
+}
+
 fn until(keep: &KeepAlive, born: Instant, since: Instant) -> Option<Instant> {
     let idle = keep.idle.get().map(|idle| since + idle);
     let age = keep.max_age.get().map(|age| born + age);
     idle.into_iter().chain(age).min()
 }
+
+#[cfg(test)]
+#[path = "idle_tests.rs"]
+mod tests;

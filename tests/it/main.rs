@@ -3,6 +3,7 @@
 
 mod cli;
 mod examples;
+mod fuzz_seeds;
 mod health;
 mod hostile;
 mod house;
@@ -13,6 +14,7 @@ mod http_uploads;
 mod memory;
 mod nginx;
 mod nginx_files;
+mod oracle;
 mod readme;
 mod reload;
 mod routes;

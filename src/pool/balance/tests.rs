@@ -1,34 +1,16 @@
 //! What holds for every policy, and for each by its own.
 use super::balancer::{Ask, Balancer};
 use super::draw::mix;
+use super::key::key_hash;
 use super::policies::Policies;
-use crate::config::{At, Balance, Hash, Table};
+use crate::config::{Balance, Hash, Table};
 use crate::pool::backend::{BackendId, Candidate};
-use crate::pool::testing::{hashed, named, weighted};
+use crate::pool::testing::{balance, every_policy, hash, hashed, named, weighted};
+use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::time::{Duration, Instant};
-
-fn balance(policy: &str) -> Balance {
-    Balance { policy: policy.into(), hash: None, at: At::default() }
-}
-
-fn hash(table: Table, bounded_load: Option<f64>) -> Balance {
-    let hash = Hash { table, bounded_load, ..hashed() };
-    Balance { hash: Some(hash), ..balance("consistent_hash") }
-}
 
 fn build(balance: &Balance, candidates: &[Candidate]) -> Box<dyn Balancer> {
     Policies::default().build(balance, candidates, 42).expect("a built-in policy")
-}
-
-/// Every policy there is, in each of its forms.
-fn all() -> Vec<(String, Balance)> {
-    let plain = ["round_robin", "least_connections", "random", "p2c", "peak_ewma"];
-    let mut all: Vec<_> = plain.iter().map(|word| (word.to_string(), balance(word))).collect();
-    for (word, table) in [("maglev", Table::Maglev(Some(4099))), ("ring", Table::Ring)] {
-        all.push((word.into(), hash(table, None)));
-        all.push((format!("bounded {word}"), hash(table, Some(1.25))));
-    }
-    all
 }
 
 /// An ask with every sort of seed and, now and then, without a hash.
@@ -54,7 +36,7 @@ fn set_usable(balancer: &dyn Balancer, candidates: &[Candidate], index: usize, u
 
 #[test]
 fn nobody_closed_is_picked_and_somebody_open_always_is() {
-    for (word, balance) in all() {
+    for (word, balance) in every_policy() {
         for n in [1, 2, 3, 13, 40, 200] {
             let weights: Vec<u32> = (0..n).map(|i| 1 + i * 7 % 10).collect();
             let candidates = weighted(&weights);
@@ -95,7 +77,7 @@ fn nobody_closed_is_picked_and_somebody_open_always_is() {
 
 #[test]
 fn an_avoided_backend_is_never_picked() {
-    for (word, balance) in all() {
+    for (word, balance) in every_policy() {
         for n in [2, 3, 20, 150] {
             let candidates = weighted(&vec![1; n]);
             let balancer = build(&balance, &candidates);
@@ -227,6 +209,26 @@ fn least_connections_never_picks_a_strictly_more_loaded_one() {
 }
 
 #[test]
+fn least_connections_looks_at_no_more_than_it_is_told_of_beyond_a_few() {
+    for n in [129, 1000, 10_000] {
+        let candidates = weighted(&vec![1; n]);
+        let balancer = build(&balance("least_connections"), &candidates);
+        candidates.iter().for_each(|c| c.backend.hot.set_active(5));
+        (0..n).for_each(|index| balancer.load_changed(&candidates, index));
+        let pick = |seed| balancer.pick(&candidates, &Ask::new(Instant::now(), seed)).unwrap();
+        for seed in 0..20 {
+            let idle = mix(seed) as usize % n;
+            candidates[idle].backend.hot.set_active(0);
+            assert_ne!(pick(seed), idle, "a scan of {n} would have seen it");
+            balancer.load_changed(&candidates, idle);
+            assert_eq!(pick(seed), idle);
+            candidates[idle].backend.hot.set_active(5);
+            balancer.load_changed(&candidates, idle);
+        }
+    }
+}
+
+#[test]
 fn least_connections_rotates_among_equals() {
     for n in [3, 12, 13, 100, 1000] {
         let candidates = weighted(&vec![1; n]);
@@ -270,6 +272,56 @@ fn bounded_load_holds_for_the_total_at_each_pick() {
                 assert!(active <= bound, "{active} over {bound} of {} at {step}", out.len());
             }
         }
+    }
+}
+
+/// Four threads take and settle. Nobody's bound is ever above the one of a total that held while
+/// it was picked, the highest of which is counted here: those who began to pick, less those who
+/// had settled before.
+#[test]
+fn bounded_load_holds_among_threads() {
+    for table in [Table::Maglev(Some(4099)), Table::Ring] {
+        let weights = [1, 1, 2, 5, 3];
+        let candidates = weighted(&weights);
+        let balancer = build(&hash(table, Some(1.25)), &candidates);
+        let (begun, ended) = (AtomicU64::new(0), AtomicU64::new(0));
+        let worker = |thread: u64| {
+            let mut out: Vec<usize> = Vec::new();
+            for step in 0..20_000u64 {
+                let random = mix(thread << 32 | step);
+                if out.len() > 9 || (!out.is_empty() && random & 1 == 0) {
+                    let index = out.swap_remove(random as usize / 2 % out.len());
+                    settle(&*balancer, &candidates, index);
+                    ended.fetch_add(1, SeqCst);
+                }
+                let over = ended.load(SeqCst);
+                begun.fetch_add(1, SeqCst);
+                let ask = Ask::new(Instant::now(), random).hash(Some(random >> 60));
+                let picked = balancer.pick_within(&candidates, &ask);
+                let total = begun.load(SeqCst) - over;
+                let taken = picked.filter(|(index, most)| {
+                    let share = f64::from(weights[*index]) / 12.0;
+                    let bound = (1.25 * share * total as f64 - 1e-9).ceil().max(1.0);
+                    assert!(f64::from(*most) <= bound, "{most} over {bound} of {total}");
+                    candidates[*index].backend.hot.take(*most)
+                });
+                match taken {
+                    Some((index, _)) => {
+                        balancer.load_changed(&candidates, index);
+                        out.push(index);
+                    }
+                    // Another thread was faster: not in work.
+                    None => drop(ended.fetch_add(1, SeqCst)),
+                }
+            }
+            out.into_iter().for_each(|index| settle(&*balancer, &candidates, index));
+        };
+        std::thread::scope(|scope| {
+            (0..4).for_each(|thread| _ = scope.spawn(move || worker(thread)));
+        });
+        assert!(candidates.iter().all(|c| c.backend.active() == 0));
+        let ask = Ask::new(Instant::now(), 1).hash(Some(1));
+        assert_eq!(balancer.pick_within(&candidates, &ask).unwrap().1, 1, "no load was lost");
     }
 }
 
@@ -331,6 +383,51 @@ fn without_a_key_the_fallback_picks() {
         let index = balancer.pick(&candidates, &Ask::new(Instant::now(), step)).unwrap();
         assert_eq!(candidates[index].backend.active(), (step / 20) as u32);
         take(&*balancer, &candidates, index);
+    }
+}
+
+#[test]
+fn a_key_is_its_parts_in_order_and_none_without_any() {
+    let all = |parts: &[Option<&str>]| key_hash(parts.iter().map(|p| p.map(str::as_bytes)), false);
+    let first = |parts: &[Option<&str>]| key_hash(parts.iter().map(|p| p.map(str::as_bytes)), true);
+    assert_eq!((all(&[None, None]), first(&[None, None]), all(&[])), (None, None, None));
+    assert_eq!(all(&[Some("a"), Some("b")]), all(&[Some("a"), Some("b")]));
+    let different = [
+        all(&[Some("a"), Some("b")]),
+        all(&[Some("b"), Some("a")]),
+        all(&[Some("ab"), Some("")]),
+        all(&[Some(""), Some("ab")]),
+        all(&[Some("a"), None]),
+        all(&[None, Some("a")]),
+        all(&[Some(""), None]),
+    ];
+    for (i, one) in different.iter().enumerate() {
+        assert!(one.is_some() && !different[..i].contains(one), "{i}");
+    }
+    // The first that is there is the whole key, wherever it stands.
+    assert_eq!(first(&[None, Some("b"), Some("c")]), first(&[Some("b"), None]));
+    assert_ne!(first(&[Some("a"), Some("b")]), first(&[Some("b"), Some("a")]));
+}
+
+#[test]
+fn those_who_are_left_share_by_weight_when_some_are_closed() {
+    for (word, balance) in every_policy() {
+        let weights = [3, 1, 2, 4, 2];
+        let candidates = weighted(&weights);
+        let balancer = build(&balance, &candidates);
+        set_usable(&*balancer, &candidates, 3, false);
+        let avoid = [BackendId(4)];
+        for step in 0..6000 {
+            let ask = ask(Instant::now(), step, &avoid);
+            let (index, most) = balancer.pick_within(&candidates, &ask).unwrap();
+            assert!(candidates[index].backend.active() < most, "{word}");
+            take(&*balancer, &candidates, index);
+        }
+        for (index, want) in [(0, 3000.0), (1, 1000.0), (2, 2000.0), (3, 0.0), (4, 0.0)] {
+            let got = f64::from(candidates[index].backend.active());
+            // What is closed falls to its neighbours on a table, not to all exactly by weight.
+            assert!((got - want).abs() <= want * 0.15, "{word}: {index} has {got} of {want}");
+        }
     }
 }
 

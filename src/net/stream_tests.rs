@@ -1,0 +1,82 @@
+//! A stream reads, writes, ends and resets alike, whatever carries it.
+use super::stream::Stream;
+use super::testing::{tcp, unix};
+use std::future::poll_fn;
+use std::io::{ErrorKind, IoSlice, Read, Write};
+use std::task::Poll;
+
+async fn read(stream: &mut Stream, most: usize) -> Vec<u8> {
+    let mut buf = vec![0; most];
+    let n = poll_fn(|cx| stream.poll_read(cx, &mut buf)).await.unwrap();
+    buf.truncate(n);
+    buf
+}
+
+async fn talk(mut ours: Stream, mut peer: impl Read + Write) {
+    assert!(ours.is_quiet() && !ours.has_news());
+    peer.write_all(b"hello").unwrap();
+    poll_fn(|cx| ours.poll_read_ready(cx)).await.unwrap();
+    assert!(!ours.is_quiet() && ours.has_news());
+    assert_eq!(read(&mut ours, 3).await, b"hel");
+    assert_eq!(read(&mut ours, 9).await, b"lo");
+    assert!(ours.is_quiet() && !ours.has_news());
+    let both = [IoSlice::new(b"to "), IoSlice::new(b"you")];
+    poll_fn(|cx| ours.poll_write_ready(cx)).await.unwrap();
+    let n = poll_fn(|cx| ours.poll_write_vectored(cx, &both)).await.unwrap();
+    assert_eq!(n, 6);
+    ours.shutdown_write().unwrap();
+    let mut came = String::new();
+    peer.read_to_string(&mut came).unwrap();
+    assert_eq!(came, "to you");
+    peer.write_all(b"!").unwrap();
+    drop(peer);
+    assert_eq!(read(&mut ours, 9).await, b"!");
+    assert_eq!(read(&mut ours, 9).await, b"");
+    assert!(!ours.is_quiet(), "an end is news");
+    // The peer is gone: ending our side once more is no error.
+    ours.shutdown_write().unwrap();
+}
+
+#[tokio::test]
+async fn tcp_talks() {
+    let (ours, peer) = tcp();
+    assert!(ours.tcp().is_some());
+    talk(ours, peer).await;
+}
+
+#[tokio::test]
+async fn unix_talks() {
+    let (ours, peer) = unix();
+    assert!(ours.tcp().is_none());
+    talk(ours, peer).await;
+}
+
+#[tokio::test]
+async fn a_reset_cannot_be_taken_for_a_clean_end() {
+    let (mut ours, mut peer) = tcp();
+    poll_fn(|cx| ours.poll_write(cx, b"part of an answer")).await.unwrap();
+    ours.reset_on_close();
+    drop(ours);
+    let mut came = Vec::new();
+    assert_eq!(peer.read_to_end(&mut came).unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn a_write_to_a_peer_that_does_not_read_waits() {
+    let (mut ours, peer) = tcp();
+    let block = [0; 64 << 10];
+    // Once in earnest, so that the runtime has heard that it can be written.
+    let mut written = poll_fn(|cx| ours.poll_write(cx, &block)).await.unwrap() as u64;
+    while let Some(n) = poll_fn(|cx| match ours.poll_write(cx, &block) {
+        Poll::Ready(n) => Poll::Ready(Some(n.unwrap())),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+    {
+        written += n as u64;
+    }
+    ours.shutdown_write().unwrap();
+    let mut came = 0;
+    std::io::copy(&mut { peer }, &mut std::io::sink()).map(|n| came = n).unwrap();
+    assert_eq!(came, written);
+}

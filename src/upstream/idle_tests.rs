@@ -1,0 +1,315 @@
+//! Kept connections, on real sockets: what is handed out, what is not, and what is counted.
+use super::*;
+use crate::config;
+use crate::net::{self, Target};
+use crate::pool::{Ask, Outcome, Policies, Pool};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+const MS: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A pool of two backends at one listener, and the shelf of one worker.
+struct Scene {
+    pool: Arc<Pool>,
+    listener: TcpListener,
+    idle: Idle,
+    now: Instant,
+}
+
+/// Two ends of a connection. The third is a second name for the near one: it sees what the kernel
+/// has, without the runtime.
+struct Pair {
+    near: Stream,
+    far: TcpStream,
+    port: u16,
+    kernel: OwnedFd,
+}
+
+impl Scene {
+    async fn new(keep_alive: &str) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let config = section(keep_alive, listener.local_addr().unwrap());
+        let pool = Pool::prepare(&config.name, &config, &Policies::default(), None).unwrap();
+        Self { pool: pool.commit().0, listener, idle: Idle::default(), now: Instant::now() }
+    }
+    fn commit(&self, change: impl FnOnce(&mut config::Pool)) {
+        let mut config = (*self.pool.config()).clone();
+        change(&mut config);
+        Pool::prepare(&config.name, &config, &Policies::default(), Some(&self.pool))
+            .unwrap()
+            .commit();
+    }
+    fn lease(&self, name: &str) -> Lease {
+        loop {
+            let lease = self.pool.lease(&Ask::new(self.now, 1)).unwrap();
+            if &*lease.backend().name == name {
+                return lease;
+            }
+        }
+    }
+    fn backend(&self, name: &str) -> Arc<Backend> {
+        self.lease(name).backend().clone()
+    }
+    async fn connect(&self) -> Pair {
+        let addr = self.listener.local_addr().unwrap();
+        let near = net::connect(&Target::Ip(addr)).await.unwrap();
+        let (far, peer) = self.listener.accept().await.unwrap();
+        let kernel = near.as_fd().try_clone_to_owned().unwrap();
+        Pair { near, far, port: peer.port(), kernel }
+    }
+    /// Keeps a connection, as one that was just dialled and used; the far end and its port.
+    async fn keep(&self, name: &str) -> (TcpStream, u16, OwnedFd) {
+        let Pair { near, far, port, kernel } = self.connect().await;
+        let lease = self.lease(name);
+        lease.backend().cells.open.add(1);
+        self.idle.give(&lease, near, self.now, self.now);
+        lease.settle(Outcome::Answered(200));
+        (far, port, kernel)
+    }
+    fn take(&self, name: &str, reuse: Reuse) -> Option<u16> {
+        let backend = self.backend(name);
+        let kept = self.idle.take(&backend, reuse, self.now)?;
+        let Stream::Tcp(stream) = &kept.stream else { panic!("it was TCP") };
+        Some(stream.local_addr().unwrap().port())
+    }
+    /// Idle and open connections to a backend, as they are counted.
+    fn counted(&self, name: &str) -> (i64, i64) {
+        let cells = self.backend(name);
+        (cells.cells.idle.get(), cells.cells.open.get())
+    }
+}
+
+fn section(keep_alive: &str, addr: SocketAddr) -> config::Pool {
+    let text = format!(
+        "[listener.l]\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\npool = \"app\"\n\
+         [pool.app]\nkeep_alive = {keep_alive}\n\
+         backends = [{{ name = \"a\", addr = \"{addr}\" }}, {{ name = \"b\", addr = \"{addr}\" }}]\n",
+    );
+    config::parse(&text, Path::new("proxy.toml")).unwrap().pools["app"].clone()
+}
+
+/// Waits until the kernel has something to say of a connection, then lets the runtime hear of it.
+async fn heard(kernel: &OwnedFd) {
+    let deadline = Instant::now() + 20 * SECOND;
+    let flags = rustix::net::RecvFlags::PEEK | rustix::net::RecvFlags::DONTWAIT;
+    let mut byte = [0u8; 1];
+    while rustix::net::recv(kernel, &mut byte[..], flags) == Err(rustix::io::Errno::AGAIN) {
+        assert!(Instant::now() < deadline, "nothing came");
+        tokio::time::sleep(MS).await;
+    }
+    tokio::time::sleep(MS).await;
+}
+
+/// Whether our side closed a connection, seen from the other.
+async fn is_closed(far: &mut TcpStream) -> bool {
+    matches!(far.read(&mut [0; 8]).await, Ok(0) | Err(_))
+}
+
+#[tokio::test]
+async fn a_kept_connection_is_handed_out_once_the_youngest_first() {
+    let scene = Scene::new("{ idle = \"30s\" }").await;
+    let (_far, first, _) = scene.keep("a").await;
+    let (_far, second, _) = scene.keep("a").await;
+    let (_far, other, _) = scene.keep("b").await;
+    assert_eq!((scene.counted("a"), scene.counted("b")), ((2, 2), (1, 1)));
+    assert_eq!(scene.take("a", Reuse::Any), Some(second));
+    assert_eq!(scene.take("a", Reuse::Sure), Some(first));
+    assert_eq!(scene.take("a", Reuse::Any), None, "another backend's is not its own");
+    assert_eq!(scene.take("b", Reuse::Any), Some(other));
+    assert_eq!(scene.counted("a"), (0, 2), "open still, in use");
+}
+
+#[tokio::test]
+async fn a_connection_that_the_peer_closed_is_not_handed_out() {
+    for reuse in [Reuse::Any, Reuse::Sure] {
+        let scene = Scene::new("{ idle = \"30s\" }").await;
+        let (_far, open, _) = scene.keep("a").await;
+        let (far, _, kernel) = scene.keep("a").await;
+        drop(far);
+        heard(&kernel).await;
+        assert_eq!(scene.take("a", reuse), Some(open), "{reuse:?}: the older one, still open");
+        assert_eq!(scene.counted("a"), (0, 1), "the closed one is counted no more");
+    }
+}
+
+#[tokio::test]
+async fn a_reset_connection_is_not_handed_out() {
+    let scene = Scene::new("{ idle = \"30s\" }").await;
+    let (far, _, kernel) = scene.keep("a").await;
+    far.set_zero_linger().unwrap();
+    drop(far);
+    heard(&kernel).await;
+    assert_eq!(scene.take("a", Reuse::Any), None);
+}
+
+#[tokio::test]
+async fn bytes_that_nobody_asked_for_make_it_unusable() {
+    for reuse in [Reuse::Any, Reuse::Sure] {
+        let scene = Scene::new("{ idle = \"30s\" }").await;
+        let (mut far, _, kernel) = scene.keep("a").await;
+        far.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").await.unwrap();
+        heard(&kernel).await;
+        assert_eq!(scene.take("a", reuse), None, "{reuse:?}: it would answer the next request");
+        drop(kernel);
+        assert!(is_closed(&mut far).await);
+        assert_eq!(scene.counted("a"), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn what_is_unusable_is_swept() {
+    let scene = Scene::new("{ idle = \"30s\" }").await;
+    let (closed, _, one) = scene.keep("a").await;
+    let (mut speaks, _, two) = scene.keep("a").await;
+    let (_far, open, _) = scene.keep("a").await;
+    drop(closed);
+    speaks.write_all(b"x").await.unwrap();
+    heard(&one).await;
+    heard(&two).await;
+    scene.idle.sweep(scene.now);
+    assert_eq!(scene.counted("a"), (1, 1));
+    assert_eq!(scene.take("a", Reuse::Any), Some(open));
+}
+
+#[tokio::test]
+async fn no_more_are_kept_than_max_idle_for_each_backend() {
+    let scene = Scene::new("{ idle = \"30s\", max_idle = 2 }").await;
+    let (_first, ..) = scene.keep("a").await;
+    let (_second, ..) = scene.keep("a").await;
+    let (mut third, _, kernel) = scene.keep("a").await;
+    drop(kernel);
+    assert!(is_closed(&mut third).await, "there is no room");
+    let (_other, ..) = scene.keep("b").await;
+    assert_eq!((scene.counted("a"), scene.counted("b")), ((2, 2), (1, 1)));
+}
+
+#[tokio::test]
+async fn nothing_is_kept_where_keeping_is_off() {
+    for keep_alive in ["\"off\"", "{ idle = \"30s\", max_idle = 0 }"] {
+        let scene = Scene::new(keep_alive).await;
+        let (mut far, _, kernel) = scene.keep("a").await;
+        drop(kernel);
+        assert!(is_closed(&mut far).await);
+        assert_eq!((scene.take("a", Reuse::Any), scene.counted("a")), (None, (0, 0)));
+    }
+}
+
+#[tokio::test]
+async fn an_idle_one_is_closed_when_its_time_is_over() {
+    for swept in [true, false] {
+        let mut scene = Scene::new("{ idle = \"30s\", max_age = \"10m\" }").await;
+        let (mut far, _, kernel) = scene.keep("a").await;
+        drop(kernel);
+        scene.now += 30 * SECOND - MS;
+        scene.idle.sweep(scene.now);
+        assert_eq!(scene.counted("a"), (1, 1), "not yet");
+        scene.now += MS;
+        match swept {
+            true => scene.idle.sweep(scene.now),
+            false => assert_eq!(scene.take("a", Reuse::Any), None, "nor is it handed out"),
+        }
+        assert_eq!(scene.counted("a"), (0, 0));
+        assert!(is_closed(&mut far).await);
+    }
+}
+
+#[tokio::test]
+async fn an_old_one_is_closed_however_busy_it_was() {
+    let mut scene = Scene::new("{ idle = \"30s\", max_age = \"10m\" }").await;
+    let born = scene.now;
+    let Pair { near, far: mut peer, kernel, .. } = scene.connect().await;
+    drop(kernel);
+    let lease = scene.lease("a");
+    lease.backend().cells.open.add(1);
+    scene.now += 599 * SECOND;
+    scene.idle.give(&lease, near, born, scene.now);
+    assert_eq!(scene.counted("a"), (1, 1));
+    let kept = scene.idle.take(lease.backend(), Reuse::Any, scene.now).unwrap();
+    assert_eq!(kept.born, born);
+    scene.now += SECOND;
+    scene.idle.give(&lease, kept.stream, born, scene.now);
+    assert_eq!(scene.counted("a"), (0, 0), "not kept again");
+    assert!(is_closed(&mut peer).await);
+}
+
+#[tokio::test]
+async fn what_cannot_be_sent_again_takes_a_young_one_only() {
+    let mut scene = Scene::new("{ idle = \"30s\" }").await;
+    let (_one, first, _) = scene.keep("a").await;
+    scene.now += SECOND - MS;
+    assert_eq!(scene.take("a", Reuse::Sure), Some(first));
+    let (_two, ..) = scene.keep("a").await;
+    let (_three, third, _) = scene.keep("b").await;
+    scene.now += SECOND;
+    assert_eq!(scene.take("a", Reuse::Sure), None, "servers close after whole seconds");
+    assert_eq!(scene.take("b", Reuse::Any), Some(third));
+}
+
+#[tokio::test]
+async fn a_backend_that_closed_one_under_us_is_not_trusted_for_a_minute() {
+    let mut scene = Scene::new("{ idle = \"5m\" }").await;
+    let (_far, port, _) = scene.keep("a").await;
+    scene.idle.raced(&scene.backend("a"), scene.now);
+    assert_eq!(scene.take("a", Reuse::Sure), None);
+    assert_eq!(scene.counted("a"), (1, 1), "it stays for what can be sent again");
+    assert_eq!(scene.take("a", Reuse::Any), Some(port));
+    // The memory stays while nothing is kept, and ends.
+    scene.idle.sweep(scene.now);
+    scene.now += 59 * SECOND;
+    let (_far, port, _) = scene.keep("a").await;
+    assert_eq!(scene.take("a", Reuse::Sure), None);
+    scene.now += SECOND;
+    let (_far, young, _) = scene.keep("a").await;
+    assert_eq!(scene.take("a", Reuse::Sure), Some(young));
+    assert_eq!(scene.take("a", Reuse::Any), Some(port));
+}
+
+#[tokio::test]
+async fn those_of_a_removed_backend_are_closed() {
+    let scene = Scene::new("{ idle = \"30s\" }").await;
+    let (mut far, _, kernel) = scene.keep("a").await;
+    drop(kernel);
+    let gone = scene.backend("a");
+    scene.commit(|config| config.backends.retain(|b| &*b.name != "a"));
+    scene.idle.sweep(scene.now);
+    assert!(is_closed(&mut far).await);
+    assert_eq!((gone.cells.idle.get(), gone.cells.open.get()), (0, 0));
+    assert!(scene.idle.0.lock().is_empty(), "nor does a shelf stay for it");
+}
+
+#[tokio::test]
+async fn other_settings_hold_from_the_next_sweep() {
+    let mut scene = Scene::new("{ idle = \"30s\" }").await;
+    let mut far = Vec::new();
+    for _ in 0..4 {
+        far.push(scene.keep("a").await);
+    }
+    scene.commit(|config| config.keep_alive.max_idle = 2);
+    scene.idle.sweep(scene.now);
+    assert_eq!(scene.counted("a"), (2, 2), "the two youngest stay");
+    assert_eq!(scene.take("a", Reuse::Any), Some(far[3].1));
+    scene.now += 2 * SECOND;
+    scene.commit(|config| config.keep_alive.idle = config::Timeout::secs(2));
+    scene.idle.sweep(scene.now);
+    assert_eq!(scene.counted("a").0, 0);
+    far.push(scene.keep("a").await);
+    scene.commit(|config| config.keep_alive.idle = config::Timeout::OFF);
+    scene.idle.sweep(scene.now);
+    assert_eq!(scene.counted("a").0, 0, "off keeps none, those from before neither");
+}
+
+#[tokio::test]
+async fn a_worker_that_ends_leaves_no_count_behind() {
+    let scene = Scene::new("{ idle = \"30s\" }").await;
+    let (mut far, _, kernel) = scene.keep("a").await;
+    let (_other, ..) = scene.keep("b").await;
+    drop(kernel);
+    let both = [scene.backend("a"), scene.backend("b")];
+    drop(scene);
+    assert!(both.iter().all(|b| (b.cells.idle.get(), b.cells.open.get()) == (0, 0)));
+    assert!(is_closed(&mut far).await);
+}
