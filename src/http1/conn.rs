@@ -179,7 +179,7 @@ impl Server {
     }
     /// The trailers of the message that just ended.
     pub fn trailers(&self) -> Option<&Fields> {
-        self.0.trailers.as_deref()
+        self.0.trailers.as_deref().filter(|trailers| !trailers.is_empty())
     }
     /// The answer was written to its end. With `keep_alive`, and the body read, the next request
     /// may come; otherwise nothing more is read.
@@ -317,6 +317,6 @@ impl Client {
     }
     /// The trailers of the message that just ended.
     pub fn trailers(&self) -> Option<&Fields> {
-        self.reader.trailers.as_deref()
+        self.reader.trailers.as_deref().filter(|trailers| !trailers.is_empty())
     }
 }

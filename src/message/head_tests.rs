@@ -54,15 +54,17 @@ fn a_method_is_known_by_its_exact_token() {
 fn loaded(lines: &[(&str, &str, &str)]) -> Fields {
     let wire: String = lines.iter().map(|(n, sep, v)| format!("{n}{sep}{v}\r\n")).collect();
     let mut fields = Fields::new();
-    fields.load(wire.as_bytes());
+    fields.begin();
     let mut at = 0;
     for (name, sep, value) in lines {
         let bare = value.trim_end();
         let value_at = at + name.len() + sep.len();
         let end = value_at + value.len() + 2;
-        fields.index_line(at..at + name.len(), value_at..value_at + bare.len(), end);
+        let name = (at..at + name.len(), Known::of(name.as_bytes()));
+        fields.index_line(wire.as_bytes(), name, value_at..value_at + bare.len(), end);
         at = end;
     }
+    fields.keep(wire.as_bytes());
     fields
 }
 
@@ -154,7 +156,7 @@ fn change(fields: &mut Fields, random: &mut fastrand::Rng) {
 }
 
 #[test]
-fn after_any_changes_every_view_agrees_and_all_are_undone() {
+fn after_any_changes_every_view_agrees() {
     let mut random = fastrand::Rng::with_seed(11);
     for _ in 0..2000 {
         let mut head = Head::new();
@@ -168,27 +170,16 @@ fn after_any_changes_every_view_agrees_and_all_are_undone() {
         for _ in 0..random.usize(..4) {
             change(&mut head, &mut random);
         }
-        let before = written(&head, 0);
-        let known: Vec<bool> = Known::ALL.iter().map(|k| head.has(*k)).collect();
-        let target = head.target().to_vec();
-        for _ in 0..2 {
-            let mark = head.mark();
-            for _ in 0..random.usize(..6) {
-                change(&mut head, &mut random);
-                let skip = Known::ALL[random.usize(..Known::ALL.len())].bit();
-                assert_eq!(written(&head, skip), by_hand(&head, skip));
-                assert_eq!(written(&head, 0), by_hand(&head, 0));
-                for known in Known::ALL {
-                    assert_eq!(head.has(*known), head.find(known.name()).is_some());
-                    assert_eq!(head.all(*known).count(), head.find_all(known.name()).count());
-                }
-                assert_eq!(head.len(), head.iter().count());
+        for _ in 0..random.usize(..6) {
+            change(&mut head, &mut random);
+            let skip = Known::ALL[random.usize(..Known::ALL.len())].bit();
+            assert_eq!(written(&head, skip), by_hand(&head, skip));
+            assert_eq!(written(&head, 0), by_hand(&head, 0));
+            for known in Known::ALL {
+                assert_eq!(head.has(*known), head.find(known.name()).is_some());
+                assert_eq!(head.all(*known).count(), head.find_all(known.name()).count());
             }
-            head.set_target(b"/elsewhere").unwrap();
-            head.rewind(mark);
-            assert_eq!(written(&head, 0), before);
-            assert_eq!(Known::ALL.iter().map(|k| head.has(*k)).collect::<Vec<_>>(), known);
-            assert_eq!(head.target(), target);
+            assert_eq!(head.len(), head.iter().count());
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Every short string over the bytes that matter, held against the checker that reads narrowly.
 use super::http1::{BodyLength, Decoded, Decoder, HeadLimits, Parsed, request};
-use super::message::{Fields, Head};
+use super::message::Head;
 use super::strict;
 use super::strict_out::of_a_request;
 
@@ -24,7 +24,7 @@ fn every_string(begin: &[u8], of: &[u8], most: u32, mut with: impl FnMut(&[u8]))
 /// What a decoder makes of these bytes: the body and how much it used, or nothing.
 fn decode(wire: &[u8]) -> Option<(Vec<u8>, usize)> {
     let mut decoder = Decoder::new(BodyLength::Chunked, LIMITS);
-    let (mut body, mut at, mut trailers) = (Vec::new(), 0, Fields::new());
+    let (mut body, mut at, mut trailers) = (Vec::new(), 0, None);
     loop {
         match decoder.decode(&wire[at..], true, &mut trailers).ok()? {
             Decoded::Data(range) => {

@@ -97,7 +97,7 @@ pub(crate) fn of_a_response(wire: &[u8], to: Method) -> Result<Option<Went>, Ref
 /// When the written body is not strictly valid or says something else.
 pub(crate) fn of_a_chunked_body(wire: &[u8]) -> Result<(), Refusal> {
     let mut decoder = Decoder::new(BodyLength::Chunked, LIMITS);
-    let (mut body, mut trailers, mut out) = (Vec::new(), Fields::new(), Chunk::none());
+    let (mut body, mut trailers, mut out) = (Vec::new(), None, Chunk::none());
     let mut at = 0;
     while let Decoded::Data(range) = decoder.decode(&wire[at..], true, &mut trailers)? {
         let data = &wire[at..][range.clone()];
@@ -107,7 +107,7 @@ pub(crate) fn of_a_chunked_body(wire: &[u8]) -> Result<(), Refusal> {
         body.extend_from_slice(data);
         at += range.end;
     }
-    last_chunk(Some(&trailers), &mut out);
+    last_chunk(trailers.as_deref(), &mut out);
     assert_eq!(strict::chunked(out.data()), Ok((body, out.data().len())));
     Ok(())
 }
