@@ -1,7 +1,9 @@
 //! The client's side of an HTTP/1 connection: what was read and not used, what is to be written,
 //! and the body of the current request as a [`Source`].
 use crate::http1::{self, BodyLength, Event, HeadLimits, Refusal, RequestVerdict, Server, Want};
-use crate::message::{Broken, Chunk, Fields, Fill, Head, Length, Size, Source, Version};
+use crate::message::{
+    Broken, Chunk, Fields, Fill, Head, Length, Part, Pressure, Size, Source, Version, memory,
+};
 use crate::net::{Peer, Pipe, Spliced, Stream};
 use std::future::poll_fn;
 use std::io;
@@ -91,14 +93,15 @@ impl Client {
                 Event::Head(verdict) => return Poll::Ready(Ok(Read::Request(verdict))),
                 Event::Want(Want::Idle) if !self.eof => {
                     // Nothing at hand: what the kernel has is read once, by the first look at it.
-                    match self.poll_read(cx) {
+                    match self.poll_read(cx, Part::Request) {
                         Poll::Ready(Ok(1..)) => {}
                         Poll::Ready(_) => return Poll::Ready(Ok(Read::Closed)),
+                        Poll::Pending if self.buf.is_waiting() => return Poll::Pending,
                         Poll::Pending => return Poll::Ready(Ok(Read::Idle)),
                     }
                 }
                 Event::Want(Want::Read) if !self.eof => {
-                    if ready!(self.poll_read(cx)).is_err() {
+                    if ready!(self.poll_read(cx, Part::Request)).is_err() {
                         return Poll::Ready(Ok(Read::Closed));
                     }
                 }
@@ -108,8 +111,8 @@ impl Client {
     }
 
     /// Reads once into the buffer, which is borrowed if it must be. 0 is the end.
-    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let read = ready!(self.stream.poll_read_chunk(cx, &mut self.buf));
+    fn poll_read(&mut self, cx: &mut Context<'_>, part: Part) -> Poll<io::Result<usize>> {
+        let read = ready!(self.stream.poll_read_chunk(cx, &mut self.buf, part));
         self.eof = !matches!(read, Ok(1..));
         Poll::Ready(read)
     }
@@ -117,9 +120,12 @@ impl Client {
     /// Gives the read buffer back when nothing is in it: while a backend thinks, the block serves
     /// other connections, and stays in the processor's cache.
     pub(super) fn rest(&mut self) {
-        if self.buf.data().is_empty() {
-            self.buf = Chunk::none();
-        }
+        self.buf.rest();
+    }
+
+    /// Whether it waits for our memory and not for the client.
+    pub(super) fn is_short(&self) -> bool {
+        self.buf.is_waiting()
     }
 
     /// A request begins, with a body delimited like this and not bounded yet.
@@ -197,7 +203,7 @@ impl Client {
     pub(super) fn poll_linger(&mut self, cx: &mut Context<'_>, most: &mut u64) -> Poll<()> {
         while !self.eof && *most > 0 {
             self.buf.clear();
-            match ready!(self.poll_read(cx)) {
+            match ready!(self.poll_read(cx, Part::Body)) {
                 Ok(n) => *most = most.saturating_sub(n as u64),
                 Err(_) => break,
             }
@@ -205,9 +211,9 @@ impl Client {
         Poll::Ready(())
     }
 
-    /// The client must send before more can be done.
-    fn wait(&mut self) {
-        if self.body.rate > 0 && self.body.since.is_none() {
+    /// The client must send before more can be done, unless it is we who are short of memory.
+    fn wait(&mut self, short: bool) {
+        if self.body.rate > 0 && !short && self.body.since.is_none() {
             self.body.since = Some(Instant::now());
         }
     }
@@ -260,14 +266,15 @@ impl Source for Client {
             if self.buf.data().is_empty()
                 && self.body.taken > BULK
                 && self.buf.spare().len() < BULK_BLOCK
+                && memory().pressure() == Pressure::None
             {
                 self.buf = Chunk::lend(Size::Body);
             }
-            match self.poll_read(cx) {
+            match self.poll_read(cx, Part::Body) {
                 Poll::Pending => {
                     // However slow it is, it holds no block while it says nothing.
                     self.rest();
-                    self.wait();
+                    self.wait(self.buf.is_waiting());
                     return Poll::Pending;
                 }
                 Poll::Ready(Ok(_)) => self.judge_rate()?,
@@ -306,7 +313,7 @@ impl Source for Client {
         if !self.buf.is_lent() && self.stream.poll_read_ready(cx).is_pending() {
             return Poll::Pending;
         }
-        while let Poll::Ready(read) = self.poll_read(cx) {
+        while let Poll::Ready(read) = self.poll_read(cx, Part::Request) {
             if read.is_err() || self.eof {
                 return Poll::Ready(());
             }
@@ -335,7 +342,7 @@ impl Spliced for Client {
         self.rest();
         let most = self.opaque();
         let Poll::Ready(moved) = pipe.poll_fill(cx, &mut self.stream, most) else {
-            self.wait();
+            self.wait(pipe.is_waiting());
             return Poll::Pending;
         };
         let n = moved.map_err(|error| Broken::Io(error.kind()))? as u64;

@@ -50,6 +50,7 @@ pub(super) async fn forward<'g>(
     report: &mut Report<'g>,
 ) -> Journey {
     if memory().pressure() == Pressure::Refuse {
+        site.gateway.cells.limit_hits.inc("memory");
         return Journey::Own(Box::new(Reply::own(503, "memory")));
     }
     if !headers::method_allowed(head.method()) {

@@ -1,7 +1,7 @@
 //! Copies an answer from its backend to the client: buffered with its head, lent, or spliced.
 use super::client::Client;
 use crate::http1::{self, BodyLength};
-use crate::message::{Broken, Fill, Source};
+use crate::message::{Broken, Chunk, Fill, Source};
 use crate::net::{Pipe, Timer};
 use crate::upstream::{Error, Exchange};
 use std::io;
@@ -96,6 +96,7 @@ impl Copy<'_> {
                 if self.may_splice() {
                     self.pipe = Pipe::lend();
                     self.splice = self.pipe.is_some();
+                    self.client.out = Chunk::none();
                     continue;
                 }
                 return Poll::Pending;
@@ -170,6 +171,7 @@ impl Copy<'_> {
         self.sent += n as u64;
         let first = n.min(waiting);
         self.client.out.consume(first);
+        self.client.out.rest();
         if n > first {
             self.exchange.consume(n - first);
             self.lent -= n - first;

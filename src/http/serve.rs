@@ -132,7 +132,9 @@ async fn busy(client: &mut Client, timer: &mut Timer, spell: Spell<'_>) -> Optio
                 }
             }
             Ok(None) => {
-                let said = (408, "timeout_header");
+                // Not the client's fault if we had no memory to read it.
+                let said =
+                    if client.is_short() { (503, "memory") } else { (408, "timeout_header") };
                 Box::pin(refuse(client, &mut head, said, &gateway, &spell, timer)).await;
                 return Box::pin(linger(client, timer, gateway.effective.limits.drain)).await;
             }

@@ -5,8 +5,9 @@
 //! allocated or freed, which is rare, so the process-wide count costs the request path nothing.
 //! The count is the one `static` of the house: memory belongs to the process.
 use super::head::Field;
+use super::memory::{Part, Place, memory};
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll};
 
 /// The two sizes of blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +67,7 @@ impl<T> List<T> {
 impl Drop for Free {
     /// A thread that ends gives its blocks back to the system.
     fn drop(&mut self) {
-        let bytes = self.heads.len() * HEAD + self.bodies.len() * BODY;
-        MEMORY.allocated.fetch_sub(bytes, Relaxed);
+        memory().give(self.heads.len() * HEAD + self.bodies.len() * BODY);
     }
 }
 
@@ -80,13 +80,14 @@ thread_local! {
 /// Gives back to the allocator what this thread's free lists did not need since the last time. To
 /// be called now and then by each thread that carries connections.
 pub fn trim() {
-    let _ = FREE.try_with(|free| {
+    let freed = FREE.try_with(|free| {
         let mut free = free.borrow_mut();
-        let spare = free.heads.trim().into_iter().chain(free.bodies.trim());
-        let bytes: usize = spare.map(|block| block.len()).sum();
-        MEMORY.allocated.fetch_sub(bytes, Relaxed);
         drop(free.fields.trim());
+        let spare = free.heads.trim().into_iter().chain(free.bodies.trim());
+        spare.map(|block| block.len()).sum()
     });
+    // Outside: this may wake readers.
+    memory().give(freed.unwrap_or(0));
 }
 
 /// A growing byte buffer: `[consumed | data | spare]`.
@@ -95,6 +96,7 @@ pub struct Chunk {
     bytes: Vec<u8>,
     start: usize,
     end: usize,
+    place: Place,
 }
 
 impl Chunk {
@@ -109,18 +111,27 @@ impl Chunk {
         });
         let bytes = kept.ok().flatten().unwrap_or_else(|| {
             let len = if size == Size::Head { HEAD } else { BODY };
-            MEMORY.allocated.fetch_add(len, Relaxed);
+            memory().take(len);
             vec![0; len]
         });
-        Self { bytes, start: 0, end: 0 }
+        Self { bytes, start: 0, end: 0, place: Place::none() }
     }
     /// A buffer that holds nothing, not even memory. `spare()` is empty until `reserve`.
     pub const fn none() -> Self {
-        Self { bytes: Vec::new(), start: 0, end: 0 }
+        Self { bytes: Vec::new(), start: 0, end: 0, place: Place::none() }
     }
     /// Whether it holds memory.
     pub fn is_lent(&self) -> bool {
         !self.bytes.is_empty()
+    }
+    /// Ready when there is memory to read this part of a message; else the task is woken when
+    /// there may be some.
+    pub fn poll_room(&mut self, cx: &mut Context<'_>, part: Part) -> Poll<()> {
+        self.place.poll_room(cx, part)
+    }
+    /// Whether its owner waits for memory and not for a peer.
+    pub fn is_waiting(&self) -> bool {
+        self.place.is_waiting()
     }
     /// The bytes filled and not consumed.
     pub fn data(&self) -> &[u8] {
@@ -178,7 +189,7 @@ impl Chunk {
             } else {
                 wanted.next_power_of_two()
             };
-            MEMORY.allocated.fetch_add(len - self.bytes.len(), Relaxed);
+            memory().take(len - self.bytes.len());
             self.bytes.resize(len, 0);
         }
     }
@@ -188,6 +199,12 @@ impl Chunk {
         self.reserve(bytes.len());
         self.bytes[self.end..self.end + bytes.len()].copy_from_slice(bytes);
         self.end += bytes.len();
+    }
+    /// Gives the block back if nothing is in it.
+    pub fn rest(&mut self) {
+        if self.start == self.end && self.is_lent() {
+            *self = Self::none();
+        }
     }
     /// Forgets all data, keeps the block.
     pub fn clear(&mut self) {
@@ -206,6 +223,7 @@ impl Drop for Chunk {
         let kept = FREE.try_with(|free| {
             let mut free = free.borrow_mut();
             match len {
+                _ if !memory().may_keep() => return false,
                 HEAD if free.heads.len() < HEADS_KEPT => free.heads.push(bytes),
                 BODY if free.bodies.len() < BODIES_KEPT => free.bodies.push(bytes),
                 _ => return false,
@@ -213,7 +231,7 @@ impl Drop for Chunk {
             true
         });
         if !kept.unwrap_or(false) {
-            MEMORY.allocated.fetch_sub(len, Relaxed);
+            memory().give(len);
         }
     }
 }
@@ -239,54 +257,6 @@ pub(super) fn keep_fields(mut bytes: Vec<u8>, mut index: Vec<Field>) {
             free.fields.push((bytes, index));
         }
     });
-}
-
-/// How full the process's buffer memory is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Pressure {
-    /// Below 80 %.
-    None,
-    /// From 80 %: reading stops until it sinks.
-    Stop,
-    /// From 95 %: new requests get 503.
-    Refuse,
-}
-
-/// The process's account of buffered bytes.
-#[derive(Debug)]
-pub struct Memory {
-    allocated: AtomicUsize,
-    limit: AtomicUsize,
-}
-
-static MEMORY: Memory =
-    Memory { allocated: AtomicUsize::new(0), limit: AtomicUsize::new(usize::MAX) };
-
-/// The process's account of buffered bytes.
-pub fn memory() -> &'static Memory {
-    &MEMORY
-}
-
-impl Memory {
-    /// Bytes allocated for blocks, those on free lists included.
-    pub fn used(&self) -> usize {
-        self.allocated.load(Relaxed)
-    }
-    /// Sets the limit, in bytes (`server.memory`).
-    pub fn limit(&self, bytes: usize) {
-        self.limit.store(bytes.max(1), Relaxed);
-    }
-    /// How full it is. Two relaxed loads.
-    pub fn pressure(&self) -> Pressure {
-        let (used, limit) = (self.used(), self.limit.load(Relaxed));
-        if used < limit / 100 * 80 {
-            Pressure::None
-        } else if used < limit / 100 * 95 {
-            Pressure::Stop
-        } else {
-            Pressure::Refuse
-        }
-    }
 }
 
 #[cfg(test)]
@@ -400,27 +370,6 @@ mod tests {
         })
         .join()
         .expect("no panic");
-    }
-
-    #[test]
-    fn pressure_rises_with_what_is_used() {
-        let account = |used| Memory { allocated: AtomicUsize::new(used), limit: 1000.into() };
-        for (used, pressure) in [
-            (0, Pressure::None),
-            (799, Pressure::None),
-            (800, Pressure::Stop),
-            (949, Pressure::Stop),
-            (950, Pressure::Refuse),
-            (2000, Pressure::Refuse),
-        ] {
-            assert_eq!(account(used).pressure(), pressure, "{used}");
-        }
-        let unlimited = Memory { allocated: (64 << 30).into(), limit: usize::MAX.into() };
-        assert_eq!(unlimited.pressure(), Pressure::None);
-        // A limit of nothing is taken for the smallest there is, and nothing divides by it.
-        let none = account(0);
-        none.limit(0);
-        assert_eq!(none.pressure(), Pressure::Refuse);
     }
 
     #[test]

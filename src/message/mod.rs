@@ -2,11 +2,13 @@
 
 mod chunk;
 mod head;
+mod memory;
 mod source;
 mod syntax;
 
-pub use chunk::{Chunk, Memory, Pressure, Size, memory, trim};
+pub use chunk::{Chunk, Size, trim};
 pub use head::{Fields, Head, Invalid, Known, Method, Version};
+pub use memory::{Memory, Part, Place, Pressure, memory};
 pub use source::{Broken, Empty, Fill, Length, Source};
 pub(crate) use syntax::control_at;
 pub use syntax::{is_target, is_token, is_value, reason_phrase};

@@ -2,7 +2,7 @@
 use super::splice::Pipe;
 use super::stream::Stream;
 use super::timer::Timer;
-use crate::message::Chunk;
+use crate::message::{Chunk, Part};
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
@@ -125,7 +125,7 @@ impl Way {
         let n = if let Some(pipe) = &mut self.pipe {
             std::task::ready!(pipe.poll_fill(cx, from, u64::MAX))?
         } else {
-            std::task::ready!(from.poll_read_chunk(cx, &mut self.buf))?
+            std::task::ready!(from.poll_read_chunk(cx, &mut self.buf, Part::Body))?
         };
         self.read_ended = n == 0;
         Poll::Ready(Ok(()))

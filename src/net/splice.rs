@@ -4,7 +4,7 @@
 //! the first, the second clears the socket's readiness although bytes wait there, and nothing wakes
 //! the task again. So the pipe is always emptied before it is filled, and then EAGAIN is the socket's.
 use super::stream::Stream;
-use crate::message::{Broken, Empty, Source};
+use crate::message::{Broken, Empty, Part, Place, Source, memory};
 use rustix::io::Errno;
 use rustix::pipe::{
     PipeFlags, SpliceFlags, fcntl_getpipe_size, fcntl_setpipe_size, pipe_with, splice,
@@ -25,6 +25,7 @@ pub struct Pipe {
     write: OwnedFd,
     held: usize,
     room: usize,
+    place: Place,
 }
 
 impl Pipe {
@@ -34,11 +35,15 @@ impl Pipe {
         let (read, write) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC).ok()?;
         let room =
             fcntl_setpipe_size(&write, WANTED).or_else(|_| fcntl_getpipe_size(&write)).ok()?;
-        Some(Self { read, write, held: 0, room })
+        Some(Self { read, write, held: 0, room, place: Place::none() })
     }
     /// Bytes inside, read from the source and not yet written.
     pub fn held(&self) -> usize {
         self.held
+    }
+    /// Whether its owner waits for memory and not for a peer.
+    pub fn is_waiting(&self) -> bool {
+        self.place.is_waiting()
     }
     /// Moves up to `most` bytes from `from` into the empty pipe. `Ok(0)`: the source ended.
     ///
@@ -59,12 +64,14 @@ impl Pipe {
         let Stream::Tcp(tcp) = from else {
             return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
         };
+        ready!(self.place.poll_room(cx, Part::Body));
         let most = usize::try_from(most).unwrap_or(usize::MAX).min(self.room);
         loop {
             ready!(tcp.poll_read_ready(cx))?;
             match tcp.try_io(Interest::READABLE, || moved(&*tcp, &self.write, most)) {
                 Ok(n) => {
                     self.held = n;
+                    memory().take(n);
                     return Poll::Ready(Ok(n));
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
@@ -86,11 +93,20 @@ impl Pipe {
             match tcp.try_io(Interest::WRITABLE, || moved(&self.read, &*tcp, self.held)) {
                 Ok(n) => {
                     self.held -= n;
+                    memory().give(n);
                     return Poll::Ready(Ok(n));
                 }
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
                 Err(e) => return Poll::Ready(Err(e)),
             }
+        }
+    }
+}
+
+impl Drop for Pipe {
+    fn drop(&mut self) {
+        if self.held > 0 {
+            memory().give(self.held);
         }
     }
 }

@@ -1,5 +1,5 @@
 //! A byte stream of any transport, polled from one task.
-use crate::message::{Chunk, Size};
+use crate::message::{Chunk, Part, Size};
 use rustix::net::RecvFlags;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -79,7 +79,7 @@ impl Stream {
         }
     }
     /// As `poll_read`, behind what is in the chunk. A chunk that holds no memory borrows some only
-    /// if something is there.
+    /// if something is there, and waits until there is room for this part of a message.
     ///
     /// # Errors
     ///
@@ -88,6 +88,7 @@ impl Stream {
         &mut self,
         cx: &mut Context<'_>,
         chunk: &mut Chunk,
+        part: Part,
     ) -> Poll<io::Result<usize>> {
         if chunk.is_lent() {
             chunk.reserve(1);
@@ -95,6 +96,7 @@ impl Stream {
             chunk.filled(n);
             return Poll::Ready(Ok(n));
         }
+        ready!(chunk.poll_room(cx, part));
         let mut lent = Chunk::lend(Size::Head);
         let n = ready!(self.poll_read(cx, lent.spare()))?;
         lent.filled(n);

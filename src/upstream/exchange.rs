@@ -7,7 +7,7 @@ use super::dialer::Dialer;
 use super::error::{Error, Failed, Retry};
 use super::pump::{Pump, Stop};
 use crate::http1::{Client, Event, ResponseVerdict, Want};
-use crate::message::{Broken, Chunk, Fields, Fill, Head, Size};
+use crate::message::{Broken, Chunk, Fields, Fill, Head, Part, Pressure, Size, memory};
 use crate::net::{Pipe, Spliced, Stream, Timer};
 use crate::pool::Lease;
 use std::sync::Arc;
@@ -108,7 +108,7 @@ impl Exchange {
             {
                 return Poll::Ready(Ok(heard));
             }
-            if self.read(cx)?.is_pending() {
+            if self.read(cx, Part::Answer)?.is_pending() {
                 if self.pump.is_done() && body.poll_gone(cx).is_ready() {
                     return Poll::Ready(Err(Error::Body(Broken::Closed)));
                 }
@@ -163,12 +163,12 @@ impl Exchange {
     }
 
     /// Reads once. The block is borrowed when there is something to read into it.
-    fn read(&mut self, cx: &mut Context<'_>) -> Result<Poll<()>, Error> {
+    fn read(&mut self, cx: &mut Context<'_>, part: Part) -> Result<Poll<()>, Error> {
         if self.eof {
             return Ok(Poll::Ready(()));
         }
         let stream = self.stream.as_mut().expect("open until over");
-        let n = match stream.poll_read_chunk(cx, &mut self.buf) {
+        let n = match stream.poll_read_chunk(cx, &mut self.buf, part) {
             Poll::Pending => return Ok(Poll::Pending),
             Poll::Ready(read) => read.map_err(Error::Io)?,
         };
@@ -243,14 +243,13 @@ impl Exchange {
             if self.buf.data().is_empty()
                 && self.received > BULK
                 && self.buf.spare().len() < BULK_BLOCK
+                && memory().pressure() == Pressure::None
             {
                 self.buf = Chunk::lend(Size::Body);
             }
-            if self.read(cx)?.is_pending() {
+            if self.read(cx, Part::Body)?.is_pending() {
                 // However slow it is, it holds no block while it says nothing.
-                if self.buf.data().is_empty() {
-                    self.buf = Chunk::none();
-                }
+                self.buf.rest();
                 return Poll::Pending;
             }
         }
@@ -290,6 +289,8 @@ impl Exchange {
         body: &mut dyn Spliced,
     ) -> Poll<Result<u64, Error>> {
         self.pump(cx, body)?;
+        // The kernel holds what is under way.
+        self.buf = Chunk::none();
         let most = self.client.opaque();
         let stream = self.stream.as_mut().expect("open until over");
         let n = ready!(pipe.poll_fill(cx, stream, most)).map_err(Error::Io)? as u64;

@@ -121,6 +121,7 @@ impl Pump {
             }
             self.pipe = Pipe::lend();
             self.splice = self.pipe.is_some();
+            self.out = Chunk::none();
         }
         cx.waker().wake_by_ref();
         Poll::Pending
@@ -188,6 +189,7 @@ impl Pump {
         self.written += n as u64;
         let first = n.min(waiting);
         self.out.consume(first);
+        self.out.rest();
         if n > first {
             body.consume(n - first);
             self.lent -= n - first;

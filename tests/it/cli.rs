@@ -60,18 +60,22 @@ fn check_speaks_json_and_dials() {
 }
 
 /// The binary, serving a file in a folder of its own.
-struct Process {
+pub(crate) struct Process {
     child: Child,
     folder: tempfile::TempDir,
-    port: u16,
+    pub(crate) port: u16,
     admin: u16,
 }
 
 impl Process {
     fn start(backend: &str) -> Self {
+        Self::serving(|port, admin| words(port, admin, backend))
+    }
+    /// Serves the file that is made for a port and an admin port.
+    pub(crate) fn serving(file: impl Fn(u16, u16) -> String) -> Self {
         let (folder, port, admin) =
             (tempfile::tempdir().unwrap(), nobody().port(), nobody().port());
-        std::fs::write(folder.path().join("proxy.toml"), words(port, admin, backend)).unwrap();
+        std::fs::write(folder.path().join("proxy.toml"), file(port, admin)).unwrap();
         let child = Command::new(BINARY)
             .current_dir(folder.path())
             .arg("run")
@@ -91,7 +95,7 @@ impl Process {
         let response = client.response();
         Some((response.status, response.text()))
     }
-    fn metric(&self, name: &str) -> Option<f64> {
+    pub(crate) fn metric(&self, name: &str) -> Option<f64> {
         let text = self.admin_get("/metrics")?.1;
         text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
     }

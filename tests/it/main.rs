@@ -11,6 +11,7 @@ mod http;
 mod http_bodies;
 mod http_faults;
 mod http_uploads;
+mod memory;
 mod nginx;
 mod nginx_files;
 mod oracle;
