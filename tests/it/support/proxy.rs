@@ -84,6 +84,9 @@ impl Proxy {
     #[track_caller]
     pub(crate) fn until_state(&self, backend: &str, state: &str) {
         until(&format!("{backend} is {state}"), || self.state(backend) == state);
+        // A state is known a moment before it is published, at most 20 ms.
+        let plan = self.running().state().plan.load_full().unwrap();
+        until("it is published", || plan.pools["app"].publish(std::time::Instant::now()).is_none());
     }
 
     pub(crate) fn state(&self, backend: &str) -> String {
