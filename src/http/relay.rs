@@ -116,14 +116,15 @@ impl Copy<'_> {
     /// Moves what the backend has sent behind what waits to be written.
     fn gather(&mut self, cx: &mut Context<'_>) -> Result<(), Cut> {
         while !self.ended && self.lent == 0 && self.client.out.data().len() < GATHERED {
+            // What was at hand is written: the rest goes past us.
+            if self.client.out.data().is_empty() && self.may_splice() {
+                return Ok(());
+            }
             match self.exchange.poll_fill(cx, self.client) {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(Err(error)) => return Err(Cut::Upstream(error)),
                 Poll::Ready(Ok(Fill::End)) => self.end(),
                 Poll::Ready(Ok(Fill::Data)) => self.piece(),
-            }
-            if self.may_splice() {
-                return Ok(());
             }
         }
         Ok(())
