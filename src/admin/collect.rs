@@ -196,9 +196,9 @@ const CONNECTIONS: Cells = &[
 ];
 const CHECKS: Cells = &[("pass", |b| &b.cells.checks_pass), ("fail", |b| &b.cells.checks_fail)];
 const PICKS: Cells = &[
-    ("policy", |b| &b.cells.picks),
-    ("retry", |b| &b.cells.retry_picks),
-    ("panic", |b| &b.cells.panic_picks),
+    ("policy", |b| &b.picks().policy),
+    ("retry", |b| &b.picks().retry),
+    ("panic", |b| &b.picks().panic),
 ];
 
 fn of_backends(text: &mut Text, plan: &Plan) {

@@ -1,6 +1,6 @@
 //! A backend in its three shapes: said ([`Endpoint`]), known ([`Backend`]), usable ([`Candidate`]).
 use super::balance::Ask;
-use super::cells::Cells;
+use super::cells::{Cells, Picks};
 use super::ewma::tick;
 use super::hot::Hot;
 use crate::config::{Addr, Name, Weight};
@@ -114,6 +114,10 @@ impl Backend {
     pub(super) fn resolve(&self, addrs: Vec<SocketAddr>) {
         self.resolved.store(Arc::new(addrs));
     }
+    /// How often it was picked, by reason.
+    pub fn picks(&self) -> &Picks {
+        &self.hot.picks
+    }
     /// Connections or requests in work.
     pub fn active(&self) -> u32 {
         self.hot.active()
@@ -128,7 +132,7 @@ impl Backend {
     }
     /// Whether it was drained or removed longer ago than `pool.drain`.
     pub(super) fn set_over(&self, over: bool) {
-        self.over.send_if_modified(|was| std::mem::replace(was, over) != over);
+        self.over.send_replace(over);
     }
     /// Ends when its time is over.
     pub(super) async fn over(&self) {
@@ -188,7 +192,8 @@ impl Candidate {
     /// policy asks this of the one it is about to pick.
     pub fn is_open(&self, ask: &Ask<'_>) -> bool {
         let hot = &self.backend.hot;
-        hot.is_usable() && !hot.is_full() && !ask.avoids(self.backend.id)
+        // Its number lies apart from its cells: it is not fetched where nobody is avoided.
+        hot.is_usable() && !hot.is_full() && (ask.avoid.is_empty() || !ask.avoids(self.backend.id))
     }
 }
 

@@ -22,9 +22,6 @@ pub struct Cells {
     pub checks_fail: Counter,
     /// Unix milliseconds of the last probe's end; 0 for never.
     pub last_probe_ms: Gauge,
-    pub picks: Counter,
-    pub retry_picks: Counter,
-    pub panic_picks: Counter,
     /// `evenkeel_backend_transitions_total` by the new state: up, down, unknown, drain, maintenance.
     pub turns: [Counter; 5],
 }
@@ -33,8 +30,22 @@ impl Cells {
     pub(super) fn turned(&self, to: State) {
         self.turns[to as usize].inc();
     }
-    /// All picks, whatever their reason.
-    pub(super) fn all_picks(&self) -> u64 {
-        self.picks.get() + self.retry_picks.get() + self.panic_picks.get()
+}
+
+/// `evenkeel_balancer_picks_total` by reason. Apart from the other cells: see [`super::hot::Hot`].
+#[derive(Debug, Default)]
+pub struct Picks {
+    /// The policy chose it.
+    pub policy: Counter,
+    /// As above, for another try of a request.
+    pub retry: Counter,
+    /// Too few were healthy.
+    pub panic: Counter,
+}
+
+impl Picks {
+    /// Whatever their reason.
+    pub(super) fn all(&self) -> u64 {
+        self.policy.get() + self.retry.get() + self.panic.get()
     }
 }

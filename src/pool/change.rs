@@ -22,6 +22,10 @@ impl State {
     pub const ALL: [State; 5] =
         [Self::Up, Self::Down, Self::Unknown, Self::Drain, Self::Maintenance];
 
+    /// Whether what runs there ends within `pool.drain`.
+    pub(super) fn is_leaving(self) -> bool {
+        matches!(self, Self::Drain | Self::Maintenance)
+    }
     /// `up`, `down` …
     pub const fn word(self) -> &'static str {
         match self {

@@ -255,10 +255,11 @@ impl Pool {
         let snapshot = self.read.snapshot.load();
         let index = snapshot.take(ask)?;
         let backend = &snapshot.candidates[index].backend;
+        let picks = backend.picks();
         match (snapshot.panic, ask.avoid.is_empty()) {
-            (true, _) => backend.cells.panic_picks.inc(),
-            (_, true) => backend.cells.picks.inc(),
-            _ => backend.cells.retry_picks.inc(),
+            (true, _) => picks.panic.inc(),
+            (_, true) => picks.policy.inc(),
+            _ => picks.retry.inc(),
         }
         if snapshot.wants_load {
             snapshot.balancer.load_changed(&snapshot.candidates, index);

@@ -67,7 +67,7 @@ fn picks(pool: &Arc<Pool>, count: u64) -> BTreeMap<String, u64> {
 fn seen(pool: &Pool) -> String {
     let member = |m: &Member| {
         let (b, word) = (&m.backend, m.last_probe.as_ref().map(|(_, word)| word.clone()));
-        let counted = (b.cells.picks.get(), b.active(), b.is_usable(), b.cost(pool.clock.then));
+        let counted = (b.picks().policy.get(), b.active(), b.is_usable(), b.cost(pool.clock.then));
         format!(
             "{} {} {} {:?} {:?} {word:?} {} {counted:?}",
             b.id.0, b.name, m.weight, m.state, m.reason, m.removed
@@ -146,7 +146,7 @@ fn a_reload_keeps_counters_costs_and_leases_and_is_in_force_at_once() {
     commit(&other, Some(&running));
     let member = running.member(backend.id).unwrap();
     assert!(Arc::ptr_eq(&member.backend, &backend));
-    assert_eq!((backend.cells.picks.get(), backend.active()), (1, 1));
+    assert_eq!((backend.picks().policy.get(), backend.active()), (1, 1));
     assert!(backend.cost(Instant::now()).is_some_and(|cost| cost > 0.03));
     let others: Vec<Lease> = (0..2).map(|step| running.lease(&ask(step)).unwrap()).collect();
     assert!(others.iter().all(|other| *other.backend().name != *at), "it is at its limit");
@@ -360,10 +360,10 @@ fn picks_are_counted_by_why_they_were_made() {
     assert_eq!(running.panic.get(), 1);
     drop(running.lease(&ask(1).avoid(&[a])).unwrap());
     let [a, b] = [a, b].map(|id| running.backend(id).unwrap());
-    assert_eq!(a.cells.retry_picks.get(), 1);
-    assert_eq!(a.cells.picks.get() + b.cells.picks.get(), 1);
-    assert_eq!(b.cells.panic_picks.get(), 1, "b was tried in a panic");
-    assert_eq!(a.cells.all_picks() + b.cells.all_picks(), 3);
+    assert_eq!(a.picks().retry.get(), 1);
+    assert_eq!(a.picks().policy.get() + b.picks().policy.get(), 1);
+    assert_eq!(b.picks().panic.get(), 1, "b was tried in a panic");
+    assert_eq!(a.picks().all() + b.picks().all(), 3);
 }
 
 #[test]
@@ -386,5 +386,5 @@ fn a_lease_is_counted_by_how_it_ended() {
     let backend = running.members().remove(0).backend;
     let counted: Vec<u64> = backend.cells.by_class.iter().map(|c| c.get()).collect();
     assert_eq!(counted, [2, 1, 1, 0, 0, 1]);
-    assert_eq!((backend.active(), backend.cells.picks.get()), (0, 9));
+    assert_eq!((backend.active(), backend.picks().policy.get()), (0, 9));
 }

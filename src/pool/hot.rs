@@ -1,5 +1,6 @@
 //! What every pick looks at and every lease moves: one backend's live cells, on cache lines of
 //! their own, apart from the `Arc`'s count.
+use super::cells::Picks;
 use super::ewma::Ewma;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
@@ -19,6 +20,8 @@ pub(super) struct Hot {
     place: AtomicU64,
     /// What first bytes cost.
     pub(super) ewma: Ewma,
+    /// Every take counts here: on a line of their own they would be one more to fetch.
+    pub(super) picks: Picks,
 }
 
 impl Hot {
@@ -29,6 +32,7 @@ impl Hot {
             usable: AtomicBool::new(true),
             place: AtomicU64::new(u64::MAX),
             ewma: Ewma::default(),
+            picks: Picks::default(),
         }
     }
     pub(super) fn active(&self) -> u32 {
@@ -81,7 +85,7 @@ mod tests {
     #[test]
     fn hot_cells_share_no_line_with_anything_else() {
         assert_eq!(align_of::<Hot>(), 128);
-        assert_eq!(size_of::<Hot>() % 128, 0);
+        assert_eq!(size_of::<Hot>(), 128, "and all that a pick needs is fetched at once");
     }
 
     #[test]

@@ -5,7 +5,7 @@ use super::change::{Glance, Member, Reason, State, Wish};
 use super::health::Health;
 use crate::config::Addr;
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 #[derive(Debug)]
 pub(super) struct Known {
@@ -26,6 +26,8 @@ pub(super) struct Known {
     pub(super) state: State,
     pub(super) reason: Reason,
     pub(super) since: Instant,
+    /// It leaves for longer than `pool.drain`.
+    pub(super) over: bool,
     pub(super) last_probe: Option<(Instant, String)>,
 }
 
@@ -51,6 +53,7 @@ impl Known {
             state: State::Unknown,
             reason: Reason::NotProbed,
             since: now,
+            over: false,
             last_probe: None,
         };
         (known.state, known.reason) = known.judge();
@@ -92,6 +95,15 @@ impl Known {
         self.unreached = true;
         if probed {
             self.health = Health::Down { good: 0 };
+        }
+    }
+
+    /// Ends its leases when it leaves for longer than `pool.drain`.
+    pub(super) fn end(&mut self, drain: Option<Duration>, now: Instant) {
+        let since = now.saturating_duration_since(self.since);
+        let over = self.state.is_leaving() && drain.is_some_and(|drain| since >= drain);
+        if over != std::mem::replace(&mut self.over, over) {
+            self.backend.set_over(over);
         }
     }
 

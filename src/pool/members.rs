@@ -30,6 +30,8 @@ pub(super) struct Members {
     panic: bool,
     /// `snapshot` would no longer say what it last said.
     stale: bool,
+    /// Somebody drains, is in maintenance, or was until the last `forget`.
+    leaving: bool,
     /// Counts what became known: states, reasons, addresses, sets.
     news: u64,
 }
@@ -60,6 +62,7 @@ impl Members {
             up: 0,
             panic: false,
             stale: false,
+            leaving: false,
             news: 0,
         }
     }
@@ -153,6 +156,7 @@ impl Members {
         self.next += 1;
         let backend = Backend::new(id, &self.pool, &endpoint, self.limit(), now);
         let wish = self.wishes.get(&endpoint.name).copied().unwrap_or(Wish::Up);
+        self.leaving |= wish != Wish::Up;
         Known::new(endpoint, backend, wish, self.config.health.is_some(), now)
     }
 
@@ -230,6 +234,7 @@ impl Members {
         if from == state {
             return None;
         }
+        self.leaving |= from.is_leaving() || state.is_leaving();
         known.backend.cells.turned(state);
         let backend = known.endpoint.name.clone();
         Some(Turn { backend, from, to: state, reason, detail: detail.to_string() })
@@ -247,23 +252,22 @@ impl Members {
     }
 
     /// Ends the time of what drains for longer than `pool.drain`, and drops removed members whose
-    /// last lease has ended or whose time is over. To be called again and again.
+    /// last lease has ended or whose time is over. To be called again and again: while nobody
+    /// leaves it looks at nobody.
     pub(super) fn forget(&mut self, now: Instant) {
-        let drain = self.config.drain.get();
-        let since = |known: &Known| now.saturating_duration_since(known.since);
-        let is_over = |known: &Known| {
-            matches!(known.state, State::Drain | State::Maintenance)
-                && drain.is_some_and(|drain| since(known) >= drain)
-        };
-        for known in &self.list {
-            known.backend.set_over(is_over(known));
+        if !std::mem::take(&mut self.leaving) {
+            return;
         }
-        let stays = |known: &Known| {
-            known.removed.is_none() || (known.backend.active() > 0 && !is_over(known))
-        };
-        // Removed ones are last: a pool without any looks at one.
-        if self.list.last().is_some_and(|known| known.removed.is_some()) {
-            self.list.retain(stays);
+        let drain = self.config.drain.get();
+        for known in &mut self.list {
+            known.end(drain, now);
+            self.leaving |= known.state.is_leaving();
+        }
+        let before = self.list.len();
+        let stays =
+            |known: &Known| known.removed.is_none() || (known.backend.active() > 0 && !known.over);
+        self.list.retain(stays);
+        if self.list.len() < before {
             self.index();
         }
     }

@@ -306,20 +306,20 @@ fn a_backend_that_stays_keeps_its_counters_its_cost_and_its_health() {
     let mut play = Play::new(health(2, 3), &[endpoint("a"), endpoint("b")]);
     play.probes("a", "+--");
     let before = play.member("a");
-    before.backend.cells.picks.add(7);
+    before.backend.picks().policy.add(7);
     before.backend.learn(Duration::from_millis(40), play.now);
     before.backend.hot.set_active(2);
     play.name(&[endpoint("c"), endpoint("b"), Endpoint { tier: 2, ..weighted("a", 9) }]);
     let after = play.member("a");
     assert!(Arc::ptr_eq(&before.backend, &after.backend));
     assert_eq!((after.weight, after.tier), (9, 2));
-    assert_eq!((after.backend.cells.picks.get(), after.backend.active()), (7, 2));
+    assert_eq!((after.backend.picks().policy.get(), after.backend.active()), (7, 2));
     assert_eq!(after.backend.cost(play.now), Some(0.04));
     assert_eq!(play.probes("a", "-"), ["down"], "the third bad one in a row");
     // Another address under the name is another backend.
     play.name(&[by_name("a")]);
     assert_ne!(play.member("a").backend.id, before.backend.id);
-    assert_eq!(play.member("a").backend.cells.picks.get(), 0);
+    assert_eq!(play.member("a").backend.picks().policy.get(), 0);
 }
 
 #[test]

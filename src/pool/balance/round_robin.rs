@@ -25,7 +25,7 @@ impl RoundRobin {
     /// schedule and does not favour its beginning.
     pub(super) fn new(candidates: &[Candidate], seeds: Seeds) -> Self {
         let weights: Vec<u32> = candidates.iter().map(|c| c.weight).collect();
-        let picks: u64 = candidates.iter().map(|c| c.backend.cells.all_picks()).sum();
+        let picks: u64 = candidates.iter().map(|c| c.backend.picks().all()).sum();
         let start = (mix(seeds.own) >> 16).wrapping_add(picks);
         Self { schedule: Schedule::new(&weights), cursor: Cursor(AtomicU64::new(start)) }
     }

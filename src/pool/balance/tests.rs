@@ -532,7 +532,7 @@ fn a_set_published_again_and_again_goes_on_with_its_schedule() {
         // A new one for each pick: its start is where the last one stopped.
         let balancer = build(&balance("round_robin"), &candidates);
         let index = balancer.pick(&candidates, &Ask::new(Instant::now(), 1)).unwrap();
-        candidates[index].backend.cells.picks.inc();
+        candidates[index].backend.picks().policy.inc();
         counts[index] += 1;
     }
     assert_eq!(counts, [100; 7]);
