@@ -66,7 +66,7 @@ fn the_routes_go_where_their_comments_say() {
     let proxy = Proxy::start(&toml);
     let picks = |pool: &str| {
         let plan = proxy.running().state().plan.load_full().unwrap();
-        plan.pools[pool].members().iter().map(|m| m.backend.cells.picks.get()).sum::<u64>()
+        plan.pools[pool].members().iter().map(|m| m.backend.picks().policy.get()).sum::<u64>()
     };
     for (host, target, fields, pool, line) in [
         ("api.example.com", "/v1/users", "X-Debug: 1\r\n", "api", "GET /v1/users HTTP/1.1"),
