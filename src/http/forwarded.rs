@@ -38,7 +38,10 @@ pub(super) fn forwarded(
     }
     forwarded_for(head, peer, trusted, believed);
     if !head.has(Known::XForwardedProto) {
-        head.push(Known::XForwardedProto, &[scheme.as_bytes()]);
+        match scheme {
+            "http" => head.push_line(Known::XForwardedProto, b"X-Forwarded-Proto: http\r\n"),
+            _ => head.push(Known::XForwardedProto, &[scheme.as_bytes()]),
+        }
     }
     if !head.has(Known::XForwardedHost) {
         forwarded_host(head);

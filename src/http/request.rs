@@ -55,9 +55,7 @@ pub(super) async fn request(
     let site = Site { gateway, dialer: spell.dialer, scheme: "http", seed: fastrand::u64(..) };
     // What the access log says of the request is what came, before anything was rewritten.
     let came = spell.access.is_on().then(|| Box::new(super::report::Came::of(head)));
-    // Each half in a box of its own: the allocator has small ones at hand, and none for long.
-    let forwarding = forward(&site, head, verdict, &mut answer, client, timer, &mut report);
-    let journey = Box::pin(forwarding).await;
+    let journey = forward(&site, head, verdict, &mut answer, client, timer, &mut report).await;
     let mut turn = Turn {
         client,
         timer,
@@ -67,9 +65,7 @@ pub(super) async fn request(
         drain: gateway.effective.limits.drain,
     };
     let after = match journey {
-        Journey::Answer(exchange, came) => {
-            Box::pin(turn.answer(exchange, came, &mut answer, verdict)).await
-        }
+        Journey::Answer(exchange, came) => turn.answer(exchange, came, &mut answer, verdict).await,
         Journey::Tunnel(exchange) => {
             // Boxed as every rare way is: the room of all ways is paid for by each busy spell.
             Box::pin(upgrade::tunnel(turn.client, turn.timer, turn.report, exchange, &answer)).await

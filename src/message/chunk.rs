@@ -214,25 +214,29 @@ impl Chunk {
 }
 
 impl Drop for Chunk {
+    #[inline]
     fn drop(&mut self) {
-        if self.bytes.is_empty() {
-            return;
+        if !self.bytes.is_empty() {
+            give_back(std::mem::take(&mut self.bytes));
         }
-        let bytes = std::mem::take(&mut self.bytes);
-        let len = bytes.len();
-        let kept = FREE.try_with(|free| {
-            let mut free = free.borrow_mut();
-            match len {
-                _ if !memory().may_keep() => return false,
-                HEAD if free.heads.len() < HEADS_KEPT => free.heads.push(bytes),
-                BODY if free.bodies.len() < BODIES_KEPT => free.bodies.push(bytes),
-                _ => return false,
-            }
-            true
-        });
-        if !kept.unwrap_or(false) {
-            memory().give(len);
+    }
+}
+
+/// To this thread's free list, or to the allocator.
+fn give_back(bytes: Vec<u8>) {
+    let len = bytes.len();
+    let kept = FREE.try_with(|free| {
+        let mut free = free.borrow_mut();
+        match len {
+            _ if !memory().may_keep() => return false,
+            HEAD if free.heads.len() < HEADS_KEPT => free.heads.push(bytes),
+            BODY if free.bodies.len() < BODIES_KEPT => free.bodies.push(bytes),
+            _ => return false,
         }
+        true
+    });
+    if !kept.unwrap_or(false) {
+        memory().give(len);
     }
 }
 
