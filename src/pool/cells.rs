@@ -32,7 +32,8 @@ impl Cells {
     }
 }
 
-/// `evenkeel_balancer_picks_total` by reason. Apart from the other cells: see [`super::hot::Hot`].
+/// `evenkeel_balancer_picks_total` by reason. Apart from the other cells: what changes with each pick
+/// shares cache lines only with its like.
 #[derive(Debug, Default)]
 pub struct Picks {
     /// The policy chose it.
