@@ -6,7 +6,7 @@ use crate::metrics::ListenerCells;
 use crate::net::{Copied, Ended, Peer, Stream, Timer, TwoWay, two_way};
 use crate::pool::{Ask, BackendId, Lease, NoLease, Outcome, Pool, key_hash};
 use crate::telemetry::{Access, AccessLog};
-use crate::upstream::Dialer;
+use crate::upstream::{Dialer, Link};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -91,7 +91,7 @@ impl Relay {
         };
         match self.reach(peer, dialer, &mut report).await {
             Ok((lease, upstream)) => {
-                self.carry(&mut stream, upstream, lease, watch, dialer, &mut report).await
+                self.carry(&mut stream, upstream, lease, watch, &mut report).await
             }
             Err(reason) => report.reason = reason,
         }
@@ -110,7 +110,7 @@ impl Relay {
         peer: Peer,
         dialer: &Dialer,
         report: &mut Report,
-    ) -> Result<(Lease, Stream), &'static str> {
+    ) -> Result<(Lease, Link), &'static str> {
         let hash = self.hash(peer);
         let seed = fastrand::u64(..);
         let connect = self.effective.timeout.connect.get();
@@ -161,10 +161,9 @@ impl Relay {
     async fn carry(
         &self,
         client: &mut Stream,
-        mut upstream: Stream,
+        mut upstream: Link,
         lease: Lease,
         watch: &Watch,
-        dialer: &Dialer,
         report: &mut Report,
     ) {
         let timeout = &self.effective.timeout;
@@ -186,7 +185,6 @@ impl Relay {
             () = lease.over() => None,
         };
         (report.received, report.sent) = (received.into_inner(), sent.into_inner());
-        dialer.closed(&lease);
         let (reason, outcome) = verdict(copied.as_ref());
         report.reason = reason;
         if reason != "-" {

@@ -34,6 +34,7 @@ pub(super) fn choose<'g>(
     };
     report.route = Some(route);
     if route.refuse_encoded_slash && asked.has_encoded_slash() {
+        report.cells = Some(route.action.cells(site.seed));
         return Err(own(400, "encoded_slash"));
     }
     let split = match &route.action {

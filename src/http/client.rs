@@ -1,5 +1,6 @@
 //! The client's side of an HTTP/1 connection: what was read and not used, what is to be written,
 //! and the body of the current request as a [`Source`].
+use crate::config::Limits;
 use crate::http1::{self, BodyLength, Event, HeadLimits, Refusal, RequestVerdict, Server, Want};
 use crate::message::{
     Broken, Chunk, Fields, Fill, Head, Length, Part, Pressure, Size, Source, Version, memory,
@@ -7,6 +8,7 @@ use crate::message::{
 use crate::net::{Peer, Pipe, Spliced, Stream};
 use std::future::poll_fn;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
@@ -38,6 +40,10 @@ pub(super) struct Client {
     pub(super) buf: Chunk,
     pub(super) out: Chunk,
     pub(super) eof: bool,
+    /// Bytes written since the request began.
+    pub(super) given: AtomicU64,
+    /// Bytes that went through a tunnel from the client.
+    pub(super) tunnelled: AtomicU64,
     body: Body,
 }
 
@@ -76,6 +82,8 @@ impl Client {
             buf: Chunk::none(),
             out: Chunk::none(),
             eof: false,
+            given: AtomicU64::new(0),
+            tunnelled: AtomicU64::new(0),
             body: none,
         }
     }
@@ -135,6 +143,7 @@ impl Client {
             BodyLength::Exact(n) => Length::Exact(n),
             _ => Length::Unknown,
         };
+        (*self.given.get_mut(), *self.tunnelled.get_mut()) = (0, 0);
         self.body = Body {
             length,
             data: 0,
@@ -149,9 +158,10 @@ impl Client {
     }
 
     /// Bounds the body of the current request once its route is known.
-    pub(super) fn bound_body(&mut self, limit: Option<u64>, rate: Option<u64>) {
-        self.body.limit = limit.unwrap_or(u64::MAX);
-        self.body.rate = rate.unwrap_or(0);
+    pub(super) fn bound_body(&mut self, limits: &Limits) {
+        self.body.limit = limits.body.unwrap_or(u64::MAX);
+        self.body.rate = limits.body_rate.unwrap_or(0);
+        self.machine.bound_trailers(limits.trailers);
     }
 
     /// Bytes of the current request's body that were handed on.
@@ -159,11 +169,22 @@ impl Client {
         self.body.taken
     }
 
+    /// Bytes from the client since the request began: of its body, or through a tunnel.
+    pub(super) fn taken(&self) -> u64 {
+        self.body.taken + self.tunnelled.load(Relaxed)
+    }
+
+    /// Counts bytes written.
+    pub(super) fn gave(&mut self, n: usize) {
+        *self.given.get_mut() += n as u64;
+    }
+
     /// Writes what is in `out`.
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.out.data().is_empty() {
             let n = ready!(self.stream.poll_write(cx, self.out.data()))?;
             self.out.consume(n);
+            self.gave(n);
         }
         Poll::Ready(Ok(()))
     }

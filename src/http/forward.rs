@@ -61,7 +61,7 @@ pub(super) async fn forward<'g>(
         Err(reply) => return Journey::Own(reply),
     };
     let limits = &target.effective.limits;
-    client.bound_body(limits.body, limits.body_rate);
+    client.bound_body(limits);
     if is_too_long(client, limits.body) {
         return Journey::Own(Box::new(Reply::own(413, "body_too_large")));
     }

@@ -1,11 +1,13 @@
 //! What is taken out of heads and put in between client and backend: hop-by-hop fields, the
 //! route's rules. Who the client is, is in `forwarded.rs`.
+use super::date::http_date;
 use super::forwarded::push_via;
 pub(super) use super::forwarded::{Via, client_address, forwarded};
 use super::reply::Reply;
 use crate::config::HeaderRules;
 use crate::http1::hop_by_hop;
 use crate::message::{Fields, Head, Invalid, Known, Method};
+use std::time::SystemTime;
 
 /// A route's rules on fields, both ways; checked.
 #[derive(Clone, Debug, Default)]
@@ -69,6 +71,10 @@ pub(super) fn response_ready(rules: &Rules, answer: &mut Head, switched: bool, v
     hop_by_hop(answer);
     if let Some(protocol) = upgrade {
         answer.push(Known::Upgrade, &[&protocol]);
+    }
+    // RFC 9110 6.6.1: whoever forwards an answer without a date says when it came.
+    if !answer.has(Known::Date) {
+        answer.push(Known::Date, &[&http_date(SystemTime::now())]);
     }
     push_via(answer, via);
     apply(&rules.response, answer);
@@ -142,7 +148,14 @@ mod tests {
         let rules = HeaderRules { remove: vec!["server".into()], ..HeaderRules::default() };
         let rules = Rules::new(&HeaderRules::default(), &rules).unwrap();
         response_ready(&rules, &mut head, false, &Via::new("me"));
-        assert_eq!(shown(&head), pairs(&[("Via", "1.1 b"), ("Via", "1.1 me")]));
+        let [first, date, last] = &shown(&head)[..] else { panic!("{head:?}") };
+        assert_eq!((first.1.as_str(), last.1.as_str()), ("1.1 b", "1.1 me"));
+        assert!(date.0 == "Date" && date.1.ends_with(" GMT"), "{date:?}");
+        // A date that is there is the backend's own.
+        head.start_response(200, Version::Http11);
+        head.append("date", b"long ago").unwrap();
+        response_ready(&rules, &mut head, false, &Via::new("me"));
+        assert_eq!(shown(&head), pairs(&[("date", "long ago"), ("Via", "1.1 me")]));
     }
 
     #[test]

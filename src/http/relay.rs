@@ -1,7 +1,7 @@
 //! Copies an answer from its backend to the client: buffered with its head, lent, or spliced.
 use super::client::Client;
 use crate::http1::{self, BodyLength};
-use crate::message::{Broken, Chunk, Fill, Source};
+use crate::message::{Broken, Fill, Source};
 use crate::net::{Pipe, Timer};
 use crate::upstream::{Error, Exchange};
 use std::io;
@@ -57,11 +57,14 @@ pub(super) async fn relay(
         Copy { exchange, client, framing, lent: 0, ended: false, pipe: None, splice, sent: 0 };
     let mut armed = false;
     let result = std::future::poll_fn(|cx| {
-        let before = (copy.sent, copy.exchange.received);
+        let before = (copy.sent, copy.exchange.moved());
         if let Poll::Ready(done) = copy.poll(cx) {
             return Poll::Ready(done);
         }
-        if !armed || before != (copy.sent, copy.exchange.received) {
+        if copy.is_client_gone(cx) {
+            return Poll::Ready(Err(Cut::Client));
+        }
+        if !armed || before != (copy.sent, copy.exchange.moved()) {
             armed = true;
             let own = idle.map(|idle| Instant::now() + idle);
             timer.set(own.into_iter().chain(until).min());
@@ -96,7 +99,7 @@ impl Copy<'_> {
                 if self.may_splice() {
                     self.pipe = Pipe::lend();
                     self.splice = self.pipe.is_some();
-                    self.client.out = Chunk::none();
+                    self.client.out.give_up();
                     continue;
                 }
                 return Poll::Pending;
@@ -111,6 +114,14 @@ impl Copy<'_> {
         self.lent > 0
             || !self.client.out.data().is_empty()
             || self.pipe.as_ref().is_some_and(|p| p.held() > 0)
+    }
+
+    /// Whether the client went away while the backend is waited for: nobody wants the rest. One that
+    /// still sends its body is watched by whoever reads that.
+    fn is_client_gone(&mut self, cx: &mut Context<'_>) -> bool {
+        !self.waits_for_client()
+            && self.client.machine.is_body_done()
+            && self.client.poll_gone(cx).is_ready()
     }
 
     /// Moves what the backend has sent behind what waits to be written.
@@ -170,6 +181,7 @@ impl Copy<'_> {
             Poll::Ready(n) => n.map_err(|_| Cut::Client)?,
         };
         self.sent += n as u64;
+        self.client.gave(n);
         let first = n.min(waiting);
         self.client.out.consume(first);
         self.client.out.rest();
@@ -193,7 +205,11 @@ impl Copy<'_> {
         if pipe.held() > 0 {
             match pipe.poll_drain(cx, &mut self.client.stream) {
                 Poll::Pending => return Ok(Some(Poll::Pending)),
-                Poll::Ready(moved) => self.sent += moved.map_err(|_| Cut::Client)? as u64,
+                Poll::Ready(moved) => {
+                    let n = moved.map_err(|_| Cut::Client)?;
+                    self.sent += n as u64;
+                    self.client.gave(n);
+                }
             }
             if pipe.held() > 0 {
                 return Ok(Some(Poll::Ready(())));

@@ -12,6 +12,7 @@ pub(super) struct Reply {
     reason: &'static str,
     fields: Fields,
     body: Vec<u8>,
+    refusal: bool,
 }
 
 impl Reply {
@@ -30,7 +31,8 @@ impl Reply {
             _ => {}
         }
         let body = format!("{status} {}\n", reason_phrase(status)).into_bytes();
-        Self::with(status, reason, fields, body)
+        let refusal = matches!(status, 400 | 405 | 408 | 413 | 414 | 417 | 431 | 501 | 505);
+        Self { refusal, ..Self::with(status, reason, fields, body) }
     }
     /// What a route says: no fault.
     pub(super) fn with(
@@ -43,11 +45,16 @@ impl Reply {
         if !fields.has(Known::Date) {
             fields.push(Known::Date, &[&http_date(SystemTime::now())]);
         }
-        Self { status, reason, fields, body }
+        Self { status, reason, fields, body, refusal: false }
     }
     /// The status.
     pub(super) fn status(&self) -> u16 {
         self.status
+    }
+    /// Whether it refuses what the client sent. Then nothing that may stand behind the request is
+    /// read: who errs in one thing may err in where a request ends.
+    pub(super) fn is_refusal(&self) -> bool {
+        self.refusal
     }
     /// A word for log and metrics.
     pub(super) fn reason(&self) -> &'static str {
@@ -72,6 +79,7 @@ pub(super) fn limit(reason: &str) -> Option<&'static str> {
         "target_too_long" => "target",
         "trailers_too_large" => "trailers",
         "body_too_large" => "body",
+        "too_many_interim" => "interim",
         "timeout_body" => "body_rate",
         "timeout_header" => "header",
         "max_active" => "max_active",

@@ -26,8 +26,6 @@ pub(super) struct Report<'g> {
     pub(super) backend: Option<Arc<Backend>>,
     pub(super) tries: u32,
     pub(super) bytes_in: u64,
-    /// Bytes that went through a tunnel from the client.
-    pub(super) tunnel_in: u64,
     pub(super) bytes_out: u64,
     /// How long the last try's connection took to be made; `None` for a kept one.
     pub(super) connect: Option<Duration>,
@@ -48,11 +46,18 @@ impl Report<'_> {
             backend: None,
             tries: 0,
             bytes_in: 0,
-            tunnel_in: 0,
             bytes_out: 0,
             connect: None,
             first_byte: None,
         }
+    }
+
+    /// The connection was cut at the end of a drain: whatever was under way stays as it is.
+    pub(super) fn cut(&mut self) {
+        if self.status == 0 {
+            self.status = 503;
+        }
+        self.reason = "drain_cut";
     }
 
     /// Counts the request and writes its line.

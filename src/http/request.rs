@@ -9,13 +9,15 @@ use super::upgrade;
 use super::wire::connection_field;
 use crate::drain::{Phase, Watch};
 use crate::http1::{self, BodyLength, RequestVerdict, ResponseVerdict};
-use crate::message::{Chunk, Head, Method, Version};
+use crate::message::{Head, Method, Version};
 use crate::net::Timer;
 use crate::telemetry::AccessLog;
-use crate::upstream::{Dialer, Exchange};
+use crate::upstream::{Dialer, Error, Exchange};
 use arc_swap::ArcSwap;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::Poll;
 use std::time::Instant;
 
@@ -51,20 +53,44 @@ pub(super) async fn request(
     let mut report = Report::new(Instant::now());
     client.begin(verdict.body);
     client.rest();
-    let mut answer = Head::new();
-    let site = Site { gateway, dialer: spell.dialer, scheme: "http", seed: fastrand::u64(..) };
     // What the access log says of the request is what came, before anything was rewritten.
     let came = spell.access.is_on().then(|| Box::new(super::report::Came::of(head)));
-    let journey = forward(&site, head, verdict, &mut answer, client, timer, &mut report).await;
-    let mut turn = Turn {
-        client,
-        timer,
-        head,
-        report: &mut report,
-        stays: verdict.keep_alive && spell.watch.phase() == Phase::Run,
-        drain: gateway.effective.limits.drain,
+    let after = {
+        let mut served = pin!(served(client, head, verdict, gateway, timer, &mut report, spell));
+        poll_fn(|cx| match spell.watch.phase() {
+            Phase::Cut => Poll::Ready(None),
+            _ => served.as_mut().poll(cx).map(Some),
+        })
+        .await
     };
-    let after = match journey {
+    if after.is_none() {
+        client.stream.reset_on_close();
+        report.cut();
+    }
+    client.out.give_up();
+    report.bytes_in = client.taken();
+    report.bytes_out = client.given.load(Relaxed);
+    report.end(gateway, head, came.as_deref(), client.peer, spell.access);
+    after.unwrap_or(After::Close)
+}
+
+/// From the head of a request to the last byte of its answer.
+async fn served<'g>(
+    client: &mut Client,
+    head: &mut Head,
+    verdict: RequestVerdict,
+    gateway: &'g Gateway,
+    timer: &mut Timer,
+    report: &mut Report<'g>,
+    spell: &Spell<'g>,
+) -> After {
+    let mut answer = Head::new();
+    let site = Site { gateway, dialer: spell.dialer, scheme: "http", seed: fastrand::u64(..) };
+    let journey = forward(&site, head, verdict, &mut answer, client, timer, report).await;
+    let stays = verdict.keep_alive && spell.watch.phase() == Phase::Run;
+    let drain = gateway.effective.limits.drain;
+    let mut turn = Turn { client, timer, head, report, stays, drain };
+    match journey {
         Journey::Answer(exchange, came) => turn.answer(exchange, came, &mut answer, verdict).await,
         Journey::Tunnel(exchange) => {
             // Boxed as every rare way is: the room of all ways is paid for by each busy spell.
@@ -76,11 +102,7 @@ pub(super) async fn request(
             turn.report.reason = "client_gone";
             After::Close
         }
-    };
-    client.out = Chunk::none();
-    report.bytes_in = client.body_taken() + report.tunnel_in;
-    report.end(gateway, head, came.as_deref(), client.peer, spell.access);
-    after
+    }
 }
 
 /// Answers a request that was refused before it had a meaning.
@@ -96,7 +118,8 @@ pub(super) async fn refuse(
     let came = spell.access.is_on().then(|| Box::new(super::report::Came::of(head)));
     let mut turn = Turn { client, timer, head, report: &mut report, stays: false, drain: 0 };
     turn.write_own(&Reply::own(status, word), Version::Http11, Method::Get).await;
-    client.out = Chunk::none();
+    report.bytes_out = client.given.load(Relaxed);
+    client.out.give_up();
     report.end(gateway, head, came.as_deref(), client.peer, spell.access);
 }
 
@@ -126,13 +149,14 @@ impl Turn<'_, '_> {
         // A client that was never told to go on may or may not send its body: nobody can know
         // where its next request begins.
         let unasked = verdict.expect_continue && !self.client.machine.is_body_done();
-        let stays = self.stays && framing != BodyLength::UntilClose && !unasked;
+        // As little is known of what follows a handshake that was refused.
+        let sure = !unasked && !verdict.websocket;
+        let stays = self.stays && framing != BodyLength::UntilClose && sure;
         let connection = connection_field(stays, old);
         let keep_length = came.body == BodyLength::None;
         http1::response_head(answer, framing, keep_length, connection, &mut self.client.out);
         self.report.status = answer.status();
         let (sent, result) = relay(&mut exchange, self.client, framing, self.timer).await;
-        self.report.bytes_out = sent;
         match result {
             Ok(()) => {
                 let now = Instant::now();
@@ -147,7 +171,7 @@ impl Turn<'_, '_> {
     }
 
     /// The answer broke before its first byte went to the client.
-    async fn broken(&mut self, exchange: Box<Exchange>, error: crate::upstream::Error) -> After {
+    async fn broken(&mut self, exchange: Box<Exchange>, error: Error) -> After {
         let failed = exchange.fail(error);
         let reply = Reply::own(super::tries::status(&failed.error), failed.error.word());
         failed.lease.settle(super::tries::outcome(&failed.error, false));
@@ -166,7 +190,8 @@ impl Turn<'_, '_> {
         match cut {
             Cut::Upstream(error) => {
                 self.report.reason = match error {
-                    crate::upstream::Error::Body(_) => "client_gone",
+                    Error::Body(_) => "client_gone",
+                    Error::Idle | Error::Request => error.word(),
                     _ => "upstream_cut",
                 };
                 let failed = exchange.fail(error);
@@ -182,10 +207,13 @@ impl Turn<'_, '_> {
     /// Writes our own answer.
     async fn own(&mut self, reply: Box<Reply>, verdict: RequestVerdict) -> After {
         let unasked = verdict.expect_continue && !self.client.machine.is_body_done();
-        let stays = self.stays && !unasked;
+        let stays = self.stays && !unasked && !reply.is_refusal();
         self.stays = stays;
         if !self.write_own(&reply, self.head.version(), self.head.method()).await {
             return After::Close;
+        }
+        if reply.is_refusal() {
+            return After::Linger;
         }
         self.next(stays, unasked).await
     }
@@ -195,7 +223,6 @@ impl Turn<'_, '_> {
         self.report.reason = reply.reason();
         self.report.own = true;
         reply.write(version, self.stays, method == Method::Head, &mut self.client.out);
-        self.report.bytes_out = self.client.out.data().len() as u64;
         let (client, timer) = (&mut *self.client, &mut *self.timer);
         let mut armed = false;
         poll_fn(|cx| {

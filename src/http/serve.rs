@@ -8,13 +8,12 @@ use super::request::{After, Spell, refuse, request};
 use crate::config::Effective;
 use crate::drain::{Phase, Watch};
 use crate::http1::{HeadLimits, Refusal};
-use crate::message::{Chunk, Head};
+use crate::message::Head;
 use crate::net::{Peer, Stream, Timer};
 use crate::telemetry::AccessLog;
 use crate::upstream::Dialer;
 use arc_swap::ArcSwap;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -64,12 +63,12 @@ impl Connection {
                 return;
             }
             let spell = Spell { slot, watch, dialer, access };
-            // Boxed, so that an idle connection's task does not hold the room of a busy one.
-            let busy: Pin<Box<dyn Future<Output = Option<Rest>> + Send + '_>> =
-                Box::pin(busy(client, timer, spell));
-            match until_cut(watch, busy).await {
-                Some(Some(next)) => *rest = next,
-                _ => return,
+            // Boxed, so that an idle connection's task does not hold the room of a busy one; built
+            // where it stays, since it is large.
+            let busy = Box::write(Box::new_uninit(), busy(client, timer, spell));
+            match Box::into_pin(busy).await {
+                Some(next) => *rest = next,
+                None => return,
             }
         }
     }
@@ -92,18 +91,6 @@ async fn is_wanted(client: &mut Client, watch: &Watch, timer: &mut Timer, now: I
     watch.busy() && ready
 }
 
-/// Runs a busy spell unless the group is cut.
-async fn until_cut<T>(
-    watch: &Watch,
-    mut busy: Pin<Box<dyn Future<Output = T> + Send + '_>>,
-) -> Option<T> {
-    poll_fn(|cx| match watch.phase() {
-        Phase::Cut => Poll::Ready(None),
-        _ => busy.as_mut().poll(cx).map(Some),
-    })
-    .await
-}
-
 /// Since when a connection is idle, and how long the next request may take to come.
 type Rest = (Instant, Option<Duration>);
 
@@ -113,14 +100,14 @@ async fn busy(client: &mut Client, timer: &mut Timer, spell: Spell<'_>) -> Optio
     loop {
         let gateway = spell.slot.load_full();
         let timeout = &gateway.effective.timeout;
-        match next_head(client, &mut head, timer, timeout.header.get()).await {
+        match next_head(client, &mut head, timer, timeout.header.get(), spell.watch).await {
             Ok(Some(Read::Idle)) => return Some((Instant::now(), timeout.keep_alive.get())),
             Ok(Some(Read::Closed)) => return None,
             Ok(Some(Read::Request(verdict))) => {
                 match request(client, &mut head, verdict, &gateway, timer, &spell).await {
                     // What the kernel has of the next one is for the idle connection to see.
                     After::KeepAlive(ended) if client.buf.data().is_empty() => {
-                        client.buf = Chunk::none();
+                        client.buf.give_up();
                         return Some((ended, timeout.keep_alive.get()));
                     }
                     After::KeepAlive(_) => head.clear(),
@@ -153,9 +140,13 @@ async fn next_head(
     head: &mut Head,
     timer: &mut Timer,
     limit: Option<Duration>,
+    watch: &Watch,
 ) -> Result<Option<Read>, Refusal> {
     let mut armed = false;
     poll_fn(|cx| {
+        if watch.phase() == Phase::Cut {
+            return Poll::Ready(Ok(Some(Read::Closed)));
+        }
         if let Poll::Ready(read) = client.poll_head(cx, head) {
             return Poll::Ready(read.map(Some));
         }

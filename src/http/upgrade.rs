@@ -7,7 +7,7 @@ use crate::message::{Chunk, Head};
 use crate::net::{self, Ended, Timer, TwoWay};
 use crate::pool::Outcome;
 use crate::upstream::Exchange;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 /// Writes the 101 and carries both directions until they end.
 pub(super) async fn tunnel(
@@ -28,20 +28,17 @@ pub(super) async fn tunnel(
         let timeout = &target.effective.timeout;
         TwoWay { idle: timeout.tunnel.get(), max: timeout.tunnel_max.get() }
     });
-    let (sent, received) = (AtomicU64::new(0), AtomicU64::new(0));
+    let Client { stream, given, tunnelled, .. } = client;
     let moved = |there, back| {
-        received.fetch_add(there, Relaxed);
-        sent.fetch_add(back, Relaxed);
+        tunnelled.fetch_add(there, Relaxed);
+        given.fetch_add(back, Relaxed);
     };
-    let stream = &mut client.stream;
     let ended = tokio::select! {
         biased;
         copied = net::two_way(stream, &mut upstream, from_client, first, how, timer, &moved) => Some(copied.ended),
         // Its backend was drained or removed, and the time for that is over.
         () = lease.over() => None,
     };
-    lease.backend().cells.open.add(-1);
-    (report.tunnel_in, report.bytes_out) = (received.into_inner(), sent.into_inner());
     let (reason, outcome) = match ended {
         Some(Ended::Done) => ("-", Outcome::Answered(101)),
         Some(Ended::Idle) => ("timeout_tunnel", Outcome::Answered(101)),

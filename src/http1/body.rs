@@ -18,9 +18,11 @@ pub enum Decoded {
 
 /// A size line with its extensions, which are dropped, has at most so many bytes.
 const SIZE_LINE: usize = 1024;
-/// So many bytes around chunks are free; beyond them they may not outweigh the data, or a sender
-/// of one-byte chunks with long extensions would make us work for nothing.
+/// So many bytes around chunks are free; beyond them there may be [`FRAMING`] for each byte of data:
+/// more than chunks of one byte need, but a sender of long extensions would make us work for
+/// nothing.
 const OVERHEAD: u64 = 64 << 10;
+const FRAMING: u64 = 16;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -52,6 +54,11 @@ impl Decoder {
             BodyLength::UntilClose => State::UntilClose,
         };
         Self { state, limits: trailer_limits, data: 0, overhead: 0 }
+    }
+
+    /// Bounds the bytes of its trailers.
+    pub fn bound_trailers(&mut self, most: usize) {
+        self.limits.head = most;
     }
 
     /// Takes one step. `eof`: no byte will follow `wire`.
@@ -129,7 +136,7 @@ impl Decoder {
             return Err(Rule::BareLf.into());
         }
         self.overhead += lf as u64 + 3;
-        if self.overhead > OVERHEAD && self.overhead > self.data {
+        if self.overhead > OVERHEAD.saturating_add(self.data.saturating_mul(FRAMING)) {
             return Err(Rule::ChunkOverhead.into());
         }
         self.state = if size == 0 { State::Trailers(0) } else { State::Chunk(size) };

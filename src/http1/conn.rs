@@ -10,7 +10,9 @@
 //!                               Head --101--> Tunnel
 //! ```
 use super::body::{Decoded, Decoder};
-use super::framing::{BodyLength, RequestVerdict, ResponseVerdict, of_request, of_response};
+use super::framing::{
+    BodyLength, RequestVerdict, ResponseVerdict, is_websocket, of_request, of_response,
+};
 use super::parse::{HeadLimits, Parsed, request, response};
 use super::refusal::{Refusal, Rule};
 use crate::message::{Fields, Head, Method};
@@ -169,6 +171,10 @@ impl Server {
             State::Head | State::Between | State::Tunnel => true,
         }
     }
+    /// Bounds the trailers of the current request, where its route has a limit of its own.
+    pub fn bound_trailers(&mut self, trailers: usize) {
+        self.0.decoder.bound_trailers(trailers);
+    }
     /// How many of the next bytes may be spliced past the decoder.
     pub fn opaque(&self) -> u64 {
         if self.0.state == State::Body { self.0.decoder.opaque() } else { 0 }
@@ -284,7 +290,7 @@ impl Client {
         };
         self.reader.resume = 0;
         let event = match head.status() {
-            101 if self.upgrade => {
+            101 if self.upgrade && is_websocket(head) => {
                 self.reader.state = State::Tunnel;
                 Event::Switched
             }

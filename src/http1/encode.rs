@@ -8,7 +8,7 @@ const FRAMING: u64 =
 /// Writes a request head as HTTP/1.1.
 ///
 /// `host` replaces the head's own Host. Framing fields of the head are left out and written from
-/// `body`; `connection` is the value of a Connection field to write, if any. Hop-by-hop fields must
+/// `body`, but a Content-Length that says just that keeps its place. `connection` is the value of a Connection field to write, if any. Hop-by-hop fields must
 /// be gone from the head already.
 pub fn request_head(
     head: &Head,
@@ -30,10 +30,23 @@ pub fn request_head(
     if let Some(host) = own {
         line("Host", host, out);
     }
-    let skip = if own.is_some() { FRAMING | Known::Host.bit() } else { FRAMING };
-    head.write_to(skip, out);
-    framing(body, out);
+    let host = if own.is_some() { Known::Host.bit() } else { 0 };
+    let stays = stays(head, body);
+    head.write_to((FRAMING | host) & !stays, out);
+    if stays == 0 {
+        framing(body, out);
+    }
     finish(connection, out);
+}
+
+/// The Content-Length of a head that says what `body` does, to the letter: it keeps its place.
+fn stays(head: &Head, body: BodyLength) -> u64 {
+    let BodyLength::Exact(n) = body else { return 0 };
+    let mut all = head.all(Known::ContentLength);
+    match (all.next(), all.next()) {
+        (Some(said), None) if said == decimal(n, &mut [0; 20]) => Known::ContentLength.bit(),
+        _ => 0,
+    }
 }
 
 /// An absolute form may go from authority to query at once; the origin form may not.
@@ -58,9 +71,12 @@ pub fn response_head(
         out.extend(part);
     }
     let keeps = keep_length && !matches!(status, 100..=199 | 204);
-    let skip = if keeps { FRAMING & !Known::ContentLength.bit() } else { FRAMING };
-    head.write_to(skip, out);
-    framing(body, out);
+    let stays = stays(head, body);
+    let kept = if keeps { Known::ContentLength.bit() } else { stays };
+    head.write_to(FRAMING & !kept, out);
+    if stays == 0 {
+        framing(body, out);
+    }
     finish(connection, out);
 }
 

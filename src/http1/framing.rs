@@ -56,9 +56,8 @@ pub fn of_request(head: &Head) -> Result<RequestVerdict, Refusal> {
     let websocket = !old
         && body == BodyLength::None
         && head.method() == Method::Get
-        && head.has(Known::Upgrade)
-        && has_token(head, Known::Connection, b"upgrade")
-        && head.get(Known::Upgrade).is_some_and(|v| v.eq_ignore_ascii_case(b"websocket"));
+        && is_websocket(head)
+        && has_token(head, Known::Connection, b"upgrade");
     Ok(RequestVerdict { body, keep_alive: keep_alive(head), expect_continue, websocket })
 }
 
@@ -84,6 +83,11 @@ pub fn of_response(head: &Head, to: Method) -> Result<ResponseVerdict, Refusal> 
         _ => BodyLength::UntilClose,
     };
     Ok(ResponseVerdict { body, keep_alive: keep_alive(head) && body != BodyLength::UntilClose })
+}
+
+/// Whether the protocol named is WebSocket: the only one that is tunnelled.
+pub(super) fn is_websocket(head: &Head) -> bool {
+    head.get(Known::Upgrade).is_some_and(|v| v.eq_ignore_ascii_case(b"websocket"))
 }
 
 fn host(head: &Head) -> Result<(), Refusal> {

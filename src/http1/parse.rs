@@ -301,29 +301,41 @@ fn status_line(line: &[u8]) -> Result<(u16, Range<usize>, Version), Refusal> {
     Ok((status, reason, version))
 }
 
-/// Reads field lines from `at` to the empty line, and keeps all bytes up to there. `None`: it did
-/// not come.
+/// Reads field lines from `at` to the empty line. `None`: it did not come. Keeps the bytes of all
+/// lines that were read, however it ends: a refused head can still be told about.
 fn fields(
     wire: &[u8],
     mut at: usize,
     most: usize,
     out: &mut Fields,
 ) -> Result<Option<usize>, Refusal> {
+    let read = field_lines(wire, &mut at, most, out);
+    out.keep(&wire[..at]);
+    read
+}
+
+/// As `fields`, and leaves in `at` how far it read.
+fn field_lines(
+    wire: &[u8],
+    at: &mut usize,
+    most: usize,
+    out: &mut Fields,
+) -> Result<Option<usize>, Refusal> {
     let mut count = 0;
     loop {
-        if wire[at..].starts_with(b"\r\n") {
-            out.keep(&wire[..at + 2]);
-            return Ok(Some(at + 2));
+        if wire[*at..].starts_with(b"\r\n") {
+            *at += 2;
+            return Ok(Some(*at));
         }
-        if at == wire.len() {
+        if *at == wire.len() {
             return Ok(None);
         }
         count += 1;
         if count > most {
             return Err(Rule::TooManyFields.into());
         }
-        match field(wire, at, out)? {
-            Some(next) => at = next,
+        match field(wire, *at, out)? {
+            Some(next) => *at = next,
             None => return Ok(None),
         }
     }
@@ -344,20 +356,27 @@ fn field(wire: &[u8], at: usize, out: &mut Fields) -> Result<Option<usize>, Refu
         return Err(bad_name(text));
     }
     let end = control_at(text, colon + 1);
-    match text.get(end..end + 2) {
-        Some(b"\r\n") => {}
-        Some(_) => return Err(Rule::FieldValue.into()),
-        None => return Ok(None),
+    match &text[end..] {
+        [b'\r', b'\n', ..] => {}
+        [] | [_] => return Ok(None),
+        _ => return Err(Rule::FieldValue.into()),
     }
-    let (mut from, mut to) = (colon + 1, end);
-    while from < to && matches!(text[from], b' ' | b'\t') {
-        from += 1;
-    }
-    while to > from && matches!(text[to - 1], b' ' | b'\t') {
-        to -= 1;
-    }
-    out.index_line(wire, (at..at + colon, known), at + from..at + to, at + end + 2);
+    let (before, after, usual) = spaces(&text[colon + 1..end]);
+    let value = at + colon + 1 + before..at + end - after;
+    out.index_line((at..at + colon, known), value, usual);
     Ok(Some(at + end + 2))
+}
+
+/// How many spaces and tabs stand before a value and behind it, and whether it is the usual one
+/// space and none.
+fn spaces(text: &[u8]) -> (usize, usize, bool) {
+    if let [b' ', b'!'..=0xff] | [b' ', b'!'..=0xff, .., b'!'..=0xff] = text {
+        return (1, 0, true);
+    }
+    let is_space = |b: &&u8| matches!(**b, b' ' | b'\t');
+    let before = text.iter().take_while(is_space).count();
+    let after = text[before..].iter().rev().take_while(is_space).count();
+    (before, after, before == 1 && after == 0 && text[0] == b' ')
 }
 
 fn bad_name(line: &[u8]) -> Refusal {
@@ -367,14 +386,13 @@ fn bad_name(line: &[u8]) -> Refusal {
 /// Where the first colon is, eight bytes at a time.
 fn colon_at(text: &[u8]) -> Option<usize> {
     const ONES: u64 = u64::MAX / 255;
-    let mut at = 0;
-    while let Some(eight) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+    let (blocks, rest) = text.as_chunks::<8>();
+    for (i, eight) in blocks.iter().enumerate() {
         let x = u64::from_le_bytes(*eight) ^ (ONES * b':' as u64);
         let found = x.wrapping_sub(ONES) & !x & (ONES * 0x80);
         if found != 0 {
-            return Some(at + found.trailing_zeros() as usize / 8);
+            return Some(i * 8 + found.trailing_zeros() as usize / 8);
         }
-        at += 8;
     }
-    text[at..].iter().position(|b| *b == b':').map(|rest| at + rest)
+    rest.iter().position(|b| *b == b':').map(|at| blocks.len() * 8 + at)
 }

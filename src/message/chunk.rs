@@ -102,19 +102,7 @@ pub struct Chunk {
 impl Chunk {
     /// Borrows a block from this thread's free list, or allocates one.
     pub fn lend(size: Size) -> Self {
-        let kept = FREE.try_with(|free| {
-            let mut free = free.borrow_mut();
-            match size {
-                Size::Head => free.heads.pop(),
-                Size::Body => free.bodies.pop(),
-            }
-        });
-        let bytes = kept.ok().flatten().unwrap_or_else(|| {
-            let len = if size == Size::Head { HEAD } else { BODY };
-            memory().take(len);
-            vec![0; len]
-        });
-        Self { bytes, start: 0, end: 0, place: Place::none() }
+        Self { bytes: block(size), start: 0, end: 0, place: Place::none() }
     }
     /// A buffer that holds nothing, not even memory. `spare()` is empty until `reserve`.
     pub const fn none() -> Self {
@@ -173,12 +161,15 @@ impl Chunk {
             self.make_room(n);
         }
     }
-    #[cold]
     fn make_room(&mut self, n: usize) {
         if self.bytes.is_empty() && n <= HEAD {
-            *self = Self::lend(Size::Head);
+            self.bytes = block(Size::Head);
             return;
         }
+        self.grow(n);
+    }
+    #[cold]
+    fn grow(&mut self, n: usize) {
         self.bytes.copy_within(self.start..self.end, 0);
         self.end -= self.start;
         self.start = 0;
@@ -202,8 +193,19 @@ impl Chunk {
     }
     /// Gives the block back if nothing is in it.
     pub fn rest(&mut self) {
-        if self.start == self.end && self.is_lent() {
-            *self = Self::none();
+        if self.start == self.end {
+            self.release();
+        }
+    }
+    /// Forgets all data and gives the block back.
+    pub fn give_up(&mut self) {
+        self.release();
+        self.place = Place::none();
+    }
+    fn release(&mut self) {
+        if self.is_lent() {
+            self.clear();
+            give_back(std::mem::take(&mut self.bytes));
         }
     }
     /// Forgets all data, keeps the block.
@@ -216,10 +218,24 @@ impl Chunk {
 impl Drop for Chunk {
     #[inline]
     fn drop(&mut self) {
-        if !self.bytes.is_empty() {
-            give_back(std::mem::take(&mut self.bytes));
-        }
+        self.release();
     }
+}
+
+/// From this thread's free list, or from the allocator.
+fn block(size: Size) -> Vec<u8> {
+    let kept = FREE.try_with(|free| {
+        let mut free = free.borrow_mut();
+        match size {
+            Size::Head => free.heads.pop(),
+            Size::Body => free.bodies.pop(),
+        }
+    });
+    kept.ok().flatten().unwrap_or_else(|| {
+        let len = if size == Size::Head { HEAD } else { BODY };
+        memory().take(len);
+        vec![0; len]
+    })
 }
 
 /// To this thread's free list, or to the allocator.

@@ -435,25 +435,23 @@ impl Fields {
     pub(crate) fn keep(&mut self, wire: &[u8]) {
         self.bytes.extend_from_slice(wire);
     }
-    /// Indexes a line of bytes that will be kept, whose name and value were checked.
+    /// Indexes a line of bytes that will be kept, whose name and value were checked. `usual`: it is
+    /// `name: value CRLF` to the byte.
     pub(crate) fn index_line(
         &mut self,
-        wire: &[u8],
         (name, known): (Range<usize>, Option<Known>),
         value: Range<usize>,
-        line_end: usize,
+        usual: bool,
     ) {
         self.known |= known.map_or(0, Known::bit);
         let known = known.map_or(UNKNOWN, |known| known as u8);
-        let canonical =
-            value.start == name.end + 2 && wire[name.end + 1] == b' ' && value.end + 2 == line_end;
         self.index.push(Field {
             name_at: name.start as u32,
             value_at: value.start as u32,
             value_len: value.len() as u32,
             name_len: name.len() as u16,
             known,
-            flags: if canonical { 0 } else { ODD },
+            flags: if usual { 0 } else { ODD },
         });
     }
     /// Writes every live field but those of `skip` (a set of [`Known::bit`]s) as lines.
@@ -539,6 +537,11 @@ impl Head {
     pub fn clear(&mut self) {
         self.fields.clear();
         self.start = NO_START;
+    }
+    /// Makes room for lines to be indexed.
+    pub(crate) fn begin(&mut self) {
+        self.clear();
+        self.fields.begin();
     }
     fn slice(&self, (from, to): (u32, u32)) -> &[u8] {
         &self.fields.bytes[from as usize..to as usize]

@@ -61,7 +61,8 @@ fn loaded(lines: &[(&str, &str, &str)]) -> Fields {
         let value_at = at + name.len() + sep.len();
         let end = value_at + value.len() + 2;
         let name = (at..at + name.len(), Known::of(name.as_bytes()));
-        fields.index_line(wire.as_bytes(), name, value_at..value_at + bare.len(), end);
+        let usual = *sep == ": " && bare.len() == value.len();
+        fields.index_line(name, value_at..value_at + bare.len(), usual);
         at = end;
     }
     fields.keep(wire.as_bytes());

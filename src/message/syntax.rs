@@ -42,24 +42,28 @@ pub fn is_value(bytes: &[u8]) -> bool {
 /// Where the first byte at or after `at` is that may not stand in a field value; the end if none
 /// is. Eight bytes at a time.
 pub(crate) fn control_at(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(eight) = bytes.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        match controls(u64::from_le_bytes(*eight)) {
-            0 => at += 8,
-            found => {
-                at += found.trailing_zeros() as usize / 8;
-                if bytes[at] != b'\t' {
-                    return at;
-                }
-                at += 1;
-            }
+    while let Some(found) = suspect(&bytes[at..]) {
+        at += found;
+        if bytes[at] != b'\t' {
+            return at;
         }
+        at += 1;
     }
-    let rest = bytes.iter().skip(at).position(|b| !is_value_byte(*b));
-    rest.map_or(bytes.len(), |rest| at + rest)
+    bytes.len()
 }
 
-fn is_value_byte(b: u8) -> bool {
-    b == b'\t' || (b >= 0x20 && b != 0x7f)
+/// The first byte that is a control, the tab among them.
+#[inline]
+fn suspect(bytes: &[u8]) -> Option<usize> {
+    let (blocks, rest) = bytes.as_chunks::<8>();
+    for (i, eight) in blocks.iter().enumerate() {
+        let found = controls(u64::from_le_bytes(*eight));
+        if found != 0 {
+            return Some(i * 8 + found.trailing_zeros() as usize / 8);
+        }
+    }
+    let at = rest.iter().position(|b| *b < 0x20 || *b == 0x7f);
+    at.map(|at| blocks.len() * 8 + at)
 }
 
 /// The high bit of each byte that is below 0x20 or is 0x7f. True of the lowest one that is set; a

@@ -107,7 +107,7 @@ impl Way {
 
     /// Gives memory and pipe back while nothing moves.
     fn rest(&mut self) {
-        self.buf = Chunk::none();
+        self.buf.give_up();
         self.pipe = None;
         self.burst = 0;
     }
@@ -120,7 +120,7 @@ impl Way {
     ) -> Poll<io::Result<()>> {
         if self.burst >= BULK && self.pipe.is_none() && from.tcp().is_some() && to.tcp().is_some() {
             self.pipe = Pipe::lend();
-            self.buf = Chunk::none();
+            self.buf.give_up();
         }
         let n = if let Some(pipe) = &mut self.pipe {
             std::task::ready!(pipe.poll_fill(cx, from, u64::MAX))?

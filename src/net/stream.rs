@@ -1,5 +1,5 @@
 //! A byte stream of any transport, polled from one task.
-use crate::message::{Chunk, Part, Size};
+use crate::message::{Chunk, Part};
 use rustix::net::RecvFlags;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -97,11 +97,13 @@ impl Stream {
             return Poll::Ready(Ok(n));
         }
         ready!(chunk.poll_room(cx, part));
-        let mut lent = Chunk::lend(Size::Head);
-        let n = ready!(self.poll_read(cx, lent.spare()))?;
-        lent.filled(n);
-        *chunk = lent;
-        Poll::Ready(Ok(n))
+        chunk.reserve(1);
+        let read = self.poll_read(cx, chunk.spare());
+        match read {
+            Poll::Ready(Ok(n)) => chunk.filled(n),
+            _ => chunk.rest(),
+        }
+        read
     }
     /// Becomes ready when a read would not wait. Holds no buffer.
     ///

@@ -243,7 +243,7 @@ impl Pool {
     /// [`NoLease`]
     pub fn lease(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, NoLease> {
         self.take(ask).map_err(|none| {
-            if none == NoLease::Empty && self.is_pending() {
+            if self.may_change(none) {
                 return NoLease::Pending;
             }
             self.no_backend.inc();
@@ -271,8 +271,9 @@ impl Pool {
         Ok(Lease::new(self.clone(), backend.clone(), ask.now))
     }
 
-    /// As `lease`; while nobody of the pool was ever up and somebody's first verdict is still to
-    /// come it waits for it, until the deadline.
+    /// As `lease`; where there is nobody it waits for what is about to be known, until the deadline:
+    /// somebody's first verdict while nobody of the pool was ever up, or a change that is not
+    /// published yet, as the backups of a primary that was just found to be gone.
     ///
     /// # Errors
     ///
@@ -283,13 +284,13 @@ impl Pool {
         deadline: Instant,
     ) -> Result<Lease, NoLease> {
         let mut taken = self.take(ask);
-        while taken.is_err() && self.is_pending() {
+        while taken.as_ref().is_err_and(|none| self.may_change(*none)) {
             let published = self.published.notified();
             tokio::pin!(published);
             // From here on no publication is missed: look once more, then wait.
             published.as_mut().enable();
             taken = self.take(ask);
-            if taken.is_ok() || !self.is_pending() {
+            if !taken.as_ref().is_err_and(|none| self.may_change(*none)) {
                 break;
             }
             if tokio::time::timeout_at(deadline.into(), published).await.is_err() {
@@ -300,8 +301,14 @@ impl Pool {
         taken.inspect_err(|_| self.no_backend.inc())
     }
 
-    fn is_pending(&self) -> bool {
-        self.read.snapshot.load().pending
+    /// Whether a publication may soon turn this into a lease.
+    fn may_change(&self, none: NoLease) -> bool {
+        let stale = self.read.stale.load(Acquire);
+        match none {
+            NoLease::Empty | NoLease::Pending => stale || self.read.snapshot.load().pending,
+            NoLease::Avoided => stale,
+            NoLease::Full => false,
+        }
     }
 
     /// Tells the policy that a backend's load changed.

@@ -309,7 +309,7 @@ fn every_policy_heeds_weights_tiers_health_and_operators() {
         let left = picks(&running, 100);
         assert_eq!(left.into_keys().collect::<Vec<_>>(), ["three"], "{word}, by the bits alone");
         say(&running, "three", false, now);
-        assert_eq!(running.lease(&ask(1)).unwrap_err(), NoLease::Empty, "{word}: until published");
+        assert_eq!(running.lease(&ask(1)).unwrap_err(), NoLease::Pending, "{word}: until published");
         publish(&running);
         assert_eq!(picks(&running, 20).into_keys().collect::<Vec<_>>(), ["spare"], "{word}");
         wish(&running, "kept", Wish::Up);
@@ -337,7 +337,9 @@ fn a_pool_says_why_there_is_no_lease() {
         for id in [a, b] {
             running.apply(Change::Unreached { id, detail: "no".into() }, Instant::now());
         }
-        assert_eq!(running.lease(&ask(5)).unwrap_err(), NoLease::Empty, "{word}");
+        assert_eq!(running.lease(&ask(5)).unwrap_err(), NoLease::Pending, "{word}: who knows");
+        publish(&running);
+        assert_eq!(running.lease(&ask(6)).unwrap_err(), NoLease::Empty, "{word}");
         assert_eq!(running.no_backend.get(), 3);
     }
 }

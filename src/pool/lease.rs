@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 pub enum NoLease {
     /// Nobody is usable.
     Empty,
-    /// As `Empty`, but the first word on somebody is still to come: see `Pool::lease_by`.
+    /// As `Empty` or `Avoided`, but somebody may soon be there: see `Pool::lease_by`.
     Pending,
     /// Those that are usable are all to be avoided.
     Avoided,

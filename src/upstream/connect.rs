@@ -1,5 +1,6 @@
 //! A new connection to a backend: dialled within its limit, counted, and judged when it fails.
 use super::error::Error;
+use super::link::Link;
 use crate::net::{self, Stream};
 use crate::pool::{Backend, Change, Lease};
 use std::io::ErrorKind;
@@ -7,18 +8,21 @@ use std::time::{Duration, Instant};
 
 /// Dials the backend of a lease. Counts the result; a backend that was not reached is taken out
 /// for new work at once, and the pool is told why.
-pub(super) async fn dial(lease: &Lease, limit: Option<Duration>) -> Result<Stream, Error> {
+pub(super) async fn dial(lease: &Lease, limit: Option<Duration>) -> Result<Link, Error> {
     let backend = lease.backend();
     let begun = Instant::now();
-    let result = attempt(backend, limit).await;
-    match &result {
-        Ok(_) => {
+    match attempt(backend, limit).await {
+        Ok(stream) => {
+            let born = Instant::now();
             backend.cells.connect_ok.inc();
-            lease.pool().connect_duration.observe(begun.elapsed());
+            lease.pool().connect_duration.observe(born.saturating_duration_since(begun));
+            Ok(Link::new(stream, backend, born))
         }
-        Err(error) => failed(lease, error),
+        Err(error) => {
+            failed(lease, &error);
+            Err(error)
+        }
     }
-    result
 }
 
 async fn attempt(backend: &Backend, limit: Option<Duration>) -> Result<Stream, Error> {

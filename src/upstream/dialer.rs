@@ -3,11 +3,11 @@ use super::connect;
 use super::error::{Error, Failed, Retry};
 use super::exchange::{Exchange, Pace};
 use super::idle::{Idle, Kept, Reuse};
+use super::link::Link;
 use super::pump::Pump;
 use crate::config::Effective;
 use crate::http1::{self, BodyLength, Client, HeadLimits};
 use crate::message::{Chunk, Head, Size};
-use crate::net::Stream;
 use crate::pool::Lease;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -45,22 +45,14 @@ impl Dialer {
         Arc::new(Self::default())
     }
 
-    /// Dials the backend of a lease. Counts the connection, its result and its duration; the
-    /// stream is plain and belongs to the caller, who says `closed` at its end. Tells the pool
-    /// when the backend was not reached.
+    /// Dials the backend of a lease. Counts the connection, its result and its duration. Tells the
+    /// pool when the backend was not reached.
     ///
     /// # Errors
     ///
     /// [`Error`]
-    pub async fn stream(&self, lease: &Lease, timeout: Option<Duration>) -> Result<Stream, Error> {
-        let stream = connect::dial(lease, timeout).await?;
-        lease.backend().cells.open.add(1);
-        Ok(stream)
-    }
-
-    /// A stream of [`Dialer::stream`] has ended.
-    pub fn closed(&self, lease: &Lease) {
-        lease.backend().cells.open.add(-1);
+    pub async fn stream(&self, lease: &Lease, timeout: Option<Duration>) -> Result<Link, Error> {
+        connect::dial(lease, timeout).await
     }
 
     /// Begins a request on a kept connection; gives the lease back if there is none.
@@ -77,9 +69,7 @@ impl Dialer {
         let reuse = if request.repeatable { Reuse::Any } else { Reuse::Sure };
         let kept = if request.fresh { None } else { self.idle.take(lease.backend(), reuse, now) };
         match kept {
-            Some(Kept { stream, born, .. }) => {
-                Ok(self.exchange(lease, stream, request, (now, born, true, now)))
-            }
+            Some(Kept { link, .. }) => Ok(self.exchange(lease, link, request, now, None)),
             None => Err(lease),
         }
     }
@@ -96,9 +86,10 @@ impl Dialer {
         now: Instant,
     ) -> Result<Box<Exchange>, Failed> {
         match self.stream(&lease, request.connect_limit(now)).await {
-            Ok(stream) => {
-                let born = Instant::now();
-                Ok(self.exchange(lease, stream, request, (now, born, false, born)))
+            Ok(link) => {
+                let born = link.born();
+                let took = born.saturating_duration_since(now);
+                Ok(self.exchange(lease, link, request, born, Some(took)))
             }
             Err(error) => Err(Failed { lease, error, retry: Retry::NothingWritten, stale: false }),
         }
@@ -107,9 +98,10 @@ impl Dialer {
     fn exchange(
         self: &Arc<Self>,
         lease: Lease,
-        stream: Stream,
+        link: Link,
         request: &Outgoing<'_>,
-        (asked, born, reused, begun): (Instant, Instant, bool, Instant),
+        begun: Instant,
+        connect: Option<Duration>,
     ) -> Box<Exchange> {
         let limits = &request.effective.limits;
         let head_limits =
@@ -124,9 +116,7 @@ impl Dialer {
         Box::new(Exchange {
             dialer: self.clone(),
             lease: Some(lease),
-            stream: Some(stream),
-            born,
-            reused,
+            link: Some(link),
             begun,
             pump: Pump::new(out, request.body),
             client,
@@ -141,7 +131,7 @@ impl Dialer {
             eof: false,
             ended: false,
             status: 0,
-            connect: (!reused).then(|| born.saturating_duration_since(asked)),
+            connect,
             first_byte: None,
             received: 0,
         })

@@ -45,7 +45,8 @@ impl Error {
             Self::FirstByte => "timeout_first_byte",
             Self::Idle => "timeout_idle",
             Self::Request => "timeout_request",
-            Self::Garbage(_) | Self::Interim => "bad_response",
+            Self::Garbage(_) => "bad_response",
+            Self::Interim => "too_many_interim",
             Self::Body(_) => "client_body",
         }
     }

@@ -5,10 +5,11 @@
 //! Sending goes on while the answer is read, in the same task.
 use super::dialer::Dialer;
 use super::error::{Error, Failed, Retry};
+use super::link::Link;
 use super::pump::{Pump, Stop};
 use crate::http1::{Client, Event, ResponseVerdict, Want};
 use crate::message::{Broken, Chunk, Fields, Fill, Head, Part, Pressure, Size, memory};
-use crate::net::{Pipe, Spliced, Stream, Timer};
+use crate::net::{Pipe, Spliced, Timer};
 use crate::pool::Lease;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -41,9 +42,7 @@ pub struct Pace {
 pub struct Exchange {
     pub(super) dialer: Arc<Dialer>,
     pub(super) lease: Option<Lease>,
-    pub(super) stream: Option<Stream>,
-    pub(super) born: Instant,
-    pub(super) reused: bool,
+    pub(super) link: Option<Link>,
     pub(super) begun: Instant,
     pub(super) pump: Pump,
     pub(super) client: Client,
@@ -101,7 +100,7 @@ impl Exchange {
         timer: &mut Timer,
         first: bool,
     ) -> Poll<Result<Heard, Error>> {
-        let moved = self.pump(cx, body)? || first;
+        let mut moved = self.pump(cx, body)? || first;
         loop {
             if (self.buf.is_lent() || self.eof)
                 && let Some(heard) = self.judge(head)?
@@ -113,7 +112,10 @@ impl Exchange {
                     return Poll::Ready(Err(Error::Body(Broken::Closed)));
                 }
                 if moved {
-                    let now = if first { self.begun } else { Instant::now() };
+                    // The first look comes right after the beginning; one after an interim answer
+                    // does not.
+                    let fresh = first && self.first_byte.is_none();
+                    let now = if fresh { self.begun } else { Instant::now() };
                     timer.start(now, self.deadline(now).map(|d| d.0));
                 }
                 return match timer.poll(cx) {
@@ -121,6 +123,7 @@ impl Exchange {
                     Poll::Pending => Poll::Pending,
                 };
             }
+            moved = true;
         }
     }
 
@@ -147,7 +150,7 @@ impl Exchange {
         if self.pump.is_done() {
             return Ok(false);
         }
-        let stream = self.stream.as_mut().expect("open until over");
+        let stream = self.link.as_deref_mut().expect("open until over");
         let before = self.pump.written();
         match self.pump.poll(cx, stream, body) {
             Poll::Ready(Err(Stop::Body(broken))) => return Err(Error::Body(broken)),
@@ -167,7 +170,7 @@ impl Exchange {
         if self.eof {
             return Ok(Poll::Ready(()));
         }
-        let stream = self.stream.as_mut().expect("open until over");
+        let stream = self.link.as_deref_mut().expect("open until over");
         let n = match stream.poll_read_chunk(cx, &mut self.buf, part) {
             Poll::Pending => return Ok(Poll::Pending),
             Poll::Ready(read) => read.map_err(Error::Io)?,
@@ -183,7 +186,7 @@ impl Exchange {
 
     /// When this must go on, and what it is called if it does not.
     fn deadline(&self, now: Instant) -> Option<(Instant, Late)> {
-        let waits = self.pump.is_done() && !self.client.is_begun();
+        let waits = self.pump.is_done() && self.buf.data().is_empty();
         let (limit, late) = if waits {
             (self.pace.first_byte, Late::FirstByte)
         } else {
@@ -290,9 +293,9 @@ impl Exchange {
     ) -> Poll<Result<u64, Error>> {
         self.pump(cx, body)?;
         // The kernel holds what is under way.
-        self.buf = Chunk::none();
+        self.buf.give_up();
         let most = self.client.opaque();
-        let stream = self.stream.as_mut().expect("open until over");
+        let stream = self.link.as_deref_mut().expect("open until over");
         let n = ready!(pipe.poll_fill(cx, stream, most)).map_err(Error::Io)? as u64;
         self.eof = n == 0;
         self.client.advance(n);
@@ -300,67 +303,59 @@ impl Exchange {
         Poll::Ready(Ok(n))
     }
 
+    /// Body bytes of the answer and bytes of the request that were moved so far.
+    pub fn moved(&self) -> u64 {
+        self.received + self.pump.written()
+    }
+
     /// Whether the connection can be spliced from at all.
     pub fn is_tcp(&self) -> bool {
-        self.stream.as_ref().is_some_and(|s| s.tcp().is_some())
+        self.link.as_ref().is_some_and(|link| link.tcp().is_some())
     }
 
     /// Ends it in order, after `poll_fill` said `End`: settles the lease and gives the connection
     /// back if it can carry another request.
-    pub fn finish(mut self, now: Instant) {
-        let lease = self.lease.take().expect("an exchange holds its lease until it is over");
+    pub fn finish(mut self: Box<Self>, now: Instant) {
+        let lease = self.take_lease();
         let clean = self.pump.is_done()
             && !self.eof
             && self.buf.data().is_empty()
             && self.client.is_reusable();
-        if clean && let Some(stream) = self.stream.take() {
-            self.dialer.idle.give(&lease, stream, self.born, now);
+        if clean && let Some(link) = self.link.take() {
+            self.dialer.idle.give(&lease, link, now);
         }
-        self.count_closed(&lease);
         lease.answered(self.status, now);
     }
 
     /// Ends it after an error: closes the connection and gives the lease back.
-    pub fn fail(mut self, error: Error) -> Failed {
-        let lease = self.lease.take().expect("an exchange holds its lease until it is over");
+    pub fn fail(mut self: Box<Self>, error: Error) -> Failed {
+        let lease = self.take_lease();
         let retry = match (self.client.is_begun(), self.pump.written()) {
             (true, _) => Retry::No,
             (false, 0) => Retry::NothingWritten,
             _ => Retry::OnlyIdempotent,
         };
-        let stale =
-            self.reused && retry != Retry::No && matches!(error, Error::Io(_) | Error::Closed);
+        let reused = self.connect.is_none();
+        let stale = reused && retry != Retry::No && matches!(error, Error::Io(_) | Error::Closed);
         if stale {
             self.dialer.idle.raced(lease.backend(), Instant::now());
         }
-        self.count_closed(&lease);
         Failed { lease, error, retry, stale }
     }
 
     /// The connection after 101, with what was read of the other protocol.
-    pub fn into_tunnel(mut self) -> (Stream, Chunk, Lease) {
-        let lease = self.lease.take().expect("an exchange holds its lease until it is over");
-        let stream = self.stream.take().expect("open until over");
-        (stream, std::mem::replace(&mut self.buf, Chunk::none()), lease)
+    pub fn into_tunnel(mut self: Box<Self>) -> (Link, Chunk, Lease) {
+        let link = self.link.take().expect("open until over");
+        (link, std::mem::replace(&mut self.buf, Chunk::none()), self.take_lease())
     }
 
-    fn count_closed(&mut self, lease: &Lease) {
-        if self.stream.take().is_some() {
-            lease.backend().cells.open.add(-1);
-        }
+    fn take_lease(&mut self) -> Lease {
+        self.lease.take().expect("an exchange holds its lease until it is over")
     }
 
     /// The answer's trailers, once `poll_fill` said `End`.
     pub fn trailers(&self) -> Option<&Fields> {
         self.client.trailers()
-    }
-}
-
-impl Drop for Exchange {
-    fn drop(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            self.count_closed(&lease);
-        }
     }
 }
 

@@ -1,8 +1,8 @@
 //! Idle connections of one worker, by backend.
 //!
 //! The lock is this worker's own: it is taken to push or pop one connection, never across an await.
+use super::link::Link;
 use crate::config::KeepAlive;
-use crate::net::Stream;
 use crate::pool::{Backend, Lease};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -33,8 +33,7 @@ pub(super) enum Reuse {
 /// A connection between two requests.
 #[derive(Debug)]
 pub(super) struct Kept {
-    pub(super) stream: Stream,
-    pub(super) born: Instant,
+    pub(super) link: Link,
     since: Instant,
     /// When it is too old to be used: idle for too long, or past its age.
     until: Option<Instant>,
@@ -93,18 +92,16 @@ impl Idle {
         while let Some(kept) = shelf.kept.pop() {
             backend.cells.idle.add(-1);
             let sure = reuse == Reuse::Any
-                || (now.duration_since(kept.since) < YOUNG && kept.stream.is_quiet());
-            if kept.is_expired(now) || kept.stream.has_news() || !sure {
-                backend.cells.open.add(-1);
-                continue;
+                || (now.duration_since(kept.since) < YOUNG && kept.link.is_quiet());
+            if !kept.is_expired(now) && !kept.link.has_news() && sure {
+                return Some(kept);
             }
-            return Some(kept);
         }
         None
     }
 
     /// Gives a connection back; closes it when there is no room.
-    pub(super) fn give(&self, lease: &Lease, stream: Stream, born: Instant, now: Instant) {
+    pub(super) fn give(&self, lease: &Lease, link: Link, now: Instant) {
         let backend = lease.backend();
         let mut shelves = self.0.lock();
         let shelf = shelves.entry(key(backend)).or_insert_with(|| Shelf {
@@ -115,14 +112,12 @@ impl Idle {
             raced: None,
         });
         let keep = &shelf.keep.keep_alive;
-        let until = until(keep, born, now);
-        let kept = Kept { stream, born, since: now, until };
-        if shelf.kept.len() >= room(keep) || kept.is_expired(now) {
-            backend.cells.open.add(-1);
-            return;
+        let until = until(keep, link.born(), now);
+        let kept = Kept { link, since: now, until };
+        if shelf.kept.len() < room(keep) && !kept.is_expired(now) {
+            backend.cells.idle.add(1);
+            shelf.kept.push(kept);
         }
-        backend.cells.idle.add(1);
-        shelf.kept.push(kept);
     }
 
     /// Remembers that this backend closed a kept connection under us.
@@ -141,17 +136,16 @@ impl Idle {
             let before = shelf.kept.len();
             let keep = &shelf.keep.keep_alive;
             for kept in shelf.kept.iter().filter(|kept| now.duration_since(kept.since) < FRESH) {
-                kept.stream.release();
+                kept.link.release();
             }
             for kept in &mut shelf.kept {
-                kept.until = until(keep, kept.born, kept.since);
+                kept.until = until(keep, kept.link.born(), kept.since);
             }
-            shelf.kept.retain(|kept| !gone && !kept.is_expired(now) && !kept.stream.has_news());
+            shelf.kept.retain(|kept| !gone && !kept.is_expired(now) && !kept.link.has_news());
             let surplus = shelf.kept.len().saturating_sub(room(keep));
             shelf.kept.drain(..surplus);
             let closed = (before - shelf.kept.len()) as i64;
             shelf.backend.cells.idle.add(-closed);
-            shelf.backend.cells.open.add(-closed);
             let remembered = shelf.raced.is_some_and(|at| now.duration_since(at) < RACE_MEMORY);
             !shelf.kept.is_empty() || (remembered && !gone)
         });
@@ -161,9 +155,7 @@ impl Idle {
 impl Drop for Idle {
     fn drop(&mut self) {
         for shelf in self.0.lock().values() {
-            let n = shelf.kept.len() as i64;
-            shelf.backend.cells.idle.add(-n);
-            shelf.backend.cells.open.add(-n);
+            shelf.backend.cells.idle.add(-(shelf.kept.len() as i64));
         }
     }
 }

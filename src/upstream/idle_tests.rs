@@ -1,7 +1,7 @@
 //! Kept connections, on real sockets: what is handed out, what is not, and what is counted.
 use super::*;
 use crate::config;
-use crate::net::{self, Target};
+use crate::net::{self, Stream, Target};
 use crate::pool::{Ask, Outcome, Policies, Pool};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
@@ -18,6 +18,8 @@ struct Scene {
     listener: TcpListener,
     idle: Idle,
     now: Instant,
+    /// What was taken is in use until the scene ends.
+    taken: std::cell::RefCell<Vec<Kept>>,
 }
 
 /// Two ends of a connection. The third is a second name for the near one: it sees what the kernel
@@ -34,7 +36,13 @@ impl Scene {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let config = section(keep_alive, listener.local_addr().unwrap());
         let pool = Pool::prepare(&config.name, &config, &Policies::default(), None).unwrap();
-        Self { pool: pool.commit().0, listener, idle: Idle::default(), now: Instant::now() }
+        Self {
+            pool: pool.commit().0,
+            listener,
+            idle: Idle::default(),
+            now: Instant::now(),
+            taken: Default::default(),
+        }
     }
     fn commit(&self, change: impl FnOnce(&mut config::Pool)) {
         let mut config = (*self.pool.config()).clone();
@@ -65,16 +73,18 @@ impl Scene {
     async fn keep(&self, name: &str) -> (TcpStream, u16, OwnedFd) {
         let Pair { near, far, port, kernel } = self.connect().await;
         let lease = self.lease(name);
-        lease.backend().cells.open.add(1);
-        self.idle.give(&lease, near, self.now, self.now);
+        let link = Link::new(near, lease.backend(), self.now);
+        self.idle.give(&lease, link, self.now);
         lease.settle(Outcome::Answered(200));
         (far, port, kernel)
     }
     fn take(&self, name: &str, reuse: Reuse) -> Option<u16> {
         let backend = self.backend(name);
         let kept = self.idle.take(&backend, reuse, self.now)?;
-        let Stream::Tcp(stream) = &kept.stream else { panic!("it was TCP") };
-        Some(stream.local_addr().unwrap().port())
+        let Stream::Tcp(stream) = &*kept.link else { panic!("it was TCP") };
+        let port = stream.local_addr().unwrap().port();
+        self.taken.borrow_mut().push(kept);
+        Some(port)
     }
     /// Idle and open connections to a backend, as they are counted.
     fn counted(&self, name: &str) -> (i64, i64) {
@@ -224,14 +234,14 @@ async fn an_old_one_is_closed_however_busy_it_was() {
     let Pair { near, far: mut peer, kernel, .. } = scene.connect().await;
     drop(kernel);
     let lease = scene.lease("a");
-    lease.backend().cells.open.add(1);
+    let link = Link::new(near, lease.backend(), born);
     scene.now += 599 * SECOND;
-    scene.idle.give(&lease, near, born, scene.now);
+    scene.idle.give(&lease, link, scene.now);
     assert_eq!(scene.counted("a"), (1, 1));
     let kept = scene.idle.take(lease.backend(), Reuse::Any, scene.now).unwrap();
-    assert_eq!(kept.born, born);
+    assert_eq!(kept.link.born(), born);
     scene.now += SECOND;
-    scene.idle.give(&lease, kept.stream, born, scene.now);
+    scene.idle.give(&lease, kept.link, scene.now);
     assert_eq!(scene.counted("a"), (0, 0), "not kept again");
     assert!(is_closed(&mut peer).await);
 }

@@ -5,8 +5,10 @@ mod dialer;
 mod error;
 mod exchange;
 mod idle;
+mod link;
 mod pump;
 
 pub use dialer::{Dialer, Outgoing};
 pub use error::{Error, Failed, Retry};
 pub use exchange::{Exchange, Heard, Pace};
+pub use link::Link;

@@ -84,7 +84,7 @@ impl Pump {
     pub(super) fn give_up(&mut self) {
         self.left = Left::Abandoned;
         self.lent = 0;
-        self.out = Chunk::none();
+        self.out.give_up();
         self.pipe = None;
     }
 
@@ -110,7 +110,7 @@ impl Pump {
             }
             if self.left == Left::Flush {
                 self.left = Left::Nothing;
-                self.out = Chunk::none();
+                self.out.give_up();
             }
             if self.is_done() {
                 return Poll::Ready(Ok(()));
@@ -121,7 +121,7 @@ impl Pump {
             }
             self.pipe = Pipe::lend();
             self.splice = self.pipe.is_some();
-            self.out = Chunk::none();
+            self.out.give_up();
         }
         cx.waker().wake_by_ref();
         Poll::Pending

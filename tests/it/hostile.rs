@@ -138,6 +138,35 @@ fn broken_chunks_never_look_like_a_clean_end() {
 }
 
 #[test]
+fn nothing_behind_a_refused_request_is_read() {
+    let backend = Backend::named("reached");
+    let proxy = Proxy::http(&[backend.addr], "limits = { body = \"4B\" }");
+    for (refused, status) in [
+        ("GET /a\\..\\b HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET /a%2f..%2fb HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("CONNECT a:80 HTTP/1.1\r\nHost: a:80\r\n\r\n", 405),
+        ("TRACE / HTTP/1.1\r\nHost: a\r\n\r\n", 405),
+        ("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello", 413),
+        (
+            "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+            413,
+        ),
+    ] {
+        let mut client = proxy.client();
+        client.send(format!("{refused}GET /behind HTTP/1.1\r\nHost: a\r\n\r\n"));
+        let response = client.response();
+        assert_eq!(
+            (response.status, response.field("Connection")),
+            (status, Some("close")),
+            "{refused:?}"
+        );
+        assert!(client.is_closed(), "{refused:?}");
+    }
+    // The last one was being sent when its size was seen.
+    assert!(backend.connections() <= 1);
+}
+
+#[test]
 fn heads_over_their_limits_are_refused() {
     let backend = Backend::named("reached");
     let proxy = Proxy::http(&[backend.addr], "");

@@ -288,6 +288,62 @@ fn a_websocket_is_a_tunnel() {
     assert!(client.is_closed());
 }
 
+const HANDSHAKE: &str =
+    "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+
+#[test]
+fn bytes_behind_a_refused_handshake_are_no_request() {
+    let backend = Backend::run(|peer| {
+        while let Some(head) = peer.request() {
+            assert!(!head.contains("/behind"), "{head}");
+            peer.send("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno");
+        }
+    });
+    let proxy = Proxy::http(&[backend.addr], "");
+    let mut client = proxy.client();
+    client.send(format!("{HANDSHAKE}GET /behind HTTP/1.1\r\nHost: a\r\n\r\n"));
+    let response = client.response();
+    assert_eq!((response.status, response.field("Connection")), (403, Some("close")));
+    assert!(client.is_closed());
+}
+
+#[test]
+fn a_switch_to_another_protocol_than_asked_for_is_502() {
+    for upgrade in ["", "Upgrade: h2c\r\n"] {
+        let backend = Backend::run(move |peer| {
+            peer.request();
+            peer.send(format!(
+                "HTTP/1.1 101 Switching Protocols\r\n{upgrade}Connection: Upgrade\r\n\r\n"
+            ));
+            peer.rest();
+        });
+        let proxy = Proxy::http(&[backend.addr], "");
+        let mut client = proxy.client();
+        client.send(HANDSHAKE);
+        assert_eq!(client.response().status, 502, "{upgrade:?}");
+    }
+}
+
+#[test]
+fn framing_fields_that_are_right_keep_their_place_and_case() {
+    let backend = Backend::run(|peer| {
+        while let Some(head) = peer.request() {
+            assert!(head.contains("A: 1\r\ncontent-length: 2\r\nB: 2\r\n"), "{head}");
+            peer.bytes(2);
+            peer.send("HTTP/1.1 200 OK\r\nA: 1\r\ncONTENT-LENGTH: 2\r\nB: 2\r\n\r\nok");
+        }
+    });
+    let proxy = Proxy::http(&[backend.addr], "");
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nA: 1\r\ncontent-length: 2\r\nB: 2\r\n\r\nhi");
+    let response = client.response();
+    assert_eq!((response.status, response.text().as_str()), (200, "ok"));
+    assert!(response.head.contains("A: 1\ncONTENT-LENGTH: 2\nB: 2\n"), "{}", response.head);
+    // Another way to write a number is no way out.
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nA: 1\r\ncontent-length: 2\r\nB: 2\r\n\r\nhi");
+    assert!(client.response().field("Date").is_some(), "one is added where a backend has none");
+}
+
 #[test]
 fn another_upgrade_is_plain_http() {
     let backend = Backend::echo();

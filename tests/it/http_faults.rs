@@ -243,12 +243,89 @@ fn a_slow_head_is_408_and_closed() {
     let backend = Backend::named("one");
     let web = crate::support_web(&[backend.addr], "");
     let proxy = Proxy::start(&format!("{web}\n[defaults]\ntimeout = {{ header = \"100ms\" }}\n"));
-    let mut client = proxy.client();
-    client.send("GET / HTTP/1.1\r\nHost: a");
-    let response = client.response();
-    assert_eq!((response.status, response.field("Connection")), (408, Some("close")));
-    assert!(client.is_closed());
+    for begun in ["G", "GET / HTTP/1.1\r\nHo", "GET / HTTP/1.1\r\nHost: a\r\nX: 1\r\nY"] {
+        let mut client = proxy.client();
+        client.send(begun);
+        let response = client.response();
+        assert_eq!(
+            (response.status, response.field("Connection")),
+            (408, Some("close")),
+            "{begun:?}"
+        );
+        assert!(client.is_closed());
+    }
     assert_eq!(backend.connections(), 0);
+}
+
+/// A backend that takes its time, but never stands still for long.
+fn in_pieces(pieces: &'static [&'static str], pause: u64) -> Backend {
+    Backend::run(move |peer| {
+        let Some(head) = peer.request() else { return };
+        let length = head
+            .split("Content-Length: ")
+            .nth(1)
+            .map_or(0, |rest| rest.split("\r\n").next().unwrap_or_default().parse().unwrap_or(0));
+        peer.bytes(length);
+        for piece in pieces {
+            std::thread::sleep(Duration::from_millis(pause));
+            peer.send(piece);
+        }
+        peer.rest();
+    })
+}
+
+#[test]
+fn first_byte_is_over_with_the_first_byte() {
+    let pieces = &["HTTP/1.1 200 OK\r\n", "X: 1\r\n", "Content-Length: 2\r\n", "\r\n", "ok"];
+    let backend = in_pieces(pieces, 250);
+    let proxy = Proxy::http(&[backend.addr], "timeout = { first_byte = \"700ms\", idle = \"5s\" }");
+    let response = proxy.get("/");
+    assert_eq!((response.status, response.text().as_str()), (200, "ok"));
+}
+
+#[test]
+fn after_an_interim_answer_the_final_one_has_its_own_time() {
+    let pieces =
+        &["HTTP/1.1 102 Processing\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"];
+    let backend = in_pieces(pieces, 10);
+    // `first_byte` is what an answer may take, `idle` is not: each upload here takes longer.
+    let proxy =
+        Proxy::http(&[backend.addr], "timeout = { first_byte = \"600ms\", idle = \"600ms\" }");
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 8\r\n\r\n");
+    for _ in 0..8 {
+        std::thread::sleep(Duration::from_millis(100));
+        client.send("x");
+    }
+    assert_eq!(client.response().status, 102);
+    assert_eq!(client.response().status, 200);
+}
+
+/// Sends a head and a piece of the body, then only says when the proxy let go.
+fn event_stream() -> (Backend, std::sync::mpsc::Receiver<()>) {
+    let (tell, heard) = std::sync::mpsc::channel();
+    let tell = std::sync::Mutex::new(tell);
+    let backend = Backend::run(move |peer| {
+        peer.request();
+        peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\none\r\n");
+        peer.rest();
+        let _ = tell.lock().unwrap().send(());
+    });
+    (backend, heard)
+}
+
+#[test]
+fn a_client_that_leaves_in_the_middle_of_an_answer_cancels_it() {
+    let (backend, heard) = event_stream();
+    let (folder, log) = crate::support::access_log();
+    let proxy = Proxy::http(&[backend.addr], &log);
+    let mut client = proxy.client();
+    client.send(GET);
+    assert!(!client.until("one\r\n").is_empty());
+    drop(client);
+    heard.recv_timeout(crate::support::PATIENCE).expect("the backend is let go long before `idle`");
+    let line = crate::support::access_lines(&folder, 1).remove(0);
+    assert!(line.contains(r#""reason":"client_gone""#), "{line}");
 }
 
 #[test]
@@ -260,7 +337,11 @@ fn a_body_that_stands_still_is_408() {
     let proxy = Proxy::http(&[backend.addr], "timeout = { idle = \"100ms\" }");
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc");
-    assert_eq!(client.response().status, 408);
+    let response = client.response();
+    assert_eq!((response.status, response.field("Connection")), (408, Some("close")));
+    client.send("defghijGET /behind HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(client.is_closed());
+    assert_eq!(backend.connections(), 1);
 }
 
 #[test]
@@ -300,4 +381,88 @@ fn max_active_is_never_exceeded() {
         let plan = proxy.running().state().plan.load_full().unwrap();
         plan.pools["app"].members()[0].backend.active() == 0
     });
+}
+
+#[test]
+fn a_backup_takes_over_from_the_request_that_found_the_primary_gone() {
+    for _ in 0..10 {
+        let backup = Backend::named("backup");
+        let proxy = Proxy::start(&format!(
+            "[listener.web]\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\npool = \"app\"\n\
+             [pool.app]\nbackends = [\"{}\", {{ addr = \"{}\", backup = true }}]\n",
+            nobody(),
+            backup.addr
+        ));
+        let response = proxy.get("/");
+        assert_eq!((response.status, response.text().as_str()), (200, "backup"));
+    }
+}
+
+#[test]
+fn an_upload_that_moves_is_not_idle_once_its_answer_has_begun() {
+    let backend = Backend::run(|peer| {
+        peer.request();
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nab");
+        assert_eq!(peer.bytes(10).len(), 10);
+        peer.send("cd");
+        peer.rest();
+    });
+    let proxy = Proxy::http(&[backend.addr], "timeout = { idle = \"600ms\" }");
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n");
+    for _ in 0..10 {
+        std::thread::sleep(Duration::from_millis(100));
+        client.send("x");
+    }
+    let response = client.response();
+    assert_eq!((response.status, response.text().as_str()), (200, "abcd"));
+}
+
+#[test]
+fn too_many_interim_answers_are_502_and_counted() {
+    let backend = Backend::run(|peer| {
+        peer.request();
+        peer.send("HTTP/1.1 102 P\r\n\r\n".repeat(4));
+        peer.rest();
+    });
+    let proxy = Proxy::http(&[backend.addr], "limits = { interim = 3 }");
+    let mut client = proxy.client();
+    client.send(GET);
+    for _ in 0..3 {
+        assert_eq!(client.response().status, 102);
+    }
+    assert_eq!(client.response().status, 502);
+    let plan = proxy.running().state().plan.load_full().unwrap();
+    let hits = plan.listeners["web"].cells.limit_hits.all();
+    assert_eq!(hits.iter().find(|(limit, _)| *limit == "interim").map(|(_, n)| *n), Some(1));
+}
+
+#[test]
+fn a_timeout_in_the_middle_of_an_answer_names_itself() {
+    let backend = Backend::run(|peer| {
+        peer.request();
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
+        peer.rest();
+    });
+    for (limit, reason) in [("idle", "timeout_idle"), ("request", "timeout_request")] {
+        let (folder, log) = crate::support::access_log();
+        let limits = format!("timeout = {{ {limit} = \"50ms\" }}\n{log}");
+        let proxy = Proxy::http(&[backend.addr], &limits);
+        assert!(!proxy.get("/").complete);
+        let line = crate::support::access_lines(&folder, 1).remove(0);
+        assert!(line.contains(&format!(r#""reason":"{reason}""#)), "{line}");
+    }
+}
+
+#[test]
+fn trailers_are_bounded_by_the_limit_of_their_route() {
+    let backend = Backend::run(|peer| {
+        peer.request();
+        peer.rest();
+    });
+    let proxy = Proxy::http(&[backend.addr], "limits = { trailers = \"16B\" }");
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n");
+    client.send("X-Sum: 12345678901234567890\r\n\r\n");
+    assert_eq!(client.response().status, 400);
 }

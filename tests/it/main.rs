@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod cli;
+mod cut;
 mod examples;
 mod fuzz_seeds;
 mod health;

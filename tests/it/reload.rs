@@ -92,11 +92,13 @@ fn listeners_come_and_go_while_their_connections_finish() {
             "[listener.{name}]\nbind = \"127.0.0.1:{port}\"\nprotocol = \"http\"\npool = \"app\"\n"
         )
     };
-    let proxy = Proxy::start(&format!("{}{pool}", listener("old", first)));
+    let pool = format!("[server]\nworkers = 1\n{pool}");
+    let proxy = Proxy::start(&format!("{pool}{}", listener("old", first)));
+    let mut idle = Client::connect(proxy.addr_of("old"));
     let mut client = Client::connect(proxy.addr_of("old"));
     client.send(GET);
     until("the request is under way", || backend.connections() == 1);
-    let report = proxy.reload(&format!("{}{pool}", listener("new", second))).unwrap();
+    let report = proxy.reload(&format!("{pool}{}", listener("new", second))).unwrap();
     assert_eq!(
         (report.added, report.removed),
         (vec!["listener new".to_string()], vec!["listener old".to_string()])
@@ -104,6 +106,7 @@ fn listeners_come_and_go_while_their_connections_finish() {
     until("nobody listens any more", || {
         std::net::TcpStream::connect(("127.0.0.1", first)).is_err()
     });
+    assert!(idle.is_closed(), "the drain has begun");
     go.store(true, SeqCst);
     let response = client.response();
     assert_eq!((response.text().as_str(), response.field("Connection")), ("late", Some("close")));

@@ -34,3 +34,13 @@ pub enum Action {
     /// Answers itself.
     Respond(Respond, Arc<RouteCells>),
 }
+
+impl Action {
+    /// Where a request that it would get is counted.
+    pub fn cells(&self, seed: u64) -> &Arc<RouteCells> {
+        match self {
+            Self::Forward(split) => &split.choose(seed).cells,
+            Self::Redirect(_, cells) | Self::Respond(_, cells) => cells,
+        }
+    }
+}

@@ -82,7 +82,7 @@ fn pipelined_requests_are_told_apart() {
 
 #[test]
 fn an_interim_answer_and_a_switch_are_told_apart_from_a_final_one() {
-    let wire = b"HTTP/1.1 102 P\r\n\r\nHTTP/1.1 101 S\r\nUpgrade: x\r\n\r\nraw\r\n";
+    let wire = b"HTTP/1.1 102 P\r\n\r\nHTTP/1.1 101 S\r\nUpgrade: WebSocket\r\n\r\nraw\r\n";
     let said = responses_in_every_way(wire, &[(Method::Get, true)]);
     assert!(matches!(
         &said[..],

@@ -92,6 +92,13 @@ impl Client {
         while self.more() {}
         std::mem::take(&mut self.seen)
     }
+    /// Everything up to and with this text; what came if it never does.
+    pub(crate) fn until(&mut self, text: &str) -> Vec<u8> {
+        let found = |seen: &[u8]| seen.windows(text.len()).position(|w| w == text.as_bytes());
+        while found(&self.seen).is_none() && self.more() {}
+        let n = found(&self.seen).map_or(self.seen.len(), |at| at + text.len());
+        self.seen.drain(..n).collect()
+    }
     /// Whether the proxy has closed, with nothing more to read.
     pub(crate) fn is_closed(&mut self) -> bool {
         self.seen.is_empty() && !self.more()

@@ -25,6 +25,23 @@ pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
+/// A folder for an access log, and the words that have one written there.
+pub(crate) fn access_log() -> (tempfile::TempDir, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let words = format!("[log]\naccess = {{ to = \"{}\", format = \"json\" }}", path.display());
+    (folder, words)
+}
+
+/// The lines of that log, once there are so many.
+#[track_caller]
+pub(crate) fn access_lines(folder: &tempfile::TempDir, n: usize) -> Vec<String> {
+    let path = folder.path().join("access.log");
+    let read = || std::fs::read_to_string(&path).unwrap_or_default();
+    until("the access log has its lines", || read().lines().count() >= n);
+    read().lines().map(str::to_string).collect()
+}
+
 /// An address on which nobody listens: bound once and let go.
 pub(crate) fn nobody() -> std::net::SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()

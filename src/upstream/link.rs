@@ -1,0 +1,46 @@
+//! An open connection to a backend, counted for as long as it lives.
+use crate::net::Stream;
+use crate::pool::Backend;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// An open connection to a backend. Whoever drops it, at the end of its life or in the middle of a
+/// request that was cut, it is open no longer.
+#[derive(Debug)]
+pub struct Link {
+    stream: Stream,
+    born: Instant,
+    backend: Arc<Backend>,
+}
+
+impl Link {
+    /// Counts it as open.
+    pub(super) fn new(stream: Stream, backend: &Arc<Backend>, born: Instant) -> Self {
+        backend.cells.open.add(1);
+        Self { stream, born, backend: backend.clone() }
+    }
+    /// When it was made.
+    pub fn born(&self) -> Instant {
+        self.born
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.backend.cells.open.add(-1);
+    }
+}
+
+impl Deref for Link {
+    type Target = Stream;
+    fn deref(&self) -> &Stream {
+        &self.stream
+    }
+}
+
+impl DerefMut for Link {
+    fn deref_mut(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+}
