@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize};
 use std::task::{Context, Poll, Waker};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 /// How far a group is.
@@ -89,14 +89,19 @@ impl Book {
     }
     /// Idle members, with since when.
     fn idle(&self) -> impl Iterator<Item = (u64, &Arc<Member>)> {
-        let since = |member| (Member::since(member), member);
-        self.all().map(since).filter(|(since, _)| *since > TOLD)
+        let since = |member: &Arc<Member>| member.since.load(Acquire);
+        self.all().map(move |member| (since(member), member)).filter(|(since, _)| *since > TOLD)
     }
 }
 
 impl Member {
-    fn since(this: &Arc<Self>) -> u64 {
-        this.since.load(Acquire)
+    /// Asks it to leave if it is idle as it was seen; one that became busy meanwhile stays.
+    fn tell(&self, seen: u64) -> bool {
+        let told = self.since.compare_exchange(seen, TOLD, AcqRel, Relaxed).is_ok();
+        if told {
+            self.wake();
+        }
+        told
     }
     fn wake(&self) {
         // Woken outside the lock: a woken task may register at once.
@@ -152,21 +157,20 @@ impl Drain {
     pub fn idle(&self) -> usize {
         self.0.book.lock().idle().count()
     }
-    /// Asks up to `n` idle members to leave, oldest first; returns how many were asked. Looks at
-    /// every member.
-    pub fn evict_idle(&self, n: usize) -> usize {
-        let mut oldest: Vec<(u64, Arc<Member>)> =
-            self.0.book.lock().idle().map(|(since, member)| (since, member.clone())).collect();
-        oldest.sort_unstable_by_key(|(since, _)| *since);
-        let tell = |(since, member): &(u64, Arc<Member>)| {
-            // One that became busy meanwhile stays.
-            let told = member.since.compare_exchange(*since, TOLD, AcqRel, Relaxed).is_ok();
-            if told {
-                member.wake();
-            }
-            told
-        };
-        oldest.iter().filter(|idle| tell(idle)).take(n).count()
+    /// Asks up to `n` idle members of these groups to leave, those that are idle for longest over
+    /// all of them; returns how many were asked. Looks at every member.
+    pub fn evict_idle<'a>(groups: impl Iterator<Item = &'a Self>, n: usize) -> usize {
+        let mut idle: Vec<(Instant, u64, Arc<Member>)> = Vec::new();
+        for Self(group) in groups {
+            let at = |since| group.born + Duration::from_millis(since - TOLD - 1);
+            let book = group.book.lock();
+            idle.extend(book.idle().map(|(since, member)| (at(since), since, member.clone())));
+        }
+        let n = n.min(idle.len());
+        if n < idle.len() {
+            idle.select_nth_unstable_by_key(n, |(at, ..)| *at);
+        }
+        idle[..n].iter().filter(|(_, seen, member)| member.tell(*seen)).count()
     }
     /// Waits until no member is left.
     pub async fn emptied(&self) {
@@ -267,12 +271,24 @@ mod tests {
         assert!(all[0].busy());
         all[0].idle(at(300));
         assert_eq!(drain.idle(), 3);
-        assert_eq!(drain.evict_idle(2), 2);
+        assert_eq!(Drain::evict_idle([&drain].into_iter(), 2), 2);
         let told: Vec<bool> = all.iter().map(Watch::is_told_to_leave).collect();
         assert_eq!(told, [false, false, true, true]);
         assert!(!all[2].busy());
-        assert_eq!(drain.evict_idle(9), 1);
+        assert_eq!(Drain::evict_idle([&drain].into_iter(), 9), 1);
         assert_eq!(drain.idle(), 0);
+    }
+
+    #[test]
+    fn age_counts_over_all_groups() {
+        let groups = [Drain::new(), Drain::new()];
+        let all: Vec<Watch> = (0..6).map(|n| groups[n % 2].enter()).collect();
+        for (n, ms) in [50, 10, 40, 20, 30, 60].into_iter().enumerate() {
+            all[n].idle(Instant::now() + Duration::from_millis(ms));
+        }
+        assert_eq!(Drain::evict_idle(groups.iter(), 3), 3);
+        let told: Vec<bool> = all.iter().map(Watch::is_told_to_leave).collect();
+        assert_eq!(told, [false, true, false, true, true, false]);
     }
 
     #[test]
@@ -280,7 +296,7 @@ mod tests {
         let drain = Drain::new();
         let first = drain.enter();
         first.idle(Instant::now());
-        drain.evict_idle(1);
+        Drain::evict_idle([&drain].into_iter(), 1);
         drop(first);
         let second = drain.enter();
         assert!(!second.is_told_to_leave());

@@ -61,6 +61,11 @@ pub(super) async fn relay(
         if let Poll::Ready(done) = copy.poll(cx) {
             return Poll::Ready(done);
         }
+        // Asked when something moves or `idle` passes, not sooner: waking each request of a backend
+        // would cost all of them.
+        if copy.exchange.lease().is_over() {
+            return Poll::Ready(Err(Cut::Upstream(Error::Over)));
+        }
         if copy.is_client_gone(cx) {
             return Poll::Ready(Err(Cut::Client));
         }

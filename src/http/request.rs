@@ -191,7 +191,7 @@ impl Turn<'_, '_> {
             Cut::Upstream(error) => {
                 self.report.reason = match error {
                     Error::Body(_) => "client_gone",
-                    Error::Idle | Error::Request => error.word(),
+                    Error::Idle | Error::Request | Error::Over => error.word(),
                     _ => "upstream_cut",
                 };
                 let failed = exchange.fail(error);

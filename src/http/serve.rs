@@ -32,6 +32,8 @@ pub struct Connection {
     dialer: Arc<Dialer>,
     /// Since when it is idle, and how long the next request may take to come.
     rest: Rest,
+    /// Whether it has carried a request: only then it gives way to others while it is idle.
+    kept: bool,
 }
 
 impl Connection {
@@ -50,16 +52,19 @@ impl Connection {
             (Client::new(stream, peer, head, limits.trailers), timeout.header.get())
         };
         let rest = (Instant::now(), limit);
-        Self { client, timer: Timer::new(), slot, watch, dialer, rest }
+        Self { client, timer: Timer::new(), slot, watch, dialer, rest, kept: false }
     }
 
     /// Carries it to its end.
     pub async fn serve(&mut self, access: &AccessLog) {
-        let Self { client, timer, slot, watch, dialer, rest } = self;
+        let Self { client, timer, slot, watch, dialer, rest, kept } = self;
         loop {
             let (now, limit) = *rest;
             timer.start(now, limit.map(|limit| now + limit));
-            if !is_wanted(client, watch, timer, now).await {
+            if *kept {
+                watch.idle(now);
+            }
+            if !is_wanted(client, watch, timer).await {
                 return;
             }
             let spell = Spell { slot, watch, dialer, access };
@@ -67,7 +72,9 @@ impl Connection {
             // where it stays, since it is large.
             let busy = Box::write(Box::new_uninit(), busy(client, timer, spell));
             match Box::into_pin(busy).await {
-                Some(next) => *rest = next,
+                Some(Some(next)) => (*rest, *kept) = (next, true),
+                // No request was there: it waits on as before.
+                Some(None) => {}
                 None => return,
             }
         }
@@ -75,8 +82,7 @@ impl Connection {
 }
 
 /// Waits for the next request: `false` when time is up or the connection was asked to leave.
-async fn is_wanted(client: &mut Client, watch: &Watch, timer: &mut Timer, now: Instant) -> bool {
-    watch.idle(now);
+async fn is_wanted(client: &mut Client, watch: &Watch, timer: &mut Timer) -> bool {
     let ready = poll_fn(|cx| {
         watch.register(cx);
         if watch.is_told_to_leave() {
@@ -88,32 +94,41 @@ async fn is_wanted(client: &mut Client, watch: &Watch, timer: &mut Timer, now: I
         timer.poll(cx).map(|()| false)
     })
     .await;
-    watch.busy() && ready
+    if watch.busy() {
+        return ready;
+    }
+    // Asked to make room while its next request came: that one is served.
+    watch.phase() == Phase::Run && !client.stream.is_quiet()
 }
 
 /// Since when a connection is idle, and how long the next request may take to come.
 type Rest = (Instant, Option<Duration>);
 
-/// Serves requests until none is at hand; `None` when the connection is over.
-async fn busy(client: &mut Client, timer: &mut Timer, spell: Spell<'_>) -> Option<Rest> {
+/// Serves requests until none is at hand, and says how it rests after the last one, if there was
+/// any; `None` when the connection is over.
+async fn busy(client: &mut Client, timer: &mut Timer, spell: Spell<'_>) -> Option<Option<Rest>> {
     let mut head = Head::new();
+    let mut rest = None;
     loop {
         let gateway = spell.slot.load_full();
         let timeout = &gateway.effective.timeout;
         match next_head(client, &mut head, timer, timeout.header.get(), spell.watch).await {
-            Ok(Some(Read::Idle)) => return Some((Instant::now(), timeout.keep_alive.get())),
+            Ok(Some(Read::Idle)) => return Some(rest),
             Ok(Some(Read::Closed)) => return None,
             Ok(Some(Read::Request(verdict))) => {
                 match request(client, &mut head, verdict, &gateway, timer, &spell).await {
                     // What the kernel has of the next one is for the idle connection to see.
-                    After::KeepAlive(ended) if client.buf.data().is_empty() => {
-                        client.buf.give_up();
-                        return Some((ended, timeout.keep_alive.get()));
+                    After::KeepAlive(ended) => {
+                        rest = Some((ended, timeout.keep_alive.get()));
+                        if client.buf.data().is_empty() {
+                            client.buf.give_up();
+                            return Some(rest);
+                        }
+                        head.clear();
                     }
-                    After::KeepAlive(_) => head.clear(),
                     After::Linger => {
-                        return Box::pin(linger(client, timer, gateway.effective.limits.drain))
-                            .await;
+                        Box::pin(linger(client, timer, gateway.effective.limits.drain)).await;
+                        return None;
                     }
                     After::Close => return None,
                 }
@@ -123,12 +138,14 @@ async fn busy(client: &mut Client, timer: &mut Timer, spell: Spell<'_>) -> Optio
                 let said =
                     if client.is_short() { (503, "memory") } else { (408, "timeout_header") };
                 Box::pin(refuse(client, &mut head, said, &gateway, &spell, timer)).await;
-                return Box::pin(linger(client, timer, gateway.effective.limits.drain)).await;
+                Box::pin(linger(client, timer, gateway.effective.limits.drain)).await;
+                return None;
             }
             Err(refusal) => {
                 let said = (refusal.rule.status(), refusal.rule.word());
                 Box::pin(refuse(client, &mut head, said, &gateway, &spell, timer)).await;
-                return Box::pin(linger(client, timer, gateway.effective.limits.drain)).await;
+                Box::pin(linger(client, timer, gateway.effective.limits.drain)).await;
+                return None;
             }
         }
     }
@@ -161,7 +178,7 @@ async fn next_head(
 }
 
 /// Ends our direction and reads on for a moment.
-async fn linger(client: &mut Client, timer: &mut Timer, mut most: u64) -> Option<Rest> {
+async fn linger(client: &mut Client, timer: &mut Timer, mut most: u64) {
     timer.set(Some(Instant::now() + LINGER));
     if client.stream.shutdown_write().is_ok() {
         poll_fn(|cx| match client.poll_linger(cx, &mut most) {
@@ -170,5 +187,4 @@ async fn linger(client: &mut Client, timer: &mut Timer, mut most: u64) -> Option
         })
         .await;
     }
-    None
 }

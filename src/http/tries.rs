@@ -159,7 +159,7 @@ fn no_lease(none: NoLease) -> Box<Reply> {
 pub(super) fn outcome(error: &Error, stale: bool) -> Outcome {
     match error {
         _ if stale => Outcome::Stale,
-        Error::Local(_) | Error::Body(_) | Error::Request => Outcome::Abandoned,
+        Error::Local(_) | Error::Body(_) | Error::Request | Error::Over => Outcome::Abandoned,
         error if error.never_reached() => Outcome::NotReached,
         _ => Outcome::Failed,
     }
@@ -169,7 +169,7 @@ pub(super) fn outcome(error: &Error, stale: bool) -> Outcome {
 pub(super) fn status(error: &Error) -> u16 {
     match error {
         Error::ConnectTimeout | Error::FirstByte | Error::Idle | Error::Request => 504,
-        Error::Local(_) | Error::Unresolved => 503,
+        Error::Local(_) | Error::Unresolved | Error::Over => 503,
         _ => 502,
     }
 }

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -55,6 +55,7 @@ pub struct Backend {
     born: Instant,
     /// Whether it was drained or removed longer ago than `pool.drain`.
     over: watch::Sender<bool>,
+    is_over: AtomicBool,
     pub(super) hot: Hot,
 }
 
@@ -84,6 +85,7 @@ impl Backend {
             turn: AtomicU32::new(0),
             born: now,
             over: watch::Sender::new(false),
+            is_over: AtomicBool::new(false),
             hot: Hot::new(limit),
         }
     }
@@ -132,7 +134,11 @@ impl Backend {
     }
     /// Whether it was drained or removed longer ago than `pool.drain`.
     pub(super) fn set_over(&self, over: bool) {
+        self.is_over.store(over, Relaxed);
         self.over.send_replace(over);
+    }
+    pub(super) fn is_over(&self) -> bool {
+        self.is_over.load(Relaxed)
     }
     /// Ends when its time is over.
     pub(super) async fn over(&self) {

@@ -74,6 +74,10 @@ impl Lease {
     pub async fn over(&self) {
         self.backend.over().await;
     }
+    /// Whether [`Lease::over`] has ended: one load, for those who look now and then.
+    pub fn is_over(&self) -> bool {
+        self.backend.is_over()
+    }
     /// Ends it with an answer that was complete at this moment.
     pub fn answered(mut self, status: u16, now: Instant) {
         self.outcome = Outcome::Answered(status);

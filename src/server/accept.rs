@@ -4,6 +4,7 @@ use super::connection::{self, Held};
 use super::gate::Pass;
 use super::listener::Live;
 use super::state::State;
+use crate::drain::Drain;
 use crate::net::{Peer, Stream};
 use crate::upstream::Dialer;
 use arc_swap::ArcSwap;
@@ -21,9 +22,11 @@ use tokio::sync::watch;
 const BREATH: Duration = Duration::from_millis(50);
 /// An error that goes on is said again after this.
 const SAY_AGAIN: Duration = Duration::from_secs(10);
-/// Idle connections asked to leave for each newcomer while it is tight: two, so that room is made
-/// faster than it is taken.
-const GIVE_WAY: usize = 2;
+/// Room is made at most so often: every look for the oldest idle connections looks at all of them,
+/// and those that were asked need a moment to leave.
+const ROOM_AGAIN: Duration = Duration::from_millis(5);
+/// Idle connections asked to leave when the machine is short of something.
+const SHORT: usize = 16;
 /// How long a loop that ends may take over what already waits, when every place is taken.
 const LAST: Duration = Duration::from_secs(1);
 
@@ -122,7 +125,7 @@ impl Accept {
             return Some((live, (own, all)));
         }
         live.cells.limit_hits.inc("max_connections");
-        let make_room = || self.make_room(&live);
+        let make_room = || self.make_room(&live, 0);
         let both = async {
             let own = live.gate.wait(make_room).await;
             (own, self.state.gate.wait(make_room).await)
@@ -138,14 +141,19 @@ impl Accept {
         Some((live, places))
     }
 
-    /// Asks idle connections to leave: of this listener first, and of every other one where it is
-    /// the process that is full.
-    fn make_room(&self, live: &Live) {
-        let mut left = GIVE_WAY - live.evict_idle(self.worker, GIVE_WAY);
-        if left > 0 && self.state.gate.is_tight() {
-            for other in self.state.live.lock().values() {
-                left -= other.evict_idle(self.worker, left);
-            }
+    /// Asks idle connections to leave, oldest first: of this listener where it is full, of all where
+    /// the process is, `least` of them in any case.
+    fn make_room(&self, live: &Live, least: usize) {
+        let own = live.gate.surplus().unwrap_or(0);
+        let all = self.state.gate.surplus().unwrap_or(0).max(least);
+        if own.max(all) == 0 || !self.state.room.is_due(ROOM_AGAIN) {
+            return;
+        }
+        let asked = if own > 0 { Drain::evict_idle(live.drains.iter(), own) } else { 0 };
+        if all > asked {
+            let others = self.state.live.lock();
+            let groups = others.values().flat_map(|live| &live.drains);
+            Drain::evict_idle(groups, all - asked);
         }
     }
 
@@ -158,16 +166,14 @@ impl Accept {
         if said.is_due() {
             tracing::error!(%error, listener = %live.name, "accept; clients wait meanwhile");
         }
-        self.make_room(&live);
+        self.make_room(&live, SHORT);
         tokio::time::sleep(BREATH).await;
     }
 
     /// Gives a connection its task. Nothing here waits for the client.
     fn begin(&self, live: &Arc<Live>, stream: Stream, peer: Peer, places: (Pass, Pass)) {
         live.cells.accepted.inc();
-        if self.state.gate.is_tight() || live.gate.is_tight() {
-            self.make_room(live);
-        }
+        self.make_room(live, 0);
         let client = match (live.slot.per_client(), peer) {
             (Some(most), Peer::Ip(addr)) => match live.clients.enter(addr.ip(), most) {
                 Some(client) => Some(client),

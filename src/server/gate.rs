@@ -11,6 +11,31 @@ use tokio::sync::Notify;
 /// idle later gives way too.
 const AGAIN: Duration = Duration::from_millis(50);
 
+/// Descriptors kept back for everything but client connections and what they need: listeners,
+/// probes, admin, logs, kept connections to backends.
+const KEPT_BACK: u64 = 256;
+
+/// Client connections that a descriptor limit carries.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Carried {
+    /// If each has a connection to a backend, as it does while it is busy: the default.
+    pub(super) busy: usize,
+    /// If none has: `server.max_connections` may ask for so many.
+    pub(super) idle: usize,
+}
+
+impl Carried {
+    pub(super) fn by(descriptors: u64) -> Self {
+        let idle = descriptors.saturating_sub(KEPT_BACK.min(descriptors / 4));
+        let idle = usize::try_from(idle).unwrap_or(usize::MAX);
+        Self { busy: idle / 2, idle }
+    }
+    /// How many there may be, by what `server.max_connections` says.
+    pub(super) fn most(self, said: Option<usize>) -> usize {
+        said.map_or(self.busy, |said| said.min(self.idle))
+    }
+}
+
 /// A bounded count of connections.
 #[derive(Debug)]
 pub(super) struct Gate {
@@ -40,10 +65,12 @@ impl Gate {
         let one_more = |open: usize| (open < most).then_some(open + 1);
         self.open.fetch_update(Relaxed, Relaxed, one_more).ok().map(|_| Pass(self.clone()))
     }
-    /// Whether it is so full that idle connections must give way: from 90 %.
-    pub(super) fn is_tight(&self) -> bool {
+    /// How many idle connections must give way, `None` while it is less than 90 % full. In one go
+    /// room is made for a hundredth more, so that it need not be made for each newcomer.
+    pub(super) fn surplus(&self) -> Option<usize> {
         let most = self.most.load(Relaxed);
-        self.open() >= most - most / 10
+        let over = self.open().checked_sub(most - most / 10)?;
+        Some(over + 1 + most / 100)
     }
     /// Waits for a place; `make_room` is called again and again while there is none.
     pub(super) async fn wait(self: &Arc<Self>, make_room: impl Fn()) -> Pass {
@@ -110,14 +137,31 @@ mod tests {
     use std::net::Ipv4Addr;
 
     #[test]
-    fn it_is_tight_from_nine_in_ten_and_never_for_one_of_five() {
-        for (most, open, tight) in
-            [(10, 8, false), (10, 9, true), (5, 1, false), (5, 5, true), (usize::MAX, 9, false)]
-        {
+    fn from_nine_in_ten_idle_ones_must_give_way() {
+        for (most, open, surplus) in [
+            (10, 8, None),
+            (10, 9, Some(1)),
+            (10, 10, Some(2)),
+            (5, 4, None),
+            (5, 5, Some(1)),
+            (1000, 899, None),
+            (1000, 900, Some(11)),
+            (usize::MAX, 9, None),
+        ] {
             let gate = Gate::new(most);
             let _held: Vec<Pass> = (0..open).map(|_| gate.enter().unwrap()).collect();
-            assert_eq!(gate.is_tight(), tight, "{open} of {most}");
+            assert_eq!(gate.surplus(), surplus, "{open} of {most}");
         }
+    }
+
+    #[test]
+    fn a_connection_is_counted_with_the_one_to_its_backend() {
+        let carried = |descriptors| {
+            let carried = Carried::by(descriptors);
+            (carried.most(None), carried.most(Some(10)), carried.most(Some(usize::MAX)))
+        };
+        assert_eq!(carried(20_256), (10_000, 10, 20_000));
+        assert_eq!(carried(256), (96, 10, 192));
     }
 
     #[tokio::test]

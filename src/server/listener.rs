@@ -83,13 +83,6 @@ impl Live {
         same
     }
 
-    /// Asks up to `n` idle connections to leave, the oldest of this worker first, then those of
-    /// the others; returns how many were asked.
-    pub(super) fn evict_idle(&self, worker: usize, n: usize) -> usize {
-        let (before, from) = self.drains.split_at(worker.min(self.drains.len()));
-        from.iter().chain(before).fold(0, |asked, drain| asked + drain.evict_idle(n - asked))
-    }
-
     /// Ends its connections: gracefully, and after the grace at once.
     pub(super) async fn drain(&self, grace: Duration) {
         self.drains.iter().for_each(Drain::graceful);

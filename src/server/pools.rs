@@ -2,7 +2,7 @@
 use crate::config::Name;
 use crate::discover::{self, Resolver};
 use crate::plan::Pools;
-use crate::pool::{Pool, Turn};
+use crate::pool::{Change, Pool, Turn};
 use crate::probe;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,25 +15,28 @@ const FORGET: Duration = Duration::from_secs(1);
 
 /// The tasks of every pool; dropping it ends them.
 #[derive(Default)]
-pub(super) struct Keepers(BTreeMap<Name, Vec<JoinHandle<()>>>);
+pub(super) struct Keepers(BTreeMap<Name, (Arc<Pool>, Vec<JoinHandle<()>>)>);
 
 impl Keepers {
-    /// Starts what is new and ends what is gone.
+    /// Starts what is new and ends what is gone: backends of a removed pool drain as removed
+    /// backends do.
     pub(super) fn follow(&mut self, pools: &Pools, resolver: &Arc<dyn Resolver>, control: &Handle) {
-        self.0.retain(|name, tasks| {
+        self.0.retain(|name, (pool, tasks)| {
             let stays = pools.contains_key(name);
             if !stays {
                 tasks.iter().for_each(JoinHandle::abort);
+                drop(control.spawn(end(pool.clone())));
             }
             stays
         });
         for (name, pool) in pools {
             self.0.entry(name.clone()).or_insert_with(|| {
-                vec![
+                let tasks = vec![
                     control.spawn(publish(pool.clone())),
                     control.spawn(discover::run(pool.clone(), resolver.clone())),
                     control.spawn(probe::run(pool.clone())),
-                ]
+                ];
+                (pool.clone(), tasks)
             });
         }
     }
@@ -41,7 +44,7 @@ impl Keepers {
 
 impl Drop for Keepers {
     fn drop(&mut self) {
-        self.0.values().flatten().for_each(JoinHandle::abort);
+        self.0.values().flat_map(|(_, tasks)| tasks).for_each(JoinHandle::abort);
     }
 }
 
@@ -53,6 +56,16 @@ async fn publish(pool: Arc<Pool>) {
             Some(at) => tokio::time::sleep_until(at.into()).await,
             None => drop(tokio::time::timeout(FORGET, changes.changed()).await),
         }
+    }
+}
+
+/// Drains every backend of a pool that is gone, until none has work any more.
+async fn end(pool: Arc<Pool>) {
+    let turns = pool.apply(Change::Endpoints(Vec::new()), Instant::now());
+    log_turns(&pool.name, &turns);
+    while !pool.members().is_empty() {
+        pool.publish(Instant::now());
+        tokio::time::sleep(FORGET).await;
     }
 }
 

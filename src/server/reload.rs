@@ -1,5 +1,6 @@
 //! From one plan to the next: prepare may fail, commit may not.
 use super::door::{self, Door, Sockets};
+use super::gate::Carried;
 use super::listener::Live;
 use super::memory;
 use super::pools::{Keepers, log_turns};
@@ -44,7 +45,7 @@ pub(super) struct Parts {
     pub(super) control: Handle,
     pub(super) log: Option<LogHandle>,
     /// Connections that the descriptor limit carries.
-    pub(super) descriptors: usize,
+    pub(super) carried: Carried,
 }
 
 /// A plan that is checked and whose addresses are bound.
@@ -167,14 +168,14 @@ impl Reloader {
     fn settings(&self, config: &Config) {
         let parts = &self.0.parts;
         message::memory().limit(memory::bytes(config.server.memory));
-        let most = config.server.max_connections.unwrap_or(parts.descriptors);
-        if most > parts.descriptors {
+        let said = config.server.max_connections;
+        let most = parts.carried.most(said);
+        if let Some(said) = said.filter(|said| *said > most) {
             tracing::warn!(
-                "server.max_connections = {most}: the descriptor limit carries {}; raise it (ulimit -n) or lower the key",
-                parts.descriptors
+                "server.max_connections = {said}: the descriptor limit carries {most}; raise it (ulimit -n) or lower the key"
             );
         }
-        parts.state.gate.set_most(most.min(parts.descriptors));
+        parts.state.gate.set_most(most);
         if let Some(Err(error)) = parts.log.as_ref().map(|log| log.apply(&config.log)) {
             tracing::error!(%error, "log not changed");
         }

@@ -1,5 +1,5 @@
 //! The start of a server and its end.
-use super::gate::Gate;
+use super::gate::{Carried, Gate};
 use super::reload::{Parts, Reloader, retire};
 use super::report::ReloadError;
 use super::state::{Stage, State};
@@ -15,10 +15,6 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 
 pub use super::worker::Layout;
-
-/// Descriptors kept back for everything but client connections and what they need: listeners,
-/// probes, admin, logs.
-const KEPT_BACK: u64 = 256;
 
 /// What a server is started with besides its configuration.
 #[derive(Clone)]
@@ -82,17 +78,16 @@ pub struct Running {
 /// [`StartError`]: nothing runs.
 pub async fn start(config: Config, options: Options) -> Result<Running, StartError> {
     let descriptors = net::raise_descriptor_limit();
-    let carried = usize::try_from(descriptors.saturating_sub(KEPT_BACK.min(descriptors / 2)))
-        .unwrap_or(usize::MAX);
+    let carried = Carried::by(descriptors);
     let threads = config
         .server
         .workers
         .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, Into::into));
-    let max_connections = config.server.max_connections.unwrap_or(carried).min(carried);
+    let max_connections = carried.most(config.server.max_connections);
     let workers = Arc::new(
         worker::start(options.layout, threads, options.tidy).map_err(StartError::Threads)?,
     );
-    let state = Arc::new(State::new(Gate::new(carried)));
+    let state = Arc::new(State::new(Gate::new(max_connections)));
     let parts = Parts {
         state,
         workers: workers.clone(),
@@ -100,7 +95,7 @@ pub async fn start(config: Config, options: Options) -> Result<Running, StartErr
         resolver: options.resolver,
         control: Handle::current(),
         log: options.log,
-        descriptors: carried,
+        carried,
     };
     let reloader = Reloader::new(parts);
     reloader.apply(config).await.map_err(StartError::Config)?;

@@ -11,7 +11,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering::Relaxed};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How far the process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,6 +31,23 @@ pub struct LastReload {
     pub at: SystemTime,
     /// Problems; empty when it was taken.
     pub problems: Vec<String>,
+}
+
+/// A moment after which something need not be done again for a while.
+#[derive(Debug, Default)]
+pub(super) struct Now(Mutex<Option<Instant>>);
+
+impl Now {
+    /// Whether it was not done for so long; if so, it is done now.
+    pub(super) fn is_due(&self, again: Duration) -> bool {
+        let now = Instant::now();
+        let Some(mut last) = self.0.try_lock() else { return false };
+        let due = last.is_none_or(|last| now.saturating_duration_since(last) >= again);
+        if due {
+            *last = Some(now);
+        }
+        due
+    }
 }
 
 /// The running server.
@@ -53,6 +70,8 @@ pub struct State {
     /// Keys that changed and need a restart.
     pub needs_restart: Mutex<Vec<String>>,
     pub(super) gate: Arc<Gate>,
+    /// When room was last made for newcomers.
+    pub(super) room: Now,
     /// Listeners of the plan in force.
     pub(super) live: Mutex<BTreeMap<Name, Arc<Live>>>,
     /// Bound addresses.
@@ -74,6 +93,7 @@ impl State {
             last_success: Mutex::new(SystemTime::now()),
             needs_restart: Mutex::new(Vec::new()),
             gate,
+            room: Now::default(),
             live: Mutex::default(),
             doors: Mutex::default(),
             retired: Mutex::default(),

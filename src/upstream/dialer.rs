@@ -52,7 +52,13 @@ impl Dialer {
     ///
     /// [`Error`]
     pub async fn stream(&self, lease: &Lease, timeout: Option<Duration>) -> Result<Link, Error> {
-        connect::dial(lease, timeout).await
+        match connect::dial(lease, timeout).await {
+            // Kept connections are a convenience, this one is wanted now.
+            Err(Error::Local(error)) if is_out_of_descriptors(&error) && self.idle.shed() => {
+                connect::dial(lease, timeout).await
+            }
+            dialled => dialled,
+        }
     }
 
     /// Begins a request on a kept connection; gives the lease back if there is none.
@@ -142,6 +148,11 @@ impl Dialer {
     pub fn sweep(&self) {
         self.idle.sweep(Instant::now());
     }
+}
+
+fn is_out_of_descriptors(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+    matches!(error.raw_os_error(), Some(code) if [Errno::MFILE, Errno::NFILE].iter().any(|e| e.raw_os_error() == code))
 }
 
 impl Outgoing<'_> {

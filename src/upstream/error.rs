@@ -25,6 +25,8 @@ pub enum Error {
     Idle,
     /// `timeout.request` passed.
     Request,
+    /// The backend was drained or removed, and `pool.drain` has passed since.
+    Over,
     /// The answer is no HTTP.
     Garbage(Refusal),
     /// More interim answers than `limits.interim`.
@@ -45,6 +47,7 @@ impl Error {
             Self::FirstByte => "timeout_first_byte",
             Self::Idle => "timeout_idle",
             Self::Request => "timeout_request",
+            Self::Over => "drain_cut",
             Self::Garbage(_) => "bad_response",
             Self::Interim => "too_many_interim",
             Self::Body(_) => "client_body",
@@ -73,6 +76,7 @@ impl fmt::Display for Error {
             Self::FirstByte => f.write_str("no answer in time"),
             Self::Idle => f.write_str("stood still in the middle of a message"),
             Self::Request => f.write_str("the request took too long"),
+            Self::Over => f.write_str("its backend was drained, and the time for that is over"),
             Self::Garbage(r) => write!(f, "invalid answer: {r}"),
             Self::Interim => f.write_str("too many interim answers"),
             Self::Body(b) => write!(f, "the request's body: {b}"),

@@ -108,6 +108,9 @@ impl Exchange {
                 return Poll::Ready(Ok(heard));
             }
             if self.read(cx, Part::Answer)?.is_pending() {
+                if self.lease().is_over() {
+                    return Poll::Ready(Err(Error::Over));
+                }
                 if self.pump.is_done() && body.poll_gone(cx).is_ready() {
                     return Poll::Ready(Err(Error::Body(Broken::Closed)));
                 }
@@ -275,9 +278,10 @@ impl Exchange {
         self.received += n as u64;
     }
 
-    /// How many of the next bytes may be spliced to the client: 0 while bytes are at hand.
+    /// How many of the next bytes may be spliced to the client: 0 while bytes are at hand, and once
+    /// the backend has closed.
     pub fn opaque(&self) -> u64 {
-        if self.ended || !self.buf.data().is_empty() { 0 } else { self.client.opaque() }
+        if self.ended || self.eof || !self.buf.data().is_empty() { 0 } else { self.client.opaque() }
     }
 
     /// Moves up to `opaque` body bytes into a pipe, writing the rest of the request meanwhile.

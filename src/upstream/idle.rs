@@ -120,6 +120,17 @@ impl Idle {
         }
     }
 
+    /// Closes the oldest connection of each backend; `false` when there was none.
+    pub(super) fn shed(&self) -> bool {
+        let mut any = false;
+        for shelf in self.0.lock().values_mut().filter(|shelf| !shelf.kept.is_empty()) {
+            drop(shelf.kept.remove(0));
+            shelf.backend.cells.idle.add(-1);
+            any = true;
+        }
+        any
+    }
+
     /// Remembers that this backend closed a kept connection under us.
     pub(super) fn raced(&self, backend: &Arc<Backend>, now: Instant) {
         if let Some(shelf) = self.0.lock().get_mut(&key(backend)) {

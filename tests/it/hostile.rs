@@ -1,5 +1,9 @@
 //! Hostile heads and bodies: the status each earns, the connection closed, nothing of it forwarded.
-use crate::support::{Backend, Proxy};
+use crate::support::{Backend, Proxy, until};
+use evenkeel::pool::{Ask, Balancer, Candidate, Policies};
+use evenkeel::server::Options;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 /// What is sent, and the status it earns.
 const CASES: &[(&str, u16)] = &[
@@ -100,13 +104,10 @@ fn hostile_heads_get_their_status_and_reach_nobody() {
         client.send("GET /second HTTP/1.1\r\nHost: a\r\n\r\n");
         let response = client.response();
         assert_eq!(response.status, *status, "{bytes:?}: {response:?}");
-        if *status != 405 {
-            assert_eq!(response.field("Connection"), Some("close"), "{bytes:?}");
-            assert!(client.is_closed(), "{bytes:?}");
-        }
+        assert_eq!(response.field("Connection"), Some("close"), "{bytes:?}");
+        assert!(client.is_closed(), "{bytes:?}");
+        assert_eq!(backend.connections(), 0, "{bytes:?}");
     }
-    // Those of 405 keep their connection: their second request is a good one.
-    assert!(backend.connections() <= 2);
 }
 
 #[test]
@@ -219,4 +220,39 @@ fn every_byte_that_reaches_a_backend_is_valid() {
     client.send("GET / HTTP/1.0\r\n\r\n");
     let text = client.response().text();
     assert!(text.contains(&format!("Host: {}\r\n", backend.addr)), "{text:?}");
+}
+
+/// Panics while it is armed.
+struct Trap(Arc<AtomicBool>);
+impl Balancer for Trap {
+    fn pick(&self, candidates: &[Candidate], ask: &Ask<'_>) -> Option<usize> {
+        assert!(!self.0.load(SeqCst), "boom");
+        candidates.iter().position(|candidate| candidate.is_open(ask))
+    }
+    fn wants_load(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn a_panic_ends_its_own_connection_and_is_counted() {
+    let backend = Backend::named("one");
+    let armed = Arc::new(AtomicBool::new(false));
+    let trap = armed.clone();
+    let policies = Policies::default().with("trap", move |_, _| Box::new(Trap(trap.clone())));
+    let options = Options { policies, ..Options::default() };
+    let web = crate::support_web(&[backend.addr], "balance = \"trap\"");
+    let proxy = Proxy::start_with(&format!("[server]\nworkers = 1\n{web}"), options);
+    let mut other = proxy.client();
+    assert_eq!(other.ask("GET", "/", "").status, 200);
+    for n in 1..=3 {
+        armed.store(true, SeqCst);
+        let mut client = proxy.client();
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert!(client.is_closed());
+        until("it is counted", || proxy.running().state().panics.0.get() == n);
+        armed.store(false, SeqCst);
+        assert_eq!(other.ask("GET", "/", "").status, 200, "on the same worker");
+    }
+    proxy.forgive_panics();
 }

@@ -288,6 +288,41 @@ fn a_websocket_is_a_tunnel() {
     assert!(client.is_closed());
 }
 
+#[test]
+fn an_old_client_gets_every_kind_of_body_and_then_the_end() {
+    let large: &'static str = Box::leak("x".repeat(200_000).into_boxed_str());
+    for body in ["small", large] {
+        let backend = Backend::run(move |peer| {
+            let Some(head) = peer.request() else { return };
+            let n = body.len();
+            match &head[..6] {
+                "GET /c" => peer.send(format!("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n{body}")),
+                "GET /k" => peer.send(format!(
+                    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{n:x}\r\n{body}\r\n0\r\n\r\n"
+                )),
+                // Cut inside a chunk: the client must not take it for the end.
+                _ => peer.send(format!(
+                    "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}",
+                    n + 100_000
+                )),
+            }
+        });
+        let proxy = Proxy::http(&[backend.addr], "");
+        for path in ["/c", "/k"] {
+            let mut client = proxy.client();
+            client.send(format!("GET {path} HTTP/1.0\r\n\r\n"));
+            let response = client.response();
+            assert_eq!((response.status, response.text().as_str()), (200, body), "{path}");
+            assert!(client.is_closed());
+        }
+        let mut client = proxy.client();
+        client.send("GET /x HTTP/1.0\r\n\r\n");
+        let mut all = Vec::new();
+        let end = std::io::Read::read_to_end(client.stream(), &mut all);
+        assert!(end.is_err_and(|e| e.kind() == std::io::ErrorKind::ConnectionReset));
+    }
+}
+
 const HANDSHAKE: &str =
     "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
 

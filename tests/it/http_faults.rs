@@ -223,11 +223,15 @@ fn each_limit_on_time_names_itself() {
         peer.request();
         peer.rest();
     });
-    let proxy = Proxy::http(&[silent.addr], "timeout = { first_byte = \"50ms\" }");
-    assert_eq!(proxy.get("/").status, 504);
-    let proxy = Proxy::http(&[silent.addr], "timeout = { request = \"50ms\" }");
-    assert_eq!(proxy.get("/").status, 504);
-    assert_eq!(proxy.state("b1"), "up");
+    for (limit, reason) in [("first_byte", "timeout_first_byte"), ("request", "timeout_request")] {
+        let (folder, log) = crate::support::access_log();
+        let limits = format!("timeout = {{ {limit} = \"50ms\" }}\n{log}");
+        let proxy = Proxy::http(&[silent.addr], &limits);
+        assert_eq!(proxy.get("/").status, 504);
+        let line = crate::support::access_lines(&folder, 1).remove(0);
+        assert!(line.contains(&format!(r#""reason":"{reason}""#)), "{line}");
+        assert_eq!(proxy.state("b1"), "up");
+    }
 
     let stalls = Backend::run(|peer| {
         peer.request();

@@ -12,6 +12,7 @@ mod http;
 mod http_bodies;
 mod http_faults;
 mod http_uploads;
+mod limits;
 mod memory;
 mod nginx;
 mod nginx_files;
