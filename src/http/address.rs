@@ -1,14 +1,38 @@
 //! Addresses to text without an allocation, and from what other proxies write.
+use crate::net::Peer;
 use ipnet::IpNet;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+/// Who is at the other end of a client connection, with the address as text: it is written into
+/// every request.
+#[derive(Debug)]
+pub(super) struct Origin {
+    pub(super) peer: Peer,
+    text: IpText,
+}
+
+impl Origin {
+    pub(super) fn new(peer: Peer) -> Self {
+        let text = match peer {
+            Peer::Ip(addr) => IpText::of(addr.ip().to_canonical()),
+            Peer::Unix => IpText { bytes: [0; 46], len: 0 },
+        };
+        Self { peer, text }
+    }
+
+    /// The address without its port, IPv4 where it is that inside IPv6; empty where there is none.
+    pub(super) fn ip_text(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+}
 
 /// An address as text.
 #[derive(Debug)]
 pub(super) struct IpText {
     /// 45 bytes are the longest: an IPv6 address with an IPv4 one inside.
     bytes: [u8; 46],
-    len: usize,
+    len: u8,
 }
 
 impl IpText {
@@ -20,14 +44,14 @@ impl IpText {
                 let mut rest = &mut text.bytes[..];
                 // Cannot fail: it is long enough.
                 let _ = write!(rest, "{ip}");
-                text.len = 46 - rest.len();
+                text.len = 46 - rest.len() as u8;
             }
         }
         text
     }
 
     pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
+        &self.bytes[..usize::from(self.len)]
     }
 
     fn v4(&mut self, ip: Ipv4Addr) {
@@ -40,7 +64,7 @@ impl IpText {
             self.bytes[at] = b'.';
             at += 1;
         }
-        self.len = at - 1;
+        self.len = at as u8 - 1;
     }
 }
 

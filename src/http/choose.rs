@@ -1,4 +1,5 @@
 //! Which route, pool and hash key a request gets, and who its client is.
+use super::address::Origin;
 use super::forward::Site;
 use super::gateway::Target;
 use super::headers;
@@ -9,7 +10,6 @@ use super::report::Report;
 use super::rewrite;
 use super::route::{Action, Route};
 use crate::message::{Head, Known};
-use crate::net::Peer;
 use std::sync::Arc;
 
 /// What was chosen for a request.
@@ -24,7 +24,7 @@ pub(super) struct Chosen<'g> {
 pub(super) fn choose<'g>(
     site: &Site<'g>,
     head: &mut Head,
-    peer: Peer,
+    origin: &Origin,
     report: &mut Report<'g>,
 ) -> Result<Chosen<'g>, Box<Reply>> {
     let gateway = site.gateway;
@@ -53,10 +53,10 @@ pub(super) fn choose<'g>(
     report.target = Some(target);
     report.cells = Some(&target.cells);
     let hash = target.hash.as_ref().and_then(|hash| {
-        hash_key(hash, &asked, headers::client_address(head, peer, &gateway.trusted))
+        hash_key(hash, &asked, headers::client_address(head, origin.peer, &gateway.trusted))
     });
     let change = rewrite::plan(route, &asked);
-    headers::forwarded(head, peer, &gateway.trusted, site.scheme, &gateway.via)
+    headers::forwarded(head, origin, &gateway.trusted, site.scheme, &gateway.via)
         .map_err(|_| own(508, "loop"))?;
     rewrite::apply(change, head).map_err(|_| own(400, "bad_rewrite"))?;
     Ok(Chosen { route, target, hash })

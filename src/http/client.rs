@@ -1,5 +1,6 @@
 //! The client's side of an HTTP/1 connection: what was read and not used, what is to be written,
 //! and the body of the current request as a [`Source`].
+use super::address::Origin;
 use crate::config::Limits;
 use crate::http1::{self, BodyLength, Event, HeadLimits, Refusal, RequestVerdict, Server, Want};
 use crate::message::{
@@ -35,7 +36,7 @@ pub(super) enum Read {
 #[derive(Debug)]
 pub(super) struct Client {
     pub(super) stream: Stream,
-    pub(super) peer: Peer,
+    pub(super) origin: Origin,
     pub(super) machine: Server,
     pub(super) buf: Chunk,
     pub(super) out: Chunk,
@@ -77,7 +78,7 @@ impl Client {
         let machine = Server::new(limits, trailers);
         Self {
             stream,
-            peer,
+            origin: Origin::new(peer),
             machine,
             buf: Chunk::none(),
             out: Chunk::none(),

@@ -56,7 +56,7 @@ pub(super) async fn forward<'g>(
     if !headers::method_allowed(head.method()) {
         return Journey::Own(Box::new(Reply::own(405, "method_not_allowed")));
     }
-    let Chosen { route, target, hash } = match choose(site, head, client.peer, report) {
+    let Chosen { route, target, hash } = match choose(site, head, &client.origin, report) {
         Ok(chosen) => chosen,
         Err(reply) => return Journey::Own(reply),
     };

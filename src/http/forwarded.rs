@@ -3,7 +3,7 @@
 //!
 //! A peer in `trusted_proxies` is believed and its words are extended; what any other peer says
 //! of these is taken out. A peer by Unix socket has no address and is not believed.
-use super::address::{IpText, is_within, node};
+use super::address::{IpText, Origin, is_within, node};
 use super::request_id;
 use crate::message::{Head, Known, Version};
 use crate::net::Peer;
@@ -24,7 +24,7 @@ pub(super) struct Loop;
 /// [`Loop`]; the head is unchanged.
 pub(super) fn forwarded(
     head: &mut Head,
-    peer: Peer,
+    origin: &Origin,
     trusted: &[IpNet],
     scheme: &str,
     via: &Via,
@@ -32,11 +32,11 @@ pub(super) fn forwarded(
     if rounds(head, &via.name) >= ROUNDS {
         return Err(Loop);
     }
-    let believed = is_believed(peer, trusted);
+    let believed = is_believed(origin.peer, trusted);
     if !believed {
         remove_claims(head);
     }
-    forwarded_for(head, peer, trusted, believed);
+    forwarded_for(head, origin, trusted, believed);
     if !head.has(Known::XForwardedProto) {
         match scheme {
             "http" => head.push_line(Known::XForwardedProto, b"X-Forwarded-Proto: http\r\n"),
@@ -44,7 +44,7 @@ pub(super) fn forwarded(
         }
     }
     if !head.has(Known::XForwardedHost) {
-        forwarded_host(head);
+        head.push_host(Known::XForwardedHost);
     }
     push_via(head, via);
     request_id::ensure(head, believed);
@@ -153,12 +153,10 @@ fn split_quoted(text: &[u8], separator: u8) -> Vec<&[u8]> {
 
 /// `X-Forwarded-For` becomes one field: what a trusted peer said, then the peer itself. A trusted
 /// peer that only speaks `Forwarded` has its client put first, and its own chain extended.
-fn forwarded_for(head: &mut Head, peer: Peer, trusted: &[IpNet], believed: bool) {
-    let Peer::Ip(addr) = peer else { return };
-    let ip = addr.ip().to_canonical();
-    let text = IpText::of(ip);
+fn forwarded_for(head: &mut Head, origin: &Origin, trusted: &[IpNet], believed: bool) {
+    let (Peer::Ip(addr), text) = (origin.peer, origin.ip_text()) else { return };
     if !believed || !(head.has(Known::XForwardedFor) || head.has(Known::Forwarded)) {
-        return head.push(Known::XForwardedFor, &[text.as_bytes()]);
+        return head.push(Known::XForwardedFor, &[text]);
     }
     let mut before: Vec<u8> = Vec::new();
     if head.has(Known::XForwardedFor) {
@@ -167,32 +165,15 @@ fn forwarded_for(head: &mut Head, peer: Peer, trusted: &[IpNet], believed: bool)
             before.extend_from_slice(b", ");
         }
         head.remove(Known::XForwardedFor);
-    } else if let Some(client) = client_address(head, peer, trusted).filter(|c| *c != addr) {
+    } else if let Some(client) = client_address(head, origin.peer, trusted).filter(|c| *c != addr) {
         before.extend_from_slice(IpText::of(client.ip()).as_bytes());
         before.extend_from_slice(b", ");
     }
-    head.push(Known::XForwardedFor, &[&before, text.as_bytes()]);
+    head.push(Known::XForwardedFor, &[&before, text]);
     if head.has(Known::Forwarded) {
-        match ip {
-            IpAddr::V4(_) => head.push(Known::Forwarded, &[b"for=", text.as_bytes()]),
-            IpAddr::V6(_) => head.push(Known::Forwarded, &[b"for=\"[", text.as_bytes(), b"]\""]),
-        }
-    }
-}
-
-/// What the client called the host: of an absolute target, else `Host`.
-fn forwarded_host(head: &mut Head) {
-    let Some(host) = head.authority().or_else(|| head.get(Known::Host)) else { return };
-    let mut short = [0; 128];
-    match short.get_mut(..host.len()) {
-        Some([]) => {}
-        Some(copy) => {
-            copy.copy_from_slice(host);
-            head.push(Known::XForwardedHost, &[copy]);
-        }
-        None => {
-            let copy = host.to_vec();
-            head.push(Known::XForwardedHost, &[&copy]);
+        match addr.ip().to_canonical() {
+            IpAddr::V4(_) => head.push(Known::Forwarded, &[b"for=", text]),
+            IpAddr::V6(_) => head.push(Known::Forwarded, &[b"for=\"[", text, b"]\""]),
         }
     }
 }
@@ -258,7 +239,7 @@ mod tests {
     }
 
     fn all(mut head: Head, from: &str) -> Head {
-        forwarded(&mut head, peer(from), &trusted(), "http", &Via::new(VIA)).unwrap();
+        forwarded(&mut head, &Origin::new(peer(from)), &trusted(), "http", &Via::new(VIA)).unwrap();
         head
     }
 
@@ -381,7 +362,7 @@ mod tests {
     #[test]
     fn a_peer_by_unix_socket_is_not_believed() {
         let mut head = head("/", &[("X-Forwarded-For", "1.1.1.1")]);
-        forwarded(&mut head, Peer::Unix, &trusted(), "http", &Via::new(VIA)).unwrap();
+        forwarded(&mut head, &Origin::new(Peer::Unix), &trusted(), "http", &Via::new(VIA)).unwrap();
         assert!(values(&head, "x-forwarded-for").is_empty());
     }
 
@@ -390,11 +371,12 @@ mod tests {
         let mut head = head("/", &[("Via", "1.1 other, 1.0 evenkeel-000000")]);
         for round in 0..ROUNDS {
             assert_eq!(rounds(&head, VIA), round);
-            forwarded(&mut head, peer("192.0.2.1:1"), &[], "http", &Via::new(VIA)).unwrap();
+            forwarded(&mut head, &Origin::new(peer("192.0.2.1:1")), &[], "http", &Via::new(VIA))
+                .unwrap();
         }
         let before = values(&head, "via");
         assert_eq!(
-            forwarded(&mut head, peer("192.0.2.1:1"), &[], "http", &Via::new(VIA)),
+            forwarded(&mut head, &Origin::new(peer("192.0.2.1:1")), &[], "http", &Via::new(VIA)),
             Err(Loop)
         );
         assert_eq!(values(&head, "via"), before);

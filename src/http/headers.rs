@@ -38,7 +38,14 @@ impl Rules {
 }
 
 /// In the order remove, set, add.
+#[inline]
 fn apply(rules: &HeaderRules, fields: &mut Fields) {
+    if !(rules.remove.is_empty() && rules.set.is_empty() && rules.add.is_empty()) {
+        apply_some(rules, fields);
+    }
+}
+
+fn apply_some(rules: &HeaderRules, fields: &mut Fields) {
     for name in &rules.remove {
         fields.remove_named(name.as_bytes());
     }

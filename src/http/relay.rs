@@ -17,6 +17,9 @@ const GATHERED: usize = 15 << 10;
 /// copy they save.
 const SPLICED: u64 = 64 << 10;
 
+/// After so many rounds other connections have their turn, however fast the bytes come.
+const ROUNDS: usize = 32;
+
 /// Why a copy broke.
 #[derive(Debug)]
 pub(super) enum Cut {
@@ -89,7 +92,7 @@ pub(super) async fn relay(
 
 impl Copy<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Cut>> {
-        loop {
+        for _ in 0..ROUNDS {
             if let Some(done) = self.poll_splice(cx)? {
                 if done.is_pending() {
                     return Poll::Pending;
@@ -113,6 +116,8 @@ impl Copy<'_> {
                 return Poll::Pending;
             }
         }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn waits_for_client(&self) -> bool {

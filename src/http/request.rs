@@ -70,7 +70,7 @@ pub(super) async fn request(
     client.out.give_up();
     report.bytes_in = client.taken();
     report.bytes_out = client.given.load(Relaxed);
-    report.end(gateway, head, came.as_deref(), client.peer, spell.access);
+    report.end(gateway, head, came.as_deref(), client.origin.peer, spell.access);
     after.unwrap_or(After::Close)
 }
 
@@ -108,19 +108,20 @@ async fn served<'g>(
 /// Answers a request that was refused before it had a meaning.
 pub(super) async fn refuse(
     client: &mut Client,
-    head: &mut Head,
+    head: &Head,
     (status, word): (u16, &'static str),
     gateway: &Arc<Gateway>,
     spell: &Spell<'_>,
     timer: &mut Timer,
-) {
+) -> After {
     let mut report = Report::new(Instant::now());
     let came = spell.access.is_on().then(|| Box::new(super::report::Came::of(head)));
     let mut turn = Turn { client, timer, head, report: &mut report, stays: false, drain: 0 };
     turn.write_own(&Reply::own(status, word), Version::Http11, Method::Get).await;
     report.bytes_out = client.given.load(Relaxed);
     client.out.give_up();
-    report.end(gateway, head, came.as_deref(), client.peer, spell.access);
+    report.end(gateway, head, came.as_deref(), client.origin.peer, spell.access);
+    After::Linger
 }
 
 /// The answering half of a request.
@@ -209,6 +210,8 @@ impl Turn<'_, '_> {
         let unasked = verdict.expect_continue && !self.client.machine.is_body_done();
         let stays = self.stays && !unasked && !reply.is_refusal();
         self.stays = stays;
+        // Nothing is waited for: a client that asks without end would keep the worker to itself.
+        tokio::task::coop::consume_budget().await;
         if !self.write_own(&reply, self.head.version(), self.head.method()).await {
             return After::Close;
         }

@@ -1,7 +1,7 @@
 //! One client connection: waits while idle, reads requests, has each forwarded, in order.
 //!
 //! While idle it holds no buffer and no request future, only its socket, its place in the drain's
-//! book and a timer; a busy spell is a future of its own that is freed at the next idle moment.
+//! book and a timer; a busy spell is a future of its own that is freed when none came for a while.
 use super::client::{Client, Read};
 use super::gateway::Gateway;
 use super::request::{After, Spell, refuse, request};
@@ -21,6 +21,10 @@ use std::time::{Duration, Instant};
 /// After a last answer, what the client still sends is read for so long, so that the kernel does
 /// not destroy the answer with a reset.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// For so long after a request the next one finds all as it was left; only then what a busy
+/// connection needs is freed.
+const WARM: Duration = Duration::from_secs(1);
 
 /// One client connection, and what it holds while idle.
 #[derive(Debug)]
@@ -59,12 +63,12 @@ impl Connection {
     pub async fn serve(&mut self, access: &AccessLog) {
         let Self { client, timer, slot, watch, dialer, rest, kept } = self;
         loop {
-            let (now, limit) = *rest;
-            timer.start(now, limit.map(|limit| now + limit));
+            let (since, limit) = *rest;
+            timer.start(Instant::now(), limit.map(|limit| since + limit));
             if *kept {
-                watch.idle(now);
+                watch.idle(since);
             }
-            if !is_wanted(client, watch, timer).await {
+            if woken(client, watch, timer).await != Woken::Request {
                 return;
             }
             let spell = Spell { slot, watch, dialer, access };
@@ -81,72 +85,94 @@ impl Connection {
     }
 }
 
-/// Waits for the next request: `false` when time is up or the connection was asked to leave.
-async fn is_wanted(client: &mut Client, watch: &Watch, timer: &mut Timer) -> bool {
-    let ready = poll_fn(|cx| {
+/// What an idle connection hears of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Woken {
+    /// The client sent something, or closed.
+    Request,
+    /// Time is up.
+    Late,
+    /// Asked to leave.
+    Leave,
+}
+
+/// Waits for the next request.
+async fn woken(client: &mut Client, watch: &Watch, timer: &mut Timer) -> Woken {
+    let woken = poll_fn(|cx| {
         watch.register(cx);
         if watch.is_told_to_leave() {
-            return Poll::Ready(false);
+            return Poll::Ready(Woken::Leave);
         }
         if client.stream.is_readable() || client.stream.poll_read_ready(cx).is_ready() {
-            return Poll::Ready(true);
+            return Poll::Ready(Woken::Request);
         }
-        timer.poll(cx).map(|()| false)
+        timer.poll(cx).map(|()| Woken::Late)
     })
     .await;
     if watch.busy() {
-        return ready;
+        return woken;
     }
     // Asked to make room while its next request came: that one is served.
-    watch.phase() == Phase::Run && !client.stream.is_quiet()
+    let served = watch.phase() == Phase::Run && !client.stream.is_quiet();
+    if served { Woken::Request } else { Woken::Leave }
 }
 
 /// Since when a connection is idle, and how long the next request may take to come.
 type Rest = (Instant, Option<Duration>);
 
-/// Serves requests until none is at hand, and says how it rests after the last one, if there was
-/// any; `None` when the connection is over.
+/// Serves requests until none has come for a while, and says how it rests after the last one, if
+/// there was any; `None` when the connection is over.
 async fn busy(client: &mut Client, timer: &mut Timer, spell: Spell<'_>) -> Option<Option<Rest>> {
     let mut head = Head::new();
     let mut rest = None;
     loop {
         let gateway = spell.slot.load_full();
         let timeout = &gateway.effective.timeout;
-        match next_head(client, &mut head, timer, timeout.header.get(), spell.watch).await {
-            Ok(Some(Read::Idle)) => return Some(rest),
-            Ok(Some(Read::Closed)) => return None,
-            Ok(Some(Read::Request(verdict))) => {
-                match request(client, &mut head, verdict, &gateway, timer, &spell).await {
-                    // What the kernel has of the next one is for the idle connection to see.
-                    After::KeepAlive(ended) => {
-                        rest = Some((ended, timeout.keep_alive.get()));
-                        if client.buf.data().is_empty() {
-                            client.buf.give_up();
-                            return Some(rest);
-                        }
-                        head.clear();
-                    }
-                    After::Linger => {
-                        Box::pin(linger(client, timer, gateway.effective.limits.drain)).await;
-                        return None;
-                    }
-                    After::Close => return None,
+        let after =
+            match next_head(client, &mut head, timer, timeout.header.get(), spell.watch).await {
+                Ok(Some(Read::Idle)) => return Some(rest),
+                Ok(Some(Read::Closed)) => return None,
+                Ok(Some(Read::Request(verdict))) => {
+                    request(client, &mut head, verdict, &gateway, timer, &spell).await
                 }
-            }
-            Ok(None) => {
                 // Not the client's fault if we had no memory to read it.
-                let said =
-                    if client.is_short() { (503, "memory") } else { (408, "timeout_header") };
-                Box::pin(refuse(client, &mut head, said, &gateway, &spell, timer)).await;
+                Ok(None) if client.is_short() => {
+                    Box::pin(refuse(client, &head, (503, "memory"), &gateway, &spell, timer)).await
+                }
+                Ok(None) => {
+                    let said = (408, "timeout_header");
+                    Box::pin(refuse(client, &head, said, &gateway, &spell, timer)).await
+                }
+                Err(refusal) => {
+                    let said = (refusal.rule.status(), refusal.rule.word());
+                    Box::pin(refuse(client, &head, said, &gateway, &spell, timer)).await
+                }
+            };
+        let ended = match after {
+            After::KeepAlive(ended) => ended,
+            After::Linger => {
                 Box::pin(linger(client, timer, gateway.effective.limits.drain)).await;
                 return None;
             }
-            Err(refusal) => {
-                let said = (refusal.rule.status(), refusal.rule.word());
-                Box::pin(refuse(client, &mut head, said, &gateway, &spell, timer)).await;
-                Box::pin(linger(client, timer, gateway.effective.limits.drain)).await;
-                return None;
-            }
+            After::Close => return None,
+        };
+        let keep_alive = timeout.keep_alive.get();
+        rest = Some((ended, keep_alive));
+        if !client.buf.data().is_empty() {
+            head.clear();
+            continue;
+        }
+        // While it waits it keeps nothing of the request, nor the plan of that time.
+        drop(gateway);
+        client.buf.give_up();
+        head = Head::new();
+        let warm = keep_alive.map_or(WARM, |limit| limit.min(WARM));
+        timer.start(ended, Some(ended + warm));
+        spell.watch.idle(ended);
+        match woken(client, spell.watch, timer).await {
+            Woken::Request => {}
+            Woken::Late => return Some(rest),
+            Woken::Leave => return None,
         }
     }
 }

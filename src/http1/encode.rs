@@ -17,14 +17,13 @@ pub fn request_head(
     connection: Option<&str>,
     out: &mut Chunk,
 ) {
-    for part in [
-        head.method_token(),
-        b" ",
-        slash(head.path_and_query()),
-        head.path_and_query(),
-        b" HTTP/1.1\r\n",
-    ] {
-        out.extend(part);
+    if let Some(line) = head.usual_line() {
+        out.extend(line);
+    } else {
+        let target = head.path_and_query();
+        for part in [head.method_token(), b" ", slash(target), target, b" HTTP/1.1\r\n"] {
+            out.extend(part);
+        }
     }
     let own = host.or_else(|| head.authority());
     if let Some(host) = own {
@@ -42,9 +41,8 @@ pub fn request_head(
 /// The Content-Length of a head that says what `body` does, to the letter: it keeps its place.
 fn stays(head: &Head, body: BodyLength) -> u64 {
     let BodyLength::Exact(n) = body else { return 0 };
-    let mut all = head.all(Known::ContentLength);
-    match (all.next(), all.next()) {
-        (Some(said), None) if said == decimal(n, &mut [0; 20]) => Known::ContentLength.bit(),
+    match head.counted(Known::ContentLength) {
+        Some((said, 1)) if said == decimal(n, &mut [0; 20]) => Known::ContentLength.bit(),
         _ => 0,
     }
 }
@@ -65,10 +63,13 @@ pub fn response_head(
     out: &mut Chunk,
 ) {
     let status = head.status();
-    let digits =
-        [b'0' + (status / 100) as u8, b'0' + (status / 10 % 10) as u8, b'0' + (status % 10) as u8];
-    for part in [b"HTTP/1.1 ", &digits[..], b" ", head.reason(), b"\r\n"] {
-        out.extend(part);
+    if let Some(line) = head.usual_line() {
+        out.extend(line);
+    } else {
+        let digits = [status / 100, status / 10 % 10, status % 10].map(|n| b'0' + n as u8);
+        for part in [b"HTTP/1.1 ", &digits[..], b" ", head.reason(), b"\r\n"] {
+            out.extend(part);
+        }
     }
     let keeps = keep_length && !matches!(status, 100..=199 | 204);
     let stays = stays(head, body);

@@ -91,13 +91,12 @@ pub(super) fn is_websocket(head: &Head) -> bool {
 }
 
 fn host(head: &Head) -> Result<(), Refusal> {
-    let mut hosts = head.all(Known::Host);
-    let first = hosts.next();
-    if hosts.next().is_some() {
+    let host = head.counted(Known::Host);
+    if host.is_some_and(|(_, n)| n > 1) {
         return Err(Rule::HostRepeated.into());
     }
     let named = head.authority().is_some();
-    match first {
+    match host.map(|(value, _)| value) {
         None if head.version() == Version::Http10 => Ok(()),
         None => Err(Rule::HostMissing.into()),
         Some(b"") if !named => Err(Rule::HostMissing.into()),
@@ -109,14 +108,11 @@ fn host(head: &Head) -> Result<(), Refusal> {
 /// One field with one decimal number below 2^63 (9110 8.6): a list or a repetition is refused even
 /// where its members are equal.
 fn content_length(head: &Head) -> Result<Option<u64>, Refusal> {
-    if !head.has(Known::ContentLength) {
-        return Ok(None);
-    }
-    let mut all = head.all(Known::ContentLength);
-    let value = all.next().ok_or(Rule::LengthInvalid)?;
-    if all.next().is_some() {
-        return Err(Rule::LengthRepeated.into());
-    }
+    let value = match head.counted(Known::ContentLength) {
+        None => return Ok(None),
+        Some((value, 1)) => value,
+        Some(_) => return Err(Rule::LengthRepeated.into()),
+    };
     if value.is_empty() || value.len() > 19 || !value.iter().all(u8::is_ascii_digit) {
         return Err(Rule::LengthInvalid.into());
     }
@@ -153,11 +149,10 @@ fn expect(head: &Head, old: bool) -> Result<bool, Refusal> {
 
 fn keep_alive(head: &Head) -> bool {
     let old = head.version() == Version::Http10;
-    let mut all = head.all(Known::Connection);
-    match (all.next(), all.next()) {
-        (None, _) => return !old,
+    match head.counted(Known::Connection) {
+        None => return !old,
         // What nearly every one says.
-        (Some(b"keep-alive"), None) => return true,
+        Some((b"keep-alive", 1)) => return true,
         _ => {}
     }
     if has_token(head, Known::Connection, b"close") {

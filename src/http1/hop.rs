@@ -50,6 +50,7 @@ pub fn hop_by_hop(fields: &mut Fields) {
 
 /// Nearly always `Connection` names no field.
 fn is_about_connection(value: &[u8]) -> bool {
+    // Most write it like this, and that is compared at once.
     matches!(value, b"keep-alive" | b"close")
         || value.eq_ignore_ascii_case(b"keep-alive")
         || value.eq_ignore_ascii_case(b"close")

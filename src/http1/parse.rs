@@ -4,7 +4,9 @@
 //! the second reads the complete head once. So however a head is split, its verdict is the same.
 //! A head that comes whole and flawless, as nearly all do, is read by the second pass alone.
 use super::refusal::{Refusal, Rule};
-use crate::message::{Fields, Head, Known, Version, control_at, is_target, is_token, is_value};
+use crate::message::{
+    Fields, Head, Known, Version, byte_at, control_at, is_target, is_token, is_value,
+};
 use std::ops::Range;
 
 /// Bounds of a head.
@@ -87,7 +89,8 @@ pub fn response(
     out: &mut Head,
 ) -> Result<Parsed, Refusal> {
     // Whatever does not begin like HTTP/1 is refused at once: it may never end a line.
-    if !wire.iter().zip(b"HTTP/1.").all(|(a, b)| a == b) {
+    let begins = wire.first_chunk() == Some(b"HTTP/1.");
+    if !begins && !wire.iter().zip(b"HTTP/1.").all(|(a, b)| a == b) {
         return Err(Rule::StatusLine.into());
     }
     if resume == 0
@@ -183,16 +186,16 @@ fn find_end(wire: &[u8], resume: usize, limit: usize) -> Result<Found, Refusal> 
 
 /// Where the first line ends, before its CRLF. In a complete head every LF was seen to follow a CR.
 fn line_end(wire: &[u8]) -> Option<usize> {
-    memchr::memchr(b'\n', wire)?.checked_sub(1).filter(|cr| wire[*cr] == b'\r')
+    byte_at(wire, b'\n')?.checked_sub(1).filter(|cr| wire[*cr] == b'\r')
 }
 
 fn request_line(line: &[u8]) -> Result<(Range<usize>, Range<usize>, Version), Refusal> {
-    let method = memchr::memchr(b' ', line).ok_or(Rule::RequestLine)?;
+    let method = byte_at(line, b' ').ok_or(Rule::RequestLine)?;
     if !is_token(&line[..method]) {
         return Err(Rule::RequestLine.into());
     }
     let target = method + 1;
-    let target_end = target + memchr::memchr(b' ', &line[target..]).ok_or(Rule::RequestLine)?;
+    let target_end = target + byte_at(&line[target..], b' ').ok_or(Rule::RequestLine)?;
     let version = match &line[target_end + 1..] {
         b"HTTP/1.1" => Version::Http11,
         b"HTTP/1.0" => Version::Http10,
@@ -247,27 +250,30 @@ pub(super) fn is_authority(bytes: &[u8]) -> bool {
             }
             (&b"v6"[..], &bytes[end + 1..])
         }
-        Some(_) => {
-            bytes.split_at(bytes.iter().position(|b| !HOST[*b as usize]).unwrap_or(bytes.len()))
-        }
+        Some(_) => bytes.split_at(host_end(bytes)),
     };
     let port_ok = match port {
         [] => true,
         [b':', digits @ ..] => digits.len() <= 5 && digits.iter().all(u8::is_ascii_digit),
         _ => false,
     };
-    !host.is_empty() && port_ok && has_whole_escapes(host)
+    !host.is_empty() && port_ok
 }
 
-/// Whether two hexadecimal digits follow each `%`.
-fn has_whole_escapes(host: &[u8]) -> bool {
-    let whole = |at: usize| {
-        host.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit))
-    };
-    memchr::memchr_iter(b'%', host).all(whole)
+/// How far a registered name or an IPv4 address goes, whole escapes included.
+fn host_end(bytes: &[u8]) -> usize {
+    let mut end = 0;
+    loop {
+        let rest = &bytes[end..];
+        end += rest.iter().position(|b| !HOST[*b as usize]).unwrap_or(rest.len());
+        match &bytes[end..] {
+            [b'%', a, b, ..] if a.is_ascii_hexdigit() && b.is_ascii_hexdigit() => end += 3,
+            _ => return end,
+        }
+    }
 }
 
-/// What a registered name or an IPv4 address may be made of (RFC 3986 3.2.2).
+/// What a registered name or an IPv4 address may be made of, besides escapes (RFC 3986 3.2.2).
 static HOST: [bool; 256] = {
     let mut table = [false; 256];
     let mut i = 0;
@@ -275,7 +281,7 @@ static HOST: [bool; 256] = {
         let b = i as u8;
         table[i] = b.is_ascii_alphanumeric()
             || matches!(b, b'-' | b'.' | b'_' | b'~' | b'!' | b'$' | b'&' | b'\'' | b'(' | b')')
-            || matches!(b, b'*' | b'+' | b',' | b';' | b'=' | b'%');
+            || matches!(b, b'*' | b'+' | b',' | b';' | b'=');
         i += 1;
     }
     table
@@ -345,14 +351,14 @@ fn field_lines(
 /// stands that may not be in it: that must be the line's CRLF.
 fn field(wire: &[u8], at: usize, out: &mut Fields) -> Result<Option<usize>, Refusal> {
     let text = &wire[at..];
-    let Some(colon) = colon_at(text) else {
+    let Some(colon) = byte_at(text, b':') else {
         // What begins a line without one is judged once its end is there.
         let end = control_at(text, 0);
         return if end < text.len() { Err(bad_name(text)) } else { Ok(None) };
     };
     let name = &text[..colon];
-    let known = Known::of(name);
-    if known.is_none() && (!is_token(name) || colon > usize::from(u16::MAX)) {
+    let known = Known::number(name);
+    if known == Known::NONE && (!is_token(name) || colon > usize::from(u16::MAX)) {
         return Err(bad_name(text));
     }
     let end = control_at(text, colon + 1);
@@ -381,18 +387,4 @@ fn spaces(text: &[u8]) -> (usize, usize, bool) {
 
 fn bad_name(line: &[u8]) -> Refusal {
     if matches!(line, [b' ' | b'\t', ..]) { Rule::Folded } else { Rule::FieldName }.into()
-}
-
-/// Where the first colon is, eight bytes at a time.
-fn colon_at(text: &[u8]) -> Option<usize> {
-    const ONES: u64 = u64::MAX / 255;
-    let (blocks, rest) = text.as_chunks::<8>();
-    for (i, eight) in blocks.iter().enumerate() {
-        let x = u64::from_le_bytes(*eight) ^ (ONES * b':' as u64);
-        let found = x.wrapping_sub(ONES) & !x & (ONES * 0x80);
-        if found != 0 {
-            return Some(i * 8 + found.trailing_zeros() as usize / 8);
-        }
-    }
-    rest.iter().position(|b| *b == b':').map(|at| blocks.len() * 8 + at)
 }

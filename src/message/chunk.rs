@@ -198,10 +198,12 @@ impl Chunk {
         }
     }
     /// Forgets all data and gives the block back.
+    #[inline]
     pub fn give_up(&mut self) {
         self.release();
         self.place = Place::none();
     }
+    #[inline]
     fn release(&mut self) {
         if self.is_lent() {
             self.clear();
@@ -239,6 +241,7 @@ fn block(size: Size) -> Vec<u8> {
 }
 
 /// To this thread's free list, or to the allocator.
+#[inline(never)]
 fn give_back(bytes: Vec<u8>) {
     let len = bytes.len();
     let kept = FREE.try_with(|free| {

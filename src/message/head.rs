@@ -95,15 +95,23 @@ known! {
 }
 
 impl Known {
+    /// No name's number; a bit that no set of names has.
+    pub(crate) const NONE: u8 = 63;
+
     /// Finds a name, case-insensitively.
-    #[inline]
     pub fn of(name: &[u8]) -> Option<Self> {
+        Self::ALL.get(usize::from(Self::number(name))).copied()
+    }
+    /// As `of`, its number in the order of `ALL`, or `NONE`.
+    #[inline]
+    pub(crate) fn number(name: &[u8]) -> u8 {
         let words = words(name);
         let same = |known: &&Spelt| {
             let differs = |i: usize| (words[i] ^ known.lower[i]) & known.exact[i];
             differs(0) | differs(1) | differs(2) == 0
         };
-        BY_LENGTH.get(name.len())?.iter().find(same).map(|known| known.known)
+        let candidates = BY_LENGTH.get(name.len()).copied().unwrap_or_default();
+        candidates.iter().find(same).map_or(Self::NONE, |known| known.known as u8)
     }
     /// Its bit in a set of names.
     pub const fn bit(self) -> u64 {
@@ -220,9 +228,7 @@ pub(super) struct Field {
     flags: u8,
 }
 
-/// No name's number; a bit that no set of names has.
-const UNKNOWN: u8 = 63;
-const _: () = assert!(Known::ALL.len() < UNKNOWN as usize);
+const _: () = assert!(Known::ALL.len() < Known::NONE as usize);
 const GONE: u8 = 1;
 /// The line on the wire is not exactly `name: value CRLF` and must be written anew.
 const ODD: u8 = 2;
@@ -295,6 +301,32 @@ impl Fields {
     pub fn all(&self, name: Known) -> impl Iterator<Item = &[u8]> {
         let index: &[Field] = if self.has(name) { &self.index } else { &[] };
         index.iter().filter(move |f| f.is(name)).map(|f| self.value_of(f))
+    }
+    /// The value of a known name, and how often the name is there: the value of the first of them.
+    pub(crate) fn counted(&self, name: Known) -> Option<(&[u8], usize)> {
+        if !self.has(name) {
+            return None;
+        }
+        let mut found = None;
+        for field in self.index.iter().filter(|field| field.is(name)) {
+            found = match found {
+                None => Some((field, 1)),
+                Some((first, n)) => Some((first, n + 1)),
+            };
+        }
+        found.map(|(first, n)| (self.value_of(first), n))
+    }
+    /// Adds a field whose value is a part of these bytes.
+    pub(crate) fn push_part(&mut self, name: Known, value: Range<usize>) {
+        self.known |= name.bit();
+        let prefix = name.prefix();
+        let name_at = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(prefix.as_bytes());
+        let (value_at, value_len) = (self.bytes.len() as u32, value.len() as u32);
+        self.bytes.extend_from_within(value);
+        self.bytes.extend_from_slice(b"\r\n");
+        let (name_len, known) = (prefix.len() as u16 - 2, name as u8);
+        self.index.push(Field { name_at, value_at, value_len, name_len, known, flags: 0 });
     }
     /// The first value of any name, compared case-insensitively.
     pub fn find(&self, name: &str) -> Option<&[u8]> {
@@ -409,10 +441,9 @@ impl Fields {
         Field { name_at, value_at, value_len, name_len, known, flags: 0 }
     }
     fn note(&mut self, name: &[u8]) -> u8 {
-        Known::of(name).map_or(UNKNOWN, |known| {
-            self.known |= known.bit();
-            known as u8
-        })
+        let known = Known::number(name);
+        self.known |= 1 << known;
+        known
     }
     #[inline]
     fn lend(&mut self) {
@@ -439,12 +470,11 @@ impl Fields {
     /// `name: value CRLF` to the byte.
     pub(crate) fn index_line(
         &mut self,
-        (name, known): (Range<usize>, Option<Known>),
+        (name, known): (Range<usize>, u8),
         value: Range<usize>,
         usual: bool,
     ) {
-        self.known |= known.map_or(0, Known::bit);
-        let known = known.map_or(UNKNOWN, |known| known as u8);
+        self.known |= 1 << known;
         self.index.push(Field {
             name_at: name.start as u32,
             value_at: value.start as u32,
@@ -458,17 +488,16 @@ impl Fields {
     pub fn write_to(&self, skip: u64, out: &mut Chunk) {
         let mut run = 0..0;
         for field in &self.index {
-            if !field.is_live() || skip & (1 << field.known) != 0 {
-                continue;
-            }
-            if field.flags & ODD == 0 && run.end == field.name_at as usize && !run.is_empty() {
+            let is_plain = field.flags == 0 && skip & (1 << field.known) == 0;
+            if is_plain && run.end == field.name_at as usize {
                 run.end = field.line_end();
                 continue;
             }
-            out.extend(&self.bytes[run.clone()]);
-            if field.flags & ODD == 0 {
+            if is_plain {
+                out.extend(&self.bytes[run]);
                 run = field.name_at as usize..field.line_end();
-            } else {
+            } else if field.is_live() && skip & (1 << field.known) == 0 {
+                out.extend(&self.bytes[run]);
                 run = 0..0;
                 for part in [self.name_of(field), b": ", self.value_of(field), b"\r\n"] {
                     out.extend(part);
@@ -493,6 +522,8 @@ struct Start {
     status: u16,
     token: (u32, u32),
     target: (u32, u32),
+    /// How long the line is, if it may be written as it came; else 0.
+    usual: u32,
 }
 
 const NO_START: Start = Start {
@@ -501,6 +532,7 @@ const NO_START: Start = Start {
     status: 0,
     token: (0, 0),
     target: (0, 0),
+    usual: 0,
 };
 
 /// A request or response head: a start line and [`Fields`] (by `Deref`).
@@ -540,7 +572,7 @@ impl Head {
     }
     /// Makes room for lines to be indexed.
     pub(crate) fn begin(&mut self) {
-        self.clear();
+        self.start = NO_START;
         self.fields.begin();
     }
     fn slice(&self, (from, to): (u32, u32)) -> &[u8] {
@@ -565,12 +597,26 @@ impl Head {
     /// The authority of an absolute-form or authority-form target (RFC 9112 3.2.2, 3.2.3).
     pub fn authority(&self) -> Option<&[u8]> {
         let target = self.target();
+        // Nearly always.
+        if target.first() == Some(&b'/') {
+            return None;
+        }
         if self.start.method == Method::Connect {
             return Some(target);
         }
         let after = after_scheme(target)?;
         let end = after.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(after.len());
         Some(&after[..end])
+    }
+    /// Adds a field with what the client called the host: of an absolute target, else `Host`.
+    pub fn push_host(&mut self, name: Known) {
+        let Some(host) = self.authority().or_else(|| self.get(Known::Host)) else { return };
+        // Where the slice stands in the bytes it was cut from.
+        let from = host.as_ptr() as usize - self.fields.bytes.as_ptr() as usize;
+        let host = from..from + host.len();
+        if !host.is_empty() {
+            self.fields.push_part(name, host);
+        }
     }
     /// Path and query of the target in origin form; `*` for OPTIONS of the whole server.
     pub fn path_and_query(&self) -> &[u8] {
@@ -612,6 +658,7 @@ impl Head {
             return Err(Invalid::Target);
         }
         self.start.target = self.write(target);
+        self.start.usual = 0;
         Ok(())
     }
     fn write(&mut self, bytes: &[u8]) -> (u32, u32) {
@@ -640,7 +687,8 @@ impl Head {
         self.clear();
         let token = self.write(method);
         let target = self.write(target);
-        self.start = Start { version, method: Method::of(method), status: 0, token, target };
+        let method = Method::of(method);
+        self.start = Start { version, method, status: 0, token, target, usual: 0 };
         Ok(())
     }
     /// Makes this a response head without fields, with the status's usual reason phrase.
@@ -648,6 +696,10 @@ impl Head {
         self.clear();
         let target = self.write(reason_phrase(status).as_bytes());
         self.start = Start { version, status, target, ..NO_START };
+    }
+    /// The start line with its CRLF as it came, if that is what HTTP/1.1 writes for this head.
+    pub(crate) fn usual_line(&self) -> Option<&[u8]> {
+        (self.start.usual > 0).then(|| self.slice((0, self.start.usual)))
     }
     /// The start line of a request, checked, of bytes that will be kept.
     pub(crate) fn index_request(
@@ -659,13 +711,18 @@ impl Head {
     ) {
         let token = (method.start as u32, method.end as u32);
         let method = Method::of(&wire[method]);
+        let usual = version == Version::Http11 && wire[target.start] == b'/';
+        let usual = if usual { target.end + " HTTP/1.1\r\n".len() } else { 0 } as u32;
         let target = (target.start as u32, target.end as u32);
-        self.start = Start { version, method, status: 0, token, target };
+        self.start = Start { version, method, status: 0, token, target, usual };
     }
     /// The start line of a response, checked, of bytes that will be kept.
     pub(crate) fn index_response(&mut self, status: u16, reason: Range<usize>, version: Version) {
-        self.start =
-            Start { version, status, target: (reason.start as u32, reason.end as u32), ..NO_START };
+        // Without a reason the space before it may be missing.
+        let usual = version == Version::Http11 && !reason.is_empty();
+        let usual = if usual { reason.end + 2 } else { 0 } as u32;
+        let target = (reason.start as u32, reason.end as u32);
+        self.start = Start { version, status, target, usual, ..NO_START };
     }
 }
 

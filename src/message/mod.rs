@@ -3,12 +3,13 @@
 mod chunk;
 mod head;
 mod memory;
+mod scan;
 mod source;
 mod syntax;
 
 pub use chunk::{Chunk, Size, trim};
 pub use head::{Fields, Head, Invalid, Known, Method, Version};
 pub use memory::{Memory, Part, Place, Pressure, memory};
+pub(crate) use scan::{byte_at, control_at};
 pub use source::{Broken, Empty, Fill, Length, Source};
-pub(crate) use syntax::control_at;
 pub use syntax::{is_target, is_token, is_value, reason_phrase};

@@ -1,4 +1,5 @@
 //! Which bytes may stand where (RFC 9110 5.1, 5.5, 5.6.2; RFC 9112 3.2), and the reason phrases.
+use super::scan::control_at;
 
 /// `tchar` of RFC 9110 5.6.2.
 static TOKEN: [bool; 256] = {
@@ -37,44 +38,6 @@ pub fn is_token(bytes: &[u8]) -> bool {
 /// Whether every byte may stand in a field value: no control but the tab.
 pub fn is_value(bytes: &[u8]) -> bool {
     control_at(bytes, 0) == bytes.len()
-}
-
-/// Where the first byte at or after `at` is that may not stand in a field value; the end if none
-/// is. Eight bytes at a time.
-pub(crate) fn control_at(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(found) = suspect(&bytes[at..]) {
-        at += found;
-        if bytes[at] != b'\t' {
-            return at;
-        }
-        at += 1;
-    }
-    bytes.len()
-}
-
-/// The first byte that is a control, the tab among them.
-#[inline]
-fn suspect(bytes: &[u8]) -> Option<usize> {
-    let (blocks, rest) = bytes.as_chunks::<8>();
-    for (i, eight) in blocks.iter().enumerate() {
-        let found = controls(u64::from_le_bytes(*eight));
-        if found != 0 {
-            return Some(i * 8 + found.trailing_zeros() as usize / 8);
-        }
-    }
-    let at = rest.iter().position(|b| *b < 0x20 || *b == 0x7f);
-    at.map(|at| blocks.len() * 8 + at)
-}
-
-/// The high bit of each byte that is below 0x20 or is 0x7f. True of the lowest one that is set; a
-/// borrow may set others above it.
-fn controls(x: u64) -> u64 {
-    const ONES: u64 = u64::MAX / 255;
-    const HIGH: u64 = ONES * 0x80;
-    let below = x.wrapping_sub(ONES * 0x20) & !x;
-    let del = x ^ (ONES * 0x7f);
-    let is_del = del.wrapping_sub(ONES) & !del;
-    (below | is_del) & HIGH
 }
 
 /// Whether this can be a request target: not empty, visible ASCII without `#`.

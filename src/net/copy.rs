@@ -46,6 +46,10 @@ pub struct Copied {
 /// A direction is spliced once so many bytes went through it without a pause.
 const BULK: u64 = 64 << 10;
 
+/// After so many reads and writes in a row the other direction and other connections have their
+/// turn, however fast the bytes come.
+const ROUNDS: usize = 32;
+
 /// One direction.
 struct Way {
     buf: Chunk,
@@ -74,7 +78,10 @@ impl Way {
         from: &mut Stream,
         to: &mut Stream,
     ) -> Poll<Result<(), Side>> {
-        while !self.ended {
+        for _ in 0..ROUNDS {
+            if self.ended {
+                return Poll::Ready(Ok(()));
+            }
             if self.holds() {
                 match self.write(cx, to) {
                     Poll::Pending => return Poll::Pending,
@@ -87,7 +94,7 @@ impl Way {
                 self.ended = true;
                 // The other side may be gone; its own direction will say so.
                 let _ = to.shutdown_write();
-                break;
+                return Poll::Ready(Ok(()));
             }
             match self.read(cx, from, to) {
                 Poll::Pending => {
@@ -98,7 +105,8 @@ impl Way {
                 Poll::Ready(Ok(())) => {}
             }
         }
-        Poll::Ready(Ok(()))
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn holds(&self) -> bool {

@@ -1,6 +1,6 @@
 //! A byte stream of any transport, polled from one task.
 use crate::message::{Chunk, Part};
-use rustix::net::RecvFlags;
+use rustix::net::{RecvFlags, SendFlags};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -60,7 +60,7 @@ impl Stream {
     /// does not fill the buffer emptied the socket: the runtime is told so, which saves the call
     /// that would only find out.
     ///
-    /// It spends nothing of the task's budget: who reads in a loop writes in it too.
+    /// It spends nothing of the task's budget: see `poll_write`.
     fn read_now(&mut self, buf: &mut [u8]) -> Option<io::Result<usize>> {
         let mut read = None;
         let tried = each!(self, s => s.try_io(Interest::READABLE, || {
@@ -96,6 +96,9 @@ impl Stream {
             chunk.filled(n);
             return Poll::Ready(Ok(n));
         }
+        if !self.is_readable() {
+            ready!(self.poll_read_ready(cx))?;
+        }
         ready!(chunk.poll_room(cx, part));
         chunk.reserve(1);
         let read = self.poll_read(cx, chunk.spare());
@@ -121,13 +124,24 @@ impl Stream {
     pub fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         each!(self, s => s.poll_write_ready(cx))
     }
-    /// Writes some of the bytes.
+    /// Writes some of the bytes. Spends nothing of the task's budget, as reads do: who moves bytes
+    /// in a loop gives way to others himself.
     ///
     /// # Errors
     ///
     /// The kernel's.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        each!(self, s => Pin::new(s).poll_write(cx, bytes))
+        loop {
+            let written = each!(self, s => s.try_io(Interest::WRITABLE, || {
+                Ok(rustix::net::send(s.as_fd(), bytes, SendFlags::NOSIGNAL)?)
+            }));
+            match written {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    ready!(self.poll_write_ready(cx))?;
+                }
+                written => return Poll::Ready(written),
+            }
+        }
     }
     /// Writes some of the bytes, in order.
     ///

@@ -62,6 +62,8 @@ struct Read {
     generation: AtomicU32,
     /// Its balancer wants to hear of loads.
     wants_load: AtomicBool,
+    /// Its balancer reads what first bytes cost.
+    wants_cost: AtomicBool,
     /// `Members` would say something else than `snapshot` does.
     stale: AtomicBool,
     /// Nobody gets new work.
@@ -118,6 +120,7 @@ impl Pool {
                 snapshot: ArcSwap::from_pointee(Snapshot::empty()),
                 generation: AtomicU32::new(0),
                 wants_load: AtomicBool::new(false),
+                wants_cost: AtomicBool::new(false),
                 stale: AtomicBool::new(false),
                 out: AtomicBool::new(true),
             },
@@ -200,6 +203,7 @@ impl Pool {
         let made = maker.policies.make(&config.balance, &candidates, self.seeds, usable.sizes);
         let balancer = made.expect("`prepare` let only known policies pass");
         let wants_load = balancer.wants_load();
+        self.read.wants_cost.store(balancer.wants_cost(), Relaxed);
         if wants_load {
             let places = candidates.iter().enumerate();
             places.for_each(|(i, c)| c.backend.hot.set_place(generation, i));
@@ -309,6 +313,11 @@ impl Pool {
             NoLease::Avoided => stale,
             NoLease::Full => false,
         }
+    }
+
+    /// Whether its policy reads what first bytes cost.
+    pub(super) fn wants_cost(&self) -> bool {
+        self.read.wants_cost.load(Relaxed)
     }
 
     /// Tells the policy that a backend's load changed.

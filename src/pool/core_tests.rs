@@ -134,8 +134,22 @@ fn what_is_said_between_prepare_and_commit_is_kept() {
 }
 
 #[test]
+fn costs_are_learnt_only_where_a_policy_asks_for_them() {
+    for (word, policy) in every_policy() {
+        let mut config = pool("app", &["a"]);
+        config.balance = policy;
+        let running = commit(&config, None);
+        let lease = running.lease(&ask(1)).unwrap();
+        lease.first_byte(40 * MS);
+        let learnt = lease.backend().cost(Instant::now()).is_some();
+        assert_eq!(learnt, word == "peak_ewma", "{word}");
+    }
+}
+
+#[test]
 fn a_reload_keeps_counters_costs_and_leases_and_is_in_force_at_once() {
-    let config = pool("app", &["a", "b"]);
+    let mut config = pool("app", &["a", "b"]);
+    config.balance = balance("peak_ewma");
     let running = commit(&config, None);
     let lease = running.lease(&ask(1)).unwrap();
     lease.first_byte(40 * MS);

@@ -67,7 +67,9 @@ impl Lease {
     }
     /// The first byte of the answer came after so long: peak-EWMA learns here.
     pub fn first_byte(&self, took: Duration) {
-        self.backend.learn(took, self.taken + took);
+        if self.pool.wants_cost() {
+            self.backend.learn(took, self.taken + took);
+        }
     }
     /// Ends when the backend was drained or removed and `pool.drain` has passed since: what still
     /// runs on it is cut.
@@ -101,7 +103,7 @@ impl Drop for Lease {
             Outcome::NotReached | Outcome::Failed => cells.by_class[0].inc(),
             Outcome::Closed | Outcome::Stale | Outcome::Abandoned => {}
         }
-        if self.outcome.is_fault() {
+        if self.outcome.is_fault() && self.pool.wants_cost() {
             self.backend.penalise(Instant::now());
         }
         self.backend.hot.release();

@@ -109,6 +109,7 @@ impl Dialer {
         begun: Instant,
         connect: Option<Duration>,
     ) -> Box<Exchange> {
+        let place = Box::new_uninit();
         let limits = &request.effective.limits;
         let head_limits =
             HeadLimits { head: limits.head, fields: limits.fields, target: limits.target };
@@ -118,8 +119,8 @@ impl Dialer {
         let connection = request.upgrade.then_some("Upgrade");
         http1::request_head(request.head, request.host, request.body, connection, &mut out);
         let timeout = &request.effective.timeout;
-        // Boxed where it is made: it is too large to be handed around.
-        Box::new(Exchange {
+        // Built where it stays: it is too large to be handed around.
+        let exchange = Exchange {
             dialer: self.clone(),
             lease: Some(lease),
             link: Some(link),
@@ -140,7 +141,8 @@ impl Dialer {
             connect,
             first_byte: None,
             received: 0,
-        })
+        };
+        Box::write(place, exchange)
     }
 
     /// Closes idle connections past their age, those the backend closed, and those of backends

@@ -169,6 +169,17 @@ listen raw
     return child.wait_for(*ports[:2], deadline=60 if wrapper else 10)
 
 
+def floor(family, folder, ports, upstream, core):
+    """No proxy: bytes passed on as they come. What is left is what the kernel costs."""
+    program = folder / "floor"
+    source = Path(__file__).resolve().parent.parent / "floor.rs"
+    subprocess.run([need("rustc", "rustc"), "--edition", "2024", "-O", "-o", str(program), str(source)], check=True)
+    child = family.start("floor", [str(program), str(ports[0]), str(upstream)], core, folder / "log")
+    child.has_tcp = False
+    child.wait_for(ports[0])
+    return child
+
+
 def evenkeel_binary(path=None, profile="release"):
     """Builds the proxy unless a binary is given."""
     if path:

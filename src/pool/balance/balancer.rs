@@ -64,6 +64,12 @@ pub trait Balancer: Send + Sync {
     fn wants_load(&self) -> bool {
         true
     }
+
+    /// Whether it reads [`Backend::cost`](crate::pool::Backend::cost). Where it says no, first bytes
+    /// are not learnt from.
+    fn wants_cost(&self) -> bool {
+        true
+    }
 }
 
 /// The next open one from a place on, in the order of the set: for when a policy's own choice is

@@ -150,4 +150,8 @@ impl Balancer for ConsistentHash {
     fn wants_load(&self) -> bool {
         self.bound.is_some() || self.fallback.wants_load()
     }
+
+    fn wants_cost(&self) -> bool {
+        self.fallback.wants_cost()
+    }
 }

@@ -35,6 +35,10 @@ impl Balancer for LeastConnections {
     fn wants_load(&self) -> bool {
         self.0.is_some()
     }
+
+    fn wants_cost(&self) -> bool {
+        false
+    }
 }
 
 /// Looks at everybody, from another one each time.

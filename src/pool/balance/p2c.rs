@@ -27,6 +27,10 @@ impl Balancer for P2c {
     fn wants_load(&self) -> bool {
         false
     }
+
+    fn wants_cost(&self) -> bool {
+        false
+    }
 }
 
 /// Two open candidates that differ; twice the same where only one is open.

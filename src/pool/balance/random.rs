@@ -22,6 +22,10 @@ impl Balancer for Random {
     fn wants_load(&self) -> bool {
         false
     }
+
+    fn wants_cost(&self) -> bool {
+        false
+    }
 }
 
 /// Draws until somebody is open.

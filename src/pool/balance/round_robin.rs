@@ -44,4 +44,8 @@ impl Balancer for RoundRobin {
     fn wants_load(&self) -> bool {
         false
     }
+
+    fn wants_cost(&self) -> bool {
+        false
+    }
 }

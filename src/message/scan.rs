@@ -1,0 +1,72 @@
+//! Searches of the short stretches heads are made of, sixteen bytes at a time. Where they are
+//! longer than a few dozen bytes, `memchr` is faster.
+use wide::u8x16;
+
+/// Where a byte stands first.
+#[inline]
+pub(crate) fn byte_at(bytes: &[u8], wanted: u8) -> Option<usize> {
+    let all = u8x16::splat(wanted);
+    first(bytes, |block| block.simd_eq(all), |byte| byte == wanted)
+}
+
+/// Where the first byte at or after `at` is that may not stand in a field value: a control other
+/// than the tab (RFC 9110 5.5). The end if there is none.
+#[inline]
+pub(crate) fn control_at(bytes: &[u8], mut at: usize) -> usize {
+    let (below, del) = (u8x16::splat(0x1f), u8x16::splat(0x7f));
+    let is_control = |block: u8x16| block.min(below).simd_eq(block) | block.simd_eq(del);
+    while let Some(found) = first(&bytes[at..], is_control, |byte| byte < 0x20 || byte == 0x7f) {
+        at += found;
+        if bytes[at] != b'\t' {
+            return at;
+        }
+        at += 1;
+    }
+    bytes.len()
+}
+
+#[inline]
+fn first(
+    bytes: &[u8],
+    in_block: impl Fn(u8x16) -> u8x16,
+    is: impl Fn(u8) -> bool,
+) -> Option<usize> {
+    let (blocks, rest) = bytes.as_chunks::<16>();
+    for (i, block) in blocks.iter().enumerate() {
+        let found = in_block(u8x16::new(*block)).to_bitmask();
+        if found != 0 {
+            return Some(i * 16 + found.trailing_zeros() as usize);
+        }
+    }
+    rest.iter().position(|byte| is(*byte)).map(|at| blocks.len() * 16 + at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_byte_is_found_at_every_place() {
+        for len in 0..50 {
+            for at in 0..len {
+                for b in 0..=255u8 {
+                    let mut text = vec![if b == b'a' { b'b' } else { b'a' }; len];
+                    text[at] = b;
+                    assert_eq!(byte_at(&text, b), Some(at), "{b:#x} at {at} of {len}");
+                    let ok = b == b'\t' || (b >= 0x20 && b != 0x7f);
+                    assert_eq!(control_at(&text, 0), if ok { len } else { at }, "{b:#x} at {at}");
+                }
+            }
+            assert_eq!(byte_at(&vec![b'a'; len], b'b'), None);
+        }
+    }
+
+    #[test]
+    fn the_search_begins_where_it_is_told_and_finds_the_first() {
+        let text = b"\x01\t\x02 and more than sixteen bytes\t\x7f\x00";
+        assert_eq!((control_at(text, 0), control_at(text, 1)), (0, 2));
+        let del = text.iter().position(|b| *b == 0x7f).unwrap();
+        assert_eq!((control_at(text, 3), control_at(text, text.len())), (del, text.len()));
+        assert_eq!(byte_at(b"a:b:c and more, much more: x", b':'), Some(1));
+    }
+}
