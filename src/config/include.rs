@@ -4,11 +4,12 @@ use super::draft::Draft;
 use super::env::Lookup;
 use super::faults::Faults;
 use super::file::{self, File};
-use super::glob::{self, Found};
+use super::glob;
 use super::hint::quoted;
 use super::model::Config;
 use super::over::{self, Place};
 use super::problem::{At, Problem, Wrong};
+use super::sources::Sources;
 use super::table::{Desk, Item, Page, Table};
 use super::{listener, pool, route, server};
 use std::cell::RefCell;
@@ -35,12 +36,21 @@ pub(super) fn load(
     text: Option<&str>,
     env: Lookup<'_>,
 ) -> Result<Config, Vec<Problem>> {
+    load_from(path, text, env).0
+}
+
+/// The same, and what was read to say it: to be watched, whether it was right or not.
+pub(super) fn load_from(
+    path: &Path,
+    text: Option<&str>,
+    env: Lookup<'_>,
+) -> (Result<Config, Vec<Problem>>, Sources) {
     let desk = Desk { env, faults: RefCell::new(Faults::default()) };
     let mut walk =
         Walk { draft: Draft::default(), left: TOTAL, open: Vec::new(), seen: HashMap::new() };
     let at = At { file: file::name(path), line: 0, column: 0 };
     desk.faults.borrow_mut().file(&at.file);
-    walk.watch(path.to_path_buf());
+    walk.draft.sources.file(path.to_path_buf());
     let text = match text {
         Some(text) if text.len() > TOTAL => Err((at.clone(), "is larger than 64MiB".to_owned())),
         Some(text) => Ok(text.to_owned()),
@@ -50,15 +60,11 @@ pub(super) fn load(
         Ok(text) => walk.text(path, &text, &desk),
         Err((at, what)) => desk.faults.borrow_mut().syntax(Problem::new(&at, "", what)),
     }
-    finish(walk.draft, path, &at, desk.faults.into_inner())
+    let sources = walk.draft.sources.clone();
+    (finish(walk.draft, &at, desk.faults.into_inner()), sources)
 }
 
-fn finish(
-    mut draft: Draft,
-    path: &Path,
-    at: &At,
-    mut faults: Faults,
-) -> Result<Config, Vec<Problem>> {
+fn finish(mut draft: Draft, at: &At, mut faults: Faults) -> Result<Config, Vec<Problem>> {
     if !draft.once.contains_key("admin") {
         draft.admin = Some(server::admin_default(at.clone()));
     }
@@ -67,9 +73,8 @@ fn finish(
     if !problems.is_empty() {
         return Err(problems);
     }
-    let state = path.parent().map(Path::to_path_buf).unwrap_or_default().join("state");
     Ok(Config {
-        server: draft.server.unwrap_or_else(|| server::server_default(state)),
+        server: draft.server.unwrap_or_else(server::server_default),
         log: draft.log.unwrap_or_else(server::log_default),
         admin: draft.admin.unwrap_or_else(|| server::admin_default(at.clone())),
         metrics: draft.metrics,
@@ -77,7 +82,7 @@ fn finish(
         listeners: draft.listeners,
         routes: draft.routes,
         pools: draft.pools,
-        watched: draft.watched,
+        sources: draft.sources,
     })
 }
 
@@ -93,12 +98,6 @@ struct Walk {
 }
 
 impl Walk {
-    fn watch(&mut self, path: PathBuf) {
-        if !self.draft.watched.contains(&path) {
-            self.draft.watched.push(path);
-        }
-    }
-
     /// Reads one text. Its own sections come before those of the files it includes.
     fn text(&mut self, path: &Path, text: &str, desk: &Desk<'_>) {
         let file = File::new(path, text);
@@ -123,19 +122,17 @@ impl Walk {
             return item.fault("names no file");
         }
         let place = item.page.file.path(&text);
-        let found = if glob::is_pattern(&text) {
+        let files = if glob::is_pattern(&text) {
+            self.draft.sources.pattern(place.clone());
             match glob::find(&place) {
-                Ok(found) => found,
+                Ok(found) => found.files,
                 Err(what) => return item.fault(format!("{} {what}", quoted(&text))),
             }
         } else {
-            Found { files: [place].into(), folders: Default::default() }
+            self.draft.sources.file(place.clone());
+            [place].into()
         };
-        for folder in found.folders {
-            self.watch(if folder.as_os_str().is_empty() { ".".into() } else { folder });
-        }
-        for path in found.files {
-            self.watch(path.clone());
+        for path in files {
             if let Err(what) = self.file(&path, item) {
                 item.fault(what);
                 item.page.desk.faults.borrow_mut().lacks_a_file();

@@ -1,5 +1,6 @@
 //! The shapes of a configuration: one type for each table of `proxy.toml`, defaults applied.
 use super::problem::At;
+use super::sources::Sources;
 use super::units::{ByteSize, Name, Percent, Timeout, Weight};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -26,8 +27,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// `[pool.*]`
     pub pools: BTreeMap<Name, Pool>,
-    /// What was read or would be: files, and the folders of `include` patterns. To be watched.
-    pub watched: Vec<PathBuf>,
+    /// The files it came from, to be watched.
+    pub sources: Sources,
 }
 
 /// `[server]`
@@ -39,8 +40,6 @@ pub struct Server {
     pub grace: Duration,
     /// After SIGTERM: how long `/readyz` says 503 while connections are still accepted.
     pub shutdown_delay: Duration,
-    /// Folder for what the proxy must remember, already relative to the file that names it.
-    pub state: PathBuf,
     /// Client connections over all listeners; `None`: what the descriptor limit carries.
     pub max_connections: Option<usize>,
     /// Bytes buffered for all connections together.

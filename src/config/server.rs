@@ -21,13 +21,12 @@ const THREADS: u64 = 1024;
 /// Counts end here so that they fit every type that counts them.
 const MANY: u64 = u32::MAX as u64;
 
-/// `[server]` of a file that says none; `state` is the folder of what must be remembered.
-pub(super) fn server_default(state: PathBuf) -> Server {
+/// `[server]` of a file that says none.
+pub(super) fn server_default() -> Server {
     Server {
         workers: None,
         grace: GRACE,
         shutdown_delay: Duration::ZERO,
-        state,
         max_connections: None,
         memory: Memory::Share(Percent::new(0.5).expect("a half is a share")),
     }
@@ -35,12 +34,11 @@ pub(super) fn server_default(state: PathBuf) -> Server {
 
 /// `[server]`
 pub(super) fn server(item: &Item<'_>) -> Option<Server> {
-    let default = server_default(item.page.file.path("state"));
+    let default = server_default();
     item.table("server", |t| Server {
         workers: t.take("workers").and_then(|item| workers(&item)),
         grace: t.take("grace").and_then(|item| item.duration()).unwrap_or(default.grace),
         shutdown_delay: t.take("shutdown_delay").and_then(|item| item.delay()).unwrap_or_default(),
-        state: t.take("state").and_then(|item| path(&item)).unwrap_or(default.state),
         max_connections: t.take("max_connections").and_then(|item| item.count(1..=MANY)),
         memory: t.take("memory").and_then(|item| memory(&item)).unwrap_or(default.memory),
     })

@@ -123,7 +123,6 @@ fn backends(config: &Config) -> Objects<Backend> {
 fn needs_restart(started: &Config, new: &Config) -> Vec<String> {
     let same = [
         ("server.workers", started.server.workers == new.server.workers),
-        ("server.state", started.server.state == new.server.state),
         ("admin.bind", started.admin.bind == new.admin.bind),
         ("metrics.bind", started.metrics == new.metrics),
     ];

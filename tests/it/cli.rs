@@ -145,6 +145,27 @@ fn an_edit_is_taken_and_a_broken_one_is_not() {
 }
 
 #[test]
+fn a_reload_that_changes_nothing_says_so_to_whoever_waits_for_it() {
+    let one = Backend::named("one");
+    let same = format!("\"{}\"", one.addr);
+    let mut process = Process::start(&same);
+    process.write("\"nonsense\"");
+    let success = |process: &Process| process.metric("evenkeel_config_last_reload_successful");
+    until("the broken one is refused", || success(&process) == Some(0.0));
+    process.write(&same);
+    until("the old words are taken", || success(&process) == Some(1.0));
+    let reloads = "evenkeel_config_reloads_total{result=\"success\"}";
+    let before = process.metric(reloads).unwrap();
+    process.signal("HUP");
+    until("it is read again", || process.metric(reloads) > Some(before));
+    process.signal("TERM");
+    process.child.wait().unwrap();
+    let mut said = String::new();
+    process.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(said.matches("nothing changed").count(), 2, "{said}");
+}
+
+#[test]
 fn signals_do_what_they_say() {
     let one = Backend::named("one");
     let mut process = Process::start(&format!("\"{}\"", one.addr));
