@@ -1,5 +1,6 @@
 //! A configuration while it is read: what its files said so far, and what they refer to.
-use super::model::{Admin, Bind, Listener, Log, Overrides, Pool, Protocol, Route, Server};
+use super::log::Log;
+use super::model::{Admin, Bind, Listener, Overrides, Pool, Protocol, Route, Server};
 use super::problem::At;
 use super::sources::Sources;
 use super::units::Name;

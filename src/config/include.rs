@@ -11,7 +11,7 @@ use super::over::{self, Place};
 use super::problem::{At, Problem, Wrong};
 use super::sources::Sources;
 use super::table::{Desk, Item, Page, Table};
-use super::{listener, pool, route, server};
+use super::{listener, log, pool, route, server};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -75,7 +75,7 @@ fn finish(mut draft: Draft, at: &At, mut faults: Faults) -> Result<Config, Vec<P
     }
     Ok(Config {
         server: draft.server.unwrap_or_else(server::server_default),
-        log: draft.log.unwrap_or_else(server::log_default),
+        log: draft.log.unwrap_or_else(log::default),
         admin: draft.admin.unwrap_or_else(|| server::admin_default(at.clone())),
         metrics: draft.metrics,
         defaults: draft.defaults,
@@ -215,7 +215,7 @@ fn sections<'a>(t: &mut Table<'a>, draft: &mut Draft) -> Vec<Item<'a>> {
         draft.server = server::server(&item);
     }
     if let Some(item) = once(t, "log", draft) {
-        draft.log = server::log(&item);
+        draft.log = log::log(&item);
     }
     if let Some(item) = once(t, "admin", draft) {
         draft.admin = server::admin(&item);

@@ -20,6 +20,7 @@ mod health;
 mod hint;
 mod include;
 mod listener;
+mod log;
 mod measure;
 mod model;
 mod over;
@@ -37,6 +38,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use log::{AccessLog, Log, LogFormat, LogTarget};
 pub use model::*;
 pub use problem::{At, Problem};
 pub use sources::{Folder, Folders, Names, Sources};

@@ -1,4 +1,5 @@
 //! The shapes of a configuration: one type for each table of `proxy.toml`, defaults applied.
+use super::log::Log;
 use super::problem::At;
 use super::sources::Sources;
 use super::units::{ByteSize, Name, Percent, Timeout, Weight};
@@ -53,48 +54,6 @@ pub enum Memory {
     Share(Percent),
     /// A number of bytes.
     Bytes(ByteSize),
-}
-
-/// `[log]`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Log {
-    /// `trace debug info warn error`, or a filter directive list.
-    pub level: String,
-    /// Form of the process's own log.
-    pub format: LogFormat,
-    /// The access log; `None` when there is none.
-    pub access: Option<AccessLog>,
-    /// From here a request counts as slow; `None` is off.
-    pub slow: Timeout,
-}
-
-/// Form of the process's own log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// A JSON object a line.
-    Json,
-}
-
-/// `log.access`
-#[derive(Clone, Debug, PartialEq)]
-pub struct AccessLog {
-    /// Where it goes.
-    pub to: LogTarget,
-    /// A line's form.
-    pub format: LogFormat,
-}
-
-/// Where an access log goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogTarget {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-    /// A file, appended to, reopened on SIGUSR1.
-    File(PathBuf),
 }
 
 /// `[admin]`

@@ -122,10 +122,7 @@ impl Reloader {
             plan::compile(config, current, &parts.policies).map_err(ReloadError::Problems)?;
         let sockets = self.bind(&draft.plan)?;
         let access = draft.plan.config.log.access.as_ref();
-        let failed = |error| {
-            ReloadError::Log(format!("log.access.to: open {:?}: {error}", access.map(|a| &a.to)))
-        };
-        parts.state.access.apply(access).map_err(failed)?;
+        parts.state.access.apply(access).map_err(|problem| ReloadError::Problems(vec![problem]))?;
         Ok(Ready { draft, sockets })
     }
 

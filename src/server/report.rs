@@ -29,8 +29,6 @@ pub enum ReloadError {
     Problems(Vec<Problem>),
     /// An address that cannot be bound.
     Bind(BindAddr, io::Error),
-    /// The access log cannot be opened.
-    Log(String),
     /// A fault of the program itself.
     Broken(String),
 }
@@ -51,7 +49,6 @@ impl fmt::Display for ReloadError {
                     _ => Ok(()),
                 }
             }
-            Self::Log(what) => f.write_str(what),
             Self::Broken(what) => write!(f, "a fault of evenkeel itself: {what}"),
         }
     }

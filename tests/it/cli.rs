@@ -59,6 +59,16 @@ fn check_speaks_json_and_dials() {
     );
 }
 
+#[test]
+fn check_says_that_the_access_log_could_not_be_opened() {
+    let words = words(1, 2, "\"127.0.0.1:9\"").replace("access.log", "gone/access.log");
+    let bad = check(&words, &[]);
+    let said = String::from_utf8_lossy(&bad.stderr).into_owned();
+    assert_eq!(bad.status.code(), Some(1), "{said}");
+    let begin = "proxy.toml:4:17: log.access.to: open the access log gone/access.log: ";
+    assert!(said.starts_with(begin) && said.contains("; make the folder gone"), "{said}");
+}
+
 /// The binary, serving a file in a folder of its own.
 pub(crate) struct Process {
     child: Child,

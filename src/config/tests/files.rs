@@ -1,6 +1,7 @@
 //! Files that include files.
 use super::super::include;
-use super::super::model::{Config, LogTarget};
+use super::super::log::LogTarget;
+use super::super::model::Config;
 use super::super::sources::Sources;
 use std::path::Path;
 
