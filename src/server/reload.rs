@@ -109,8 +109,10 @@ impl Reloader {
             prepared.await.unwrap_or_else(|gone| Err(ReloadError::Broken(gone.to_string())))?;
         let new = ready.draft.plan.config.clone();
         let old = current.as_deref().map_or_else(|| new.clone(), |plan| plan.config.clone());
-        let report = Report::of(ready.draft.plan.generation, &started, &old, &new);
+        let mut report = Report::of(ready.draft.plan.generation, &started, &old, &new);
+        report.notes = ready.draft.prepared.iter().flat_map(|pool| pool.notes().to_vec()).collect();
         self.commit(ready, &mut running.keepers);
+        report.notes.iter().for_each(|note| tracing::warn!("{note}"));
         running.started = Some(started);
         Ok(report)
     }

@@ -293,6 +293,35 @@ fn the_admin_side_is_served_on_a_unix_socket_and_its_hosts_follow_the_file() {
         Some(text)
     };
     until("it answers", || said().is_some_and(|text| text.starts_with("HTTP/1.1 200")));
-    let _ = child.kill();
-    let _ = child.wait();
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert!(child.wait().unwrap().success() && !socket.exists(), "its file goes with it");
+}
+
+#[test]
+fn a_plain_file_where_a_socket_should_be_is_called_so() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("plain"), "").unwrap();
+    for admin in ["unix:plain", "off"] {
+        let bind = if admin == "off" { "unix:plain" } else { "127.0.0.1:0" };
+        let words = format!(
+            "[admin]\nbind = \"{admin}\"\n[listener.web]\nbind = \"{bind}\"\npool = \"app\"\n\
+             [pool.app]\nbackends = []\n"
+        );
+        std::fs::write(folder.path().join("proxy.toml"), words).unwrap();
+        let run = Command::new(BINARY).current_dir(folder.path()).arg("run").output().unwrap();
+        let said = String::from_utf8_lossy(&run.stderr).into_owned();
+        let hint = "a file that is no socket is there: remove it or choose another path";
+        assert!(run.status.code() == Some(1) && said.contains(hint), "{said}");
+    }
+}
+
+#[test]
+fn every_command_says_the_version_alike() {
+    let version = |args: &[&str]| Command::new(BINARY).args(args).output().unwrap().stdout;
+    let whole = version(&["--version"]);
+    assert!(whole.starts_with(b"evenkeel "));
+    for command in ["run", "check", "demo", "echo"] {
+        assert_eq!(version(&[command, "--version"]), whole, "{command}");
+    }
 }
