@@ -113,6 +113,10 @@ impl Reloader {
         report.notes = ready.draft.prepared.iter().flat_map(|pool| pool.notes().to_vec()).collect();
         self.commit(ready, &mut running.keepers);
         report.notes.iter().for_each(|note| tracing::warn!("{note}"));
+        let followed: Vec<_> = self.0.parts.workers.iter().map(Worker::follow).collect();
+        for worker in followed {
+            let _ = worker.await;
+        }
         running.started = Some(started);
         Ok(report)
     }

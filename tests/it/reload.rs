@@ -48,6 +48,19 @@ fn an_equal_file_changes_nothing() {
 }
 
 #[test]
+fn kept_connections_are_not_used_any_more_once_keep_alive_is_off() {
+    let one = Backend::named("one");
+    let proxy = Proxy::http(&[one.addr], "[server]\nworkers = 1");
+    let ask = |times: usize| (0..times).for_each(|_| assert_eq!(proxy.get("/").text(), "one"));
+    ask(3);
+    assert_eq!(one.connections(), 1);
+    let off = web(&[one.addr], "keep_alive = \"off\"\n[server]\nworkers = 1");
+    proxy.reload(&off).unwrap();
+    ask(3);
+    assert_eq!(one.connections(), 4);
+}
+
+#[test]
 fn what_moves_most_keys_is_said() {
     let file = tempfile::NamedTempFile::new().unwrap();
     let words = |count: usize| {
