@@ -11,21 +11,15 @@ use super::over::{self, Place};
 use super::problem::{At, Problem, Wrong};
 use super::sources::Sources;
 use super::table::{Desk, Item, Page, Table};
-use super::{listener, log, pool, route, server};
+use super::{listener, log, pool, route, server, syntax};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use toml::Spanned;
-use toml::de::DeTable;
 
 /// How deep includes may go.
 const DEPTH: usize = 8;
 /// Bytes of all files together.
 const TOTAL: usize = 64 << 20;
-/// Up to this size a text with a fault of syntax is read again for all of its faults; beyond it
-/// the first one is said, because a fault for every byte would take more memory than the text.
-const RECOVER: usize = 1 << 20;
-
 /// Loads a configuration: `text`, or what `path` holds when there is none.
 ///
 /// # Errors
@@ -106,7 +100,7 @@ impl Walk {
         self.open.push(real.clone());
         self.seen.insert(real, At { file: file.name.clone(), line: 1, column: 1 });
         let page = Page { file: &file, desk };
-        let map = syntax(page);
+        let map = syntax::parse(page);
         if let Some(map) = &map {
             let includes = Table::root(page, map.get_ref(), |t| sections(t, &mut self.draft));
             for item in includes {
@@ -168,44 +162,6 @@ impl Walk {
         self.seen.insert(real, item.at());
         Ok(())
     }
-}
-
-/// Parses a text; `None` when what was recovered of it says nothing of what was meant.
-fn syntax(page: Page<'_>) -> Option<Spanned<DeTable<'_>>> {
-    let text = &page.file.text;
-    let first = match DeTable::parse(text) {
-        Ok(map) => return Some(map),
-        Err(error) => error,
-    };
-    let (map, errors) = match text.len() {
-        0..=RECOVER => DeTable::parse_recoverable(text),
-        _ => (Spanned::new(0..0, DeTable::new()), vec![first]),
-    };
-    let mut header = text.len() > RECOVER;
-    let mut last = None;
-    for error in &errors {
-        let span = error.span().unwrap_or(text.len()..text.len());
-        let start = span.start.min(text.len());
-        let line =
-            text.as_bytes()[..start].iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        header |= text[line..].trim_start().starts_with('[');
-        // What follows on a line only follows from its first fault.
-        if last.replace(line) != Some(line) {
-            page.desk.faults.borrow_mut().syntax(fault(error.message(), page.file.at(start)));
-        }
-    }
-    // With a broken header the keys below it would be taken for those of the table above.
-    (!header).then_some(map)
-}
-
-/// What the parser says, in a line.
-fn fault(message: &str, at: At) -> Problem {
-    let what = message.trim_end_matches(", expected nothing").replace('\n', " ");
-    let bare = ["invalid float", "invalid integer", "invalid boolean", "invalid date"]
-        .iter()
-        .any(|bare| what.starts_with(bare));
-    let problem = Problem::new(&at, "", what);
-    if bare { problem.hint("a text stands in quotes") } else { problem }
 }
 
 /// Every section in the order of proxy.toml; returns what is to be included.

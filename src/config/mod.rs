@@ -30,6 +30,7 @@ mod route;
 mod route_path;
 mod server;
 mod sources;
+mod syntax;
 mod table;
 mod unbuilt;
 mod units;
