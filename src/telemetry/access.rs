@@ -198,7 +198,7 @@ fn folder(path: &Path) -> &Path {
 fn unopened(config: &config::AccessLog, error: &io::Error) -> Problem {
     let what = format!("open the access log {}: {error}", config.to);
     let hint = match (error.kind(), &config.to) {
-        (io::ErrorKind::NotFound, LogTarget::File(path)) => {
+        (io::ErrorKind::NotFound, LogTarget::File(path)) if !folder(path).exists() => {
             format!("make the folder {}, or name another file", folder(path).display())
         }
         (io::ErrorKind::IsADirectory, _) => "name a file in this folder".into(),
