@@ -227,7 +227,7 @@ impl Words {
 
 /// What is counted at a listener; lives as long as the listener's name.
 #[derive(Debug, Default)]
-#[allow(missing_docs, reason = "each is the metric of interface.md that its name says")]
+#[allow(missing_docs, reason = "each is the metric that its name says")]
 pub struct ListenerCells {
     /// Rendered labels: `listener="web"`.
     pub labels: String,

@@ -1,11 +1,13 @@
 //! Document to things: pure. Calls each room in order and collects problems.
 //!
-//! Starts no task and opens no socket, so that `check` does exactly what a reload does first.
+//! Starts no task, opens no socket and makes no file, so that `check` does exactly what a reload
+//! does first.
 use crate::config::{self, Config, Name, Problem, Protocol};
 use crate::http::Gateway;
 use crate::metrics::ListenerCells;
 use crate::pool::{Policies, Pool, Prepared};
 use crate::tcp::Relay;
+use crate::telemetry::AccessLog;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -64,7 +66,9 @@ pub fn compile(
     current: Option<&Plan>,
     policies: &Policies,
 ) -> Result<Draft, Vec<Problem>> {
-    let mut problems = Vec::new();
+    let access = config.log.access.as_ref();
+    let mut problems: Vec<Problem> =
+        access.and_then(|access| AccessLog::check(access).err()).into_iter().collect();
     let mut prepared = Vec::new();
     let mut pools = Pools::new();
     for (name, section) in &config.pools {

@@ -2,7 +2,7 @@
 use super::answer::{answer, problem};
 use crate::config::{Bind, BindAddr};
 use crate::net::{self, Stream};
-use crate::server::State;
+use crate::server::{State, bind_hint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Request, StatusCode, header};
@@ -11,6 +11,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
@@ -39,6 +40,17 @@ pub struct Socket {
     /// What was really bound.
     pub addr: BindAddr,
     socket: OwnedFd,
+    _file: Option<SocketFile>,
+}
+
+/// The file of a Unix socket, removed when nobody serves it any more.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 /// Binds an admin address.
@@ -48,12 +60,18 @@ pub struct Socket {
 /// What was tried, on what, and the kernel's word.
 pub fn bind(bind: &Bind) -> io::Result<Socket> {
     let failed = |error: io::Error| {
-        io::Error::new(error.kind(), format!("listen on {} (admin): {error}", bind.addr))
+        let hint = bind_hint(&bind.addr, &error).map(|hint| format!("; {hint}"));
+        let what = format!("listen on {} (admin): {error}", bind.addr);
+        io::Error::new(error.kind(), what + &hint.unwrap_or_default())
     };
     let mut bound = net::bind(&bind.addr, 1, 128).map_err(failed)?;
     let socket =
         bound.sockets.pop().ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))?;
-    Ok(Socket { addr: bound.addr, socket })
+    let _file = match &bound.addr {
+        BindAddr::Unix(path) => Some(SocketFile(path.clone())),
+        _ => None,
+    };
+    Ok(Socket { addr: bound.addr, socket, _file })
 }
 
 enum Listener {
@@ -70,7 +88,7 @@ impl Listener {
     }
 }
 
-/// Serves an address until it is dropped.
+/// Serves an address until it is dropped, and with it the file of a Unix socket.
 ///
 /// # Errors
 ///

@@ -14,12 +14,16 @@ pub(super) struct Args {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Serve. SIGHUP reloads, SIGTERM drains.
+    #[command(display_name = "evenkeel")]
     Run(Run),
     /// Say every problem of a file, or a one-line summary.
+    #[command(display_name = "evenkeel")]
     Check(Check),
     /// Run with built-in backends: works at once, nothing else needed.
+    #[command(display_name = "evenkeel")]
     Demo(Demo),
     /// A test backend that answers with what it received.
+    #[command(display_name = "evenkeel")]
     Echo(Echo),
 }
 

@@ -67,15 +67,21 @@ pub(super) async fn serve(
             tracing::info!(listener = %name, %addr, "listening");
         }
     }
+    let mut admins = Vec::new();
     for (socket, access) in doors {
         tracing::info!(addr = %socket.addr, "admin listening");
-        tokio::spawn(admin::serve(socket, running.state().clone(), access));
+        admins.push(tokio::spawn(admin::serve(socket, running.state().clone(), access)));
     }
     let reloader = running.reloader.clone();
     server::until_stopped(&mut signals, &reloader, path).await;
     tokio::select! {
         () = running.stop() => tracing::info!("ended"),
         () = signals.told_to_end(&reloader) => {}
+    }
+    // Waited for, so that their files are gone when the process is.
+    for admin in admins {
+        admin.abort();
+        let _ = admin.await;
     }
     Ok(())
 }

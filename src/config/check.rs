@@ -48,30 +48,43 @@ fn known<T>(kind: &str, to: &Ref, names: &BTreeMap<Name, T>, faults: &mut Faults
     say(faults, &Said { key: to.key.clone(), at: to.at.clone() }, wrong.maybe(near));
 }
 
-/// No address is listened on twice. Port 0 is another port each time.
+/// No address is listened on twice, and none takes that of the admin side or the metrics with it:
+/// listeners may overlap among themselves, where the more exact address counts. Port 0 is another
+/// port each time.
 fn binds(draft: &Draft, faults: &mut Faults) {
     let admin = draft.admin.as_ref().and_then(|admin| admin.bind.clone());
     let metrics = draft.metrics.clone();
     let admin = admin.map(|bind| ("admin.bind".to_owned(), bind));
     let metrics = metrics.map(|bind| ("metrics.bind".to_owned(), bind));
+    let own: Vec<_> = admin.into_iter().chain(metrics).collect();
     let mut first: HashMap<&BindAddr, &str> = HashMap::new();
-    let all: Vec<_> = admin.into_iter().chain(metrics).chain(draft.binds.iter().cloned()).collect();
-    for (key, bind) in &all {
+    let all: Vec<_> = own.iter().cloned().chain(draft.binds.iter().cloned()).collect();
+    for (at, (key, bind)) in all.iter().enumerate() {
         if matches!(&bind.addr, BindAddr::Ip(addr) if addr.port() == 0)
             || matches!(bind.addr, BindAddr::Host(_, 0))
         {
             continue;
         }
-        match first.get(&bind.addr) {
-            None => {
-                first.insert(&bind.addr, key);
-            }
-            Some(other) => {
-                let said = Said { key: key.clone(), at: bind.at.clone() };
-                say(faults, &said, Wrong::new(format!("{other} is the same address")));
-            }
+        let said = Said { key: key.clone(), at: bind.at.clone() };
+        if let Some(other) = first.get(&bind.addr) {
+            say(faults, &said, Wrong::new(format!("{other} is the same address")));
+            continue;
+        }
+        first.insert(&bind.addr, key);
+        for (other, held) in own.iter().take(at).filter(|(_, held)| overlap(&held.addr, &bind.addr))
+        {
+            let what = format!("{} overlaps with {other}, {}", bind.addr, held.addr);
+            say(faults, &said, Wrong::new(what).hint("give one of them another port"));
         }
     }
+}
+
+/// Whether one of two addresses is every address of the other's kind, on its port. IPv6 sockets
+/// take IPv6 alone.
+fn overlap(one: &BindAddr, other: &BindAddr) -> bool {
+    let (BindAddr::Ip(a), BindAddr::Ip(b)) = (one, other) else { return false };
+    let every = a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && every
 }
 
 /// A pool of tcp listeners alone has no use for what concerns HTTP.

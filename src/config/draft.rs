@@ -1,9 +1,10 @@
 //! A configuration while it is read: what its files said so far, and what they refer to.
-use super::model::{Admin, Bind, Listener, Log, Overrides, Pool, Protocol, Route, Server};
+use super::log::Log;
+use super::model::{Admin, Bind, Listener, Overrides, Pool, Protocol, Route, Server};
 use super::problem::At;
+use super::sources::Sources;
 use super::units::Name;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 /// Something named somewhere, to be found once all files are read.
 #[derive(Clone, Debug)]
@@ -37,7 +38,7 @@ pub(super) struct Draft {
     pub(super) listeners: BTreeMap<Name, Listener>,
     pub(super) routes: Vec<Route>,
     pub(super) pools: BTreeMap<Name, Pool>,
-    pub(super) watched: Vec<PathBuf>,
+    pub(super) sources: Sources,
 
     /// Tables that may stand once, and where they did.
     pub(super) once: BTreeMap<&'static str, At>,

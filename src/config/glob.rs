@@ -1,5 +1,6 @@
 //! File patterns of `include`: `*`, `?` and `[a-z]` within one part of a path.
 use std::collections::BTreeSet;
+use std::io::ErrorKind;
 use std::path::{Component, Path, PathBuf};
 
 /// Files one pattern may stand for, and folders it may look into.
@@ -10,8 +11,17 @@ const MOST: usize = 10_000;
 pub(super) struct Found {
     /// Files, by name.
     pub(super) files: BTreeSet<PathBuf>,
-    /// Folders that were listed or would be.
+    /// Folders in which a further match may appear.
     pub(super) folders: BTreeSet<PathBuf>,
+}
+
+impl Found {
+    /// A folder in which one part of the pattern is looked for; a plain file is none.
+    fn looked_into(&mut self, place: &Path) {
+        if place.is_dir() || !place.exists() {
+            self.folders.insert(place.to_path_buf());
+        }
+    }
 }
 
 /// Whether a text is a pattern rather than a name.
@@ -28,12 +38,20 @@ pub(super) fn is_pattern(text: &str) -> bool {
 pub(super) fn find(pattern: &Path) -> Result<Found, String> {
     let mut found = Found::default();
     let mut places = BTreeSet::from([PathBuf::new()]);
+    let mut listed = false;
     for part in pattern.components() {
         let text = part.as_os_str().to_string_lossy();
         if !matches!(part, Component::Normal(_)) || !is_pattern(&text) {
+            if listed {
+                places.iter().for_each(|place| found.looked_into(place));
+            }
             places = places.into_iter().map(|place| place.join(part)).collect();
+            if listed {
+                places.retain(|place| is_there(place));
+            }
             continue;
         }
+        listed = true;
         if text.contains("**") {
             return Err("\"**\" is not known; write one \"*\" for each folder".into());
         }
@@ -41,9 +59,7 @@ pub(super) fn find(pattern: &Path) -> Result<Found, String> {
         let mut next = BTreeSet::new();
         for place in places {
             list(&place, &text, &mut next)?;
-            if place.is_dir() || !place.exists() {
-                found.folders.insert(place);
-            }
+            found.looked_into(&place);
             if next.len() > MOST || found.folders.len() > MOST {
                 return Err(format!("stands for more than {MOST} files"));
             }
@@ -52,6 +68,26 @@ pub(super) fn find(pattern: &Path) -> Result<Found, String> {
     }
     found.files = places.into_iter().filter(|place| !place.is_dir()).collect();
     Ok(found)
+}
+
+/// Whether a name that follows a listed one exists: a pattern stands for what does. What cannot be
+/// looked at counts, so that it is said.
+fn is_there(place: &Path) -> bool {
+    let gone = |error: std::io::Error| {
+        matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory)
+    };
+    !place.symlink_metadata().is_err_and(gone)
+}
+
+/// Whether one name fits one part of a pattern.
+pub(super) fn is_match(part: &str, name: &str) -> bool {
+    let chars = |text: &str| text.chars().collect::<Vec<_>>();
+    fits(&chars(part), &chars(name))
+}
+
+/// As [`matches`], but for hidden names.
+fn fits(pattern: &[char], name: &[char]) -> bool {
+    (name.first() != Some(&'.') || pattern.first() == Some(&'.')) && matches(pattern, name)
 }
 
 fn list(place: &Path, pattern: &[char], into: &mut BTreeSet<PathBuf>) -> Result<(), String> {
@@ -65,8 +101,7 @@ fn list(place: &Path, pattern: &[char], into: &mut BTreeSet<PathBuf>) -> Result<
         let name = entry.map_err(said)?.file_name();
         let Some(text) = name.to_str() else { continue };
         let text: Vec<char> = text.chars().collect();
-        if (text.first() != Some(&'.') || pattern.first() == Some(&'.')) && matches(pattern, &text)
-        {
+        if fits(pattern, &text) {
             into.insert(place.join(&name));
         }
         if into.len() > MOST {
@@ -174,5 +209,21 @@ mod tests {
         let none = find(&dir.path().join("gone/*.toml")).unwrap();
         assert!(none.files.is_empty() && none.folders.contains(&dir.path().join("gone")));
         assert!(find(Path::new("a/**/x")).is_err());
+    }
+
+    #[test]
+    fn a_name_behind_a_star_is_matched_where_it_exists() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["d-a/x.toml", "d-b/y.toml", "d-plain"] {
+            let path = dir.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        let found = find(&dir.path().join("d-*/x.toml")).unwrap();
+        assert_eq!(found.files, [dir.path().join("d-a/x.toml")].into());
+        // One may appear in the other folder, none below a plain file.
+        assert!(found.folders.contains(&dir.path().join("d-b")), "{:?}", found.folders);
+        assert!(!found.folders.contains(&dir.path().join("d-plain")), "{:?}", found.folders);
+        assert!(find(&dir.path().join("*/x.toml/*")).unwrap().files.is_empty());
     }
 }

@@ -4,27 +4,22 @@ use super::draft::Draft;
 use super::env::Lookup;
 use super::faults::Faults;
 use super::file::{self, File};
-use super::glob::{self, Found};
+use super::glob;
 use super::hint::quoted;
 use super::model::Config;
 use super::over::{self, Place};
 use super::problem::{At, Problem, Wrong};
+use super::sources::Sources;
 use super::table::{Desk, Item, Page, Table};
-use super::{listener, pool, route, server};
+use super::{listener, log, pool, route, server, syntax};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use toml::Spanned;
-use toml::de::DeTable;
 
 /// How deep includes may go.
 const DEPTH: usize = 8;
 /// Bytes of all files together.
 const TOTAL: usize = 64 << 20;
-/// Up to this size a text with a fault of syntax is read again for all of its faults; beyond it
-/// the first one is said, because a fault for every byte would take more memory than the text.
-const RECOVER: usize = 1 << 20;
-
 /// Loads a configuration: `text`, or what `path` holds when there is none.
 ///
 /// # Errors
@@ -35,12 +30,21 @@ pub(super) fn load(
     text: Option<&str>,
     env: Lookup<'_>,
 ) -> Result<Config, Vec<Problem>> {
+    load_from(path, text, env).0
+}
+
+/// The same, and what was read to say it: to be watched, whether it was right or not.
+pub(super) fn load_from(
+    path: &Path,
+    text: Option<&str>,
+    env: Lookup<'_>,
+) -> (Result<Config, Vec<Problem>>, Sources) {
     let desk = Desk { env, faults: RefCell::new(Faults::default()) };
     let mut walk =
         Walk { draft: Draft::default(), left: TOTAL, open: Vec::new(), seen: HashMap::new() };
     let at = At { file: file::name(path), line: 0, column: 0 };
     desk.faults.borrow_mut().file(&at.file);
-    walk.watch(path.to_path_buf());
+    walk.draft.sources.file(path.to_path_buf());
     let text = match text {
         Some(text) if text.len() > TOTAL => Err((at.clone(), "is larger than 64MiB".to_owned())),
         Some(text) => Ok(text.to_owned()),
@@ -50,15 +54,11 @@ pub(super) fn load(
         Ok(text) => walk.text(path, &text, &desk),
         Err((at, what)) => desk.faults.borrow_mut().syntax(Problem::new(&at, "", what)),
     }
-    finish(walk.draft, path, &at, desk.faults.into_inner())
+    let sources = walk.draft.sources.clone();
+    (finish(walk.draft, &at, desk.faults.into_inner()), sources)
 }
 
-fn finish(
-    mut draft: Draft,
-    path: &Path,
-    at: &At,
-    mut faults: Faults,
-) -> Result<Config, Vec<Problem>> {
+fn finish(mut draft: Draft, at: &At, mut faults: Faults) -> Result<Config, Vec<Problem>> {
     if !draft.once.contains_key("admin") {
         draft.admin = Some(server::admin_default(at.clone()));
     }
@@ -67,17 +67,16 @@ fn finish(
     if !problems.is_empty() {
         return Err(problems);
     }
-    let state = path.parent().map(Path::to_path_buf).unwrap_or_default().join("state");
     Ok(Config {
-        server: draft.server.unwrap_or_else(|| server::server_default(state)),
-        log: draft.log.unwrap_or_else(server::log_default),
+        server: draft.server.unwrap_or_else(server::server_default),
+        log: draft.log.unwrap_or_else(log::default),
         admin: draft.admin.unwrap_or_else(|| server::admin_default(at.clone())),
         metrics: draft.metrics,
         defaults: draft.defaults,
         listeners: draft.listeners,
         routes: draft.routes,
         pools: draft.pools,
-        watched: draft.watched,
+        sources: draft.sources,
     })
 }
 
@@ -93,12 +92,6 @@ struct Walk {
 }
 
 impl Walk {
-    fn watch(&mut self, path: PathBuf) {
-        if !self.draft.watched.contains(&path) {
-            self.draft.watched.push(path);
-        }
-    }
-
     /// Reads one text. Its own sections come before those of the files it includes.
     fn text(&mut self, path: &Path, text: &str, desk: &Desk<'_>) {
         let file = File::new(path, text);
@@ -107,7 +100,7 @@ impl Walk {
         self.open.push(real.clone());
         self.seen.insert(real, At { file: file.name.clone(), line: 1, column: 1 });
         let page = Page { file: &file, desk };
-        let map = syntax(page);
+        let map = syntax::parse(page);
         if let Some(map) = &map {
             let includes = Table::root(page, map.get_ref(), |t| sections(t, &mut self.draft));
             for item in includes {
@@ -123,19 +116,17 @@ impl Walk {
             return item.fault("names no file");
         }
         let place = item.page.file.path(&text);
-        let found = if glob::is_pattern(&text) {
+        let files = if glob::is_pattern(&text) {
+            self.draft.sources.pattern(place.clone());
             match glob::find(&place) {
-                Ok(found) => found,
+                Ok(found) => found.files,
                 Err(what) => return item.fault(format!("{} {what}", quoted(&text))),
             }
         } else {
-            Found { files: [place].into(), folders: Default::default() }
+            self.draft.sources.file(place.clone());
+            [place].into()
         };
-        for folder in found.folders {
-            self.watch(if folder.as_os_str().is_empty() { ".".into() } else { folder });
-        }
-        for path in found.files {
-            self.watch(path.clone());
+        for path in files {
             if let Err(what) = self.file(&path, item) {
                 item.fault(what);
                 item.page.desk.faults.borrow_mut().lacks_a_file();
@@ -173,44 +164,6 @@ impl Walk {
     }
 }
 
-/// Parses a text; `None` when what was recovered of it says nothing of what was meant.
-fn syntax(page: Page<'_>) -> Option<Spanned<DeTable<'_>>> {
-    let text = &page.file.text;
-    let first = match DeTable::parse(text) {
-        Ok(map) => return Some(map),
-        Err(error) => error,
-    };
-    let (map, errors) = match text.len() {
-        0..=RECOVER => DeTable::parse_recoverable(text),
-        _ => (Spanned::new(0..0, DeTable::new()), vec![first]),
-    };
-    let mut header = text.len() > RECOVER;
-    let mut last = None;
-    for error in &errors {
-        let span = error.span().unwrap_or(text.len()..text.len());
-        let start = span.start.min(text.len());
-        let line =
-            text.as_bytes()[..start].iter().rposition(|b| *b == b'\n').map_or(0, |at| at + 1);
-        header |= text[line..].trim_start().starts_with('[');
-        // What follows on a line only follows from its first fault.
-        if last.replace(line) != Some(line) {
-            page.desk.faults.borrow_mut().syntax(fault(error.message(), page.file.at(start)));
-        }
-    }
-    // With a broken header the keys below it would be taken for those of the table above.
-    (!header).then_some(map)
-}
-
-/// What the parser says, in a line.
-fn fault(message: &str, at: At) -> Problem {
-    let what = message.trim_end_matches(", expected nothing").replace('\n', " ");
-    let bare = ["invalid float", "invalid integer", "invalid boolean", "invalid date"]
-        .iter()
-        .any(|bare| what.starts_with(bare));
-    let problem = Problem::new(&at, "", what);
-    if bare { problem.hint("a text stands in quotes") } else { problem }
-}
-
 /// Every section in the order of proxy.toml; returns what is to be included.
 fn sections<'a>(t: &mut Table<'a>, draft: &mut Draft) -> Vec<Item<'a>> {
     let includes = t.take("include").map(|item| item.list()).unwrap_or_default();
@@ -218,7 +171,7 @@ fn sections<'a>(t: &mut Table<'a>, draft: &mut Draft) -> Vec<Item<'a>> {
         draft.server = server::server(&item);
     }
     if let Some(item) = once(t, "log", draft) {
-        draft.log = server::log(&item);
+        draft.log = log::log(&item);
     }
     if let Some(item) = once(t, "admin", draft) {
         draft.admin = server::admin(&item);

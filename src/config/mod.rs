@@ -20,6 +20,7 @@ mod health;
 mod hint;
 mod include;
 mod listener;
+mod log;
 mod measure;
 mod model;
 mod over;
@@ -28,6 +29,8 @@ mod problem;
 mod route;
 mod route_path;
 mod server;
+mod sources;
+mod syntax;
 mod table;
 mod unbuilt;
 mod units;
@@ -36,8 +39,10 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use log::{AccessLog, Log, LogFormat, LogTarget};
 pub use model::*;
 pub use problem::{At, Problem};
+pub use sources::{Folder, Folders, Names, Sources};
 pub use units::{ByteSize, Name, Percent, Timeout, Weight};
 
 use std::env::VarError;
@@ -50,6 +55,12 @@ use std::path::Path;
 /// Every problem of all files, in the order of the files and their lines.
 pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
     include::load(path, None, &|name| std::env::var(name))
+}
+
+/// As [`load`], and the files that were read to say it: those of a refused one are to be watched
+/// too, for the fault may be in a file that the configuration in force does not name.
+pub fn load_with_sources(path: &Path) -> (Result<Config, Vec<Problem>>, Sources) {
+    include::load_from(path, None, &|name| std::env::var(name))
 }
 
 /// Reads a configuration from text; `path` only names it in problems and anchors relative paths.

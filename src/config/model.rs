@@ -1,5 +1,7 @@
 //! The shapes of a configuration: one type for each table of `proxy.toml`, defaults applied.
+use super::log::Log;
 use super::problem::At;
+use super::sources::Sources;
 use super::units::{ByteSize, Name, Percent, Timeout, Weight};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -26,8 +28,8 @@ pub struct Config {
     pub routes: Vec<Route>,
     /// `[pool.*]`
     pub pools: BTreeMap<Name, Pool>,
-    /// What was read or would be: files, and the folders of `include` patterns. To be watched.
-    pub watched: Vec<PathBuf>,
+    /// The files it came from, to be watched.
+    pub sources: Sources,
 }
 
 /// `[server]`
@@ -39,8 +41,6 @@ pub struct Server {
     pub grace: Duration,
     /// After SIGTERM: how long `/readyz` says 503 while connections are still accepted.
     pub shutdown_delay: Duration,
-    /// Folder for what the proxy must remember, already relative to the file that names it.
-    pub state: PathBuf,
     /// Client connections over all listeners; `None`: what the descriptor limit carries.
     pub max_connections: Option<usize>,
     /// Bytes buffered for all connections together.
@@ -54,48 +54,6 @@ pub enum Memory {
     Share(Percent),
     /// A number of bytes.
     Bytes(ByteSize),
-}
-
-/// `[log]`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Log {
-    /// `trace debug info warn error`, or a filter directive list.
-    pub level: String,
-    /// Form of the process's own log.
-    pub format: LogFormat,
-    /// The access log; `None` when there is none.
-    pub access: Option<AccessLog>,
-    /// From here a request counts as slow; `None` is off.
-    pub slow: Timeout,
-}
-
-/// Form of the process's own log.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// A JSON object a line.
-    Json,
-}
-
-/// `log.access`
-#[derive(Clone, Debug, PartialEq)]
-pub struct AccessLog {
-    /// Where it goes.
-    pub to: LogTarget,
-    /// A line's form.
-    pub format: LogFormat,
-}
-
-/// Where an access log goes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LogTarget {
-    /// Standard output.
-    Stdout,
-    /// Standard error.
-    Stderr,
-    /// A file, appended to, reopened on SIGUSR1.
-    File(PathBuf),
 }
 
 /// `[admin]`

@@ -15,6 +15,8 @@ pub(super) enum Place {
     Tcp,
     Pool,
     Route,
+    /// A route that answers itself.
+    Own,
 }
 
 /// Whom a member concerns.
@@ -39,8 +41,19 @@ const TRIES: u64 = 100;
 /// Reads the three tables. Keys of a pool that concern HTTP alone are added to `http_only`: who
 /// uses the pool is known later.
 pub(super) fn overrides(t: &mut Table<'_>, place: Place, http_only: &mut Vec<Said>) -> Overrides {
+    if place == Place::Own {
+        ["timeout", "limits", "retry"].into_iter().filter_map(|key| t.take(key)).for_each(nothing);
+        return Overrides::default();
+    }
     let mut part = Part { place, http_only };
     Overrides { timeout: part.timeout(t), limits: part.limits(t), retry: part.retry(t) }
+}
+
+/// These three concern the way to a backend; what a client may do before its route is known is
+/// the listener's.
+fn nothing(item: Item<'_>) {
+    let wrong = Wrong::new("means nothing to a route that answers itself");
+    item.key_wrong(wrong.hint("what bounds its clients is said in defaults or the listener"));
 }
 
 struct Part<'p> {
@@ -87,11 +100,11 @@ impl Part<'_> {
         read.unwrap_or_default()
     }
 
-    fn retry(&self, t: &mut Table<'_>) -> RetryPart {
+    fn retry(&mut self, t: &mut Table<'_>) -> RetryPart {
         let Some(item) = t.take("retry") else { return RetryPart::default() };
         let read = item.table("retry", |t| {
             let attempts = t.take("attempts").and_then(|item| item.count(1..=TRIES));
-            let on = t.take("on").map(|item| retry_on(&item));
+            let on = t.take("on").map(|item| self.retry_on(&item));
             RetryPart { attempts, on }
         });
         read.unwrap_or_default()
@@ -116,34 +129,46 @@ impl Part<'_> {
         }
         Some(item)
     }
+
+    /// What is tried again; an empty list is nothing.
+    fn retry_on(&mut self, on: &Item<'_>) -> RetryOn {
+        let mut said = RetryOn { connect: false, reset: false };
+        for item in on.list() {
+            if item.kind() == Kind::Number {
+                item.unbuilt("a status");
+                continue;
+            }
+            let Some(text) = item.text() else { continue };
+            let word = normal(&text);
+            if unbuilt::is_unbuilt("retry.on", "a status")
+                && word.len() == 3
+                && word.bytes().all(|b| b.is_ascii_digit())
+            {
+                item.unbuilt("a status");
+                continue;
+            }
+            match item.word("retry.on", &[("connect", true), ("reset", false)]) {
+                Some(true) => said.connect = true,
+                Some(false) => {
+                    said.reset = true;
+                    self.resets(&item);
+                }
+                None => {}
+            }
+        }
+        said
+    }
+
+    /// What a connection carried is not known on TCP, so it cannot be sent again.
+    fn resets(&mut self, item: &Item<'_>) {
+        match self.place {
+            Place::Tcp => item.fault("\"reset\" means nothing to a tcp listener"),
+            Place::Pool => self.http_only.push(Said { key: item.path.clone(), at: item.at() }),
+            _ => {}
+        }
+    }
 }
 
 fn size(item: &Item<'_>, least: u64) -> Option<usize> {
     item.size(least..=HEAD).and_then(|bytes| usize::try_from(bytes).ok())
-}
-
-/// What is tried again; an empty list is nothing.
-fn retry_on(on: &Item<'_>) -> RetryOn {
-    let mut said = RetryOn { connect: false, reset: false };
-    for item in on.list() {
-        if item.kind() == Kind::Number {
-            item.unbuilt("a status");
-            continue;
-        }
-        let Some(text) = item.text() else { continue };
-        let word = normal(&text);
-        if unbuilt::is_unbuilt("retry.on", "a status")
-            && word.len() == 3
-            && word.bytes().all(|b| b.is_ascii_digit())
-        {
-            item.unbuilt("a status");
-            continue;
-        }
-        match item.word("retry.on", &[("connect", true), ("reset", false)]) {
-            Some(true) => said.connect = true,
-            Some(false) => said.reset = true,
-            None => {}
-        }
-    }
-    said
 }

@@ -28,7 +28,8 @@ impl Eq for At {}
 pub struct Problem {
     /// Where.
     pub at: At,
-    /// The key's full path, such as `pool.app.health.interval`; empty for a fault of syntax.
+    /// The key's full path, such as `pool.app.health.interval`; empty where none is known, as of a
+    /// file that cannot be read.
     pub key: String,
     /// What is wrong.
     pub what: String,

@@ -55,7 +55,8 @@ fn route(item: &Item<'_>, t: &mut Table<'_>, index: usize, draft: &mut Draft) ->
     let refuse = t
         .take("encoded_slash")
         .and_then(|item| item.word("route.encoded_slash", &[("pass", false), ("refuse", true)]));
-    let over = over::overrides(t, Place::Route, &mut Vec::new());
+    let place = if forwards { Place::Route } else { Place::Own };
+    let over = over::overrides(t, place, &mut Vec::new());
     prefix_needs_prefix(t, path.as_ref(), action.as_ref(), &rewrite);
     Some(Route {
         name: name?,
@@ -87,13 +88,7 @@ fn forwarding<'a>(t: &mut Table<'a>, key: &'static str, forwards: bool) -> Optio
 
 fn name(t: &mut Table<'_>, index: usize, draft: &mut Draft) -> Option<Name> {
     let Some(item) = t.take("name") else { return Name::new(&format!("#{index}")).ok() };
-    let name = item.checked(|text| match text.starts_with('#') {
-        true => Err(Wrong::new(format!(
-            "{} begins with \"#\", as the names of routes without one do",
-            quoted(text)
-        ))),
-        false => Name::new(text).map_err(Wrong::new),
-    })?;
+    let name = item.checked(route_name)?;
     if let Some(first) = draft.route_names.get(&name) {
         let what = format!(
             "a route of this name is already at {}:{}:{}",
@@ -104,6 +99,23 @@ fn name(t: &mut Table<'_>, index: usize, draft: &mut Draft) -> Option<Name> {
     }
     draft.route_names.insert(name.clone(), item.at());
     Some(name)
+}
+
+/// Names that log and metrics give to what no route took.
+const RESERVED: [(&str, &str); 2] =
+    [("default", "what a listener's own pool took"), ("none", "what nothing took")];
+
+fn route_name(text: &str) -> Result<Name, Wrong> {
+    if text.starts_with('#') {
+        let what = "begins with \"#\", as the names of routes without one do";
+        return Err(Wrong::new(format!("{} {what}", quoted(text))));
+    }
+    if let Some((_, what)) = RESERVED.iter().find(|(name, _)| *name == text) {
+        let wrong =
+            Wrong::new(format!("{} is the name of {what} in log and metrics", quoted(text)));
+        return Err(wrong.hint("any but \"default\" and \"none\" will do"));
+    }
+    Name::new(text).map_err(Wrong::new)
 }
 
 fn listeners(item: &Item<'_>, draft: &mut Draft) -> Vec<ListenerRef> {

@@ -19,7 +19,23 @@ fn path(text: &str) -> Result<String, Wrong> {
         let what = format!("{} has more than a path", quoted(text));
         return Err(Wrong::new(what).hint(format!("write {}", quoted(&text[..at]))));
     }
+    if let Some(bad) = bad_escape(text) {
+        let what = format!("{} has {}, which is no escape", quoted(text), quoted(bad));
+        let hint = format!("write {}", quoted(&bad.replacen('%', "%25", 1)));
+        return Err(Wrong::new(what).hint(hint));
+    }
     target(text)
+}
+
+/// A `%` that no two hexadecimal digits follow, with what does (RFC 3986 2.1): a request with one
+/// gets 400.
+fn bad_escape(text: &str) -> Option<&str> {
+    let is_bad = |at: &usize| {
+        let digits = text.as_bytes().get(at + 1..at + 3);
+        !digits.is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit))
+    };
+    let at = text.match_indices('%').map(|(at, _)| at).find(is_bad)?;
+    Some(text.get(at..at + 3).unwrap_or(&text[at..]))
 }
 
 /// A path that may have a query: what is asked of a backend.
@@ -45,16 +61,27 @@ pub(super) fn target(text: &str) -> Result<String, Wrong> {
     }
 }
 
-/// A path to match: dot segments are resolved before matching, so none can be met.
+/// A path to match: dot segments are resolved before matching, and hidden ones are refused, so none
+/// can be met.
 fn matched(text: &str) -> Result<String, Wrong> {
     let path = path(text)?;
-    if path.split('/').any(|part| part == "." || part == "..") {
+    if has_dots(&path) {
         return Err(Wrong::new(format!(
             "{} has a dot segment, which no request has when it is matched",
             quoted(text)
         )));
     }
     Ok(path)
+}
+
+/// Whether a reader that decodes, takes backslashes for slashes or cuts parameters off finds a dot
+/// segment.
+fn has_dots(path: &str) -> bool {
+    let mut plain = path.to_ascii_lowercase().replace('\\', "/");
+    for (escape, means) in [("%2e", "."), ("%2f", "/"), ("%5c", "/")] {
+        plain = plain.replace(escape, means);
+    }
+    plain.split('/').any(|part| matches!(part.split(';').next(), Some("." | "..")))
 }
 
 /// A prefix as a string, or `{ exact }` or `{ regex }`.
@@ -128,7 +155,7 @@ pub(super) fn path_rewrite(item: &Item<'_>, place: &'static str) -> Option<PathR
                     );
                 }
                 let regex = self::regex(&item);
-                let to = to.and_then(|item| item.checked(replacement));
+                let to = to.and_then(|item| item.checked(|to| replacement(to, regex.as_ref())));
                 Some(PathRewrite::Regex(regex?, to?))
             }
             (None, None) => None,
@@ -138,15 +165,54 @@ pub(super) fn path_rewrite(item: &Item<'_>, place: &'static str) -> Option<PathR
 }
 
 /// What a match is replaced by; groups as `$1`. A path only together with what is around the match.
-fn replacement(text: &str) -> Result<String, Wrong> {
-    match text.chars().find(|c| !c.is_ascii_graphic() || *c == '#') {
-        None => Ok(text.to_owned()),
-        Some(c) => Err(Wrong::new(format!(
-            "{} has {}, which no path has",
-            quoted(text),
-            quoted(&c.to_string())
-        ))),
+fn replacement(text: &str, regex: Option<&Regex>) -> Result<String, Wrong> {
+    if let Some(c) = text.chars().find(|c| !c.is_ascii_graphic() || *c == '#') {
+        let what = format!("{} has {}, which no path has", quoted(text), quoted(&c.to_string()));
+        return Err(Wrong::new(what));
     }
+    let unknown = regex.and_then(|regex| groups(text).find(|group| !has_group(regex, group)));
+    let Some(group) = unknown else { return Ok(text.to_owned()) };
+    let wrong = Wrong::new(format!("the regex has no group {}", quoted(group)));
+    // `$1a` is the group `1a`, as in every replacement of the regex crate.
+    let digits = group.len() - group.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    if digits > 0 && digits < group.len() {
+        let (number, rest) = group.split_at(digits);
+        return Err(wrong.hint(format!("write {}", quoted(&format!("$${{{number}}}{rest}")))));
+    }
+    Err(wrong.hint("the first (…) of the regex is $1; a dollar sign itself is $$"))
+}
+
+fn has_group(regex: &Regex, group: &str) -> bool {
+    match group.parse::<usize>() {
+        Ok(number) => number < regex.captures_len(),
+        Err(_) => regex.capture_names().flatten().any(|name| name == group),
+    }
+}
+
+/// The groups a replacement names, as the regex crate reads it: `$name` as long as it goes, or
+/// `${name}`; `$$` is a dollar sign.
+fn groups(to: &str) -> impl Iterator<Item = &str> {
+    let mut rest = to;
+    std::iter::from_fn(move || {
+        loop {
+            rest = &rest[rest.find('$')? + 1..];
+            if let Some(after) = rest.strip_prefix('$') {
+                rest = after;
+            } else if let Some((name, after)) =
+                rest.strip_prefix('{').and_then(|inside| inside.split_once('}'))
+            {
+                rest = after;
+                return Some(name);
+            } else {
+                let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+                let (name, after) = rest.split_at(rest.find(|c| !is_name(c)).unwrap_or(rest.len()));
+                rest = after;
+                if !name.is_empty() {
+                    return Some(name);
+                }
+            }
+        }
+    })
 }
 
 /// A regular expression that fits in memory.
@@ -171,4 +237,50 @@ fn message(error: &regex::Error, text: &str) -> String {
         quoted(text),
         last.strip_prefix("error: ").unwrap_or(last)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_are_read_as_the_regex_crate_reads_them() {
+        for (to, expect) in [
+            ("/$1/${2}/$name", vec!["1", "2", "name"]),
+            ("/$1a", vec!["1a"]),
+            ("/$$1/$", vec![]),
+            ("/$-$1", vec!["1"]),
+            ("/${open", vec![]),
+            ("$$$1", vec!["1"]),
+        ] {
+            assert_eq!(groups(to).collect::<Vec<_>>(), expect, "{to}");
+        }
+    }
+
+    #[test]
+    fn a_group_that_is_not_there_is_a_problem() {
+        let regex = Regex::new("^/(?<a>x)/(y)$").unwrap();
+        for to in ["/$0/$1/$2/$a", "/$$9", "/${1}x"] {
+            assert!(replacement(to, Some(&regex)).is_ok(), "{to}");
+        }
+        for (to, group) in [("/$3", "3"), ("/$b", "b"), ("/$1x", "1x"), ("/${3}", "3")] {
+            let wrong = replacement(to, Some(&regex)).unwrap_err();
+            assert_eq!(wrong.what, format!("the regex has no group \"{group}\""), "{to}");
+        }
+        let hint = replacement("/$1x", Some(&regex)).unwrap_err().hint;
+        assert_eq!(hint.as_deref(), Some("write \"$${1}x\""));
+    }
+
+    #[test]
+    fn paths_that_no_request_can_have_are_refused() {
+        for path in ["/a%20b", "/a/.b/..c/...", "/a%2Fb", "/%252e%252e/"] {
+            assert!(matched(path).is_ok(), "{path}");
+        }
+        for path in ["/%zz", "/a%", "/a%2", "/a/%2E./b", "/a/..%2fb", "/a\\..", "/..;x/b", "/."] {
+            assert!(matched(path).is_err(), "{path}");
+        }
+        let wrong = matched("/zz/%zz").unwrap_err();
+        assert_eq!(wrong.what, "\"/zz/%zz\" has \"%zz\", which is no escape");
+        assert_eq!(wrong.hint.as_deref(), Some("write \"%25zz\""));
+    }
 }

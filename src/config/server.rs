@@ -1,15 +1,12 @@
-//! `[server] [log] [admin] [metrics]`: what the process as a whole does.
+//! `[server] [admin] [metrics]`: what the process as a whole does.
 use super::addr;
-use super::hint::{did_you_mean, quoted};
 use super::measure;
-use super::model::{AccessLog, Admin, Bind, BindAddr, Log, LogFormat, LogTarget, Memory, Server};
+use super::model::{Admin, Bind, BindAddr, Memory, Server};
 use super::problem::{At, Wrong};
 use super::table::{Item, Table};
-use super::unbuilt;
-use super::units::{ByteSize, Percent, Timeout};
-use super::value::{Kind, normal};
+use super::units::{ByteSize, Percent};
+use super::value::Kind;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long work in flight may take after SIGTERM.
@@ -21,13 +18,12 @@ const THREADS: u64 = 1024;
 /// Counts end here so that they fit every type that counts them.
 const MANY: u64 = u32::MAX as u64;
 
-/// `[server]` of a file that says none; `state` is the folder of what must be remembered.
-pub(super) fn server_default(state: PathBuf) -> Server {
+/// `[server]` of a file that says none.
+pub(super) fn server_default() -> Server {
     Server {
         workers: None,
         grace: GRACE,
         shutdown_delay: Duration::ZERO,
-        state,
         max_connections: None,
         memory: Memory::Share(Percent::new(0.5).expect("a half is a share")),
     }
@@ -35,12 +31,11 @@ pub(super) fn server_default(state: PathBuf) -> Server {
 
 /// `[server]`
 pub(super) fn server(item: &Item<'_>) -> Option<Server> {
-    let default = server_default(item.page.file.path("state"));
+    let default = server_default();
     item.table("server", |t| Server {
         workers: t.take("workers").and_then(|item| workers(&item)),
         grace: t.take("grace").and_then(|item| item.duration()).unwrap_or(default.grace),
         shutdown_delay: t.take("shutdown_delay").and_then(|item| item.delay()).unwrap_or_default(),
-        state: t.take("state").and_then(|item| path(&item)).unwrap_or(default.state),
         max_connections: t.take("max_connections").and_then(|item| item.count(1..=MANY)),
         memory: t.take("memory").and_then(|item| memory(&item)).unwrap_or(default.memory),
     })
@@ -70,92 +65,6 @@ fn memory(item: &Item<'_>) -> Option<Memory> {
         return None;
     }
     Some(memory)
-}
-
-/// A path of this file.
-fn path(item: &Item<'_>) -> Option<PathBuf> {
-    let check = |text: &str| match text.is_empty() || text.contains('\0') {
-        true => Err(Wrong::new(format!("{} names no path", quoted(text)))),
-        false => Ok(item.page.file.path(text)),
-    };
-    item.checked(check)
-}
-
-/// `[log]` of a file that says none.
-pub(super) fn log_default() -> Log {
-    Log { level: "info".into(), format: LogFormat::Text, access: None, slow: Timeout::OFF }
-}
-
-/// `[log]`
-pub(super) fn log(item: &Item<'_>) -> Option<Log> {
-    item.table("log", |t| Log {
-        level: t
-            .take("level")
-            .and_then(|item| item.checked(level))
-            .unwrap_or_else(|| "info".into()),
-        format: t
-            .take("format")
-            .and_then(|item| item.word("log.format", &FORMATS))
-            .unwrap_or(LogFormat::Text),
-        access: t.take("access").and_then(|item| access(&item)),
-        slow: Timeout::OFF,
-    })
-}
-
-const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
-const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-
-/// A level, or a list of `level` and `target=level`.
-fn level(text: &str) -> Result<String, Wrong> {
-    for part in text.split(',') {
-        let word = part.rsplit('=').next().unwrap_or(part).trim();
-        if part.contains('[') || LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word)) {
-            continue;
-        }
-        let hint = did_you_mean(word, LEVELS)
-            .unwrap_or_else(|| format!("levels are {}", LEVELS.join(", ")));
-        return Err(Wrong::new(format!("{} is not a level", quoted(word))).hint(hint));
-    }
-    Ok(text.to_owned())
-}
-
-/// A table, or only where it goes.
-fn access(item: &Item<'_>) -> Option<AccessLog> {
-    if item.is_off() {
-        return None;
-    }
-    if item.kind() == Kind::Text {
-        return Some(AccessLog { to: target(item)?, format: LogFormat::Text });
-    }
-    let read = item.table("log.access", |t| {
-        let to = t.take("to");
-        if to.is_none() {
-            t.missing(
-                Wrong::new("says no \"to\"").hint("write to = \"stdout\", \"stderr\" or a file"),
-            );
-        }
-        let format = t.take("format").and_then(|item| line_format(&item));
-        Some(AccessLog { to: target(&to?)?, format: format.unwrap_or(LogFormat::Text) })
-    });
-    read.flatten()
-}
-
-fn line_format(item: &Item<'_>) -> Option<LogFormat> {
-    let template = item.value.get_ref().as_str().is_some_and(|text| text.contains('{'));
-    if template && unbuilt::is_unbuilt("log.access.format", "a template") {
-        item.unbuilt("a template");
-        return None;
-    }
-    item.word("log.access.format", &FORMATS)
-}
-
-fn target(item: &Item<'_>) -> Option<LogTarget> {
-    let text = item.text()?;
-    match &*normal(&text) {
-        "stdout" => Some(LogTarget::Stdout),
-        "stderr" => Some(LogTarget::Stderr),
-        _ => path(item).map(LogTarget::File),
-    }
 }
 
 /// `[admin]` of a file that says none: this machine alone may ask.

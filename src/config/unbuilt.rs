@@ -8,6 +8,7 @@ const UNBUILT: &[(&str, &str)] = &[
     ("", "trace"),
     ("", "filter"),
     ("", "acme"),
+    ("server", "state"),
     ("log", "slow"),
     ("log.access", "sample"),
     ("log.access", "only"),

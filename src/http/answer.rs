@@ -28,6 +28,11 @@ impl Redirect {
 
     /// The answer to a request that came by this scheme.
     pub(super) fn answer(&self, asked: &Asked<'_>, scheme: &str) -> Reply {
+        let nowhere = asked.host().is_none() && self.said.host.is_none();
+        if nowhere && (self.said.scheme.is_some() || self.said.port.is_some()) {
+            // Neither can be said without a host: the client would come back as it came.
+            return Reply::own(400, "host_missing");
+        }
         let mut fields = Fields::new();
         match self.location(asked, scheme).map(|location| fields.append("Location", &location)) {
             Some(Ok(())) => Reply::with(self.said.status, "redirect", fields, Vec::new()),
@@ -154,6 +159,23 @@ mod tests {
         ];
         for (said, matched, host, target, expected) in cases {
             assert_eq!(location(said, matched, host, target), expected, "{said:?} {target}");
+        }
+    }
+
+    #[test]
+    fn who_names_no_host_is_not_sent_in_circles() {
+        let mut head = Head::new();
+        head.start_request(b"GET", b"/s", Version::Http10).unwrap();
+        let none =
+            config::Redirect { status: 308, scheme: None, host: None, port: None, path: None };
+        let scheme = config::Redirect { scheme: Some("https".into()), ..none.clone() };
+        let port = config::Redirect { port: Some(443), ..none.clone() };
+        let host = config::Redirect { host: Some("b.example".into()), ..scheme.clone() };
+        let full = config::Redirect { path: Some(PathRewrite::Full("/x".into())), ..none };
+        for (said, status) in [(scheme, 400), (port, 400), (host, 308), (full, 308)] {
+            let redirect = Redirect::new(&said, &PathMatch::Prefix("/".into()));
+            let reply = redirect.answer(&asked(&head, None).unwrap(), "http");
+            assert_eq!(reply.status(), status, "{said:?}");
         }
     }
 

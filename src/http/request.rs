@@ -88,7 +88,8 @@ async fn served<'g>(
     let site = Site { gateway, dialer: spell.dialer, scheme: "http", seed: fastrand::u64(..) };
     let journey = forward(&site, head, verdict, &mut answer, client, timer, report).await;
     let stays = verdict.keep_alive && spell.watch.phase() == Phase::Run;
-    let drain = gateway.effective.limits.drain;
+    let effective = report.target.map_or(&gateway.effective, |target| &target.effective);
+    let drain = effective.limits.drain;
     let mut turn = Turn { client, timer, head, report, stays, drain };
     match journey {
         Journey::Answer(exchange, came) => turn.answer(exchange, came, &mut answer, verdict).await,

@@ -4,7 +4,7 @@ use crate::metrics::{Counter, Gauge, Histogram};
 
 /// What is counted at a backend.
 #[derive(Debug, Default)]
-#[allow(missing_docs, reason = "each is the metric of interface.md that its name says")]
+#[allow(missing_docs, reason = "each is the metric that its name says")]
 pub struct Cells {
     /// `evenkeel_upstream_requests_total` by status class 1xx to 5xx; index 0 is no answer.
     pub by_class: [Counter; 6],

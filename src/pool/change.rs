@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 /// A backend's state, by the words of the metrics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "interface.md's words")]
+#[allow(missing_docs, reason = "the words operators see")]
 pub enum State {
     Up,
     Down,
@@ -74,7 +74,7 @@ impl Reason {
 
 /// What an operator wants of a backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "interface.md's words")]
+#[allow(missing_docs, reason = "the words operators see")]
 pub enum Wish {
     Up,
     Drain,

@@ -16,7 +16,7 @@ mod watch;
 mod worker;
 
 pub use reload::Reloader;
-pub use report::{ReloadError, Report};
+pub use report::{ReloadError, Report, bind_hint};
 pub use run::{Layout, Options, Running, StartError, start};
 pub use signal::{Signals, until_stopped};
 pub use state::{LastReload, Stage, State};

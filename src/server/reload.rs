@@ -110,8 +110,14 @@ impl Reloader {
             prepared.await.unwrap_or_else(|gone| Err(ReloadError::Broken(gone.to_string())))?;
         let new = ready.draft.plan.config.clone();
         let old = current.as_deref().map_or_else(|| new.clone(), |plan| plan.config.clone());
-        let report = Report::of(ready.draft.plan.generation, &started, &old, &new);
+        let mut report = Report::of(ready.draft.plan.generation, &started, &old, &new);
+        report.notes = ready.draft.prepared.iter().flat_map(|pool| pool.notes().to_vec()).collect();
         self.commit(ready, &mut running.keepers);
+        report.notes.iter().for_each(|note| tracing::warn!("{note}"));
+        let followed: Vec<_> = self.0.parts.workers.iter().map(Worker::follow).collect();
+        for worker in followed {
+            let _ = worker.await;
+        }
         running.started = Some(started);
         Ok(report)
     }
@@ -123,10 +129,7 @@ impl Reloader {
             plan::compile(config, current, &parts.policies).map_err(ReloadError::Problems)?;
         let sockets = self.bind(&draft.plan)?;
         let access = draft.plan.config.log.access.as_ref();
-        let failed = |error| {
-            ReloadError::Log(format!("log.access.to: open {:?}: {error}", access.map(|a| &a.to)))
-        };
-        parts.state.access.apply(access).map_err(failed)?;
+        parts.state.access.apply(access).map_err(|problem| ReloadError::Problems(vec![problem]))?;
         Ok(Ready { draft, sockets })
     }
 

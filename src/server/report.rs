@@ -3,6 +3,8 @@ use crate::config::{Backend, BindAddr, Config, Name, Problem};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::os::unix::fs::FileTypeExt;
+use std::path::Path;
 
 /// What a reload did. An object is `listener web`, `route api`, `pool app` with all it holds,
 /// `backend app/b1`, or the name of a table such as `defaults`.
@@ -20,6 +22,9 @@ pub struct Report {
     pub kept: usize,
     /// Keys that differ from what the process was started with: they need a restart.
     pub needs_restart: Vec<String>,
+    /// What else the operator should hear, a line each: that most keys of a consistent hash move,
+    /// because its table has to change its size.
+    pub notes: Vec<String>,
 }
 
 /// Why a reload was refused; the old plan runs on.
@@ -29,8 +34,6 @@ pub enum ReloadError {
     Problems(Vec<Problem>),
     /// An address that cannot be bound.
     Bind(BindAddr, io::Error),
-    /// The access log cannot be opened.
-    Log(String),
     /// A fault of the program itself.
     Broken(String),
 }
@@ -44,19 +47,29 @@ impl fmt::Display for ReloadError {
             }
             Self::Bind(addr, error) => {
                 write!(f, "listen on {addr}: {error}")?;
-                match error.kind() {
-                    io::ErrorKind::AddrInUse => f.write_str(
-                        "; another process listens there: end it or choose another address",
-                    ),
-                    _ => Ok(()),
-                }
+                bind_hint(addr, error).map_or(Ok(()), |hint| write!(f, "; {hint}"))
             }
-            Self::Log(what) => f.write_str(what),
             Self::Broken(what) => write!(f, "a fault of evenkeel itself: {what}"),
         }
     }
 }
 impl std::error::Error for ReloadError {}
+
+/// What to do about an address that cannot be listened on.
+pub fn bind_hint(addr: &BindAddr, error: &io::Error) -> Option<&'static str> {
+    if error.kind() != io::ErrorKind::AddrInUse {
+        return None;
+    }
+    let is_socket = |path: &Path| {
+        std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
+    };
+    Some(match addr {
+        BindAddr::Unix(path) if !is_socket(path) => {
+            "a file that is no socket is there: remove it or choose another path"
+        }
+        _ => "another process listens there: end it or choose another address",
+    })
+}
 
 impl Report {
     /// Whether no object is other than before.
@@ -123,7 +136,6 @@ fn backends(config: &Config) -> Objects<Backend> {
 fn needs_restart(started: &Config, new: &Config) -> Vec<String> {
     let same = [
         ("server.workers", started.server.workers == new.server.workers),
-        ("server.state", started.server.state == new.server.state),
         ("admin.bind", started.admin.bind == new.admin.bind),
         ("metrics.bind", started.metrics == new.metrics),
     ];

@@ -1,7 +1,7 @@
 //! Signals: each served or logged from the first moment, none kills by default.
 use super::reload::Reloader;
-use super::watch;
-use crate::config;
+use super::watch::{Edits, LOOK};
+use crate::config::{self, Sources};
 use std::io;
 use std::path::{Path, PathBuf};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -47,22 +47,20 @@ impl Signals {
 
 /// Serves signals and edits of the file until the process is told to end.
 pub async fn until_stopped(signals: &mut Signals, reloader: &Reloader, path: &Path) {
-    let mut edits = watch::Edits::of(path, reloader.state());
+    let plan = reloader.state().plan.load_full();
+    let sources = plan.map_or_else(Sources::default, |plan| plan.config.sources.clone());
+    let mut edits = Edits::of(path, &sources, LOOK);
     loop {
         tokio::select! {
             _ = signals.terminate.recv() => return tracing::info!("SIGTERM: draining"),
             _ = signals.interrupt.recv() => return tracing::info!("SIGINT: draining"),
             _ = signals.hang_up.recv() => {
                 tracing::info!("SIGHUP: reloading");
-                reload(reloader, path).await;
-                edits.follow(reloader.state());
+                reload(reloader, path, Cause::Signal, &mut edits).await;
             }
             _ = signals.user1.recv() => reopen(reloader),
             _ = signals.user2.recv() => hand_over(),
-            () = edits.changed() => {
-                reload(reloader, path).await;
-                edits.follow(reloader.state());
-            }
+            () = edits.changed() => reload(reloader, path, Cause::Edit, &mut edits).await,
         }
     }
 }
@@ -76,38 +74,63 @@ fn hand_over() {
     tracing::warn!("SIGUSR2: hand-over to a new binary is not built yet");
 }
 
+/// Why the file is read again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Cause {
+    /// Somebody asked, and waits for an answer.
+    Signal,
+    /// It seems to have been edited.
+    Edit,
+}
+
 /// Reads the file and takes it into force, or says why not: one line for the event.
-async fn reload(reloader: &Reloader, path: &Path) {
+async fn reload(reloader: &Reloader, path: &Path, cause: Cause, edits: &mut Edits) {
     let path: PathBuf = path.to_path_buf();
-    let loaded = tokio::task::spawn_blocking(move || config::load(&path)).await;
-    let config = match loaded {
-        Ok(Ok(config)) => config,
-        Ok(Err(problems)) => {
+    let loaded = tokio::task::spawn_blocking(move || config::load_with_sources(&path)).await;
+    let (config, sources) = match loaded {
+        Ok((Ok(config), sources)) => (config, sources),
+        Ok((Err(problems), sources)) => {
             reloader.refused(&problems);
+            edits.follow_too(&sources);
             let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
             return tracing::error!("reload refused, the old plan runs on: {}", lines.join(" | "));
         }
         Err(error) => return tracing::error!(%error, "reload: reading the file panicked"),
     };
-    let before = reloader.generation();
+    let (before, asked) = (reloader.generation(), cause == Cause::Signal || was_refused(reloader));
     match reloader.apply(config).await {
         Ok(report) if report.generation == before => {
-            tracing::debug!(generation = before, "nothing changed");
+            edits.follow(&sources);
+            if asked {
+                tracing::info!(
+                    generation = before,
+                    "nothing changed: the running plan is the file's"
+                );
+            }
         }
-        Ok(report) => tracing::info!(
-            generation = report.generation,
-            added = names(&report.added),
-            changed = names(&report.changed),
-            removed = names(&report.removed),
-            kept = report.kept,
-            needs_restart = names(&report.needs_restart),
-            "reloaded"
-        ),
+        Ok(report) => {
+            edits.follow(&sources);
+            tracing::info!(
+                generation = report.generation,
+                added = names(&report.added),
+                changed = names(&report.changed),
+                removed = names(&report.removed),
+                kept = report.kept,
+                needs_restart = names(&report.needs_restart),
+                "reloaded"
+            );
+        }
         Err(error) => {
+            edits.follow_too(&sources);
             let said = error.to_string().replace('\n', " | ");
             tracing::error!("reload refused, the old plan runs on: {said}");
         }
     }
+}
+
+/// Whether the last reload was refused: its line must not stay the last word.
+fn was_refused(reloader: &Reloader) -> bool {
+    reloader.state().last.lock().as_ref().is_some_and(|last| !last.problems.is_empty())
 }
 
 /// The first of them: ten thousand backends are no line of a log.

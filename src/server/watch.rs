@@ -1,9 +1,9 @@
-//! Hears of edits: a watch on the folders of every file that was read, and a look every 5 s, since
-//! network and overlay file systems lose events.
-use super::state::State;
-use notify::{RecommendedWatcher, RecursiveMode, Watcher};
-use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
+//! Hears of edits: a watch on the folders in which an edit of the configuration shows, and a look
+//! every 5 s, since network and overlay file systems lose events. Reads the files of the
+//! configuration and no others.
+use crate::config::{Folders, Names, Sources};
+use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,30 +14,34 @@ use tokio::sync::mpsc;
 const SETTLED: Duration = Duration::from_millis(200);
 /// Reads of a file that never settles.
 const READS: usize = 50;
-const LOOK: Duration = Duration::from_secs(5);
+/// How often files are looked at that nobody tells of.
+pub(super) const LOOK: Duration = Duration::from_secs(5);
 
 /// The files a plan came from.
 pub(super) struct Edits {
     main: PathBuf,
-    files: Vec<PathBuf>,
-    folders: BTreeSet<PathBuf>,
+    sources: Arc<Sources>,
+    folders: Folders,
     /// What the files said when they were last read; `None` when that is not known.
     seen: Option<u64>,
     watcher: Option<RecommendedWatcher>,
     events: mpsc::Receiver<()>,
+    /// What events must name to be heard.
+    names: Arc<Mutex<Names>>,
+    look: Duration,
 }
 
 impl Edits {
-    /// Watches what the plan in force was read from.
-    pub(super) fn of(main: &Path, state: &Arc<State>) -> Self {
+    /// Watches what a configuration was read from; looks each so often whether it was edited.
+    pub(super) fn of(main: &Path, sources: &Sources, look: Duration) -> Self {
         let (tell, events) = mpsc::channel(1);
-        let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
-            // Our own look at a file is an access too: taken for an edit it would feed itself.
-            if event.is_ok_and(|event| event.kind.is_access()) {
-                return;
+        let names = Arc::new(Mutex::new(Names::default()));
+        let heard = names.clone();
+        let watcher = notify::recommended_watcher(move |event: notify::Result<Event>| {
+            if event.is_ok_and(|event| concerns(&event, &heard.lock())) {
+                // One waiting event says as much as a hundred.
+                let _ = tell.try_send(());
             }
-            // One waiting event says as much as a hundred.
-            let _ = tell.try_send(());
         });
         let watcher = watcher
             .inspect_err(
@@ -46,51 +50,70 @@ impl Edits {
             .ok();
         let mut edits = Self {
             main: main.to_path_buf(),
-            files: Vec::new(),
-            folders: BTreeSet::new(),
+            sources: Arc::default(),
+            folders: Folders::new(),
             seen: None,
             watcher,
             events,
+            names,
+            look,
         };
-        edits.follow(state);
+        edits.follow(sources);
         edits
     }
 
-    /// Watches what the plan in force was read from, from here on.
-    pub(super) fn follow(&mut self, state: &Arc<State>) {
-        let watched =
-            state.plan.load_full().map_or_else(Vec::new, |plan| plan.config.watched.clone());
-        let mut files = watched;
-        files.push(self.main.clone());
-        files.sort();
-        files.dedup();
-        if files == self.files {
-            return;
+    /// Watches what a configuration was read from, from here on.
+    pub(super) fn follow(&mut self, sources: &Sources) {
+        // Built-in words have no file; one may be written later.
+        let sources = Sources::of(&self.main).and(sources);
+        if *self.sources != sources {
+            self.sources = Arc::new(sources);
+            // Others than before: what they said when they were read is not known, so they are
+            // read once more; an equal configuration changes nothing.
+            self.seen = None;
+            self.watch();
         }
-        // Others than before: what they said when they were read is not known, so they are read
-        // once more; an equal configuration changes nothing.
-        self.seen = None;
-        self.files = files;
-        let folders: BTreeSet<PathBuf> = self.files.iter().map(|file| folder(file)).collect();
-        if let Some(watcher) = &mut self.watcher {
-            for folder in folders.difference(&self.folders) {
-                if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
-                    tracing::warn!(%error, folder = %folder.display(), "no watch; it is looked at every 5 s");
-                }
-            }
-            for folder in self.folders.difference(&folders) {
-                let _ = watcher.unwatch(folder);
+    }
+
+    /// As [`follow`](Self::follow), and all that was watched before: the old plan runs on.
+    pub(super) fn follow_too(&mut self, sources: &Sources) {
+        self.follow(&sources.clone().and(&self.sources));
+    }
+
+    /// Watches each folder as what it is at this moment: one that was replaced, or that a link
+    /// led elsewhere, is another under the same name.
+    fn watch(&mut self) {
+        let folders = self.sources.folders();
+        *self.names.lock() = self.sources.names();
+        let before = std::mem::replace(&mut self.folders, folders);
+        let Some(watcher) = &mut self.watcher else { return };
+        let other = |(folder, id): &(&PathBuf, &_), than: &Folders| than.get(*folder) != Some(*id);
+        for (folder, _) in before.iter().filter(|one| other(one, &self.folders)) {
+            let _ = watcher.unwatch(folder);
+        }
+        for (folder, _) in self.folders.iter().filter(|one| other(one, &before)) {
+            if let Err(error) = watcher.watch(folder, RecursiveMode::NonRecursive) {
+                tracing::warn!(%error, folder = %folder.display(), "no watch; it is looked at every 5 s");
             }
         }
-        self.folders = folders;
+    }
+
+    /// What the files say, read where waiting for a disk holds nobody up.
+    async fn fingerprint(&self) -> u64 {
+        let sources = self.sources.clone();
+        tokio::task::spawn_blocking(move || sources.fingerprint()).await.unwrap_or_default()
     }
 
     /// Waits until a file changed and stands still.
     pub(super) async fn changed(&mut self) {
         loop {
-            let _ = tokio::time::timeout(LOOK, self.events.recv()).await;
-            let mut last = fingerprint(&self.files);
+            let _ = tokio::time::timeout(self.look, self.events.recv()).await;
+            // Folders first: what changes in them after the look below is heard of.
+            self.watch();
+            let mut last = self.fingerprint().await;
             if self.seen == Some(last) {
+                // Whatever goes on in the folders, the files are not read more often than this.
+                tokio::time::sleep(SETTLED).await;
                 continue;
             }
             // Built-in words have no file; one may be written later.
@@ -100,7 +123,7 @@ impl Edits {
             }
             for _ in 0..READS {
                 tokio::time::sleep(SETTLED).await;
-                let next = fingerprint(&self.files);
+                let next = self.fingerprint().await;
                 if next == last {
                     break;
                 }
@@ -112,33 +135,120 @@ impl Edits {
     }
 }
 
-fn folder(file: &Path) -> PathBuf {
-    if file.is_dir() {
-        return file.to_path_buf();
+/// Whether an event may be an edit of the configuration.
+fn concerns(event: &Event, names: &Names) -> bool {
+    // Our own look at a file is an access too: taken for an edit it would feed itself.
+    if event.kind.is_access() {
+        return false;
     }
-    match file.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_path_buf(),
-        _ => PathBuf::from("."),
-    }
+    // What happened to a watched folder itself is told by its whole path; an event without one
+    // says that others were lost.
+    let known = |path: &PathBuf| path.file_name().is_none_or(|name| names.has(name));
+    event.need_rescan() || event.paths.is_empty() || event.paths.iter().any(known)
 }
 
-/// What the files say and which there are: contents, not times, so that a touched file is no edit.
-fn fingerprint(files: &[PathBuf]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    for file in files {
-        file.hash(&mut hasher);
-        if file.is_dir() {
-            let entries =
-                std::fs::read_dir(file).into_iter().flatten().flatten().map(|entry| entry.path());
-            let mut entries: Vec<PathBuf> = entries.filter(|path| path.is_file()).collect();
-            entries.sort();
-            for entry in entries {
-                entry.hash(&mut hasher);
-                std::fs::read(&entry).ok().hash(&mut hasher);
-            }
-        } else {
-            std::fs::read(file).ok().hash(&mut hasher);
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    /// So long that only what is heard of counts.
+    const NEVER: Duration = Duration::from_secs(3600);
+    const WEB: &str = "[listener.web]\nbind = \"127.0.0.1:0\"\n";
+
+    fn write(path: &Path, text: &str) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    }
+
+    async fn edits(main: &Path) -> Edits {
+        let (config, sources) = crate::config::load_with_sources(main);
+        config.unwrap();
+        let mut edits = Edits::of(main, &sources, NEVER);
+        edits.seen = Some(edits.fingerprint().await);
+        edits
+    }
+
+    #[track_caller]
+    fn heard(what: &str, edits: &mut Edits) -> impl Future<Output = ()> {
+        let what = what.to_string();
+        async move {
+            let heard = tokio::time::timeout(Duration::from_secs(60), edits.changed()).await;
+            assert!(heard.is_ok(), "{what} is not heard of");
         }
     }
-    hasher.finish()
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_release_that_is_switched_is_heard_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        write(&at("releases/1/etc/proxy.toml"), WEB);
+        write(&at("releases/2/etc/proxy.toml"), &format!("# another\n{WEB}"));
+        write(&at("releases/3/etc/proxy.toml"), &format!("# a third\n{WEB}"));
+        symlink("releases/1", at("current")).unwrap();
+        let mut edits = edits(&at("current/etc/proxy.toml")).await;
+        for release in ["2", "3"] {
+            symlink(at("releases").join(release), at("next")).unwrap();
+            std::fs::rename(at("next"), at("current")).unwrap();
+            heard(release, &mut edits).await;
+        }
+        // The folder that is reached by now is watched, too.
+        write(&at("releases/3/etc/proxy.toml"), &format!("# edited\n{WEB}"));
+        heard("an edit of the third", &mut edits).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_include_folder_that_is_replaced_is_heard_of() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        write(&at("proxy.toml"), &format!("include = [\"conf.d/*.toml\"]\n{WEB}"));
+        write(&at("conf.d/a.toml"), "");
+        let mut edits = edits(&at("proxy.toml")).await;
+        write(&at("new/a.toml"), "# new");
+        std::fs::rename(at("conf.d"), at("old")).unwrap();
+        std::fs::rename(at("new"), at("conf.d")).unwrap();
+        heard("the new folder", &mut edits).await;
+        write(&at("conf.d/a.toml"), "# edited");
+        heard("an edit in it", &mut edits).await;
+        std::fs::remove_dir_all(at("conf.d")).unwrap();
+        heard("its end", &mut edits).await;
+        write(&at("conf.d/b.toml"), "");
+        heard("another of its name", &mut edits).await;
+        write(&at("conf.d/b.toml"), "# edited");
+        heard("an edit in that", &mut edits).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_edit_is_heard_beside_files_that_never_stand_still() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        write(&at("proxy.toml"), &format!("include = [\"*.inc.toml\"]\n{WEB}"));
+        let mut edits = edits(&at("proxy.toml")).await;
+        let (log, stop) = (at("access.log"), Arc::new(std::sync::atomic::AtomicBool::new(false)));
+        let until = stop.clone();
+        let writer = std::thread::spawn(move || {
+            let mut n = 0;
+            while !until.load(std::sync::atomic::Ordering::Relaxed) {
+                n += 1;
+                std::fs::write(&log, n.to_string()).unwrap();
+            }
+        });
+        write(&at("a.inc.toml"), "[pool.a]\nbackends = []\n");
+        let begun = std::time::Instant::now();
+        heard("the included file", &mut edits).await;
+        // It settles at once, long before all reads of one that never does.
+        assert!(begun.elapsed() < SETTLED * READS as u32, "{:?}", begun.elapsed());
+        stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        writer.join().unwrap();
+    }
+
+    #[test]
+    fn events_of_other_names_are_not_heard() {
+        let names = Sources::of(Path::new("conf/proxy.toml")).names();
+        let event = |path: &str| Event::new(notify::EventKind::Any).add_path(path.into());
+        assert!(concerns(&event("conf/proxy.toml"), &names));
+        assert!(concerns(&event("./conf"), &names));
+        assert!(!concerns(&event("conf/access.log"), &names));
+        assert!(concerns(&Event::new(notify::EventKind::Other), &names));
+    }
 }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
 
 /// How data-plane threads are laid out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,6 +62,13 @@ impl Worker {
         let handle =
             is_ready.recv().map_err(|_| io::Error::other("a worker thread ended at its start"))?;
         Ok(Self { handle, dialer, stop: Some(stop), thread: Some(thread) })
+    }
+
+    /// Takes the pools' settings for idle connections anew, on the worker's own thread: at a reload,
+    /// so that no request has to ask whether they are still those its connection was kept by.
+    pub(super) fn follow(&self) -> JoinHandle<()> {
+        let dialer = self.dialer.clone();
+        self.handle.spawn(async move { dialer.sweep() })
     }
 }
 

@@ -1,19 +1,17 @@
-//! The access log: a line a request or TCP connection, written by a thread of its own.
-//!
-//! Text: `time client "method target" host status reason listener route pool backend tries
-//! bytes_in bytes_out duration connect first_byte request_id`, `-` for what is not known.
-//! JSON: an object with these names. Times are RFC 3339, durations seconds. Bytes that a client
-//! gave are escaped in both.
-use crate::config::{self, LogFormat, LogTarget};
+//! The access log: a line a request or TCP connection, written by a thread of its own. How a line
+//! looks is said in `line.rs`.
+use super::line::{json, text};
+use crate::config::{self, LogFormat, LogTarget, Problem};
 use parking_lot::Mutex;
-use std::fmt::Write as _;
+use rustix::fs::Access as Right;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 /// Lines that may wait for the writer: at 300 bytes each about 5 MiB, or a quarter of a second of
 /// the busiest worker. Beyond it lines are dropped and counted: a slow disk never slows a request.
@@ -77,12 +75,23 @@ impl AccessLog {
     pub fn off() -> Self {
         Self::default()
     }
+    /// Whether the target could be opened, without making a file.
+    ///
+    /// # Errors
+    ///
+    /// As [`AccessLog::apply`].
+    pub fn check(config: &config::AccessLog) -> Result<(), Problem> {
+        match &config.to {
+            LogTarget::File(path) => may_open(path).map_err(|error| unopened(config, &error)),
+            LogTarget::Stdout | LogTarget::Stderr => Ok(()),
+        }
+    }
     /// Opens the target and starts the writer.
     ///
     /// # Errors
     ///
-    /// When a file cannot be opened.
-    pub fn open(config: &config::AccessLog) -> io::Result<Self> {
+    /// As [`AccessLog::apply`].
+    pub fn open(config: &config::AccessLog) -> Result<Self, Problem> {
         let log = Self::off();
         log.apply(Some(config))?;
         Ok(log)
@@ -91,14 +100,15 @@ impl AccessLog {
     ///
     /// # Errors
     ///
-    /// When a file cannot be opened.
-    pub fn apply(&self, config: Option<&config::AccessLog>) -> io::Result<()> {
+    /// A file that cannot be opened: at its key, with what to do.
+    pub fn apply(&self, config: Option<&config::AccessLog>) -> Result<(), Problem> {
         let mut current = self.0.config.lock();
         if current.as_ref() == config {
             return Ok(());
         }
         if let Some(config) = config {
-            self.send(Order::Target(open(&config.to)?))?;
+            let opened = open(&config.to).and_then(|target| self.send(Order::Target(target)));
+            opened.map_err(|error| unopened(config, &error))?;
             self.0.json.store(config.format == LogFormat::Json, Relaxed);
         }
         self.0.on.store(config.is_some(), Relaxed);
@@ -141,7 +151,7 @@ impl AccessLog {
         let Some(config) = self.0.config.lock().clone() else { return };
         let done = open(&config.to).and_then(|target| self.send(Order::Target(target)));
         if let Err(error) = done {
-            tracing::error!(to = ?config.to, %error, "access log not reopened; the old file is kept");
+            tracing::error!(to = %config.to, %error, "access log not reopened; the old file is kept");
         }
     }
     /// Lines dropped since the start (`evenkeel_log_dropped_total`).
@@ -167,6 +177,34 @@ fn open(target: &LogTarget) -> io::Result<Box<dyn Write + Send>> {
             Box::new(file)
         }
     })
+}
+
+/// Whether a file could be opened for writing, or made.
+fn may_open(path: &Path) -> io::Result<()> {
+    match std::fs::metadata(path) {
+        Ok(meta) if meta.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        Ok(_) => Ok(rustix::fs::access(path, Right::WRITE_OK)?),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            Ok(rustix::fs::access(folder(path), Right::WRITE_OK | Right::EXEC_OK)?)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn unopened(config: &config::AccessLog, error: &io::Error) -> Problem {
+    let what = format!("open the access log {}: {error}", config.to);
+    let hint = match (error.kind(), &config.to) {
+        (io::ErrorKind::NotFound, LogTarget::File(path)) if !folder(path).exists() => {
+            format!("make the folder {}, or name another file", folder(path).display())
+        }
+        (io::ErrorKind::IsADirectory, _) => "name a file in this folder".into(),
+        _ => "let the user of this process write there, or name another file".into(),
+    };
+    Problem::new(&config.at, config.key.clone(), what).hint(hint)
 }
 
 /// Writes lines until nobody can send any more. What cannot be written is dropped, counted, and
@@ -213,118 +251,6 @@ fn note(result: io::Result<()>, said: &mut bool, state: &State) {
             }
         }
     }
-}
-
-fn text(a: &Access<'_>) -> String {
-    let mut line = String::with_capacity(256);
-    let _ = write!(line, "{} ", rfc3339(a.time));
-    match a.client {
-        Some(client) => drop(write!(line, "{client}")),
-        None => line.push('-'),
-    }
-    line.push_str(" \"");
-    escape(a.method, &mut line);
-    line.push(' ');
-    escape(a.target, &mut line);
-    line.push_str("\" ");
-    escape(if a.host.is_empty() { b"-" } else { a.host }, &mut line);
-    let _ = write!(
-        line,
-        " {} {} {} {} {} {} {} {} {} {:.6}",
-        a.status,
-        a.reason,
-        a.listener,
-        a.route,
-        a.pool,
-        a.backend,
-        a.tries,
-        a.bytes_in,
-        a.bytes_out,
-        a.duration.as_secs_f64()
-    );
-    for time in [a.connect, a.first_byte] {
-        match time {
-            Some(time) => drop(write!(line, " {:.6}", time.as_secs_f64())),
-            None => line.push_str(" -"),
-        }
-    }
-    line.push(' ');
-    escape(if a.request_id.is_empty() { b"-" } else { a.request_id }, &mut line);
-    line.push('\n');
-    line
-}
-
-fn json(a: &Access<'_>) -> String {
-    let mut line = String::with_capacity(384);
-    let _ = write!(line, "{{\"time\":\"{}\"", rfc3339(a.time));
-    if let Some(client) = a.client {
-        let _ = write!(line, ",\"client\":\"{client}\"");
-    }
-    let texts: [(&str, &[u8]); 8] = [
-        ("method", a.method),
-        ("target", a.target),
-        ("host", a.host),
-        ("reason", a.reason.as_bytes()),
-        ("listener", a.listener.as_bytes()),
-        ("route", a.route.as_bytes()),
-        ("pool", a.pool.as_bytes()),
-        ("backend", a.backend.as_bytes()),
-    ];
-    for (name, value) in texts {
-        let _ = write!(line, ",\"{name}\":\"");
-        escape(value, &mut line);
-        line.push('"');
-    }
-    let _ = write!(
-        line,
-        ",\"status\":{},\"tries\":{},\"bytes_in\":{},\"bytes_out\":{},\"duration\":{:.6}",
-        a.status,
-        a.tries,
-        a.bytes_in,
-        a.bytes_out,
-        a.duration.as_secs_f64()
-    );
-    for (name, time) in [("connect", a.connect), ("first_byte", a.first_byte)] {
-        if let Some(time) = time {
-            let _ = write!(line, ",\"{name}\":{:.6}", time.as_secs_f64());
-        }
-    }
-    line.push_str(",\"request_id\":\"");
-    escape(a.request_id, &mut line);
-    line.push_str("\"}\n");
-    line
-}
-
-/// Writes bytes so that they are harmless on a terminal and valid inside a JSON string: ASCII
-/// stays, quotes and backslashes are escaped, every other byte becomes `\u00xx`.
-fn escape(bytes: &[u8], out: &mut String) {
-    for b in bytes {
-        match b {
-            b'"' | b'\\' => {
-                out.push('\\');
-                out.push(char::from(*b));
-            }
-            0x20..=0x7e => out.push(char::from(*b)),
-            b => drop(write!(out, "\\u00{b:02x}")),
-        }
-    }
-}
-
-/// `2026-11-21T07:10:59.123Z`; times before 1970 are given as 1970.
-pub fn rfc3339(time: SystemTime) -> String {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (days, second) = ((since.as_secs() / 86_400) as i64, since.as_secs() % 86_400);
-    // Days to a civil date (Howard Hinnant, "chrono-compatible low-level date algorithms").
-    let z = days + 719_468;
-    let era = z / 146_097;
-    let doe = z - era * 146_097;
-    let yoe = (doe - doe / 1_460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let (day, month) = (doy - (153 * mp + 2) / 5 + 1, if mp < 10 { mp + 3 } else { mp - 9 });
-    let year = yoe + era * 400 + i64::from(month <= 2);
-    let (h, m, s) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{:03}Z", since.subsec_millis())
 }
 
 #[cfg(test)]

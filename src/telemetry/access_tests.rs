@@ -1,104 +1,8 @@
 //! Lines say what happened, hold nothing that a client can break out of, and never make it wait.
+use super::super::line::tests::access;
 use super::*;
 use crate::config;
 use std::sync::mpsc::{Receiver, Sender, channel};
-
-fn access() -> Access<'static> {
-    Access {
-        time: UNIX_EPOCH + Duration::from_millis(1_709_210_096_007),
-        client: Some("192.0.2.7:4711".parse().unwrap()),
-        method: b"GET",
-        target: b"/p?q=1",
-        host: b"a.test:80",
-        status: 200,
-        reason: "-",
-        listener: "web",
-        route: "api",
-        pool: "app",
-        backend: "b1",
-        tries: 1,
-        bytes_in: 12,
-        bytes_out: 345,
-        duration: Duration::from_micros(1_500_042),
-        connect: Some(Duration::from_micros(250)),
-        first_byte: None,
-        request_id: b"id-1",
-    }
-}
-
-#[test]
-fn a_text_line_says_every_field_in_its_order() {
-    assert_eq!(
-        text(&access()),
-        "2024-02-29T12:34:56.007Z 192.0.2.7:4711 \"GET /p?q=1\" a.test:80 200 - web api app b1 1 12 \
-         345 1.500042 0.000250 - id-1\n"
-    );
-    let unknown = Access {
-        client: None,
-        host: b"",
-        request_id: b"",
-        connect: None,
-        first_byte: Some(Duration::from_secs(2)),
-        ..access()
-    };
-    let line = text(&unknown);
-    assert!(
-        line.contains(" - \"GET /p?q=1\" - 200 ") && line.ends_with(" - 2.000000 -\n"),
-        "{line}"
-    );
-}
-
-#[test]
-fn a_json_line_is_an_object_with_every_name() {
-    let line = json(&access());
-    assert!(line.ends_with("}\n"));
-    let value: serde_json::Value = serde_json::from_str(&line).unwrap();
-    let expected = serde_json::json!({
-        "time": "2024-02-29T12:34:56.007Z", "client": "192.0.2.7:4711", "method": "GET",
-        "target": "/p?q=1", "host": "a.test:80", "reason": "-", "listener": "web",
-        "route": "api", "pool": "app", "backend": "b1", "status": 200, "tries": 1,
-        "bytes_in": 12, "bytes_out": 345, "duration": 1.500042, "connect": 0.00025,
-        "request_id": "id-1",
-    });
-    assert_eq!(value, expected);
-}
-
-#[test]
-fn no_byte_of_a_client_breaks_out_of_its_field() {
-    for byte in 0..=255u8 {
-        let bytes = [b'a', byte, b'"', b'\\', b'z'];
-        let hostile =
-            Access { method: &bytes, target: &bytes, host: &bytes, request_id: &bytes, ..access() };
-        let (text, json) = (text(&hostile), json(&hostile));
-        for line in [&text, &json] {
-            let inside = line.strip_suffix('\n').unwrap();
-            assert!(inside.bytes().all(|b| (0x20..0x7f).contains(&b)), "{byte:#x}: {line:?}");
-        }
-        // Quotes in a text line are the two around the request, all others are escaped.
-        let bare = text.replace("\\\\", "").replace("\\\"", "");
-        assert_eq!(bare.matches('"').count(), 2, "{text}");
-        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
-        let said: String = bytes.iter().map(|b| char::from(*b)).collect();
-        for name in ["method", "target", "host", "request_id"] {
-            assert_eq!(value[name], serde_json::Value::from(&*said), "{byte:#x}");
-        }
-    }
-}
-
-#[test]
-fn times_are_civil_dates() {
-    for (seconds, said) in [
-        (0, "1970-01-01T00:00:00.000Z"),
-        (951_782_400, "2000-02-29T00:00:00.000Z"),
-        (951_868_799, "2000-02-29T23:59:59.000Z"),
-        (951_868_800, "2000-03-01T00:00:00.000Z"),
-        (1_767_225_599, "2025-12-31T23:59:59.000Z"),
-        (4_107_542_400, "2100-03-01T00:00:00.000Z"),
-    ] {
-        assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)), said);
-    }
-    assert_eq!(rfc3339(UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00.000Z");
-}
 
 /// A target that says what it is given, and takes nothing until it is let.
 struct Gate {
@@ -194,6 +98,8 @@ fn a_file_is_appended_to_reopened_and_switched() {
     std::fs::write(&path, "older\n").unwrap();
     let to = |path: &std::path::Path, format| config::AccessLog {
         to: LogTarget::File(path.to_path_buf()),
+        at: config::At::default(),
+        key: "log.access.to".into(),
         format,
     };
     let log = AccessLog::open(&to(&path, LogFormat::Text)).unwrap();
@@ -227,4 +133,31 @@ fn a_file_is_appended_to_reopened_and_switched() {
     log.flush();
     assert_eq!(std::fs::read_to_string(&path).unwrap().lines().count(), 3);
     assert_eq!(log.dropped(), 0);
+}
+
+#[test]
+fn a_target_that_cannot_be_opened_is_a_problem_that_says_what_to_do() {
+    let dir = tempfile::tempdir().unwrap();
+    let to = |name: &str| {
+        let text = format!("[log]\naccess.to = \"{name}\"\n[listener.a]\nbind = \"127.0.0.1:0\"\n");
+        let config = config::parse(&text, &dir.path().join("proxy.toml")).unwrap();
+        config.log.access.unwrap()
+    };
+    let shown =
+        |problem: Problem| problem.to_string().replace(&format!("{}/", dir.path().display()), "");
+    std::fs::write(dir.path().join("plain"), "").unwrap();
+    for (name, hint) in [
+        ("gone/x.log", "make the folder gone, or name another file"),
+        (".", "name a file in this folder"),
+        ("plain/x.log", "write there, or name another file"),
+    ] {
+        let checked = AccessLog::check(&to(name)).map_err(shown).unwrap_err();
+        let begin = format!("proxy.toml:2:13: log.access.to: open the access log {name}");
+        let begin = if name == "." { "proxy.toml:2:13: log.access.to: " } else { &begin };
+        assert!(checked.starts_with(begin) && checked.ends_with(hint), "{checked}");
+        let opened = AccessLog::open(&to(name)).map(drop).map_err(shown).unwrap_err();
+        assert!(opened.starts_with(begin) && opened.ends_with(hint), "{opened}");
+    }
+    assert!(AccessLog::check(&to("x.log")).is_ok() && AccessLog::check(&to("plain")).is_ok());
+    assert!(!dir.path().join("x.log").exists(), "a check makes no file");
 }

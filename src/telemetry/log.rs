@@ -1,5 +1,7 @@
 //! The process's own log: for people or as JSON, on standard error, changeable at a reload.
 use crate::config::{Log, LogFormat};
+use std::backtrace::{Backtrace, BacktraceStatus};
+use std::panic::PanicHookInfo;
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::{Layer, Layered, SubscriberExt};
 use tracing_subscriber::registry::Registry;
@@ -21,7 +23,7 @@ impl std::fmt::Debug for LogHandle {
     }
 }
 
-/// Sets up the process's log. Called once, by the door.
+/// Sets up the process's log, for panics too. Called once, by the door.
 ///
 /// # Errors
 ///
@@ -32,7 +34,24 @@ pub fn init(log: &Log) -> Result<LogHandle, String> {
     let (form, form_handle) = reload::Layer::new(form(log));
     tracing::subscriber::set_global_default(Registry::default().with(filter).with(form))
         .map_err(|e| e.to_string())?;
+    std::panic::set_hook(Box::new(panicked));
     Ok(LogHandle { filter: filter_handle, form: form_handle })
+}
+
+/// One line for a panic, in the log's own form: what reads the log must not meet another.
+fn panicked(info: &PanicHookInfo<'_>) {
+    let (payload, thread) = (info.payload(), std::thread::current());
+    let words = payload.downcast_ref::<&str>().copied();
+    let words = words.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let at = info.location().map(ToString::to_string).unwrap_or_default();
+    let trace = Backtrace::capture();
+    let trace = (trace.status() == BacktraceStatus::Captured).then(|| one_line(&trace.to_string()));
+    let words = one_line(words.unwrap_or("without words"));
+    tracing::error!(thread = thread.name(), at, trace, "a fault of evenkeel itself: {words}");
+}
+
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).collect::<Vec<_>>().join(" | ")
 }
 
 fn filter(log: &Log) -> Result<EnvFilter, String> {
@@ -60,5 +79,46 @@ impl LogHandle {
         let filter = filter(log)?;
         self.filter.reload(filter).map_err(|e| e.to_string())?;
         self.form.reload(form(log)).map_err(|e| e.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use parking_lot::Mutex;
+    use std::io::{self, Write};
+    use std::sync::Arc;
+
+    #[derive(Clone, Default)]
+    struct Sink(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Sink {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_panic_is_one_line_of_the_log() {
+        let sink = Sink::default();
+        let writer = sink.clone();
+        let form = fmt::layer().json().flatten_event(true).with_writer(move || writer.clone());
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(panicked));
+        tracing::subscriber::with_default(Registry::default().with(form), || {
+            let broken = std::panic::catch_unwind(|| panic!("range end {}\n out of range", 3));
+            assert!(broken.is_err());
+        });
+        std::panic::set_hook(before);
+        let said = String::from_utf8(sink.0.lock().clone()).unwrap();
+        let line: serde_json::Value = serde_json::from_str(&said).unwrap();
+        assert_eq!(said.lines().count(), 1, "{said}");
+        assert_eq!(line["message"], "a fault of evenkeel itself: range end 3 | out of range");
+        assert!(line["at"].as_str().unwrap().starts_with("src/telemetry/log.rs:"), "{said}");
+        assert_eq!(line["level"], "ERROR");
     }
 }

@@ -59,6 +59,16 @@ fn check_speaks_json_and_dials() {
     );
 }
 
+#[test]
+fn check_says_that_the_access_log_could_not_be_opened() {
+    let words = words(1, 2, "\"127.0.0.1:9\"").replace("access.log", "gone/access.log");
+    let bad = check(&words, &[]);
+    let said = String::from_utf8_lossy(&bad.stderr).into_owned();
+    assert_eq!(bad.status.code(), Some(1), "{said}");
+    let begin = "proxy.toml:4:17: log.access.to: open the access log gone/access.log: ";
+    assert!(said.starts_with(begin) && said.contains("; make the folder gone"), "{said}");
+}
+
 /// The binary, serving a file in a folder of its own.
 pub(crate) struct Process {
     child: Child,
@@ -142,6 +152,27 @@ fn an_edit_is_taken_and_a_broken_one_is_not() {
     process.signal("HUP");
     until("it is taken again", || process.get() == "one");
     assert_eq!(process.metric("evenkeel_config_last_reload_successful"), Some(1.0));
+}
+
+#[test]
+fn a_reload_that_changes_nothing_says_so_to_whoever_waits_for_it() {
+    let one = Backend::named("one");
+    let same = format!("\"{}\"", one.addr);
+    let mut process = Process::start(&same);
+    process.write("\"nonsense\"");
+    let success = |process: &Process| process.metric("evenkeel_config_last_reload_successful");
+    until("the broken one is refused", || success(&process) == Some(0.0));
+    process.write(&same);
+    until("the old words are taken", || success(&process) == Some(1.0));
+    let reloads = "evenkeel_config_reloads_total{result=\"success\"}";
+    let before = process.metric(reloads).unwrap();
+    process.signal("HUP");
+    until("it is read again", || process.metric(reloads) > Some(before));
+    process.signal("TERM");
+    process.child.wait().unwrap();
+    let mut said = String::new();
+    process.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    assert_eq!(said.matches("nothing changed").count(), 2, "{said}");
 }
 
 #[test]
@@ -262,6 +293,35 @@ fn the_admin_side_is_served_on_a_unix_socket_and_its_hosts_follow_the_file() {
         Some(text)
     };
     until("it answers", || said().is_some_and(|text| text.starts_with("HTTP/1.1 200")));
-    let _ = child.kill();
-    let _ = child.wait();
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+    assert!(child.wait().unwrap().success() && !socket.exists(), "its file goes with it");
+}
+
+#[test]
+fn a_plain_file_where_a_socket_should_be_is_called_so() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("plain"), "").unwrap();
+    for admin in ["unix:plain", "off"] {
+        let bind = if admin == "off" { "unix:plain" } else { "127.0.0.1:0" };
+        let words = format!(
+            "[admin]\nbind = \"{admin}\"\n[listener.web]\nbind = \"{bind}\"\npool = \"app\"\n\
+             [pool.app]\nbackends = []\n"
+        );
+        std::fs::write(folder.path().join("proxy.toml"), words).unwrap();
+        let run = Command::new(BINARY).current_dir(folder.path()).arg("run").output().unwrap();
+        let said = String::from_utf8_lossy(&run.stderr).into_owned();
+        let hint = "a file that is no socket is there: remove it or choose another path";
+        assert!(run.status.code() == Some(1) && said.contains(hint), "{said}");
+    }
+}
+
+#[test]
+fn every_command_says_the_version_alike() {
+    let version = |args: &[&str]| Command::new(BINARY).args(args).output().unwrap().stdout;
+    let whole = version(&["--version"]);
+    assert!(whole.starts_with(b"evenkeel "));
+    for command in ["run", "check", "demo", "echo"] {
+        assert_eq!(version(&[command, "--version"]), whole, "{command}");
+    }
 }

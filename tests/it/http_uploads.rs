@@ -198,3 +198,25 @@ fn a_backend_that_reads_nothing_holds_the_client_back() {
     assert_eq!(client.response().text(), "all");
     sender.join().unwrap();
 }
+
+#[test]
+fn a_pool_says_how_much_of_an_unwanted_upload_is_read_on() {
+    for (limit, kept) in [("1KiB", false), ("1MiB", true)] {
+        let backend = Backend::run(|peer| {
+            // Answers before it has read anything of the body.
+            while peer.request().is_some_and(|head| head.starts_with("POST")) {
+                peer.answer("early");
+            }
+        });
+        let proxy = Proxy::http(&[backend.addr], &format!("limits.drain = \"{limit}\""));
+        let mut client = proxy.client();
+        client.send(post(200_000, ""));
+        assert_eq!(client.response().text(), "early");
+        let _ = client.stream().write_all(&pattern(200_000));
+        let _ = client.stream().write_all(post(0, "").as_bytes());
+        match kept {
+            true => assert_eq!(client.response().text(), "early", "{limit}"),
+            false => assert!(client.is_closed(), "{limit}"),
+        }
+    }
+}

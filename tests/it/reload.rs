@@ -48,6 +48,43 @@ fn an_equal_file_changes_nothing() {
 }
 
 #[test]
+fn kept_connections_are_not_used_any_more_once_keep_alive_is_off() {
+    let one = Backend::named("one");
+    let proxy = Proxy::http(&[one.addr], "[server]\nworkers = 1");
+    let ask = |times: usize| (0..times).for_each(|_| assert_eq!(proxy.get("/").text(), "one"));
+    ask(3);
+    assert_eq!(one.connections(), 1);
+    let off = web(&[one.addr], "keep_alive = \"off\"\n[server]\nworkers = 1");
+    proxy.reload(&off).unwrap();
+    ask(3);
+    assert_eq!(one.connections(), 4);
+}
+
+#[test]
+fn what_moves_most_keys_is_said() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let words = |count: usize| {
+        let backends: Vec<_> =
+            (0..count).map(|n| format!("{{ name = \"b{n}\", addr = \"127.0.0.1:1\" }}")).collect();
+        format!(
+            "[listener.web]\nbind = \"127.0.0.1:0\"\npool = \"app\"\n[pool.app]\n\
+             balance = {{ policy = \"consistent_hash\", key = \"path\" }}\nbackends = [{}]\n",
+            backends.join(", ")
+        )
+    };
+    let proxy = Proxy::start(&words(655));
+    let log =
+        tracing_subscriber::fmt().with_ansi(false).with_writer(Arc::new(file.reopen().unwrap()));
+    let report =
+        tracing::subscriber::with_default(log.finish(), || proxy.reload(&words(656)).unwrap());
+    let note = "pool.app: its maglev table goes from 65537 to 1000003 slots; most keys move";
+    assert_eq!(report.notes, [note]);
+    let said = std::fs::read_to_string(file.path()).unwrap();
+    assert!(said.lines().any(|line| line.contains("WARN") && line.ends_with(note)), "{said}");
+    assert_eq!(proxy.reload(&words(657)).unwrap().notes, [""; 0]);
+}
+
+#[test]
 fn a_file_with_problems_leaves_the_old_plan() {
     let one = Backend::named("one");
     let proxy = Proxy::start(&web(&[one.addr], ""));

@@ -194,7 +194,6 @@ def evenkeel_config(ports, upstream):
     return f"""
 [server]
 workers = 1
-state = "state"
 [log]
 level = "warn"
 [admin]

@@ -7,6 +7,7 @@ const UNBUILT: &[(&str, &str)] = &[
     ("", "trace = { otlp = \"http://127.0.0.1:4318\" }"),
     ("", "filter = { auth = { kind = \"x\" } }"),
     ("", "acme = { le = {} }"),
+    ("server", "state = \"state\""),
     ("log", "slow = \"1s\""),
     ("log", "access.sample = \"100%\""),
     ("log", "access.only = \"all\""),
@@ -54,6 +55,7 @@ fn what_is_not_built_says_so() {
     for (place, line) in UNBUILT {
         let mut parts = vec![
             ("", String::new()),
+            ("server", "[server]\n".into()),
             ("log", "[log]\naccess.to = \"stdout\"\n".into()),
             ("admin", "[admin]\n".into()),
             ("listener.web", "[listener.web]\nbind = \"127.0.0.1:0\"\n".into()),

@@ -1,6 +1,8 @@
 //! Files that include files.
 use super::super::include;
+use super::super::log::LogTarget;
 use super::super::model::Config;
+use super::super::sources::Sources;
 use std::path::Path;
 
 const WEB: &str = "[listener.web]\nbind = \"127.0.0.1:0\"\n";
@@ -33,27 +35,20 @@ fn included_files_are_read_from_the_folder_of_their_includer() {
         "include = \"more/*.toml\"\n[pool.a]\nbackends = []\n[[route]]\nname=\"a\"\npool = \"b\"\n",
     );
     write(dir.path(), "conf.d/.hidden.toml", "nonsense");
-    write(dir.path(), "conf.d/more/c.toml", "[server]\nstate = \"s\"\n");
-    write(dir.path(), "one.toml", "[log]\nlevel = \"warn\"\n");
+    write(dir.path(), "conf.d/more/c.toml", "[log]\naccess = \"s\"\n");
+    write(dir.path(), "one.toml", "[server]\nworkers = 1\n");
     let all = read(dir.path()).unwrap();
-    assert_eq!(all.server.state, dir.path().join("conf.d/more/s"));
+    assert_eq!(all.log.access.unwrap().to, LogTarget::File(dir.path().join("conf.d/more/s")));
     assert_eq!(
         all.pools["b"].backends[0].addr.to_string(),
         format!("unix:{}/conf.d/b.sock", dir.path().display())
     );
     assert_eq!(all.routes.iter().map(|r| &*r.name).collect::<Vec<_>>(), ["a", "#1"]);
-    let watched: Vec<_> =
-        all.watched.iter().map(|p| p.strip_prefix(dir.path()).unwrap().to_str().unwrap()).collect();
-    let expect = [
-        "proxy.toml",
-        "conf.d",
-        "conf.d/a.toml",
-        "conf.d/more",
-        "conf.d/more/c.toml",
-        "conf.d/b.toml",
-        "one.toml",
-    ];
-    assert_eq!(watched, expect);
+    let mut expect = Sources::of(&dir.path().join("proxy.toml"));
+    expect.file(dir.path().join("one.toml"));
+    expect.pattern(dir.path().join("conf.d/*.toml"));
+    expect.pattern(dir.path().join("conf.d/more/*.toml"));
+    assert_eq!(all.sources, expect);
 }
 
 #[test]
@@ -114,6 +109,29 @@ fn cycles_missing_files_and_depth_are_problems() {
         read(dir.path()).unwrap_err(),
         ["8.toml:1:11: include: 9.toml is more than 8 includes deep"]
     );
+}
+
+#[test]
+fn a_pattern_matches_what_exists() {
+    let dir = tempfile::tempdir().unwrap();
+    write(dir.path(), "proxy.toml", &format!("include = [\"*/x.toml\"]\n{WEB}"));
+    write(dir.path(), "d-a/x.toml", "[pool.a]\nbackends = []\n");
+    write(dir.path(), "d-b/other.toml", "nonsense");
+    // proxy.toml itself is a plain file that the star stands for.
+    assert_eq!(read(dir.path()).unwrap().pools.len(), 1);
+}
+
+#[test]
+fn what_was_read_of_a_refused_configuration_is_known_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let main = dir.path().join("proxy.toml");
+    write(dir.path(), "proxy.toml", &format!("include = [\"a.toml\"]\n{WEB}"));
+    write(dir.path(), "a.toml", "nonsense");
+    let (refused, sources) = super::super::load_with_sources(&main);
+    let mut expect = Sources::of(&main);
+    expect.file(dir.path().join("a.toml"));
+    assert!(refused.is_err());
+    assert_eq!(sources, expect);
 }
 
 #[test]

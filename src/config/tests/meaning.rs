@@ -1,5 +1,6 @@
 //! What the examples mean once they are read.
 use super::super::model::*;
+use super::super::sources::Sources;
 use super::super::units::{Percent, Timeout};
 use super::say::{examples, problems, read};
 use std::time::Duration;
@@ -73,7 +74,6 @@ fn defaults_are_those_of_the_contract() {
             .unwrap();
     assert_eq!(all.server.grace, Duration::from_secs(25));
     assert_eq!(all.server.memory, Memory::Share(Percent::new(0.5).unwrap()));
-    assert_eq!(all.server.state.to_str(), Some("state"));
     assert_eq!(all.log.level, "info");
     assert_eq!(all.log.access, None);
     assert_eq!(all.admin.bind.unwrap().addr, BindAddr::Ip("127.0.0.1:9900".parse().unwrap()));
@@ -83,7 +83,7 @@ fn defaults_are_those_of_the_contract() {
     let health = pool.health.as_ref().unwrap();
     assert_eq!((health.interval, health.rise, health.fall), (Duration::from_secs(2), 2, 3));
     assert!(matches!(&health.check, Check::Http { path, .. } if path == "/healthz"));
-    assert_eq!(all.watched, [std::path::PathBuf::from("x.toml")]);
+    assert_eq!(all.sources, Sources::of(std::path::Path::new("x.toml")));
 }
 
 #[test]

@@ -1,0 +1,124 @@
+//! Lines say what happened, and hold nothing that a client or a name can break out of.
+use super::*;
+
+pub(in crate::telemetry) fn access() -> Access<'static> {
+    Access {
+        time: UNIX_EPOCH + Duration::from_millis(1_709_210_096_007),
+        client: Some("192.0.2.7:4711".parse().unwrap()),
+        method: b"GET",
+        target: b"/p?q=1",
+        host: b"a.test:80",
+        status: 200,
+        reason: "-",
+        listener: "web",
+        route: "api",
+        pool: "app",
+        backend: "b1",
+        tries: 1,
+        bytes_in: 12,
+        bytes_out: 345,
+        duration: Duration::from_micros(1_500_042),
+        connect: Some(Duration::from_micros(250)),
+        first_byte: None,
+        request_id: b"id-1",
+    }
+}
+
+#[test]
+fn a_text_line_says_every_field_in_its_order() {
+    assert_eq!(
+        text(&access()),
+        "2024-02-29T12:34:56.007Z 192.0.2.7:4711 \"GET /p?q=1\" a.test:80 200 - web api app b1 1 12 \
+         345 1.500042 0.000250 - id-1\n"
+    );
+    let unknown = Access {
+        client: None,
+        host: b"",
+        request_id: b"",
+        connect: None,
+        first_byte: Some(Duration::from_secs(2)),
+        ..access()
+    };
+    let line = text(&unknown);
+    assert!(
+        line.contains(" - \"GET /p?q=1\" - 200 ") && line.ends_with(" - 2.000000 -\n"),
+        "{line}"
+    );
+}
+
+#[test]
+fn a_json_line_is_an_object_with_every_name() {
+    let line = json(&access());
+    assert!(line.ends_with("}\n"));
+    let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+    let expected = serde_json::json!({
+        "time": "2024-02-29T12:34:56.007Z", "client": "192.0.2.7:4711", "method": "GET",
+        "target": "/p?q=1", "host": "a.test:80", "reason": "-", "listener": "web",
+        "route": "api", "pool": "app", "backend": "b1", "status": 200, "tries": 1,
+        "bytes_in": 12, "bytes_out": 345, "duration": 1.500042, "connect": 0.00025,
+        "request_id": "id-1",
+    });
+    assert_eq!(value, expected);
+}
+
+#[test]
+fn no_byte_of_a_client_breaks_out_of_its_field() {
+    for byte in 0..=255u8 {
+        let bytes = [b'a', byte, b'"', b'\\', b'z'];
+        let hostile =
+            Access { method: &bytes, target: &bytes, host: &bytes, request_id: &bytes, ..access() };
+        let (text, json) = (text(&hostile), json(&hostile));
+        for line in [&text, &json] {
+            let inside = line.strip_suffix('\n').unwrap();
+            assert!(inside.bytes().all(|b| (0x20..0x7f).contains(&b)), "{byte:#x}: {line:?}");
+        }
+        assert_eq!(text.split(' ').count(), 18, "a space in a field is escaped: {text}");
+        // Quotes in a text line are the two around the request, all others are escaped.
+        let bare = text.replace("\\\\", "").replace("\\\"", "");
+        assert_eq!(bare.matches('"').count(), 2, "{text}");
+        let value: serde_json::Value = serde_json::from_str(&json).unwrap();
+        let said: String = bytes.iter().map(|b| char::from(*b)).collect();
+        for name in ["method", "target", "host", "request_id"] {
+            assert_eq!(value[name], serde_json::Value::from(&*said), "{byte:#x}");
+        }
+    }
+}
+
+#[test]
+fn times_are_civil_dates() {
+    for (seconds, said) in [
+        (0, "1970-01-01T00:00:00.000Z"),
+        (951_782_400, "2000-02-29T00:00:00.000Z"),
+        (951_868_799, "2000-02-29T23:59:59.000Z"),
+        (951_868_800, "2000-03-01T00:00:00.000Z"),
+        (1_767_225_599, "2025-12-31T23:59:59.000Z"),
+        (4_107_542_400, "2100-03-01T00:00:00.000Z"),
+    ] {
+        assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)), said);
+    }
+    assert_eq!(rfc3339(UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00.000Z");
+}
+
+#[test]
+fn names_and_empty_fields_keep_their_places() {
+    let odd =
+        Access { listener: "my web", backend: "a\"b\\ü", method: b"", target: b"", ..access() };
+    let line = text(&odd);
+    assert_eq!(line.split(' ').count(), text(&access()).split(' ').count(), "{line}");
+    assert!(
+        line.contains(" \"- -\" a.test:80 200 - my\\u0020web api app a\\\"b\\\\ü 1 "),
+        "{line}"
+    );
+}
+
+#[test]
+fn text_is_written_as_utf8_and_what_is_none_byte_by_byte() {
+    let target = "/é/\u{202e}\u{85}\u{1f600} x".as_bytes();
+    let odd = Access { target, host: b"a\xc3(\xff", backend: "odd \"x\\ ü", ..access() };
+    let line = json(&odd);
+    assert!(line.contains(r#""target":"/é/\u202e\u0085😀 x""#), "{line}");
+    assert!(line.contains(r#""host":"a\u00c3(\u00ff""#), "{line}");
+    let value: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(value["backend"], "odd \"x\\ ü");
+    assert_eq!(value["target"], "/é/\u{202e}\u{85}\u{1f600} x");
+}
