@@ -179,6 +179,10 @@ impl Copy<'_> {
         let waiting = self.client.out.data().len();
         let lent = &self.exchange.data()[..self.lent];
         let written = match (waiting, lent.len()) {
+            // A head whose body is on the way goes with it, if it comes soon.
+            (_, 0) if self.sent == 0 && !self.ended && self.is_sized() => {
+                self.client.stream.poll_write_more(cx, self.client.out.data())
+            }
             (_, 0) => self.client.stream.poll_write(cx, self.client.out.data()),
             (0, _) => self.client.stream.poll_write(cx, lent),
             _ => {
@@ -203,6 +207,12 @@ impl Copy<'_> {
             }
         }
         Ok(Poll::Ready(()))
+    }
+
+    /// Whether the length of the body was said: then it is most likely there already, and not made
+    /// by and by.
+    fn is_sized(&self) -> bool {
+        matches!(self.framing, BodyLength::Exact(_))
     }
 
     fn may_splice(&self) -> bool {
