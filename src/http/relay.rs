@@ -6,7 +6,7 @@ use crate::net::{Pipe, Timer};
 use crate::upstream::{Error, Exchange};
 use std::io;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Pieces up to this size are copied behind what waits to be written, so that a head and a small
 /// body are one system call; larger ones are written from where they were read.
@@ -19,6 +19,9 @@ const SPLICED: u64 = 64 << 10;
 
 /// After so many rounds other connections have their turn, however fast the bytes come.
 const ROUNDS: usize = 32;
+
+/// For so long a head waits for the first bytes of its body.
+const HOLD: Duration = Duration::from_millis(20);
 
 /// Why a copy broke.
 #[derive(Debug)]
@@ -56,6 +59,11 @@ pub(super) async fn relay(
     let splice = matches!(framing, BodyLength::Exact(_) | BodyLength::UntilClose)
         && exchange.is_tcp()
         && client.stream.tcp().is_some();
+    if matches!(framing, BodyLength::Exact(_))
+        && let Err(error) = body_begun(exchange, client, timer).await
+    {
+        return (0, Err(Cut::Upstream(error)));
+    }
     let mut copy =
         Copy { exchange, client, framing, lent: 0, ended: false, pipe: None, splice, sent: 0 };
     let mut armed = false;
@@ -88,6 +96,28 @@ pub(super) async fn relay(
     })
     .await;
     (copy.sent, result)
+}
+
+/// A head whose body is on the way goes with it, if it comes soon: one packet less for everybody,
+/// and a backend that breaks in between can still be answered for. A body whose length nobody said
+/// is made by and by, and is not waited for.
+async fn body_begun(
+    exchange: &mut Exchange,
+    client: &mut Client,
+    timer: &mut Timer,
+) -> Result<(), Error> {
+    let mut armed = false;
+    std::future::poll_fn(|cx| {
+        if let Poll::Ready(filled) = exchange.poll_fill(cx, client) {
+            return Poll::Ready(filled.map(drop));
+        }
+        if !armed {
+            armed = true;
+            timer.set(Some(Instant::now() + HOLD));
+        }
+        timer.poll(cx).map(Ok)
+    })
+    .await
 }
 
 impl Copy<'_> {
@@ -179,10 +209,6 @@ impl Copy<'_> {
         let waiting = self.client.out.data().len();
         let lent = &self.exchange.data()[..self.lent];
         let written = match (waiting, lent.len()) {
-            // A head whose body is on the way goes with it, if it comes soon.
-            (_, 0) if self.sent == 0 && !self.ended && self.is_sized() => {
-                self.client.stream.poll_write_more(cx, self.client.out.data())
-            }
             (_, 0) => self.client.stream.poll_write(cx, self.client.out.data()),
             (0, _) => self.client.stream.poll_write(cx, lent),
             _ => {
@@ -207,12 +233,6 @@ impl Copy<'_> {
             }
         }
         Ok(Poll::Ready(()))
-    }
-
-    /// Whether the length of the body was said: then it is most likely there already, and not made
-    /// by and by.
-    fn is_sized(&self) -> bool {
-        matches!(self.framing, BodyLength::Exact(_))
     }
 
     fn may_splice(&self) -> bool {

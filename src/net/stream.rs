@@ -131,30 +131,9 @@ impl Stream {
     ///
     /// The kernel's.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_send(cx, bytes, SendFlags::NOSIGNAL)
-    }
-    /// As `poll_write`, where more will follow in a moment: the kernel may hold these bytes back to
-    /// send them with the next, for 200 ms at the most (`MSG_MORE`, send(2)).
-    ///
-    /// # Errors
-    ///
-    /// The kernel's.
-    pub fn poll_write_more(
-        &mut self,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_send(cx, bytes, SendFlags::NOSIGNAL | SendFlags::MORE)
-    }
-    fn poll_send(
-        &mut self,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-        flags: SendFlags,
-    ) -> Poll<io::Result<usize>> {
         loop {
             let written = each!(self, s => s.try_io(Interest::WRITABLE, || {
-                Ok(rustix::net::send(s.as_fd(), bytes, flags)?)
+                Ok(rustix::net::send(s.as_fd(), bytes, SendFlags::NOSIGNAL)?)
             }));
             match written {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -470,3 +470,34 @@ fn trailers_are_bounded_by_the_limit_of_their_route() {
     client.send("X-Sum: 12345678901234567890\r\n\r\n");
     assert_eq!(client.response().status, 400);
 }
+
+#[test]
+fn a_head_goes_out_before_its_body_if_that_takes_its_time() {
+    let (tell, heard) = std::sync::mpsc::channel::<()>();
+    let heard = std::sync::Mutex::new(heard);
+    let backend = Backend::run(move |peer| {
+        peer.request();
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n");
+        // The body is made once the client has the head.
+        heard.lock().unwrap().recv_timeout(crate::support::PATIENCE).unwrap();
+        peer.send("late");
+        peer.rest();
+    });
+    let proxy = Proxy::http(&[backend.addr], "");
+    let mut client = proxy.client();
+    client.send(GET);
+    assert!(client.until("\r\n\r\n").starts_with(b"HTTP/1.1 200 OK\r\n"));
+    tell.send(()).unwrap();
+    assert_eq!(client.bytes(4), b"late");
+}
+
+#[test]
+fn a_backend_that_breaks_behind_its_head_is_answered_for() {
+    let backend = Backend::run(|peer| {
+        peer.request();
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n");
+        peer.reset();
+    });
+    let proxy = Proxy::http(&[backend.addr], "");
+    assert_eq!(proxy.get("/").status, 502);
+}
