@@ -56,6 +56,9 @@ pub(super) async fn forward<'g>(
     if !headers::method_allowed(head.method()) {
         return Journey::Own(Box::new(Reply::own(405, "method_not_allowed")));
     }
+    if !headers::goes_on(head) {
+        return Journey::Own(Box::new(Reply::own(204, "max_forwards")));
+    }
     let Chosen { route, target, hash } = match choose(site, head, &client.origin, report) {
         Ok(chosen) => chosen,
         Err(reply) => return Journey::Own(reply),

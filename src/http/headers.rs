@@ -63,6 +63,19 @@ pub(super) fn method_allowed(method: Method) -> bool {
     !matches!(method, Method::Trace | Method::Connect)
 }
 
+/// Counts down how far an OPTIONS request may go (RFC 9110 7.6.2); `false` when it ends here. What
+/// is no number is passed on as it came.
+pub(super) fn goes_on(head: &mut Head) -> bool {
+    const NAME: &str = "Max-Forwards";
+    if head.method() != Method::Options {
+        return true;
+    }
+    let said = head.find(NAME).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
+    let Some(left) = said.map(|left: u32| left.checked_sub(1)) else { return true };
+    // A number is a valid value.
+    left.is_some_and(|left| head.set(NAME, left.to_string().as_bytes()).is_ok())
+}
+
 /// Makes a request head ready for a backend: hop-by-hop fields out, the route's rules applied.
 pub(super) fn request_ready(rules: &Rules, head: &mut Head, upgrade: bool) {
     hop_by_hop(head);
@@ -163,6 +176,26 @@ mod tests {
         head.append("date", b"long ago").unwrap();
         response_ready(&rules, &mut head, false, &Via::new("me"));
         assert_eq!(shown(&head), pairs(&[("date", "long ago"), ("Via", "1.1 me")]));
+    }
+
+    #[test]
+    fn options_goes_as_far_as_it_may() {
+        for (method, said, goes, then) in [
+            ("OPTIONS", "2", true, Some("1")),
+            ("OPTIONS", "1", true, Some("0")),
+            ("OPTIONS", "0", false, Some("0")),
+            ("OPTIONS", "-1", true, Some("-1")),
+            ("OPTIONS", "", true, None),
+            ("GET", "0", true, Some("0")),
+        ] {
+            let mut head = Head::new();
+            head.start_request(method.as_bytes(), b"/", Version::Http11).unwrap();
+            if !said.is_empty() {
+                head.append("max-forwards", said.as_bytes()).unwrap();
+            }
+            assert_eq!(goes_on(&mut head), goes, "{method} {said:?}");
+            assert_eq!(head.find("Max-Forwards"), then.map(str::as_bytes), "{method} {said:?}");
+        }
     }
 
     #[test]

@@ -16,16 +16,18 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    /// For a fault: 400 404 405 408 413 414 417 431 500 501 502 503 504 505 508. The body says no
-    /// more than the status does: causes belong in the log.
+    /// For a fault: 400 404 405 408 413 414 417 431 500 501 502 503 504 505 508; 204 for what ends
+    /// here. The body says no more than the status does: causes belong in the log.
     pub(super) fn own(status: u16, reason: &'static str) -> Self {
         let mut fields = Fields::new();
         let mut add = |name, value: &[u8]| {
             let _ = fields.append(name, value);
         };
-        add("Content-Type", b"text/plain; charset=utf-8");
+        if status != 204 {
+            add("Content-Type", b"text/plain; charset=utf-8");
+        }
         match status {
-            405 => add("Allow", b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"),
+            204 | 405 => add("Allow", b"GET, HEAD, POST, PUT, DELETE, OPTIONS, PATCH"),
             // A moment: probes look every second or two.
             503 => add("Retry-After", b"1"),
             _ => {}

@@ -24,7 +24,7 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// For so long after a request the next one finds all as it was left; only then what a busy
 /// connection needs is freed.
-const WARM: Duration = Duration::from_secs(1);
+const WARM: Duration = Duration::from_millis(100);
 
 /// One client connection, and what it holds while idle.
 #[derive(Debug)]

@@ -298,9 +298,7 @@ fn what_is_not_built_yet_is_said() {
 fn every_file_the_readme_points_to_is_there() {
     let text = read("README.md");
     let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    // The method and the figures come with the load harness, in a folder of their own.
-    let apart = |link: &&str| link.starts_with('#') || *link == "benches/README.md";
-    for link in links.filter(|link| !apart(link)) {
+    for link in links.filter(|link| !link.starts_with('#')) {
         assert!(root().join(link).exists(), "the README points to {link}");
     }
     let slug = |line: &str| {

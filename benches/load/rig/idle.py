@@ -50,14 +50,15 @@ class Openers:
             part.wait()
 
 
-def settled_rss(child, deadline=8.0):
-    """Resident bytes once they have stood still for a second."""
+def settled_rss(child, deadline=20.0):
+    """Resident bytes once they have stood still for three seconds: who gives memory back does so by
+    and by."""
     end, last, since = time.monotonic() + deadline, -1, time.monotonic()
     while time.monotonic() < end:
         now = child.rss()
         if now != last:
             last, since = now, time.monotonic()
-        elif time.monotonic() - since > 1.0:
+        elif time.monotonic() - since > 3.0:
             break
         time.sleep(0.1)
     return last

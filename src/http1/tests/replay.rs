@@ -92,7 +92,10 @@ pub(crate) fn requests(wire: &[u8], arrivals: &Arrivals) -> Vec<Said> {
     for (there, eof) in arrivals.steps() {
         loop {
             let data = &wire[at..there];
-            let (used, event) = match machine.next(data, eof, &mut head) {
+            let step = machine.next(data, eof, &mut head);
+            // Whatever came of it, an access log can tell of it.
+            let _ = told(&head);
+            let (used, event) = match step {
                 Ok(step) => step,
                 Err(refusal) => {
                     story.say(Said::Refused(refusal.rule));
@@ -138,7 +141,10 @@ pub(crate) fn responses(wire: &[u8], asked: &[(Method, bool)], arrivals: &Arriva
     for (there, eof) in arrivals.steps() {
         loop {
             let data = &wire[at..there];
-            let (used, event) = match machine.next(data, eof, &mut head) {
+            let step = machine.next(data, eof, &mut head);
+            // Whatever came of it, an access log can tell of it.
+            let _ = told(&head);
+            let (used, event) = match step {
                 Ok(step) => step,
                 Err(refusal) => {
                     assert!(!machine.is_reusable(), "reusable after {refusal}");
