@@ -156,6 +156,8 @@ impl Turn<'_, '_> {
         let stays = self.stays && framing != BodyLength::UntilClose && sure;
         let connection = connection_field(stays, old);
         let keep_length = came.body == BodyLength::None;
+        // What is left of interim answers goes out whatever becomes of this one.
+        let interim = self.client.out.data().len();
         http1::response_head(answer, framing, keep_length, connection, &mut self.client.out);
         self.report.status = answer.status();
         let (sent, result) = relay(&mut exchange, self.client, framing, self.timer).await;
@@ -167,7 +169,10 @@ impl Turn<'_, '_> {
                 self.next(stays, unasked).await
             }
             // Nothing was passed on yet, so it can still be said what happened.
-            Err(Cut::Upstream(error)) if sent == 0 => Box::pin(self.broken(exchange, error)).await,
+            Err(Cut::Upstream(error)) if sent == 0 => {
+                self.client.out.truncate(interim);
+                Box::pin(self.broken(exchange, error)).await
+            }
             Err(cut) => self.cut(exchange, cut),
         }
     }
@@ -177,7 +182,6 @@ impl Turn<'_, '_> {
         let failed = exchange.fail(error);
         let reply = Reply::own(super::tries::status(&failed.error), failed.error.word());
         failed.lease.settle(super::tries::outcome(&failed.error, false));
-        self.client.out.clear();
         self.stays = false;
         if self.write_own(&reply, self.head.version(), self.head.method()).await {
             After::Linger

@@ -191,6 +191,15 @@ impl Chunk {
         self.bytes[self.end..self.end + bytes.len()].copy_from_slice(bytes);
         self.end += bytes.len();
     }
+    /// Keeps the first `n` bytes of the data.
+    ///
+    /// # Panics
+    ///
+    /// When there are fewer.
+    pub fn truncate(&mut self, n: usize) {
+        assert!(n <= self.end - self.start);
+        self.end = self.start + n;
+    }
     /// Gives the block back if nothing is in it.
     pub fn rest(&mut self) {
         if self.start == self.end {

@@ -501,3 +501,31 @@ fn a_backend_that_breaks_behind_its_head_is_answered_for() {
     let proxy = Proxy::http(&[backend.addr], "");
     assert_eq!(proxy.get("/").status, 502);
 }
+
+#[test]
+fn what_is_left_of_interim_answers_is_whole_before_our_own() {
+    let link = "x".repeat(30_000);
+    let interim = format!("HTTP/1.1 103 Early Hints\r\nLink: <{link}>\r\n\r\n");
+    let backend = Backend::run(move |peer| {
+        peer.request();
+        // More than the client's side takes: a part of one is written, the rest waits.
+        peer.send(interim.repeat(300));
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n");
+        peer.reset();
+    });
+    let proxy = Proxy::http(&[backend.addr], "limits = { interim = 1000 }");
+    let mut client = proxy.client();
+    socket2::SockRef::from(&*client.stream()).set_recv_buffer_size(4096).unwrap();
+    client.send(GET);
+    let mut interims = 0;
+    loop {
+        let response = client.response();
+        if response.status != 103 {
+            assert_eq!(response.status, 502);
+            break;
+        }
+        assert!(response.field("Link").is_some_and(|value| value.len() == 30_002));
+        interims += 1;
+    }
+    assert!(interims > 0, "some were there");
+}

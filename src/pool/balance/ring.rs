@@ -8,14 +8,21 @@ use xxhash_rust::xxh3::xxh3_64;
 /// 512 points for each weight, or that power of two less which [`super::sizes::Sizes`] says.
 #[derive(Debug)]
 pub(super) struct Ring {
-    /// Places of the points on a circle of 2^32, ascending.
-    places: Box<[u32]>,
-    /// Whose they are.
-    owners: Box<[u32]>,
+    /// By their places, ascending.
+    points: Box<[Point]>,
     /// Where the points of each stretch begin, so that a look-up takes the same time whatever their
-    /// number.
+    /// number. A stretch holds a few, which stand in one cache line: where a ring does not fit the
+    /// cache, a look-up waits for memory twice.
     starts: Box<[u32]>,
     shift: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Point {
+    /// On a circle of 2^32.
+    place: u32,
+    /// Whose it is.
+    owner: u32,
 }
 
 impl Ring {
@@ -32,35 +39,38 @@ impl Ring {
             points.extend((0..count).map(|k| place(k) | rank));
         }
         points.sort_unstable();
-        let places: Box<[u32]> = points.iter().map(|point| (point >> 32) as u32).collect();
-        let owners = points.iter().map(|point| order[*point as u32 as usize]).collect();
-        let shift = 32 - places.len().next_power_of_two().ilog2().max(1);
+        let point = |point: &u64| Point {
+            place: (point >> 32) as u32,
+            owner: order[*point as u32 as usize],
+        };
+        let points: Box<[Point]> = points.iter().map(point).collect();
+        let shift = 32 - (points.len().next_power_of_two().ilog2().max(3) - 2);
         let mut at = 0;
         let start = |stretch: u64| {
-            while places.get(at).is_some_and(|place| u64::from(*place) < stretch << shift) {
+            while points.get(at).is_some_and(|point| u64::from(point.place) < stretch << shift) {
                 at += 1;
             }
             at as u32
         };
         let starts = (0..1u64 << (32 - shift)).map(start).collect();
-        Self { places, owners, starts, shift }
+        Self { points, starts, shift }
     }
 
     /// Whose point follows a hash, then whose the following ones are, round and round.
     pub(super) fn from(&self, hash: u64) -> impl Iterator<Item = usize> {
         let place = (hash >> 32) as u32;
         let mut at = self.starts[(place >> self.shift) as usize] as usize;
-        while self.places.get(at).is_some_and(|p| *p < place) {
+        while self.points.get(at).is_some_and(|point| point.place < place) {
             at += 1;
         }
-        let (before, after) = self.owners.split_at(at);
-        after.iter().chain(before).map(|index| *index as usize)
+        let (before, after) = self.points.split_at(at);
+        after.iter().chain(before).map(|point| point.owner as usize)
     }
 
     /// How many points there are.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.owners.len()
+        self.points.len()
     }
 }
 
@@ -113,11 +123,11 @@ mod tests {
         let ring = ring(&weighted(weights));
         let mut measure = vec![0f64; weights.len()];
         let mut last = 0u32;
-        for (place, owner) in ring.places.iter().zip(&ring.owners) {
+        for Point { place, owner } in &ring.points {
             measure[*owner as usize] += f64::from(*place - last);
             last = *place;
         }
-        measure[ring.owners[0] as usize] += f64::from(u32::MAX - last);
+        measure[ring.points[0].owner as usize] += f64::from(u32::MAX - last);
         let sum: f64 = weights.iter().map(|w| f64::from(*w)).sum();
         let over = |(m, w): (&f64, &u32)| m / 2f64.powi(32) / (f64::from(*w) / sum);
         let all = || measure.iter().zip(weights).map(over);
@@ -145,8 +155,8 @@ mod tests {
         let ring = ring(&candidates);
         for hash in [0, 1, u64::MAX, 1 << 40, u64::MAX / 3] {
             let place = (hash >> 32) as u32;
-            let at = ring.places.partition_point(|p| *p < place) % ring.len();
-            assert_eq!(ring.from(hash).next(), Some(ring.owners[at] as usize), "{hash}");
+            let at = ring.points.partition_point(|p| p.place < place) % ring.len();
+            assert_eq!(ring.from(hash).next(), Some(ring.points[at].owner as usize), "{hash}");
             assert_eq!(ring.from(hash).count(), ring.len());
         }
         assert_eq!(Ring::new(&[], 0).from(5).next(), None);
