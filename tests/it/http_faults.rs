@@ -515,7 +515,6 @@ fn what_is_left_of_interim_answers_is_whole_before_our_own() {
     });
     let proxy = Proxy::http(&[backend.addr], "limits = { interim = 1000 }");
     let mut client = proxy.client();
-    socket2::SockRef::from(&*client.stream()).set_recv_buffer_size(4096).unwrap();
     client.send(GET);
     let mut interims = 0;
     loop {
