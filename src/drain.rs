@@ -128,7 +128,7 @@ impl Drain {
         let key = self.0.book.lock().enter(member.clone());
         Watch { inner: self.0.clone(), member, key }
     }
-    /// Asks every member to finish; idle ones leave at once.
+    /// Asks every member to finish; idle ones leave soon.
     pub fn graceful(&self) {
         self.advance(Phase::Graceful);
     }

@@ -3,7 +3,7 @@ use super::client::Client;
 use crate::http1::{self, BodyLength};
 use crate::message::{Broken, Fill, Source};
 use crate::net::{Pipe, Timer};
-use crate::upstream::{Error, Exchange};
+use crate::upstream::{Error, Exchange, LOOK};
 use std::io;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -66,14 +66,14 @@ pub(super) async fn relay(
     }
     let mut copy =
         Copy { exchange, client, framing, lent: 0, ended: false, pipe: None, splice, sent: 0 };
-    let mut armed = false;
+    let (mut armed, mut due) = (false, None::<Instant>);
     let result = std::future::poll_fn(|cx| {
         let before = (copy.sent, copy.exchange.moved());
         if let Poll::Ready(done) = copy.poll(cx) {
             return Poll::Ready(done);
         }
-        // Asked when something moves or `idle` passes, not sooner: waking each request of a backend
-        // would cost all of them.
+        // Asked when something moves or a second passes: waking each request of a backend would cost
+        // all of them.
         if copy.exchange.lease().is_over() {
             return Poll::Ready(Err(Cut::Upstream(Error::Over)));
         }
@@ -83,19 +83,31 @@ pub(super) async fn relay(
         if !armed || before != (copy.sent, copy.exchange.moved()) {
             armed = true;
             let own = idle.map(|idle| Instant::now() + idle);
-            timer.set(own.into_iter().chain(until).min());
+            due = own.into_iter().chain(until).min();
+            timer.set(Some(look_at(due)));
         }
-        match timer.poll(cx) {
-            Poll::Ready(()) if until.is_some_and(|until| until <= Instant::now()) => {
-                Poll::Ready(Err(Cut::Upstream(Error::Request)))
-            }
-            Poll::Ready(()) if copy.waits_for_client() => Poll::Ready(Err(Cut::ClientIdle)),
-            Poll::Ready(()) => Poll::Ready(Err(Cut::Upstream(Error::Idle))),
-            Poll::Pending => Poll::Pending,
+        std::task::ready!(timer.poll(cx));
+        if due.is_none_or(|due| due > Instant::now()) {
+            timer.set(Some(look_at(due)));
+            std::task::ready!(timer.poll(cx));
         }
+        Poll::Ready(Err(if until.is_some_and(|until| until <= Instant::now()) {
+            Cut::Upstream(Error::Request)
+        } else if copy.waits_for_client() {
+            Cut::ClientIdle
+        } else {
+            Cut::Upstream(Error::Idle)
+        }))
     })
     .await;
     (copy.sent, result)
+}
+
+/// When a copy that stands still looks up: when it must be over, or before that whether its
+/// backend's time is.
+fn look_at(due: Option<Instant>) -> Instant {
+    let look = Instant::now() + LOOK;
+    due.map_or(look, |due| due.min(look))
 }
 
 /// A head whose body is on the way goes with it, if it comes soon: one packet less for everybody,

@@ -22,6 +22,10 @@ use std::time::{Duration, Instant};
 /// not destroy the answer with a reset.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// When its listener drains, an idle connection stays for so long: closed at once, it would fail a
+/// request that is on the way.
+const FAREWELL: Duration = Duration::from_millis(500);
+
 /// For so long after a request the next one finds all as it was left; only then what a busy
 /// connection needs is freed.
 const WARM: Duration = Duration::from_millis(100);
@@ -98,15 +102,24 @@ enum Woken {
 
 /// Waits for the next request.
 async fn woken(client: &mut Client, watch: &Watch, timer: &mut Timer) -> Woken {
+    let mut drained = false;
     let woken = poll_fn(|cx| {
         watch.register(cx);
-        if watch.is_told_to_leave() {
-            return Poll::Ready(Woken::Leave);
+        match watch.phase() {
+            Phase::Run if watch.is_told_to_leave() => return Poll::Ready(Woken::Leave),
+            Phase::Cut => return Poll::Ready(Woken::Leave),
+            // A request may be on the way: it is answered, and told that it was the last.
+            Phase::Graceful if !drained => {
+                drained = true;
+                let at = Instant::now() + FAREWELL;
+                timer.set(Some(timer.deadline().map_or(at, |deadline| deadline.min(at))));
+            }
+            _ => {}
         }
         if client.stream.is_readable() || client.stream.poll_read_ready(cx).is_ready() {
             return Poll::Ready(Woken::Request);
         }
-        timer.poll(cx).map(|()| Woken::Late)
+        timer.poll(cx).map(|()| if drained { Woken::Leave } else { Woken::Late })
     })
     .await;
     if watch.busy() {

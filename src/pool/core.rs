@@ -64,8 +64,10 @@ struct Read {
     wants_load: AtomicBool,
     /// Its balancer reads what first bytes cost.
     wants_cost: AtomicBool,
-    /// `Members` would say something else than `snapshot` does.
+    /// `Members` would say something else than `snapshot` does: until the next one is stored.
     stale: AtomicBool,
+    /// A snapshot is being built. Changes under the lock of the members.
+    building: AtomicBool,
     /// Nobody gets new work.
     out: AtomicBool,
 }
@@ -122,6 +124,7 @@ impl Pool {
                 wants_load: AtomicBool::new(false),
                 wants_cost: AtomicBool::new(false),
                 stale: AtomicBool::new(false),
+                building: AtomicBool::new(false),
                 out: AtomicBool::new(true),
             },
         }
@@ -169,7 +172,8 @@ impl Pool {
     /// Says to readers without the lock what the members say.
     fn note(&self, members: &Members) {
         self.read.out.store(members.is_out(), Relaxed);
-        self.read.stale.store(members.is_stale(), Release);
+        let stale = members.is_stale() || self.read.building.load(Relaxed);
+        self.read.stale.store(stale, Release);
     }
 
     /// Publishes gathered turns if it is time: at once after quiet, else at most every 20 ms or ten
@@ -185,7 +189,10 @@ impl Pool {
         if let Some(at) = maker.cadence.wait(now) {
             return Some(at);
         }
-        self.build(&mut maker, now);
+        // A reload may have published meanwhile.
+        if self.read.stale.load(Acquire) {
+            self.build(&mut maker, now);
+        }
         None
     }
 
@@ -195,6 +202,7 @@ impl Pool {
         let (usable, config) = {
             let mut members = self.members.lock();
             let usable = members.snapshot();
+            self.read.building.store(true, Relaxed);
             self.note(&members);
             (usable, self.settings.load_full())
         };
@@ -219,6 +227,11 @@ impl Pool {
         if wants_load {
             let all = 0..snapshot.candidates.len();
             all.for_each(|i| snapshot.balancer.load_changed(&snapshot.candidates, i));
+        }
+        {
+            let members = self.members.lock();
+            self.read.building.store(false, Relaxed);
+            self.note(&members);
         }
         self.published.notify_waiters();
         maker.cadence.published(now, begun.elapsed());
@@ -246,13 +259,27 @@ impl Pool {
     ///
     /// [`NoLease`]
     pub fn lease(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, NoLease> {
-        self.take(ask).map_err(|none| {
-            if self.may_change(none) {
-                return NoLease::Pending;
+        self.attempt(ask).inspect_err(|none| {
+            if *none != NoLease::Pending {
+                self.no_backend.inc();
             }
-            self.no_backend.inc();
-            none
         })
+    }
+
+    /// As `lease`, uncounted.
+    fn attempt(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, NoLease> {
+        loop {
+            let generation = self.read.generation.load(Acquire);
+            let none = match self.take(ask) {
+                Ok(lease) => return Ok(lease),
+                Err(none) if self.may_change(none) => return Err(NoLease::Pending),
+                Err(none) => none,
+            };
+            // Published between the two looks: somebody else may be there now.
+            if self.read.generation.load(Acquire) == generation {
+                return Err(none);
+            }
+        }
     }
 
     fn take(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, NoLease> {
@@ -287,22 +314,25 @@ impl Pool {
         ask: &Ask<'_>,
         deadline: Instant,
     ) -> Result<Lease, NoLease> {
-        let mut taken = self.take(ask);
-        while taken.as_ref().is_err_and(|none| self.may_change(*none)) {
+        let mut taken = self.attempt(ask);
+        while matches!(taken, Err(NoLease::Pending)) {
             let published = self.published.notified();
             tokio::pin!(published);
             // From here on no publication is missed: look once more, then wait.
             published.as_mut().enable();
-            taken = self.take(ask);
-            if !taken.as_ref().is_err_and(|none| self.may_change(*none)) {
+            taken = self.attempt(ask);
+            if !matches!(taken, Err(NoLease::Pending)) {
                 break;
             }
             if tokio::time::timeout_at(deadline.into(), published).await.is_err() {
                 break;
             }
-            taken = self.take(ask);
+            taken = self.attempt(ask);
         }
-        taken.inspect_err(|_| self.no_backend.inc())
+        taken.map_err(|none| {
+            self.no_backend.inc();
+            if none == NoLease::Pending { NoLease::Empty } else { none }
+        })
     }
 
     /// Whether a publication may soon turn this into a lease.

@@ -132,6 +132,7 @@ impl Dialer {
                 idle: timeout.idle.get(),
                 until: request.until,
             },
+            late: None,
             buf: Chunk::none(),
             data: 0,
             skip: 0,

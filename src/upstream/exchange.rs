@@ -47,6 +47,8 @@ pub struct Exchange {
     pub(super) pump: Pump,
     pub(super) client: Client,
     pub(super) pace: Pace,
+    /// When the wait for the head must be over.
+    pub(super) late: Option<(Instant, Late)>,
     pub(super) buf: Chunk,
     pub(super) data: usize,
     pub(super) skip: usize,
@@ -119,15 +121,25 @@ impl Exchange {
                     // does not.
                     let fresh = first && self.first_byte.is_none();
                     let now = if fresh { self.begun } else { Instant::now() };
-                    timer.start(now, self.deadline(now).map(|d| d.0));
+                    self.late = self.deadline(now);
+                    timer.start(now, Some(self.look_at(now)));
                 }
-                return match timer.poll(cx) {
-                    Poll::Ready(()) => Poll::Ready(Err(self.too_late())),
-                    Poll::Pending => Poll::Pending,
-                };
+                ready!(timer.poll(cx));
+                let now = Instant::now();
+                if self.late.is_some_and(|(at, _)| at <= now) {
+                    return Poll::Ready(Err(self.too_late()));
+                }
+                timer.set(Some(self.look_at(now)));
+                ready!(timer.poll(cx));
             }
             moved = true;
         }
+    }
+
+    /// When a request that waits looks up: its deadline, or before that whether its backend's time is
+    /// over.
+    fn look_at(&self, now: Instant) -> Instant {
+        self.late.map_or(now + LOOK, |(at, _)| at.min(now + LOOK))
     }
 
     /// Judges the bytes at hand until a head is complete.
@@ -364,11 +376,15 @@ impl Exchange {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Late {
+pub(super) enum Late {
     FirstByte,
     Idle,
     Request,
 }
+
+/// So often a request that waits looks whether its backend was drained and the time for that is
+/// over.
+pub const LOOK: Duration = Duration::from_secs(1);
 
 /// From so many bytes on an answer is read in larger blocks.
 const BULK: u64 = 32 << 10;

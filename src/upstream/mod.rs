@@ -10,5 +10,5 @@ mod pump;
 
 pub use dialer::{Dialer, Outgoing};
 pub use error::{Error, Failed, Retry};
-pub use exchange::{Exchange, Heard, Pace};
+pub use exchange::{Exchange, Heard, LOOK, Pace};
 pub use link::Link;

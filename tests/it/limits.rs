@@ -89,7 +89,10 @@ fn a_listener_has_its_own_limit_and_each_address_one() {
 /// Sends a head and then a byte now and then, for as long as somebody reads.
 fn stream() -> Backend {
     Backend::run(|peer| {
-        peer.request();
+        if peer.request().is_some_and(|head| head.starts_with("GET /silent")) {
+            peer.rest();
+            return;
+        }
         peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
         loop {
             std::thread::sleep(Duration::from_millis(2));
@@ -113,7 +116,8 @@ fn what_runs_on_a_backend_that_is_gone_is_cut_when_its_drain_is_over() {
     let old = format!(
         "[pool.old]\ndrain = \"300ms\"\nbackends = [\"{}\"]\n\
          [listener.gone]\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\npool = \"app\"\n\
-         [[route]]\nname = \"old\"\nlistener = \"web\"\npath = \"/old\"\npool = \"old\"\n",
+         [[route]]\nname = \"old\"\nlistener = \"web\"\npath = \"/old\"\npool = \"old\"\n\
+         [[route]]\nname = \"silent\"\nlistener = \"web\"\npath = \"/silent\"\npool = \"old\"\n",
         gone.addr
     );
     let both = format!("\"{}\", \"{}\"", gone.addr, stays.addr);
@@ -125,10 +129,13 @@ fn what_runs_on_a_backend_that_is_gone_is_cut_when_its_drain_is_over() {
         assert!(!client.until("x\r\n").is_empty());
         client
     };
-    // One on each backend of `app`, one on the pool that goes.
+    // One on each backend of `app`, one on the pool that goes; and one that hears nothing.
     let mut all = [ask("/"), ask("/"), ask("/old")];
+    let mut silent = proxy.client();
+    silent.send("GET /silent HTTP/1.1\r\nHost: a\r\n\r\n");
     proxy.reload(&format!("{}{log}", pools(&format!("\"{}\"", stays.addr)))).unwrap();
-    for line in access_lines(&folder, 2) {
+    assert_eq!(silent.response().status, 503);
+    for line in access_lines(&folder, 3) {
         assert!(line.contains(r#""reason":"drain_cut""#), "{line}");
     }
     let lives = all.iter_mut().filter_map(|client| {

@@ -251,3 +251,43 @@ fn stop_lets_what_is_in_flight_finish() {
     assert_eq!(client.response().text(), "finished");
     stopper.join().unwrap();
 }
+
+#[test]
+fn a_kept_connection_of_a_removed_listener_loses_no_request() {
+    let backend = Backend::named("one");
+    let pool = format!("[pool.app]\nbackends = [\"{}\"]\n", backend.addr);
+    let port = nobody().port();
+    let listener = |name: &str| {
+        format!(
+            "[listener.{name}]\nbind = \"127.0.0.1:{port}\"\nprotocol = \"http\"\npool = \"app\"\n"
+        )
+    };
+    let proxy = Proxy::start(&format!("{pool}{}", listener("n0")));
+    let addr = proxy.addr_of("n0");
+    let done = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let done = done.clone();
+            std::thread::spawn(move || {
+                let (mut client, mut closed) = (Client::connect(addr), 0);
+                while !done.load(SeqCst) {
+                    let response = client.ask("GET", "/", "");
+                    assert_eq!(response.status, 200);
+                    // Told that it was the last: the next one comes on another connection.
+                    if response.field("Connection") == Some("close") {
+                        client = Client::connect(addr);
+                        closed += 1;
+                    }
+                }
+                closed
+            })
+        })
+        .collect();
+    for round in 1..=5 {
+        proxy.reload(&format!("{pool}{}", listener(&format!("n{round}")))).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    done.store(true, SeqCst);
+    let closed: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
+    assert!(closed > 0, "connections did move");
+}
