@@ -1,12 +1,12 @@
 //! When a pool's gathered turns are published: at once after quiet, and in a storm of them only so
-//! often that building costs a tenth of one core at the most. Pure: time is an argument.
+//! often that building costs a sixteenth of one core at the most. Pure: time is an argument.
 use std::time::{Duration, Instant};
 
 /// From one snapshot to the next at the least. A backend that went down is skipped by its bit
 /// meanwhile; one that came up waits for so long.
 const LEAST: Duration = Duration::from_millis(20);
 /// Times the cost of the last build that must pass before the next.
-const TIMES: u32 = 10;
+const TIMES: u32 = 16;
 
 #[derive(Debug, Default)]
 pub(super) struct Cadence {
@@ -43,7 +43,7 @@ mod tests {
     }
 
     #[test]
-    fn a_storm_of_turns_costs_a_tenth_of_a_core() {
+    fn a_storm_of_turns_costs_a_sixteenth_of_a_core() {
         for cost in [MS / 10, MS, 5 * MS, 65 * MS] {
             let (start, mut cadence, mut built) =
                 (Instant::now(), Cadence::default(), Duration::ZERO);
@@ -55,8 +55,10 @@ mod tests {
                     built += cost;
                 }
             }
-            assert!(built <= Duration::from_secs(1), "{cost:?} each: {built:?}");
-            assert!(built >= cost * 10);
+            // The first of them comes at once.
+            let most = Duration::from_secs(10) / 16 + cost;
+            assert!(built <= most, "{cost:?} each: {built:?}");
+            assert!(built >= cost * 9);
         }
     }
 }

@@ -176,8 +176,8 @@ impl Pool {
         self.read.stale.store(stale, Release);
     }
 
-    /// Publishes gathered turns if it is time: at once after quiet, else at most every 20 ms or ten
-    /// times the last build's cost. Returns when it wants to be called again, if it does. Called by
+    /// Publishes gathered turns if it is time: at once after quiet, else at most every 20 ms or
+    /// 16 times the last build's cost. Returns when it wants to be called again, if it does. Called by
     /// the control runtime after each change, and now and then: it also forgets removed backends
     /// that have ended their work.
     pub fn publish(&self, now: Instant) -> Option<Instant> {
