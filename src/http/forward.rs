@@ -25,6 +25,8 @@ pub(super) struct Site<'a> {
     pub(super) scheme: &'static str,
     /// Randomness, fresh for each request.
     pub(super) seed: u64,
+    /// Whether anybody wants to know how long the first byte takes.
+    pub(super) timed: bool,
 }
 
 /// How a request's journey ended.
@@ -77,6 +79,7 @@ pub(super) async fn forward<'g>(
         upgrade,
         repeatable: head.method().is_idempotent() && verdict.body == BodyLength::None,
         fresh: false,
+        timed: site.timed,
         effective: &target.effective,
         until: target.effective.timeout.request.get().map(|limit| report.begun + limit),
     };

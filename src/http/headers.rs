@@ -65,11 +65,13 @@ pub(super) fn method_allowed(method: Method) -> bool {
 
 /// Counts down how far an OPTIONS request may go (RFC 9110 7.6.2); `false` when it ends here. What
 /// is no number is passed on as it came.
+#[inline]
 pub(super) fn goes_on(head: &mut Head) -> bool {
+    head.method() != Method::Options || counted_down(head)
+}
+
+fn counted_down(head: &mut Head) -> bool {
     const NAME: &str = "Max-Forwards";
-    if head.method() != Method::Options {
-        return true;
-    }
     let said = head.find(NAME).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
     let Some(left) = said.map(|left: u32| left.checked_sub(1)) else { return true };
     // A number is a valid value.

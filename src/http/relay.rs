@@ -60,7 +60,8 @@ pub(super) async fn relay(
         && exchange.is_tcp()
         && client.stream.tcp().is_some();
     if matches!(framing, BodyLength::Exact(_))
-        && let Err(error) = body_begun(exchange, client, timer).await
+        && exchange.is_drained()
+        && let Err(error) = Box::pin(body_begun(exchange, client, timer)).await
     {
         return (0, Err(Cut::Upstream(error)));
     }
@@ -68,7 +69,7 @@ pub(super) async fn relay(
         Copy { exchange, client, framing, lent: 0, ended: false, pipe: None, splice, sent: 0 };
     let (mut armed, mut due) = (false, None::<Instant>);
     let result = std::future::poll_fn(|cx| {
-        let before = (copy.sent, copy.exchange.moved());
+        let before = armed.then(|| (copy.sent, copy.exchange.moved()));
         if let Poll::Ready(done) = copy.poll(cx) {
             return Poll::Ready(done);
         }
@@ -80,7 +81,7 @@ pub(super) async fn relay(
         if copy.is_client_gone(cx) {
             return Poll::Ready(Err(Cut::Client));
         }
-        if !armed || before != (copy.sent, copy.exchange.moved()) {
+        if before != Some((copy.sent, copy.exchange.moved())) {
             armed = true;
             let own = idle.map(|idle| Instant::now() + idle);
             due = own.into_iter().chain(until).min();

@@ -85,7 +85,8 @@ async fn served<'g>(
     spell: &Spell<'g>,
 ) -> After {
     let mut answer = Head::new();
-    let site = Site { gateway, dialer: spell.dialer, scheme: "http", seed: fastrand::u64(..) };
+    let (seed, timed) = (fastrand::u64(..), spell.access.is_on());
+    let site = Site { gateway, dialer: spell.dialer, scheme: "http", seed, timed };
     let journey = forward(&site, head, verdict, &mut answer, client, timer, report).await;
     let stays = verdict.keep_alive && spell.watch.phase() == Phase::Run;
     let effective = report.target.map_or(&gateway.effective, |target| &target.effective);

@@ -28,7 +28,7 @@ const FAREWELL: Duration = Duration::from_millis(500);
 
 /// For so long after a request the next one finds all as it was left; only then what a busy
 /// connection needs is freed.
-const WARM: Duration = Duration::from_millis(100);
+const WARM: Duration = Duration::from_millis(500);
 
 /// One client connection, and what it holds while idle.
 #[derive(Debug)]
@@ -105,16 +105,17 @@ async fn woken(client: &mut Client, watch: &Watch, timer: &mut Timer) -> Woken {
     let mut drained = false;
     let woken = poll_fn(|cx| {
         watch.register(cx);
-        match watch.phase() {
-            Phase::Run if watch.is_told_to_leave() => return Poll::Ready(Woken::Leave),
-            Phase::Cut => return Poll::Ready(Woken::Leave),
-            // A request may be on the way: it is answered, and told that it was the last.
-            Phase::Graceful if !drained => {
-                drained = true;
-                let at = Instant::now() + FAREWELL;
-                timer.set(Some(timer.deadline().map_or(at, |deadline| deadline.min(at))));
+        if watch.is_told_to_leave() && !drained {
+            if watch.phase() != Phase::Graceful {
+                return Poll::Ready(Woken::Leave);
             }
-            _ => {}
+            // A request may be on the way: it is answered, and told that it was the last.
+            drained = true;
+            let at = Instant::now() + FAREWELL;
+            timer.set(Some(timer.deadline().map_or(at, |deadline| deadline.min(at))));
+        }
+        if drained && watch.phase() == Phase::Cut {
+            return Poll::Ready(Woken::Leave);
         }
         if client.stream.is_readable() || client.stream.poll_read_ready(cx).is_ready() {
             return Poll::Ready(Woken::Request);

@@ -346,7 +346,7 @@ impl Pool {
     }
 
     /// Whether its policy reads what first bytes cost.
-    pub(super) fn wants_cost(&self) -> bool {
+    pub fn wants_cost(&self) -> bool {
         self.read.wants_cost.load(Relaxed)
     }
 

@@ -33,6 +33,8 @@ pub struct Outgoing<'a> {
     pub repeatable: bool,
     /// Whether only a new connection will do.
     pub fresh: bool,
+    /// Whether the time to its first byte is wanted; a policy that learns from it gets it anyway.
+    pub timed: bool,
     /// What holds.
     pub effective: &'a Effective,
     /// When all tries must be over.
@@ -110,6 +112,7 @@ impl Dialer {
         connect: Option<Duration>,
     ) -> Box<Exchange> {
         let place = Box::new_uninit();
+        let timed = request.timed || lease.pool().wants_cost();
         let limits = &request.effective.limits;
         let head_limits =
             HeadLimits { head: limits.head, fields: limits.fields, target: limits.target };
@@ -133,6 +136,7 @@ impl Dialer {
                 until: request.until,
             },
             late: None,
+            timed,
             buf: Chunk::none(),
             data: 0,
             skip: 0,

@@ -49,6 +49,7 @@ pub struct Exchange {
     pub(super) pace: Pace,
     /// When the wait for the head must be over.
     pub(super) late: Option<(Instant, Late)>,
+    pub(super) timed: bool,
     pub(super) buf: Chunk,
     pub(super) data: usize,
     pub(super) skip: usize,
@@ -57,7 +58,7 @@ pub struct Exchange {
     pub(super) status: u16,
     /// How long the connection took to be made; `None` for a kept one.
     pub connect: Option<Duration>,
-    /// How long the first byte took, once it came.
+    /// How long the first byte took, once it came; zero where nobody wants to know.
     pub first_byte: Option<Duration>,
     /// Body bytes handed on.
     pub received: u64,
@@ -139,7 +140,8 @@ impl Exchange {
     /// When a request that waits looks up: its deadline, or before that whether its backend's time is
     /// over.
     fn look_at(&self, now: Instant) -> Instant {
-        self.late.map_or(now + LOOK, |(at, _)| at.min(now + LOOK))
+        let look = now + LOOK;
+        self.late.map_or(look, |(at, _)| at.min(look))
     }
 
     /// Judges the bytes at hand until a head is complete.
@@ -192,9 +194,12 @@ impl Exchange {
         };
         self.eof = n == 0;
         if n > 0 && self.first_byte.is_none() {
-            let took = self.begun.elapsed();
-            self.first_byte = Some(took);
-            self.lease().first_byte(took);
+            self.first_byte = Some(Duration::ZERO);
+            if self.timed {
+                let took = self.begun.elapsed();
+                self.first_byte = Some(took);
+                self.lease().first_byte(took);
+            }
         }
         Ok(Poll::Ready(()))
     }
@@ -229,6 +234,7 @@ impl Exchange {
     /// # Errors
     ///
     /// [`Error`]; follow with [`Exchange::fail`].
+    #[inline(always)]
     pub fn poll_fill(
         &mut self,
         cx: &mut Context<'_>,
@@ -322,6 +328,11 @@ impl Exchange {
     /// Body bytes of the answer and bytes of the request that were moved so far.
     pub fn moved(&self) -> u64 {
         self.received + self.pump.written()
+    }
+
+    /// Whether nothing of the body is at hand.
+    pub fn is_drained(&self) -> bool {
+        self.buf.data().is_empty()
     }
 
     /// Whether the connection can be spliced from at all.
