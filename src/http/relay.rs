@@ -60,7 +60,7 @@ pub(super) async fn relay(
         && exchange.is_tcp()
         && client.stream.tcp().is_some();
     if matches!(framing, BodyLength::Exact(_))
-        && exchange.is_drained()
+        && exchange.has_nothing()
         && let Err(error) = Box::pin(body_begun(exchange, client, timer)).await
     {
         return (0, Err(Cut::Upstream(error)));

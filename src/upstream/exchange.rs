@@ -331,7 +331,7 @@ impl Exchange {
     }
 
     /// Whether nothing of the body is at hand.
-    pub fn is_drained(&self) -> bool {
+    pub fn has_nothing(&self) -> bool {
         self.buf.data().is_empty()
     }
 
