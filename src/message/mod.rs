@@ -2,13 +2,15 @@
 
 mod chunk;
 mod head;
+mod known;
 mod memory;
 mod scan;
 mod source;
 mod syntax;
 
 pub use chunk::{Chunk, Size, trim};
-pub use head::{Fields, Head, Invalid, Known, Method, Version};
+pub use head::{Fields, Head, Invalid, Method, Version};
+pub use known::Known;
 pub use memory::{Memory, Part, Place, Pressure, memory};
 pub(crate) use scan::{byte_at, control_at};
 pub use source::{Broken, Empty, Fill, Length, Source};
