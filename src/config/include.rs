@@ -48,7 +48,7 @@ pub(super) fn load_from(
     let text = match text {
         Some(text) if text.len() > TOTAL => Err((at.clone(), "is larger than 64MiB".to_owned())),
         Some(text) => Ok(text.to_owned()),
-        None => file::read(path, TOTAL),
+        None => walk.read(path),
     };
     match text {
         Ok(text) => walk.text(path, &text, &desk),
@@ -110,6 +110,11 @@ impl Walk {
         self.open.pop();
     }
 
+    /// Reads one file and notes what it said.
+    fn read(&mut self, path: &Path) -> Result<String, (At, String)> {
+        file::read(path, self.left).inspect(|text| self.draft.sources.said(path, text))
+    }
+
     fn include(&mut self, item: &Item<'_>) {
         let Some(text) = item.text() else { return };
         if text.is_empty() || text.contains('\0') {
@@ -153,7 +158,7 @@ impl Walk {
             return Err(format!("{name} is not a file"));
         }
         item.page.desk.faults.borrow_mut().file(&file::name(path));
-        match file::read(path, self.left) {
+        match self.read(path) {
             Ok(text) => self.text(path, &text, item.page.desk),
             Err((at, what)) => {
                 item.page.desk.faults.borrow_mut().syntax(Problem::new(&at, "", what))

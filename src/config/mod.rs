@@ -42,7 +42,7 @@ mod tests;
 pub use log::{AccessLog, Log, LogFormat, LogTarget};
 pub use model::*;
 pub use problem::{At, Problem};
-pub use sources::{Folder, Folders, Names, Sources};
+pub use sources::{Contents, Folder, Folders, Names, Sources};
 pub use units::{ByteSize, Name, Percent, Timeout, Weight};
 
 use std::env::VarError;

@@ -3,23 +3,33 @@
 use super::glob;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 use std::time::SystemTime;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// Bytes of a file that count: a longer one is refused when it is read.
 const MOST: u64 = 64 << 20;
 /// Symbolic links on one way, as the kernel's own limit (path_resolution(7)).
 const LINKS: usize = 40;
 
-/// The files that were named and the patterns of `include`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The files that were named and the patterns of `include`. Two are equal when they name the same.
+#[derive(Clone, Debug, Default)]
 pub struct Sources {
     files: BTreeSet<PathBuf>,
     patterns: BTreeSet<PathBuf>,
+    read: Contents,
 }
+
+impl PartialEq for Sources {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.files, &self.patterns) == (&other.files, &other.patterns)
+    }
+}
+
+/// A hash of what each file says; a file that is gone, is none, or cannot be read has no entry.
+pub type Contents = BTreeMap<PathBuf, u64>;
 
 /// Folders in which an edit shows, each with what it is at this moment.
 pub type Folders = BTreeMap<PathBuf, Option<Folder>>;
@@ -51,12 +61,22 @@ impl Sources {
         self.files.insert(file);
     }
 
+    /// What a file said when the configuration was read.
+    pub(super) fn said(&mut self, file: &Path, text: &str) {
+        self.read.insert(file.to_path_buf(), xxh3_64(text.as_bytes()));
+    }
+
+    /// What the files said when the configuration was read.
+    pub fn read(&self) -> &Contents {
+        &self.read
+    }
+
     /// A pattern that stands for files.
     pub(super) fn pattern(&mut self, pattern: PathBuf) {
         self.patterns.insert(pattern);
     }
 
-    /// These and those of another reading.
+    /// These and those that another reading names; what they said is of this one.
     #[must_use]
     pub fn and(mut self, other: &Self) -> Self {
         self.files.extend(other.files.iter().cloned());
@@ -64,21 +84,14 @@ impl Sources {
         self
     }
 
-    /// What the files say and which there are: contents, not times, so that a touched file is no
-    /// edit. Reads piece by piece, at most 64 MiB of each file, and no file that is not one of the
-    /// configuration.
-    pub fn fingerprint(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
-        for file in &self.files {
-            contents(file, &mut hasher);
-        }
-        for pattern in &self.patterns {
-            match glob::find(pattern) {
-                Ok(found) => found.files.iter().for_each(|file| contents(file, &mut hasher)),
-                Err(why) => why.hash(&mut hasher),
-            }
-        }
-        hasher.finish()
+    /// What the files say now and which there are: contents, not times, so that a touched file is
+    /// no edit. Reads piece by piece, at most 64 MiB of each file, and no file that is not one of
+    /// the configuration.
+    pub fn contents(&self) -> Contents {
+        let of = |pattern: &PathBuf| glob::find(pattern).map(|found| found.files);
+        let found = self.patterns.iter().filter_map(|pattern| of(pattern).ok()).flatten();
+        let all: BTreeSet<PathBuf> = self.files.iter().cloned().chain(found).collect();
+        all.into_iter().filter_map(|file| contents(&file).map(|hash| (file, hash))).collect()
     }
 
     /// The folders in which an edit shows: of each file and of each place a pattern looks into,
@@ -172,18 +185,17 @@ fn shown(folder: &Path) -> PathBuf {
     if folder.as_os_str().is_empty() { ".".into() } else { folder.into() }
 }
 
-/// A file that is gone, is no file, or cannot be read says so by its name alone.
-fn contents(path: &Path, hasher: &mut DefaultHasher) {
-    path.hash(hasher);
+/// The hash of what a file says.
+fn contents(path: &Path) -> Option<u64> {
     // Opening a pipe would wait for a writer, for ever.
-    let meta = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file);
-    let Some((meta, file)) = meta.zip(std::fs::File::open(path).ok()) else { return };
-    meta.len().hash(hasher);
-    let mut file = file.take(MOST);
+    std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
+    let mut file = std::fs::File::open(path).ok()?.take(MOST);
+    let mut hasher = Xxh3::new();
     let mut piece = vec![0; 64 << 10];
-    while let Ok(read @ 1..) = file.read(&mut piece) {
-        hasher.write(&piece[..read]);
+    while let read @ 1.. = file.read(&mut piece).ok()? {
+        hasher.update(&piece[..read]);
     }
+    Some(hasher.digest())
 }
 
 #[cfg(test)]
@@ -205,11 +217,11 @@ mod tests {
         write(&at("access.log"), "c");
         let mut sources = Sources::of(&at("proxy.toml"));
         sources.pattern(at("*.inc.toml"));
-        let before = sources.fingerprint();
+        let before = sources.contents();
         write(&at("access.log"), "other");
         write(&at("huge.bin"), "new");
-        assert_eq!(sources.fingerprint(), before);
-        let mut seen = BTreeSet::from([before]);
+        assert_eq!(sources.contents(), before);
+        let mut seen = vec![before];
         let changes: [&dyn Fn(); 4] = [
             &|| write(&at("proxy.toml"), "A"),
             &|| write(&at("x.inc.toml"), "B"),
@@ -218,7 +230,9 @@ mod tests {
         ];
         for (n, change) in changes.into_iter().enumerate() {
             change();
-            assert!(seen.insert(sources.fingerprint()), "change {n} is not seen");
+            let now = sources.contents();
+            assert!(!seen.contains(&now), "change {n} is not seen");
+            seen.push(now);
         }
         let names = sources.names();
         for (name, has) in [("proxy.toml", true), ("z.inc.toml", true), ("access.log", false)] {
@@ -235,7 +249,7 @@ mod tests {
         file.set_len(1 << 40).unwrap();
         let begun = std::time::Instant::now();
         let sources = Sources::of(&path);
-        assert_eq!(sources.fingerprint(), sources.fingerprint());
+        assert_eq!(sources.contents(), sources.contents());
         assert!(begun.elapsed().as_secs() < 60, "a terabyte would take longer");
     }
 

@@ -1,7 +1,7 @@
 //! Hears of edits: a watch on the folders in which an edit of the configuration shows, and a look
 //! every 5 s, since network and overlay file systems lose events. Reads the files of the
 //! configuration and no others.
-use crate::config::{Folders, Names, Sources};
+use crate::config::{Contents, Folders, Names, Sources};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use parking_lot::Mutex;
 use std::path::{Path, PathBuf};
@@ -22,8 +22,8 @@ pub(super) struct Edits {
     main: PathBuf,
     sources: Arc<Sources>,
     folders: Folders,
-    /// What the files said when they were last read; `None` when that is not known.
-    seen: Option<u64>,
+    /// What the files said when they were last read.
+    seen: Contents,
     watcher: Option<RecommendedWatcher>,
     events: mpsc::Receiver<()>,
     /// What events must name to be heard.
@@ -52,7 +52,7 @@ impl Edits {
             main: main.to_path_buf(),
             sources: Arc::default(),
             folders: Folders::new(),
-            seen: None,
+            seen: Contents::new(),
             watcher,
             events,
             names,
@@ -64,20 +64,23 @@ impl Edits {
 
     /// Watches what a configuration was read from, from here on.
     pub(super) fn follow(&mut self, sources: &Sources) {
-        // Built-in words have no file; one may be written later.
-        let sources = Sources::of(&self.main).and(sources);
-        if *self.sources != sources {
-            self.sources = Arc::new(sources);
-            // Others than before: what they said when they were read is not known, so they are
-            // read once more; an equal configuration changes nothing.
-            self.seen = None;
-            self.watch();
-        }
+        self.seen = sources.read().clone();
+        self.places(sources);
     }
 
     /// As [`follow`](Self::follow), and all that was watched before: the old plan runs on.
     pub(super) fn follow_too(&mut self, sources: &Sources) {
-        self.follow(&sources.clone().and(&self.sources));
+        self.seen.extend(sources.read().iter().map(|(file, said)| (file.clone(), *said)));
+        self.places(&sources.clone().and(&self.sources));
+    }
+
+    fn places(&mut self, sources: &Sources) {
+        // Built-in words have no file; one may be written later.
+        let sources = Sources::of(&self.main).and(sources);
+        if *self.sources != sources {
+            self.sources = Arc::new(sources);
+            self.watch();
+        }
     }
 
     /// Watches each folder as what it is at this moment: one that was replaced, or that a link
@@ -99,9 +102,9 @@ impl Edits {
     }
 
     /// What the files say, read where waiting for a disk holds nobody up.
-    async fn fingerprint(&self) -> u64 {
+    async fn contents(&self) -> Contents {
         let sources = self.sources.clone();
-        tokio::task::spawn_blocking(move || sources.fingerprint()).await.unwrap_or_default()
+        tokio::task::spawn_blocking(move || sources.contents()).await.unwrap_or_default()
     }
 
     /// Waits until a file changed and stands still.
@@ -110,26 +113,21 @@ impl Edits {
             let _ = tokio::time::timeout(self.look, self.events.recv()).await;
             // Folders first: what changes in them after the look below is heard of.
             self.watch();
-            let mut last = self.fingerprint().await;
-            if self.seen == Some(last) {
+            let mut last = self.contents().await;
+            if self.seen == last {
                 // Whatever goes on in the folders, the files are not read more often than this.
                 tokio::time::sleep(SETTLED).await;
                 continue;
             }
-            // Built-in words have no file; one may be written later.
-            if self.seen.is_none() && !self.main.exists() {
-                self.seen = Some(last);
-                continue;
-            }
             for _ in 0..READS {
                 tokio::time::sleep(SETTLED).await;
-                let next = self.fingerprint().await;
+                let next = self.contents().await;
                 if next == last {
                     break;
                 }
                 last = next;
             }
-            self.seen = Some(last);
+            self.seen = last;
             return;
         }
     }
@@ -161,12 +159,10 @@ mod tests {
         std::fs::write(path, text).unwrap();
     }
 
-    async fn edits(main: &Path) -> Edits {
+    fn edits(main: &Path) -> Edits {
         let (config, sources) = crate::config::load_with_sources(main);
         config.unwrap();
-        let mut edits = Edits::of(main, &sources, NEVER);
-        edits.seen = Some(edits.fingerprint().await);
-        edits
+        Edits::of(main, &sources, NEVER)
     }
 
     #[track_caller]
@@ -186,7 +182,7 @@ mod tests {
         write(&at("releases/2/etc/proxy.toml"), &format!("# another\n{WEB}"));
         write(&at("releases/3/etc/proxy.toml"), &format!("# a third\n{WEB}"));
         symlink("releases/1", at("current")).unwrap();
-        let mut edits = edits(&at("current/etc/proxy.toml")).await;
+        let mut edits = edits(&at("current/etc/proxy.toml"));
         for release in ["2", "3"] {
             symlink(at("releases").join(release), at("next")).unwrap();
             std::fs::rename(at("next"), at("current")).unwrap();
@@ -203,7 +199,7 @@ mod tests {
         let at = |name: &str| dir.path().join(name);
         write(&at("proxy.toml"), &format!("include = [\"conf.d/*.toml\"]\n{WEB}"));
         write(&at("conf.d/a.toml"), "");
-        let mut edits = edits(&at("proxy.toml")).await;
+        let mut edits = edits(&at("proxy.toml"));
         write(&at("new/a.toml"), "# new");
         std::fs::rename(at("conf.d"), at("old")).unwrap();
         std::fs::rename(at("new"), at("conf.d")).unwrap();
@@ -223,7 +219,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at = |name: &str| dir.path().join(name);
         write(&at("proxy.toml"), &format!("include = [\"*.inc.toml\"]\n{WEB}"));
-        let mut edits = edits(&at("proxy.toml")).await;
+        let mut edits = edits(&at("proxy.toml"));
         let (log, stop) = (at("access.log"), Arc::new(std::sync::atomic::AtomicBool::new(false)));
         let until = stop.clone();
         let writer = std::thread::spawn(move || {
@@ -240,6 +236,29 @@ mod tests {
         assert!(begun.elapsed() < SETTLED * READS as u32, "{:?}", begun.elapsed());
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         writer.join().unwrap();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_read_is_not_read_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        write(&at("proxy.toml"), &format!("\u{feff}include = [\"*.inc.toml\"]\n{WEB}"));
+        write(&at("a.inc.toml"), "[pool.a]\nbackends = []\n");
+        let mut edits = edits(&at("proxy.toml"));
+        assert_eq!(edits.seen, edits.contents().await);
+        // Refused: what it said is known all the same, also of a file that can be read no more.
+        write(&at("proxy.toml"), "nonsense");
+        std::fs::remove_file(at("a.inc.toml")).unwrap();
+        heard("the edit", &mut edits).await;
+        let (refused, sources) = crate::config::load_with_sources(&at("proxy.toml"));
+        assert!(refused.is_err());
+        edits.follow_too(&sources);
+        assert_eq!(edits.seen, edits.contents().await);
+        // An edit that came after it was read is one.
+        write(&at("proxy.toml"), WEB);
+        edits.follow_too(&sources);
+        assert_ne!(edits.seen, edits.contents().await);
+        heard("the mended one", &mut edits).await;
     }
 
     #[test]

@@ -92,11 +92,18 @@ impl Process {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let process = Self { child, folder, port, admin };
+        let mut process = Self { child, folder, port, admin };
         until("it is ready", || {
+            assert!(process.child.try_wait().unwrap().is_none(), "it ended: {}", process.said());
             process.admin_get("/readyz").is_some_and(|(status, _)| status == 200)
         });
         process
+    }
+    /// What it wrote to stderr, once it has ended.
+    fn said(&mut self) -> String {
+        let mut said = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+        said
     }
     fn admin_get(&self, path: &str) -> Option<(u16, String)> {
         std::net::TcpStream::connect(("127.0.0.1", self.admin)).ok()?;
@@ -173,8 +180,7 @@ fn a_reload_that_changes_nothing_says_so_to_whoever_waits_for_it() {
     until("it is read again", || process.metric(reloads) > Some(before));
     process.signal("TERM");
     process.child.wait().unwrap();
-    let mut said = String::new();
-    process.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    let said = process.said();
     assert_eq!(said.matches("nothing changed").count(), 2, "{said}");
 }
 
@@ -211,8 +217,7 @@ fn signals_do_what_they_say() {
     assert_eq!(process.get(), "one");
     process.signal("TERM");
     let status = process.child.wait().unwrap();
-    let mut said = String::new();
-    process.child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    let said = process.said();
     assert_eq!(status.code(), Some(0), "{said}");
     assert!(said.contains("hand-over to a new binary is not built yet"), "{said}");
 }

@@ -62,7 +62,7 @@ fn a_probe_that_gets_no_answer_fails_in_its_time_and_disturbs_no_other() {
     let well = Arc::new(AtomicBool::new(true));
     let good = moody("good", &well);
     // Frozen: its kernel accepts, nobody answers.
-    let frozen = TcpListener::bind("127.0.0.1:0").unwrap();
+    let frozen = TcpListener::bind(nobody()).unwrap();
     // A full accept queue: connects hang.
     let full = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
     full.bind(&std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();

@@ -1,4 +1,5 @@
 //! A backend that does what a script says, byte by byte.
+use super::nobody;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -22,7 +23,7 @@ pub(crate) struct Peer {
 impl Backend {
     /// Runs the script for each connection.
     pub(crate) fn run(script: impl Fn(&mut Peer) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let listener = TcpListener::bind(nobody()).unwrap();
         let addr = listener.local_addr().unwrap();
         let (connections, ended) =
             (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));

@@ -3,11 +3,13 @@
 mod backend;
 mod client;
 mod nginx;
+mod ports;
 mod proxy;
 
 pub(crate) use backend::Backend;
 pub(crate) use client::{Client, Response};
 pub(crate) use nginx::Nginx;
+pub(crate) use ports::nobody;
 pub(crate) use proxy::{Proxy, config, web};
 
 use std::time::{Duration, Instant};
@@ -40,9 +42,4 @@ pub(crate) fn access_lines(folder: &tempfile::TempDir, n: usize) -> Vec<String> 
     let read = || std::fs::read_to_string(&path).unwrap_or_default();
     until("the access log has its lines", || read().lines().count() >= n);
     read().lines().map(str::to_string).collect()
-}
-
-/// An address on which nobody listens: bound once and let go.
-pub(crate) fn nobody() -> std::net::SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }

@@ -28,17 +28,12 @@ impl Nginx {
     pub(crate) fn start(name: &str, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("files")).unwrap();
-        // Another process may take the free port before nginx does.
-        for _ in 0..10 {
-            let addr = nobody();
-            let config = config(folder.path(), addr, name, more);
-            std::fs::write(folder.path().join("nginx.conf"), config).unwrap();
-            let mut child = run(folder.path());
-            if listens(&mut child, addr) {
-                return Self { addr, name: name.into(), child, folder };
-            }
-        }
-        panic!("nginx does not start: {}", said(folder.path()));
+        let addr = nobody();
+        let config = config(folder.path(), addr, name, more);
+        std::fs::write(folder.path().join("nginx.conf"), config).unwrap();
+        let mut child = run(folder.path());
+        assert!(listens(&mut child, addr), "nginx does not start: {}", said(folder.path()));
+        Self { addr, name: name.into(), child, folder }
     }
 
     /// The folder that is served below `/files/`.
