@@ -1,7 +1,7 @@
 //! The admin server: hyper on the control runtime, bounded in connections and time.
 use super::answer::{answer, problem};
 use crate::config::{Bind, BindAddr};
-use crate::net::{self, Stream};
+use crate::net::{self, Stream, Transport};
 use crate::server::{State, bind_hint};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -82,8 +82,8 @@ enum Listener {
 impl Listener {
     async fn accept(&self) -> io::Result<Stream> {
         Ok(match self {
-            Self::Tcp(listener) => Stream::Tcp(listener.accept().await?.0),
-            Self::Unix(listener) => Stream::Unix(listener.accept().await?.0),
+            Self::Tcp(listener) => listener.accept().await?.0.into(),
+            Self::Unix(listener) => listener.accept().await?.0.into(),
         })
     }
 }
@@ -133,11 +133,11 @@ pub async fn serve(socket: Socket, state: Arc<State>, access: Access) -> io::Res
                 .max_headers(64)
                 .max_buf_size(16 << 10);
             // A caller that broke off is no fault of ours.
-            let _ = match stream {
-                Stream::Tcp(s) => {
+            let _ = match stream.into_transport() {
+                Transport::Tcp(s) => {
                     timeout(LIFE, server.serve_connection(TokioIo::new(s), service)).await
                 }
-                Stream::Unix(s) => {
+                Transport::Unix(s) => {
                     timeout(LIFE, server.serve_connection(TokioIo::new(s), service)).await
                 }
             };

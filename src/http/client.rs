@@ -2,7 +2,9 @@
 //! and the body of the current request as a [`Source`].
 use super::address::Origin;
 use crate::config::Limits;
-use crate::http1::{self, BodyLength, Event, HeadLimits, Refusal, RequestVerdict, Server, Want};
+use crate::http1::{
+    self, BodyLength, Event, HeadLimits, Refusal, RequestVerdict, Rule, Server, Want,
+};
 use crate::message::{
     Broken, Chunk, Fields, Fill, Head, Length, Part, Pressure, Size, Source, Version, memory,
 };
@@ -267,7 +269,10 @@ impl Source for Client {
         }
         loop {
             let step = self.machine.next_body(self.buf.data(), self.eof);
-            let (used, event) = step.map_err(|r| Broken::Invalid(r.rule.word()))?;
+            let (used, event) = step.map_err(|refusal| match refusal.rule {
+                Rule::Truncated => Broken::Closed,
+                rule => Broken::Invalid(rule.word()),
+            })?;
             match event {
                 Event::Data(range) => {
                     self.body.skip = range.start;
@@ -328,9 +333,9 @@ impl Source for Client {
         if self.eof {
             return Poll::Ready(());
         }
-        // A client that sends its next request already is there; a full buffer is asked no more.
+        // A client that sends its next request already is there.
         if self.buf.is_lent() && self.buf.spare().is_empty() {
-            return Poll::Pending;
+            return self.stream.poll_closed(cx);
         }
         if !self.buf.is_lent() && self.stream.poll_read_ready(cx).is_pending() {
             return Poll::Pending;

@@ -126,6 +126,19 @@ pub(super) async fn refuse(
     After::Linger
 }
 
+/// Counts a head that never came to its end: its client went away, or a drain cut it.
+pub(super) fn unfinished(client: &Client, head: &Head, gateway: &Gateway, spell: &Spell<'_>) {
+    let mut report = Report::new(Instant::now());
+    (report.status, report.reason) = (499, "client_gone");
+    if spell.watch.phase() == Phase::Cut {
+        client.stream.reset_on_close();
+        report.status = 0;
+        report.cut();
+    }
+    let came = spell.access.is_on().then(|| super::report::Came::of(head));
+    report.end(gateway, head, came.as_ref(), client.origin.peer, spell.access);
+}
+
 /// The answering half of a request.
 struct Turn<'a, 'g> {
     client: &'a mut Client,

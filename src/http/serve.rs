@@ -4,10 +4,10 @@
 //! book and a timer; a busy spell is a future of its own that is freed when none came for a while.
 use super::client::{Client, Read};
 use super::gateway::Gateway;
-use super::request::{After, Spell, refuse, request};
+use super::request::{After, Spell, refuse, request, unfinished};
 use crate::config::Effective;
 use crate::drain::{Phase, Watch};
-use crate::http1::{HeadLimits, Refusal};
+use crate::http1::{HeadLimits, Refusal, Rule};
 use crate::message::Head;
 use crate::net::{Peer, Stream, Timer};
 use crate::telemetry::AccessLog;
@@ -145,7 +145,12 @@ async fn busy(client: &mut Client, timer: &mut Timer, spell: Spell<'_>) -> Optio
         let after =
             match next_head(client, &mut head, timer, timeout.header.get(), spell.watch).await {
                 Ok(Some(Read::Idle)) => return Some(rest),
-                Ok(Some(Read::Closed)) => return None,
+                Ok(Some(Read::Closed)) => {
+                    if !client.buf.data().is_empty() {
+                        unfinished(client, &head, &gateway, &spell);
+                    }
+                    return None;
+                }
                 Ok(Some(Read::Request(verdict))) => {
                     request(client, &mut head, verdict, &gateway, timer, &spell).await
                 }
@@ -156,6 +161,10 @@ async fn busy(client: &mut Client, timer: &mut Timer, spell: Spell<'_>) -> Optio
                 Ok(None) => {
                     let said = (408, "timeout_header");
                     Box::pin(refuse(client, &head, said, &gateway, &spell, timer)).await
+                }
+                Err(refusal) if refusal.rule == Rule::Truncated => {
+                    unfinished(client, &head, &gateway, &spell);
+                    return None;
                 }
                 Err(refusal) => {
                     let said = (refusal.rule.status(), refusal.rule.word());

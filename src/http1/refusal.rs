@@ -48,7 +48,7 @@ rules! {
     ChunkEnd "bad_chunk_end" 400,
     ChunkOverhead "chunk_overhead" 400,
     TrailersTooLarge "trailers_too_large" 400,
-    Truncated "truncated" 400,
+    Truncated "truncated" 499,
     Unasked "unasked_bytes" 502,
     UnaskedSwitch "unasked_switch" 502,
 }

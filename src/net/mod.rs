@@ -22,5 +22,5 @@ pub use socket::{
     Bound, Target, bind, bind_beside, connect, is_local_fault, raise_descriptor_limit,
 };
 pub use splice::{Pipe, Spliced};
-pub use stream::{Peer, Stream};
+pub use stream::{Peer, Stream, Transport};
 pub use timer::Timer;

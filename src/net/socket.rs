@@ -155,9 +155,9 @@ pub async fn connect(target: &Target) -> io::Result<Stream> {
         Target::Ip(addr) => {
             let stream = TcpStream::connect(*addr).await?;
             stream.set_nodelay(true)?;
-            Ok(Stream::Tcp(stream))
+            Ok(stream.into())
         }
-        Target::Unix(path) => Ok(Stream::Unix(UnixStream::connect(path.as_path()).await?)),
+        Target::Unix(path) => Ok(UnixStream::connect(path.as_path()).await?.into()),
     }
 }
 

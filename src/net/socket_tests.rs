@@ -1,6 +1,5 @@
 //! What binds, what is refused, and what is left behind.
 use super::socket::{Bound, Target, bind, bind_beside, connect, is_local_fault};
-use super::stream::Stream;
 use crate::config::BindAddr;
 use rustix::io::Errno;
 use std::io::{self, ErrorKind, Read, Write};
@@ -103,8 +102,7 @@ async fn both_kinds_of_target_are_dialled() {
     let unix = UnixListener::bind(&path).unwrap();
     let tcp = TcpListener::bind(ANY).unwrap();
     let stream = connect(&Target::Ip(tcp.local_addr().unwrap())).await.unwrap();
-    let Stream::Tcp(inner) = &stream else { panic!("{stream:?}") };
-    assert!(inner.nodelay().unwrap(), "small writes must not wait");
+    assert!(stream.tcp().unwrap().nodelay().unwrap(), "small writes must not wait");
     let (mut peer, _) = tcp.accept().unwrap();
     drop(stream);
     assert_eq!(peer.read(&mut [0]).unwrap(), 0);

@@ -61,23 +61,15 @@ impl Pipe {
         most: u64,
     ) -> Poll<io::Result<usize>> {
         assert_eq!(self.held, 0, "a pipe is emptied before it is filled");
-        let Stream::Tcp(tcp) = from else {
+        if from.tcp().is_none() {
             return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
-        };
+        }
         ready!(self.place.poll_room(cx, Part::Body));
         let most = usize::try_from(most).unwrap_or(usize::MAX).min(self.room);
-        loop {
-            ready!(tcp.poll_read_ready(cx))?;
-            match tcp.try_io(Interest::READABLE, || moved(&*tcp, &self.write, most)) {
-                Ok(n) => {
-                    self.held = n;
-                    memory().take(n);
-                    return Poll::Ready(Ok(n));
-                }
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
-                Err(e) => return Poll::Ready(Err(e)),
-            }
-        }
+        let n = ready!(from.poll_take(cx, |socket| moved(socket, &self.write, most)))?;
+        self.held = n;
+        memory().take(n);
+        Poll::Ready(Ok(n))
     }
     /// Moves what the pipe holds to `to`; `Ready(Ok(n))` with n > 0 as long as something moved.
     ///
@@ -85,7 +77,7 @@ impl Pipe {
     ///
     /// The kernel's.
     pub fn poll_drain(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> Poll<io::Result<usize>> {
-        let Stream::Tcp(tcp) = to else {
+        let Some(tcp) = to.tcp() else {
             return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
         };
         loop {

@@ -4,7 +4,7 @@ use rustix::net::{RecvFlags, SendFlags};
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncWrite, Interest};
 use tokio::net::{TcpStream, UnixStream};
@@ -18,27 +18,47 @@ pub enum Peer {
     Unix,
 }
 
-/// A byte stream. Every method is for one task at a time; cancel-safe.
+/// What carries a byte stream.
 #[derive(Debug)]
-pub enum Stream {
+pub enum Transport {
     /// TCP.
     Tcp(TcpStream),
     /// Unix.
     Unix(UnixStream),
 }
 
+/// A byte stream. Every method is for one task at a time; cancel-safe.
+#[derive(Debug)]
+pub struct Stream {
+    transport: Transport,
+    /// Bytes may be there of which the runtime was made to forget: they are asked for first.
+    unread: bool,
+}
+
+impl From<TcpStream> for Stream {
+    fn from(stream: TcpStream) -> Self {
+        Self { transport: Transport::Tcp(stream), unread: false }
+    }
+}
+
+impl From<UnixStream> for Stream {
+    fn from(stream: UnixStream) -> Self {
+        Self { transport: Transport::Unix(stream), unread: false }
+    }
+}
+
 macro_rules! each {
     ($self:expr, $stream:ident => $body:expr) => {
         match $self {
-            Stream::Tcp($stream) => $body,
-            Stream::Unix($stream) => $body,
+            Transport::Tcp($stream) => $body,
+            Transport::Unix($stream) => $body,
         }
     };
 }
 
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        each!(self, s => s.as_fd())
+        each!(&self.transport, s => s.as_fd())
     }
 }
 
@@ -56,14 +76,44 @@ impl Stream {
             ready!(self.poll_read_ready(cx))?;
         }
     }
+    /// As `poll_read`, with another call than `recv`: one that never waits.
+    ///
+    /// # Errors
+    ///
+    /// Those of the call.
+    pub fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+        mut take: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_read_ready(cx))?;
+            let taken = if self.unread {
+                take(self.as_fd())
+            } else {
+                each!(&self.transport, s => s.try_io(Interest::READABLE, || take(s.as_fd())))
+            };
+            match taken {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.unread = false,
+                taken => return Poll::Ready(taken),
+            }
+        }
+    }
     /// Reads if the runtime thinks that something is there; `None` when nothing is. A read that
     /// does not fill the buffer emptied the socket: the runtime is told so, which saves the call
     /// that would only find out.
     ///
     /// It spends nothing of the task's budget: see `poll_write`.
     fn read_now(&mut self, buf: &mut [u8]) -> Option<io::Result<usize>> {
+        if self.unread {
+            let read = rustix::net::recv(&*self, &mut *buf, RecvFlags::DONTWAIT);
+            self.unread = matches!(read, Ok((n, _)) if n == buf.len());
+            if read != Err(rustix::io::Errno::AGAIN) {
+                return Some(read.map(|(n, _)| n).map_err(Into::into));
+            }
+        }
         let mut read = None;
-        let tried = each!(self, s => s.try_io(Interest::READABLE, || {
+        let tried = each!(&self.transport, s => s.try_io(Interest::READABLE, || {
             let n = rustix::net::recv(s.as_fd(), &mut *buf, RecvFlags::empty())?.0;
             read = Some(n);
             match n {
@@ -114,7 +164,32 @@ impl Stream {
     ///
     /// The kernel's.
     pub fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, s => s.poll_read_ready(cx))
+        if self.unread {
+            return Poll::Ready(Ok(()));
+        }
+        each!(&self.transport, s => s.poll_read_ready(cx))
+    }
+    /// Becomes ready when the peer closed or reset, be there bytes before that or not: nothing is
+    /// read. A FIN that waits behind a full window has not come.
+    pub fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let mut nobody = Context::from_waker(Waker::noop());
+            let ready =
+                each!(&self.transport, s => pin!(s.ready(Interest::READABLE)).poll(&mut nobody));
+            match ready {
+                Poll::Ready(Ok(ready)) if !ready.is_read_closed() => {}
+                Poll::Ready(_) => return Poll::Ready(()),
+                Poll::Pending => {
+                    if each!(&self.transport, s => s.poll_read_ready(cx)).is_pending() {
+                        return Poll::Pending;
+                    }
+                }
+            }
+            // Only of what the runtime has forgotten it tells the next news.
+            self.unread = true;
+            let forget = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
+            let _ = each!(&self.transport, s => s.try_io(Interest::READABLE, forget));
+        }
     }
     /// Becomes ready when a write would not wait.
     ///
@@ -122,7 +197,7 @@ impl Stream {
     ///
     /// The kernel's.
     pub fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(self, s => s.poll_write_ready(cx))
+        each!(&self.transport, s => s.poll_write_ready(cx))
     }
     /// Writes some of the bytes. Spends nothing of the task's budget, as reads do: who moves bytes
     /// in a loop gives way to others himself.
@@ -132,7 +207,7 @@ impl Stream {
     /// The kernel's.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            let written = each!(self, s => s.try_io(Interest::WRITABLE, || {
+            let written = each!(&self.transport, s => s.try_io(Interest::WRITABLE, || {
                 Ok(rustix::net::send(s.as_fd(), bytes, SendFlags::NOSIGNAL)?)
             }));
             match written {
@@ -153,7 +228,7 @@ impl Stream {
         cx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        each!(self, s => Pin::new(s).poll_write_vectored(cx, bytes))
+        each!(&mut self.transport, s => Pin::new(s).poll_write_vectored(cx, bytes))
     }
     /// Ends our direction (FIN).
     ///
@@ -176,7 +251,7 @@ impl Stream {
     /// Whether the runtime has heard of bytes or an end: no system call, no waker kept. What it
     /// remembers may have been read already.
     pub fn is_readable(&self) -> bool {
-        each!(self, s => s.try_io(Interest::READABLE, || Ok(()))).is_ok()
+        self.unread || each!(&self.transport, s => s.try_io(Interest::READABLE, || Ok(()))).is_ok()
     }
     /// Whether bytes or an end came. What the runtime only remembers is asked of the kernel.
     pub fn has_news(&self) -> bool {
@@ -186,7 +261,7 @@ impl Stream {
     /// keeps. For connections that no task waits for.
     pub fn release(&self) {
         let mut nobody = Context::from_waker(Waker::noop());
-        let _ = each!(self, s => s.poll_read_ready(&mut nobody));
+        let _ = each!(&self.transport, s => s.poll_read_ready(&mut nobody));
     }
     /// Makes the close of this connection an RST, so that the peer cannot take it for a clean end.
     pub fn reset_on_close(&self) {
@@ -195,9 +270,13 @@ impl Stream {
     }
     /// The TCP stream, for splicing.
     pub fn tcp(&self) -> Option<&TcpStream> {
-        match self {
-            Self::Tcp(stream) => Some(stream),
-            Self::Unix(_) => None,
+        match &self.transport {
+            Transport::Tcp(stream) => Some(stream),
+            Transport::Unix(_) => None,
         }
+    }
+    /// What carries it.
+    pub fn into_transport(self) -> Transport {
+        self.transport
     }
 }

@@ -80,3 +80,32 @@ async fn a_write_to_a_peer_that_does_not_read_waits() {
     std::io::copy(&mut { peer }, &mut std::io::sink()).map(|n| came = n).unwrap();
     assert_eq!(came, written);
 }
+
+/// What is behind unread bytes is heard of, and none of them is lost.
+async fn part(mut ours: Stream, mut peer: impl Read + Write + Send + 'static) {
+    peer.write_all(b"hello").unwrap();
+    poll_fn(|cx| ours.poll_read_ready(cx)).await.unwrap();
+    for _ in 0..2 {
+        assert!(!poll_fn(|cx| Poll::Ready(ours.poll_closed(cx).is_ready())).await);
+    }
+    assert!(ours.has_news() && ours.is_readable());
+    assert_eq!(read(&mut ours, 3).await, b"hel");
+    peer.write_all(b" and").unwrap();
+    assert!(!poll_fn(|cx| Poll::Ready(ours.poll_closed(cx).is_ready())).await);
+    let woken = std::thread::spawn(move || {
+        peer.write_all(b" bye").unwrap();
+        drop(peer);
+    });
+    poll_fn(|cx| ours.poll_closed(cx)).await;
+    woken.join().unwrap();
+    assert_eq!(read(&mut ours, 99).await, b"lo and bye");
+    assert_eq!(read(&mut ours, 99).await, b"");
+}
+
+#[tokio::test]
+async fn an_end_is_heard_of_before_what_comes_first_is_read() {
+    let (ours, peer) = tcp();
+    part(ours, peer).await;
+    let (ours, peer) = unix();
+    part(ours, peer).await;
+}

@@ -11,14 +11,14 @@ pub(super) fn tcp() -> (Stream, TcpStream) {
     let peer = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
     let (ours, _) = listener.accept().unwrap();
     ours.set_nonblocking(true).unwrap();
-    (Stream::Tcp(tokio::net::TcpStream::from_std(ours).unwrap()), peer)
+    (tokio::net::TcpStream::from_std(ours).unwrap().into(), peer)
 }
 
 /// The same over a Unix socket.
 pub(super) fn unix() -> (Stream, UnixStream) {
     let (ours, peer) = UnixStream::pair().unwrap();
     ours.set_nonblocking(true).unwrap();
-    (Stream::Unix(tokio::net::UnixStream::from_std(ours).unwrap()), peer)
+    (tokio::net::UnixStream::from_std(ours).unwrap().into(), peer)
 }
 
 /// Bytes that do not repeat in a way that a copy at the wrong place would go unseen.

@@ -209,11 +209,11 @@ impl Socket {
     }
     fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<io::Result<(Stream, Peer)>> {
         match self {
-            Self::Tcp(listener) => listener
-                .poll_accept(cx)
-                .map_ok(|(stream, peer)| (Stream::Tcp(stream), Peer::Ip(peer))),
+            Self::Tcp(listener) => {
+                listener.poll_accept(cx).map_ok(|(stream, peer)| (stream.into(), Peer::Ip(peer)))
+            }
             Self::Unix(listener) => {
-                listener.poll_accept(cx).map_ok(|(stream, _)| (Stream::Unix(stream), Peer::Unix))
+                listener.poll_accept(cx).map_ok(|(stream, _)| (stream.into(), Peer::Unix))
             }
         }
     }

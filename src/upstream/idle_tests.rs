@@ -81,8 +81,7 @@ impl Scene {
     fn take(&self, name: &str, reuse: Reuse) -> Option<u16> {
         let backend = self.backend(name);
         let kept = self.idle.take(&backend, reuse, self.now)?;
-        let Stream::Tcp(stream) = &*kept.link else { panic!("it was TCP") };
-        let port = stream.local_addr().unwrap().port();
+        let port = kept.link.tcp().expect("it was TCP").local_addr().unwrap().port();
         self.taken.borrow_mut().push(kept);
         Some(port)
     }

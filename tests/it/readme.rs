@@ -260,7 +260,7 @@ fn the_reasons_are_those_of_the_program() {
     let rules = source.lines().filter_map(|line| {
         let (word, status) =
             line.trim().strip_suffix(',')?.split_once(" \"")?.1.split_once("\" ")?;
-        let client = status.parse::<u16>().is_ok_and(|status| status != 502);
+        let client = status.parse::<u16>().is_ok_and(|status| status != 502 && status != 499);
         client.then(|| word.to_string())
     });
     let own = source.split("Reply::own(").skip(1).filter_map(|rest| {

@@ -70,6 +70,8 @@ const STATUS: &[(Rule, u16)] = &[
     (Rule::Version, 505),
     (Rule::CodingUnknown, 501),
     (Rule::Expectation, 417),
+    // Nobody is there to be told: what the log says.
+    (Rule::Truncated, 499),
 ];
 
 fn refused(wire: &[u8], rule: Rule) {
