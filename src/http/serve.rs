@@ -117,7 +117,7 @@ async fn woken(client: &mut Client, watch: &Watch, timer: &mut Timer) -> Woken {
         if drained && watch.phase() == Phase::Cut {
             return Poll::Ready(Woken::Leave);
         }
-        if client.stream.is_readable() || client.stream.poll_read_ready(cx).is_ready() {
+        if client.stream.poll_read_ready(cx).is_ready() {
             return Poll::Ready(Woken::Request);
         }
         timer.poll(cx).map(|()| if drained { Woken::Leave } else { Woken::Late })

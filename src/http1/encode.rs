@@ -42,9 +42,21 @@ pub fn request_head(
 fn stays(head: &Head, body: BodyLength) -> u64 {
     let BodyLength::Exact(n) = body else { return 0 };
     match head.counted(Known::ContentLength) {
-        Some((said, 1)) if said == decimal(n, &mut [0; 20]) => Known::ContentLength.bit(),
+        Some((said, 1)) if says(said, n) => Known::ContentLength.bit(),
         _ => 0,
     }
+}
+
+/// Whether these are the digits of a number and no more.
+fn says(digits: &[u8], mut n: u64) -> bool {
+    let (Some(first), len) = (digits.first(), digits.len()) else { return false };
+    for digit in digits.iter().rev() {
+        if *digit != b'0' + (n % 10) as u8 {
+            return false;
+        }
+        n /= 10;
+    }
+    n == 0 && (*first != b'0' || len == 1)
 }
 
 /// An absolute form may go from authority to query at once; the origin form may not.

@@ -33,17 +33,20 @@ pub struct Stream {
     transport: Transport,
     /// Bytes may be there of which the runtime was made to forget: they are asked for first.
     unread: bool,
+    /// The runtime holds the task's waker for reading, and nothing was read since: there is no need
+    /// to give it once more.
+    watched: bool,
 }
 
 impl From<TcpStream> for Stream {
     fn from(stream: TcpStream) -> Self {
-        Self { transport: Transport::Tcp(stream), unread: false }
+        Self { transport: Transport::Tcp(stream), unread: false, watched: false }
     }
 }
 
 impl From<UnixStream> for Stream {
     fn from(stream: UnixStream) -> Self {
-        Self { transport: Transport::Unix(stream), unread: false }
+        Self { transport: Transport::Unix(stream), unread: false, watched: false }
     }
 }
 
@@ -88,6 +91,7 @@ impl Stream {
     ) -> Poll<io::Result<usize>> {
         loop {
             ready!(self.poll_read_ready(cx))?;
+            self.watched = false;
             let taken = if self.unread {
                 take(self.as_fd())
             } else {
@@ -113,6 +117,7 @@ impl Stream {
             }
         }
         let mut read = None;
+        self.watched = false;
         let tried = each!(&self.transport, s => s.try_io(Interest::READABLE, || {
             let n = rustix::net::recv(s.as_fd(), &mut *buf, RecvFlags::empty())?.0;
             read = Some(n);
@@ -146,9 +151,7 @@ impl Stream {
             chunk.filled(n);
             return Poll::Ready(Ok(n));
         }
-        if !self.is_readable() {
-            ready!(self.poll_read_ready(cx))?;
-        }
+        ready!(self.poll_read_ready(cx))?;
         ready!(chunk.poll_room(cx, part));
         chunk.reserve(1);
         let read = self.poll_read(cx, chunk.spare());
@@ -164,10 +167,15 @@ impl Stream {
     ///
     /// The kernel's.
     pub fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.unread {
+        if self.is_readable() {
             return Poll::Ready(Ok(()));
         }
-        each!(&self.transport, s => s.poll_read_ready(cx))
+        if self.watched {
+            return Poll::Pending;
+        }
+        let ready = each!(&self.transport, s => s.poll_read_ready(cx));
+        self.watched = ready.is_pending();
+        ready
     }
     /// Becomes ready when the peer closed or reset, be there bytes before that or not: nothing is
     /// read. A FIN that waits behind a full window has not come.
@@ -186,7 +194,7 @@ impl Stream {
                 }
             }
             // Only of what the runtime has forgotten it tells the next news.
-            self.unread = true;
+            (self.unread, self.watched) = (true, false);
             let forget = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
             let _ = each!(&self.transport, s => s.try_io(Interest::READABLE, forget));
         }
@@ -257,9 +265,14 @@ impl Stream {
     pub fn has_news(&self) -> bool {
         self.is_readable() && !self.is_quiet()
     }
+    /// Another task will poll it next.
+    pub fn change_task(&mut self) {
+        self.watched = false;
+    }
     /// Lets go of the task that polled it last, which a readiness would wake and whose memory it
     /// keeps. For connections that no task waits for.
-    pub fn release(&self) {
+    pub fn release(&mut self) {
+        self.watched = false;
         let mut nobody = Context::from_waker(Waker::noop());
         let _ = each!(&self.transport, s => s.poll_read_ready(&mut nobody));
     }

@@ -3,7 +3,7 @@ use super::stream::Stream;
 use super::testing::{tcp, unix};
 use std::future::poll_fn;
 use std::io::{ErrorKind, IoSlice, Read, Write};
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
 async fn read(stream: &mut Stream, most: usize) -> Vec<u8> {
     let mut buf = vec![0; most];
@@ -108,4 +108,20 @@ async fn an_end_is_heard_of_before_what_comes_first_is_read() {
     part(ours, peer).await;
     let (ours, peer) = unix();
     part(ours, peer).await;
+}
+
+/// A connection that waited in one task is heard of in the next one that waits for it.
+#[tokio::test]
+async fn a_stream_wakes_the_task_that_has_it() {
+    let (mut ours, mut peer) = tcp();
+    let mut nobody = Context::from_waker(Waker::noop());
+    assert!(ours.poll_read_ready(&mut nobody).is_pending());
+    ours.change_task();
+    let heard = tokio::spawn(async move {
+        poll_fn(|cx| ours.poll_read_ready(cx)).await.unwrap();
+        read(&mut ours, 9).await
+    });
+    tokio::task::yield_now().await;
+    peer.write_all(b"hello").unwrap();
+    assert_eq!(heard.await.unwrap(), b"hello");
 }

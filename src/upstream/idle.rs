@@ -101,7 +101,8 @@ impl Idle {
     }
 
     /// Gives a connection back; closes it when there is no room.
-    pub(super) fn give(&self, lease: &Lease, link: Link, now: Instant) {
+    pub(super) fn give(&self, lease: &Lease, mut link: Link, now: Instant) {
+        link.change_task();
         let backend = lease.backend();
         let mut shelves = self.0.lock();
         let shelf = shelves.entry(key(backend)).or_insert_with(|| Shelf {
@@ -146,8 +147,10 @@ impl Idle {
             let gone = shelf.pool.backend(shelf.backend.id).is_none();
             let before = shelf.kept.len();
             let keep = &shelf.keep.keep_alive;
-            for kept in shelf.kept.iter().filter(|kept| now.duration_since(kept.since) < FRESH) {
-                kept.link.release();
+            for kept in &mut shelf.kept {
+                if now.duration_since(kept.since) < FRESH {
+                    kept.link.release();
+                }
             }
             for kept in &mut shelf.kept {
                 kept.until = until(keep, kept.link.born(), kept.since);

@@ -227,3 +227,22 @@ fn more_extension_than_data_is_refused_in_the_long_run() {
         }
     }
 }
+
+#[test]
+fn a_length_keeps_its_place_where_it_says_just_that() {
+    let write = |said: &str, n| {
+        let mut head = Head::new();
+        head.start_response(200, Version::Http11);
+        head.append("Content-Length", said.as_bytes()).unwrap();
+        head.append("X", b"1").unwrap();
+        written(|out| response_head(&head, BodyLength::Exact(n), false, None, out))
+    };
+    for n in [0, 7, 10, 64, u64::MAX] {
+        let line = format!("Content-Length: {n}\r\n");
+        assert_eq!(write(&n.to_string(), n), format!("HTTP/1.1 200 OK\r\n{line}X: 1\r\n\r\n"));
+        for other in ["", "00", &format!("0{n}"), &format!("{n}0"), &format!("1{n}"), "8"] {
+            let text = write(other, n);
+            assert_eq!(text, format!("HTTP/1.1 200 OK\r\nX: 1\r\n{line}\r\n"), "{other} for {n}");
+        }
+    }
+}
