@@ -91,7 +91,8 @@ async fn served<'g>(
     let stays = verdict.keep_alive && spell.watch.phase() == Phase::Run;
     let effective = report.target.map_or(&gateway.effective, |target| &target.effective);
     let drain = effective.limits.drain;
-    let mut turn = Turn { client, timer, head, report, stays, drain };
+    let last = !verdict.keep_alive;
+    let mut turn = Turn { client, timer, head, report, stays, last, drain };
     match journey {
         Journey::Answer(exchange, came) => turn.answer(exchange, came, &mut answer, verdict).await,
         Journey::Tunnel(exchange) => {
@@ -118,7 +119,8 @@ pub(super) async fn refuse(
 ) -> After {
     let mut report = Report::new(Instant::now());
     let came = spell.access.is_on().then(|| Box::new(super::report::Came::of(head)));
-    let mut turn = Turn { client, timer, head, report: &mut report, stays: false, drain: 0 };
+    let mut turn =
+        Turn { client, timer, head, report: &mut report, stays: false, last: false, drain: 0 };
     turn.write_own(&Reply::own(status, word), Version::Http11, Method::Get).await;
     report.bytes_out = client.given.load(Relaxed);
     client.out.give_up();
@@ -147,6 +149,8 @@ struct Turn<'a, 'g> {
     report: &'a mut Report<'g>,
     /// Whether the connection may carry another request.
     stays: bool,
+    /// Whether the client said that it will not.
+    last: bool,
     /// `limits.drain`
     drain: u64,
 }
@@ -267,7 +271,13 @@ impl Turn<'_, '_> {
         }
         self.client.machine.answered(stays);
         let ended = *self.report.ended.get_or_insert_with(Instant::now);
-        if stays { After::KeepAlive(ended) } else { After::Linger }
+        // Who said that nothing more comes, and sent nothing more, loses nothing by a close.
+        let done = self.last && self.client.buf.data().is_empty();
+        match stays {
+            true => After::KeepAlive(ended),
+            false if done && !self.client.stream.is_readable() => After::Close,
+            false => After::Linger,
+        }
     }
 
     async fn discard(&mut self) -> bool {
