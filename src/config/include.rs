@@ -112,7 +112,7 @@ impl Walk {
 
     /// Reads one file and notes what it said.
     fn read(&mut self, path: &Path) -> Result<String, (At, String)> {
-        file::read(path, self.left).inspect(|text| self.draft.sources.said(path, text))
+        file::read(path, self.left).inspect(|text| self.draft.sources.said(path, text.as_bytes()))
     }
 
     fn include(&mut self, item: &Item<'_>) {

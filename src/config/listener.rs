@@ -6,6 +6,7 @@ use super::over::{self, Place};
 use super::problem::Wrong;
 use super::server;
 use super::table::{Item, Table};
+use super::tls::{self, ListenerTls};
 use super::units::Name;
 use super::value::Kind;
 
@@ -36,6 +37,7 @@ fn listener(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) 
         .take("protocol")
         .map_or(Some(Protocol::Http), |item| item.word("listener.protocol", &PROTOCOLS));
     let pool = t.take("pool").and_then(|item| pool(&item, protocol, draft));
+    let tls = t.take("tls").and_then(|item| secured(&item, draft));
     let max_connections = t
         .take("max_connections")
         .and_then(|item| item.count_or_off(1..=u64::from(u32::MAX)))
@@ -63,11 +65,21 @@ fn listener(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) 
         bind,
         protocol,
         pool,
+        tls,
         max_connections,
         trusted_proxies,
         over,
     };
     draft.listeners.insert(name, listener);
+}
+
+/// A table, or the word of a listener that lets TLS pass.
+fn secured(item: &Item<'_>, draft: &mut Draft) -> Option<ListenerTls> {
+    if item.kind() == Kind::Text {
+        item.word::<()>("listener.tls", &[]);
+        return None;
+    }
+    tls::listener(item, draft)
 }
 
 fn binds(item: &Item<'_>, draft: &mut Draft) -> Vec<Bind> {

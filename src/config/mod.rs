@@ -32,6 +32,7 @@ mod server;
 mod sources;
 mod syntax;
 mod table;
+mod tls;
 mod unbuilt;
 mod units;
 mod value;
@@ -43,6 +44,7 @@ pub use log::{AccessLog, Log, LogFormat, LogTarget};
 pub use model::*;
 pub use problem::{At, Problem};
 pub use sources::{Contents, Folder, Folders, Names, Sources};
+pub use tls::{Alpn, Blob, Certificate, Clients, ListenerTls, PoolTls, TlsVersion};
 pub use units::{ByteSize, Name, Percent, Timeout, Weight};
 
 use std::env::VarError;

@@ -2,6 +2,7 @@
 use super::log::Log;
 use super::problem::At;
 use super::sources::Sources;
+use super::tls::{ListenerTls, PoolTls};
 use super::units::{ByteSize, Name, Percent, Timeout, Weight};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -294,6 +295,8 @@ pub struct Listener {
     pub protocol: Protocol,
     /// Where it goes when no route matches; for tcp the pool.
     pub pool: Option<PoolRef>,
+    /// The TLS its clients speak.
+    pub tls: Option<ListenerTls>,
     /// Client connections of this listener.
     pub max_connections: Option<usize>,
     /// Whose forwarded fields are believed.
@@ -501,6 +504,8 @@ pub struct Pool {
     pub host: HostSent,
     /// How a backend is chosen.
     pub balance: Balance,
+    /// The TLS its backends speak.
+    pub tls: Option<PoolTls>,
     /// Active probes.
     pub health: Option<Health>,
     /// Below this share of healthy backends the unhealthy are tried too.

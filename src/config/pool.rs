@@ -7,6 +7,7 @@ use super::model::{Addr, Backend, Family, HostSent, KeepAlive, Pool, Resolve};
 use super::over::{self, Place};
 use super::problem::{At, Wrong};
 use super::table::{Item, Table};
+use super::tls;
 use super::units::{Name, Percent, Timeout, Weight};
 use super::value::{Kind, normal};
 use std::collections::HashMap;
@@ -44,6 +45,7 @@ fn pool(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) -> P
         at: item.key_at(),
         host: host.and_then(|item| host_sent(&item)).unwrap_or(HostSent::Preserve),
         balance: balance.unwrap_or_else(|| balance::default(item.key_at())),
+        tls: t.take("tls").and_then(|item| tls::pool(&item, draft)),
         health: t.take("health").and_then(|item| health::health(&item)),
         panic_threshold: t.take("panic_threshold").and_then(|item| threshold(&item)),
         max_active: t.take("max_active").and_then(|item| max_active(&item)),

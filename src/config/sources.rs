@@ -62,8 +62,8 @@ impl Sources {
     }
 
     /// What a file said when the configuration was read.
-    pub(super) fn said(&mut self, file: &Path, text: &str) {
-        self.read.insert(file.to_path_buf(), xxh3_64(text.as_bytes()));
+    pub(super) fn said(&mut self, file: &Path, bytes: &[u8]) {
+        self.read.insert(file.to_path_buf(), xxh3_64(bytes));
     }
 
     /// What the files said when the configuration was read.

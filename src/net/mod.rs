@@ -1,6 +1,8 @@
 //! Sockets, byte streams, and moving bytes between two of them.
 
 mod copy;
+mod raw;
+mod session;
 mod socket;
 mod splice;
 mod stream;
@@ -22,5 +24,6 @@ pub use socket::{
     Bound, Target, bind, bind_beside, connect, is_local_fault, raise_descriptor_limit,
 };
 pub use splice::{Pipe, Spliced};
-pub use stream::{Peer, Stream, Transport};
+pub use raw::Transport;
+pub use stream::{Peer, Stream};
 pub use timer::Timer;

@@ -1,12 +1,12 @@
-//! A byte stream of any transport, polled from one task.
+//! A byte stream of any transport, in the clear or by TLS, polled from one task.
+use super::raw::{Raw, Transport};
+use super::session::Session;
 use crate::message::{Chunk, Part};
-use rustix::net::{RecvFlags, SendFlags};
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker, ready};
-use tokio::io::{AsyncWrite, Interest};
+use std::task::{Context, Poll, ready};
 use tokio::net::{TcpStream, UnixStream};
 
 /// Who is at the other end of a client connection.
@@ -18,119 +18,60 @@ pub enum Peer {
     Unix,
 }
 
-/// What carries a byte stream.
-#[derive(Debug)]
-pub enum Transport {
-    /// TCP.
-    Tcp(TcpStream),
-    /// Unix.
-    Unix(UnixStream),
-}
-
 /// A byte stream. Every method is for one task at a time; cancel-safe.
+///
+/// What was written may wait for its socket: before anything else is waited for, it is to be
+/// flushed.
 #[derive(Debug)]
 pub struct Stream {
-    transport: Transport,
-    /// Bytes may be there of which the runtime was made to forget: they are asked for first.
-    unread: bool,
-    /// The runtime holds the task's waker for reading, and nothing was read since: there is no need
-    /// to give it once more.
-    watched: bool,
+    raw: Raw,
+    tls: Option<Box<Session>>,
 }
 
 impl From<TcpStream> for Stream {
     fn from(stream: TcpStream) -> Self {
-        Self { transport: Transport::Tcp(stream), unread: false, watched: false }
+        Self { raw: stream.into(), tls: None }
     }
 }
 
 impl From<UnixStream> for Stream {
     fn from(stream: UnixStream) -> Self {
-        Self { transport: Transport::Unix(stream), unread: false, watched: false }
+        Self { raw: stream.into(), tls: None }
     }
-}
-
-macro_rules! each {
-    ($self:expr, $stream:ident => $body:expr) => {
-        match $self {
-            Transport::Tcp($stream) => $body,
-            Transport::Unix($stream) => $body,
-        }
-    };
 }
 
 impl AsFd for Stream {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        each!(&self.transport, s => s.as_fd())
+        self.raw.as_fd()
     }
 }
 
 impl Stream {
+    /// Speaks TLS from here on: ready when both sides have agreed. No limit on time: the caller has
+    /// one.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's; `InvalidData` with a [`rustls::Error`] inside, of which the peer was told.
+    pub async fn secure(mut self, connection: rustls::Connection) -> io::Result<Self> {
+        let mut session = Box::new(Session::new(connection));
+        poll_fn(|cx| session.poll_handshake(&mut self.raw, cx)).await?;
+        self.tls = Some(session);
+        Ok(self)
+    }
+    /// What TLS has agreed on, where it is spoken.
+    pub fn tls(&self) -> Option<&rustls::Connection> {
+        self.tls.as_ref().map(|session| session.connection())
+    }
     /// Reads what is there, at most the buffer. `Ok(0)` with a non-empty buffer is the end.
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// The kernel's; those of TLS as `InvalidData`, or `UnexpectedEof` for an end that was cut.
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
-        loop {
-            if let Some(read) = self.read_now(buf) {
-                return Poll::Ready(read);
-            }
-            ready!(self.poll_read_ready(cx))?;
-        }
-    }
-    /// As `poll_read`, with another call than `recv`: one that never waits.
-    ///
-    /// # Errors
-    ///
-    /// Those of the call.
-    pub fn poll_take(
-        &mut self,
-        cx: &mut Context<'_>,
-        mut take: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.poll_read_ready(cx))?;
-            self.watched = false;
-            let taken = if self.unread {
-                take(self.as_fd())
-            } else {
-                each!(&self.transport, s => s.try_io(Interest::READABLE, || take(s.as_fd())))
-            };
-            match taken {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.unread = false,
-                taken => return Poll::Ready(taken),
-            }
-        }
-    }
-    /// Reads if the runtime thinks that something is there; `None` when nothing is. A read that
-    /// does not fill the buffer emptied the socket: the runtime is told so, which saves the call
-    /// that would only find out.
-    ///
-    /// It spends nothing of the task's budget: see `poll_write`.
-    fn read_now(&mut self, buf: &mut [u8]) -> Option<io::Result<usize>> {
-        if self.unread {
-            let read = rustix::net::recv(&*self, &mut *buf, RecvFlags::DONTWAIT);
-            self.unread = matches!(read, Ok((n, _)) if n == buf.len());
-            if read != Err(rustix::io::Errno::AGAIN) {
-                return Some(read.map(|(n, _)| n).map_err(Into::into));
-            }
-        }
-        let mut read = None;
-        self.watched = false;
-        let tried = each!(&self.transport, s => s.try_io(Interest::READABLE, || {
-            let n = rustix::net::recv(s.as_fd(), &mut *buf, RecvFlags::empty())?.0;
-            read = Some(n);
-            match n {
-                0 => Ok(()),
-                n if n == buf.len() => Ok(()),
-                _ => Err(io::ErrorKind::WouldBlock.into()),
-            }
-        }));
-        match (read, tried) {
-            (Some(n), _) => Some(Ok(n)),
-            (None, Err(error)) if error.kind() != io::ErrorKind::WouldBlock => Some(Err(error)),
-            _ => None,
+        match &mut self.tls {
+            None => self.raw.poll_read(cx, buf),
+            Some(tls) => tls.poll_read(&mut self.raw, cx, buf),
         }
     }
     /// As `poll_read`, behind what is in the chunk. A chunk that holds no memory borrows some only
@@ -138,7 +79,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// As `poll_read`.
     pub fn poll_read_chunk(
         &mut self,
         cx: &mut Context<'_>,
@@ -161,51 +102,36 @@ impl Stream {
         }
         read
     }
+    /// Reads past the stream, from the socket itself: with a call that never waits.
+    ///
+    /// # Errors
+    ///
+    /// Those of the call; `Unsupported` where TLS is spoken.
+    pub fn poll_take(
+        &mut self,
+        cx: &mut Context<'_>,
+        take: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        if self.tls.is_some() {
+            return Poll::Ready(Err(io::ErrorKind::Unsupported.into()));
+        }
+        self.raw.poll_take(cx, take)
+    }
     /// Becomes ready when a read would not wait. Holds no buffer.
     ///
     /// # Errors
     ///
-    /// The kernel's.
+    /// As `poll_read`.
     pub fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_readable() {
-            return Poll::Ready(Ok(()));
+        match &mut self.tls {
+            None => self.raw.poll_read_ready(cx),
+            Some(tls) => tls.poll_read_ready(&mut self.raw, cx),
         }
-        if self.watched {
-            return Poll::Pending;
-        }
-        let ready = each!(&self.transport, s => s.poll_read_ready(cx));
-        self.watched = ready.is_pending();
-        ready
     }
     /// Becomes ready when the peer closed or reset, be there bytes before that or not: nothing is
     /// read. A FIN that waits behind a full window has not come.
     pub fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            let mut nobody = Context::from_waker(Waker::noop());
-            let ready =
-                each!(&self.transport, s => pin!(s.ready(Interest::READABLE)).poll(&mut nobody));
-            match ready {
-                Poll::Ready(Ok(ready)) if !ready.is_read_closed() => {}
-                Poll::Ready(_) => return Poll::Ready(()),
-                Poll::Pending => {
-                    if each!(&self.transport, s => s.poll_read_ready(cx)).is_pending() {
-                        return Poll::Pending;
-                    }
-                }
-            }
-            // Only of what the runtime has forgotten it tells the next news.
-            (self.unread, self.watched) = (true, false);
-            let forget = || Err::<(), _>(io::ErrorKind::WouldBlock.into());
-            let _ = each!(&self.transport, s => s.try_io(Interest::READABLE, forget));
-        }
-    }
-    /// Becomes ready when a write would not wait.
-    ///
-    /// # Errors
-    ///
-    /// The kernel's.
-    pub fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        each!(&self.transport, s => s.poll_write_ready(cx))
+        self.raw.poll_closed(cx)
     }
     /// Writes some of the bytes. Spends nothing of the task's budget, as reads do: who moves bytes
     /// in a loop gives way to others himself.
@@ -214,16 +140,9 @@ impl Stream {
     ///
     /// The kernel's.
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        loop {
-            let written = each!(&self.transport, s => s.try_io(Interest::WRITABLE, || {
-                Ok(rustix::net::send(s.as_fd(), bytes, SendFlags::NOSIGNAL)?)
-            }));
-            match written {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    ready!(self.poll_write_ready(cx))?;
-                }
-                written => return Poll::Ready(written),
-            }
+        match &mut self.tls {
+            None => self.raw.poll_write(cx, bytes),
+            Some(tls) => tls.poll_write(&mut self.raw, cx, &[IoSlice::new(bytes)]),
         }
     }
     /// Writes some of the bytes, in order.
@@ -236,60 +155,81 @@ impl Stream {
         cx: &mut Context<'_>,
         bytes: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        each!(&mut self.transport, s => Pin::new(s).poll_write_vectored(cx, bytes))
+        match &mut self.tls {
+            None => self.raw.poll_write_vectored(cx, bytes),
+            Some(tls) => tls.poll_write(&mut self.raw, cx, bytes),
+        }
     }
-    /// Ends our direction (FIN).
+    /// Ready when all that was written is with the kernel: at once, but for TLS.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.tls {
+            None => Poll::Ready(Ok(())),
+            Some(tls) => tls.poll_flush(&mut self.raw, cx),
+        }
+    }
+    /// Whether all that was written is with the kernel.
+    pub fn is_flushed(&self) -> bool {
+        self.tls.as_ref().is_none_or(|tls| tls.is_flushed())
+    }
+    /// Ends our direction (FIN), after TLS's own end where it is spoken.
     ///
     /// # Errors
     ///
     /// The kernel's; ENOTCONN is success, the peer was faster.
     pub fn shutdown_write(&mut self) -> io::Result<()> {
-        match rustix::net::shutdown(&*self, rustix::net::Shutdown::Write) {
-            Err(e) if e != rustix::io::Errno::NOTCONN => Err(e.into()),
-            _ => Ok(()),
+        if let Some(tls) = &mut self.tls {
+            tls.close(&mut self.raw);
         }
+        self.raw.shutdown_write()
     }
     /// Whether an idle connection can carry a request: nothing to read and not closed, asked of
     /// the kernel itself (one recv with MSG_PEEK), whatever the runtime remembers.
     pub fn is_quiet(&self) -> bool {
-        let mut byte = [0u8; 1];
-        let peeked = rustix::net::recv(self, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT);
-        matches!(peeked, Err(e) if e == rustix::io::Errno::AGAIN)
+        self.tls.as_ref().is_none_or(|tls| !tls.is_readable()) && self.raw.is_quiet()
     }
     /// Whether the runtime has heard of bytes or an end: no system call, no waker kept. What it
     /// remembers may have been read already.
     pub fn is_readable(&self) -> bool {
-        self.unread || each!(&self.transport, s => s.try_io(Interest::READABLE, || Ok(()))).is_ok()
+        self.tls.as_ref().is_some_and(|tls| tls.is_readable()) || self.raw.is_readable()
     }
-    /// Whether bytes or an end came. What the runtime only remembers is asked of the kernel.
-    pub fn has_news(&self) -> bool {
-        self.is_readable() && !self.is_quiet()
+    /// Whether bytes or an end came. What the runtime only remembers is asked of the kernel; what
+    /// TLS has to say to itself (a ticket, new keys) is no news.
+    pub fn has_news(&mut self) -> bool {
+        if !self.is_readable() {
+            return false;
+        }
+        if self.tls.is_some() {
+            let mut nobody = Context::from_waker(std::task::Waker::noop());
+            self.change_task();
+            let ready = self.poll_read_ready(&mut nobody).is_ready();
+            self.change_task();
+            return ready;
+        }
+        !self.raw.is_quiet()
     }
     /// Another task will poll it next.
     pub fn change_task(&mut self) {
-        self.watched = false;
+        self.raw.change_task();
     }
     /// Lets go of the task that polled it last, which a readiness would wake and whose memory it
     /// keeps. For connections that no task waits for.
     pub fn release(&mut self) {
-        self.watched = false;
-        let mut nobody = Context::from_waker(Waker::noop());
-        let _ = each!(&self.transport, s => s.poll_read_ready(&mut nobody));
+        self.raw.release();
     }
     /// Makes the close of this connection an RST, so that the peer cannot take it for a clean end.
     pub fn reset_on_close(&self) {
-        // It may be gone already: then there is nobody to tell.
-        let _ = socket2::SockRef::from(self).set_linger(Some(std::time::Duration::ZERO));
+        self.raw.reset_on_close();
     }
-    /// The TCP stream, for splicing.
+    /// The TCP stream, for splicing; `None` where TLS is spoken.
     pub fn tcp(&self) -> Option<&TcpStream> {
-        match &self.transport {
-            Transport::Tcp(stream) => Some(stream),
-            Transport::Unix(_) => None,
-        }
+        if self.tls.is_some() { None } else { self.raw.tcp() }
     }
     /// What carries it.
     pub fn into_transport(self) -> Transport {
-        self.transport
+        self.raw.into_transport()
     }
 }

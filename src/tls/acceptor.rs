@@ -1,0 +1,167 @@
+//! The side that is called: a listener's TLS.
+use super::by_name::ByName;
+use super::identity::{Identity, Shown, chain, shown, wrong};
+use super::provider::provider;
+use super::tickets;
+use crate::config::{Alpn, Clients, ListenerTls, Problem, TlsVersion};
+use rustls::server::{NoServerSessionStorage, ProducesTickets, ServerConnection, WebPkiClientVerifier};
+use rustls::{RootCertStore, ServerConfig};
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// What a listener's handshakes need.
+#[derive(Debug)]
+pub struct Acceptor {
+    said: ListenerTls,
+    config: Arc<ServerConfig>,
+    names: Arc<ByName>,
+    tickets: Arc<dyn ProducesTickets>,
+}
+
+/// What a client's certificate says, ready for the fields of requests: visible ASCII.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "names say it")]
+pub struct Client {
+    pub subject: String,
+    pub issuer: String,
+    pub serial: String,
+    /// SHA-256 of the certificate, hexadecimal.
+    pub fingerprint: String,
+    /// Its DNS names, with commas between.
+    pub names: String,
+}
+
+impl Acceptor {
+    /// Judges every file. What was in force before is kept where nothing is said of it: an equal
+    /// table is the same acceptor, and tickets stay good as long as what is asked of clients does.
+    /// Returns what an operator should know besides.
+    ///
+    /// # Errors
+    ///
+    /// Every problem.
+    pub fn new(
+        said: &ListenerTls,
+        before: Option<&Arc<Self>>,
+    ) -> Result<(Arc<Self>, Vec<String>), Vec<Problem>> {
+        if let Some(same) = before.filter(|before| before.said == *said) {
+            return Ok((same.clone(), Vec::new()));
+        }
+        let mut problems = Vec::new();
+        let mut notes = Vec::new();
+        let mut identities = Vec::new();
+        for pair in &said.certificates {
+            match Identity::new(pair) {
+                Ok(identity) => {
+                    let known = before.is_none_or(|b| b.said.certificates.contains(pair));
+                    judge_time(&identity, known, &mut problems, &mut notes);
+                    if pair.key.is_public {
+                        notes.push(format!(
+                            "{}: {}: everybody on this machine can read this key; chmod 600",
+                            pair.key.key,
+                            pair.key.path.display()
+                        ));
+                    }
+                    identities.push(Arc::new(identity));
+                }
+                Err(problem) => problems.push(problem),
+            }
+        }
+        let tickets = match &said.tickets {
+            Some(file) => tickets::of_file(file).map_err(|problem| problems.push(problem)).ok(),
+            None => before
+                .filter(|before| before.said.clients == said.clients && before.said.tickets.is_none())
+                .map(|before| before.tickets.clone())
+                .or_else(tickets::own),
+        };
+        let clients = said.clients.as_ref().map(verifier).transpose();
+        let clients = clients.map_err(|problem| problems.push(problem)).unwrap_or_default();
+        let Some(tickets) = tickets.filter(|_| problems.is_empty()) else { return Err(problems) };
+        let names = Arc::new(ByName::new(identities));
+        let versions: &[_] = match said.min_version {
+            TlsVersion::V12 => rustls::ALL_VERSIONS,
+            TlsVersion::V13 => &[&rustls::version::TLS13],
+        };
+        let config = ServerConfig::builder_with_provider(provider())
+            .with_protocol_versions(versions)
+            .expect("each provider has both versions");
+        let config = match clients {
+            Some(verifier) => config.with_client_cert_verifier(verifier),
+            None => config.with_no_client_auth(),
+        };
+        let mut config = config.with_cert_resolver(names.clone());
+        config.alpn_protocols = said.alpn.iter().map(|alpn: &Alpn| alpn.id().to_vec()).collect();
+        config.ticketer = tickets.clone();
+        // Tickets are enough: what is remembered here would be remembered for each client.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        let config = Arc::new(config);
+        Ok((Arc::new(Self { said: said.clone(), config, names, tickets }), notes))
+    }
+
+    /// Begins a handshake.
+    ///
+    /// # Errors
+    ///
+    /// Of the library.
+    pub fn begin(&self) -> Result<ServerConnection, rustls::Error> {
+        ServerConnection::new(self.config.clone())
+    }
+
+    /// Its certificates, in the order they were said.
+    pub fn identities(&self) -> &[Arc<Identity>] {
+        &self.names.all
+    }
+
+    /// Whether a connection whose client asked for `name` may carry requests to this host. Only
+    /// where clients are asked for certificates it matters: what they proved was for that name.
+    pub fn covers(&self, name: Option<&str>, host: &str) -> bool {
+        self.said.clients.is_none() || self.names.covers(name, host)
+    }
+
+    /// What backends are told of a client: the fields, where they are told at all; `None` inside
+    /// when it showed no certificate.
+    pub fn client(&self, connection: &rustls::Connection) -> Option<Option<Client>> {
+        let told = self.said.clients.as_ref().is_some_and(|clients| clients.headers);
+        told.then(|| {
+            let leaf = connection.peer_certificates()?.first()?;
+            let Shown { facts, fingerprint, names } = shown(leaf)?;
+            let (subject, issuer, serial) = (facts.subject, facts.issuer, facts.serial);
+            Some(Client { subject, issuer, serial, fingerprint, names: names.join(",") })
+        })
+    }
+}
+
+/// One that has run out is refused where it is new; where it was in force, or nothing was, it is
+/// better than none.
+fn judge_time(
+    identity: &Identity,
+    known: bool,
+    problems: &mut Vec<Problem>,
+    notes: &mut Vec<String>,
+) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() as i64);
+    if now <= identity.not_after {
+        return;
+    }
+    let cert = &identity.said.cert;
+    let problem = wrong(cert, "it has expired");
+    if known {
+        notes.push(problem.to_string());
+    } else {
+        problems.push(problem.hint("the one before stays in force"));
+    }
+}
+
+fn verifier(
+    clients: &Clients,
+) -> Result<Arc<dyn rustls::server::danger::ClientCertVerifier>, Problem> {
+    let mut roots = RootCertStore::empty();
+    for (at, root) in chain(&clients.ca)?.into_iter().enumerate() {
+        roots.add(root).map_err(|error| {
+            wrong(&clients.ca, &format!("certificate {} of it vouches for nobody: {error}", at + 1))
+        })?;
+    }
+    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
+    let verifier = if clients.required { verifier } else { verifier.allow_unauthenticated() };
+    let built = verifier.build();
+    built.map_err(|error| wrong(&clients.ca, &error.to_string()))
+}

@@ -1,0 +1,132 @@
+//! The side that calls: a pool's TLS.
+use super::identity::{Identity, chain, wrong};
+use super::provider::provider;
+use crate::config::{Addr, PoolTls, Problem};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, IpAddr, ServerName, UnixTime};
+use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use std::sync::Arc;
+
+/// What handshakes with backends need.
+#[derive(Debug)]
+pub struct Connector {
+    config: Arc<ClientConfig>,
+    sni: Option<ServerName<'static>>,
+}
+
+impl Connector {
+    /// Judges every file. Asks this machine whom it trusts where nobody is named.
+    ///
+    /// # Errors
+    ///
+    /// Every problem.
+    pub fn new(said: &PoolTls) -> Result<Self, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let own = said.own.as_ref().map(Identity::new).transpose();
+        let own = own.map_err(|problem| problems.push(problem)).unwrap_or_default();
+        let provider = provider();
+        let config = ClientConfig::builder_with_provider(provider.clone())
+            .with_protocol_versions(rustls::ALL_VERSIONS)
+            .expect("each provider has both versions");
+        let config = if said.verify {
+            let roots = roots(said).map_err(|problem| problems.push(problem));
+            config.with_root_certificates(roots.unwrap_or_else(|()| RootCertStore::empty()))
+        } else {
+            config.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+        };
+        let sni = said.sni.as_ref().map(|name| ServerName::try_from(name.clone())).transpose();
+        let sni = sni.map_err(|_| {
+            problems.push(Problem::new(&said.at, format!("{}.sni", said.key), "is no DNS name"));
+        });
+        let config = match own {
+            Some(own) => {
+                let resolver = rustls::sign::SingleCertAndKey::from((*own.key).clone());
+                config.with_client_cert_resolver(Arc::new(resolver))
+            }
+            None => config.with_no_client_auth(),
+        };
+        match sni {
+            Ok(sni) if problems.is_empty() => Ok(Self { config: Arc::new(config), sni }),
+            _ => Err(problems),
+        }
+    }
+
+    /// Begins a handshake with the backend of an address.
+    ///
+    /// # Errors
+    ///
+    /// An address that is no name to verify.
+    pub fn begin(&self, addr: &Addr) -> Result<ClientConnection, rustls::Error> {
+        let name = match &self.sni {
+            Some(name) => name.clone(),
+            None => name(addr)?,
+        };
+        ClientConnection::new(self.config.clone(), name)
+    }
+}
+
+fn name(addr: &Addr) -> Result<ServerName<'static>, rustls::Error> {
+    let unusable = |what: &str| rustls::Error::General(format!("{what} is no name to verify: write sni"));
+    match addr {
+        Addr::Ip(addr) => Ok(ServerName::IpAddress(IpAddr::from(addr.ip()))),
+        Addr::Host(host, _) => {
+            ServerName::try_from(host.to_string()).map_err(|_| unusable(&host.to_string()))
+        }
+        Addr::Unix(path) => Err(unusable(&path.display().to_string())),
+    }
+}
+
+fn roots(said: &PoolTls) -> Result<RootCertStore, Problem> {
+    let mut roots = RootCertStore::empty();
+    if let Some(file) = &said.ca {
+        for (at, root) in chain(file)?.into_iter().enumerate() {
+            roots.add(root).map_err(|error| {
+                wrong(file, &format!("certificate {} of it vouches for nobody: {error}", at + 1))
+            })?;
+        }
+        return Ok(roots);
+    }
+    let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    if added == 0 {
+        let none = Problem::new(&said.at, &*said.key, "this machine trusts nobody");
+        return Err(none.hint("install Debian's ca-certificates, or name a ca_file"));
+    }
+    Ok(roots)
+}
+
+/// Lets anybody be anybody (`verify = false`); what is signed is still verified.
+#[derive(Debug)]
+struct Anybody(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+    }
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, cert, signed, &self.0.signature_verification_algorithms)
+    }
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

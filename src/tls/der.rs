@@ -1,0 +1,199 @@
+//! What the proxy tells about certificates, read from their DER (X.690, RFC 5280 4.1).
+use std::fmt::Write;
+
+/// What a certificate says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Facts {
+    /// Hexadecimal, upper case.
+    pub(super) serial: String,
+    /// As RFC 4514 writes it, in visible ASCII.
+    pub(super) issuer: String,
+    /// As RFC 4514 writes it, in visible ASCII.
+    pub(super) subject: String,
+    /// Seconds since 1970.
+    pub(super) not_before: i64,
+    /// Seconds since 1970.
+    pub(super) not_after: i64,
+}
+
+const INTEGER: u8 = 0x02;
+const OID: u8 = 0x06;
+const UTC_TIME: u8 = 0x17;
+const GENERALIZED_TIME: u8 = 0x18;
+const SEQUENCE: u8 = 0x30;
+const SET: u8 = 0x31;
+const VERSION: u8 = 0xa0;
+
+/// Reads a certificate; `None` when it is none.
+pub(super) fn facts(certificate: &[u8]) -> Option<Facts> {
+    let mut whole = Der(certificate);
+    let mut tbs = Der(Der(whole.take(SEQUENCE)?).take(SEQUENCE)?);
+    if tbs.0.first() == Some(&VERSION) {
+        tbs.take(VERSION)?;
+    }
+    let serial = tbs.take(INTEGER)?;
+    tbs.take(SEQUENCE)?;
+    let issuer = tbs.take(SEQUENCE)?;
+    let mut validity = Der(tbs.take(SEQUENCE)?);
+    let subject = tbs.take(SEQUENCE)?;
+    Some(Facts {
+        serial: hex(serial.strip_prefix(&[0]).unwrap_or(serial)),
+        issuer: name(issuer)?,
+        subject: name(subject)?,
+        not_before: validity.time()?,
+        not_after: validity.time()?,
+    })
+}
+
+/// Hexadecimal, upper case.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02X}");
+        text
+    })
+}
+
+/// Values that stand one behind the other.
+struct Der<'a>(&'a [u8]);
+
+impl<'a> Der<'a> {
+    fn next(&mut self) -> Option<(u8, &'a [u8])> {
+        let [tag, first, rest @ ..] = self.0 else { return None };
+        let (len, rest) = match *first {
+            short @ 0..0x80 => (usize::from(short), rest),
+            long => {
+                let (digits, rest) = rest.split_at_checked(usize::from(long & 0x7f))?;
+                if digits.is_empty() || digits.len() > 4 {
+                    return None;
+                }
+                (digits.iter().fold(0, |len, byte| len << 8 | usize::from(*byte)), rest)
+            }
+        };
+        let (value, rest) = rest.split_at_checked(len)?;
+        self.0 = rest;
+        Some((*tag, value))
+    }
+
+    fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
+        self.next().filter(|(found, _)| *found == tag).map(|(_, value)| value)
+    }
+
+    /// `YYMMDDHHMMSSZ`, or with four digits of a year.
+    fn time(&mut self) -> Option<i64> {
+        let (tag, text) = self.next()?;
+        let digits = text.strip_suffix(b"Z").filter(|d| d.iter().all(u8::is_ascii_digit))?;
+        let (year, rest) = match tag {
+            UTC_TIME => digits.split_at_checked(2)?,
+            GENERALIZED_TIME => digits.split_at_checked(4)?,
+            _ => return None,
+        };
+        let number = |digits: &[u8]| digits.iter().fold(0, |n, d| n * 10 + i64::from(d - b'0'));
+        let year = match (tag, number(year)) {
+            (UTC_TIME, year @ 0..50) => 2000 + year,
+            (UTC_TIME, year) => 1900 + year,
+            (_, year) => year,
+        };
+        let [month, day, hour, minute, second] =
+            *rest.chunks(2).map(number).collect::<Vec<_>>().as_slice()
+        else {
+            return None;
+        };
+        Some(((days(year, month, day) * 24 + hour) * 60 + minute) * 60 + second)
+    }
+}
+
+/// Days since 1970 of a date in the Gregorian calendar (Howard Hinnant, `days_from_civil`).
+fn days(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let of_era = year.rem_euclid(400);
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
+}
+
+/// A distinguished name, its last part first (RFC 4514 2.1).
+fn name(der: &[u8]) -> Option<String> {
+    let mut parts = Vec::new();
+    let mut all = Der(der);
+    while !all.0.is_empty() {
+        let mut set = Der(all.take(SET)?);
+        let mut part = String::new();
+        while !set.0.is_empty() {
+            let mut pair = Der(set.take(SEQUENCE)?);
+            let (oid, (_, value)) = (pair.take(OID)?, pair.next()?);
+            if !part.is_empty() {
+                part.push('+');
+            }
+            attribute(oid, value, &mut part);
+        }
+        parts.push(part);
+    }
+    parts.reverse();
+    Some(parts.join(","))
+}
+
+fn attribute(oid: &[u8], value: &[u8], out: &mut String) {
+    match word(oid) {
+        Some(word) => {
+            let _ = write!(out, "{word}=");
+            escaped(value, out);
+        }
+        // A type without a short name: its number, and the value as it is.
+        None => {
+            let _ = write!(out, "{}=#{}", dotted(oid), hex(value));
+        }
+    }
+}
+
+/// RFC 4514 3 and RFC 4519.
+fn word(oid: &[u8]) -> Option<&'static str> {
+    Some(match oid {
+        [0x55, 4, 3] => "CN",
+        [0x55, 4, 6] => "C",
+        [0x55, 4, 7] => "L",
+        [0x55, 4, 8] => "ST",
+        [0x55, 4, 9] => "STREET",
+        [0x55, 4, 10] => "O",
+        [0x55, 4, 11] => "OU",
+        [0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 1] => "UID",
+        [0x09, 0x92, 0x26, 0x89, 0x93, 0xf2, 0x2c, 0x64, 1, 25] => "DC",
+        [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 9, 1] => "emailAddress",
+        _ => return None,
+    })
+}
+
+fn dotted(oid: &[u8]) -> String {
+    let mut numbers = Vec::new();
+    let mut number = 0u64;
+    for byte in oid {
+        number = number.wrapping_shl(7) | u64::from(byte & 0x7f);
+        if byte & 0x80 == 0 {
+            numbers.push(number);
+            number = 0;
+        }
+    }
+    if let Some(first) = numbers.first().copied() {
+        let top = (first / 40).min(2);
+        numbers.splice(..1, [top, first - top * 40]);
+    }
+    numbers.iter().map(u64::to_string).collect::<Vec<_>>().join(".")
+}
+
+/// RFC 4514 2.4; what is not visible ASCII by its two digits, so that it can stand in a field.
+fn escaped(value: &[u8], out: &mut String) {
+    for (at, byte) in value.iter().enumerate() {
+        let edge = (*byte == b' ' && (at == 0 || at + 1 == value.len())) || (*byte == b'#' && at == 0);
+        match *byte {
+            b'"' | b'+' | b',' | b';' | b'<' | b'>' | b'\\' => {
+                out.push('\\');
+                out.push(char::from(*byte));
+            }
+            _ if edge => {
+                out.push('\\');
+                out.push(char::from(*byte));
+            }
+            0x20..=0x7e => out.push(char::from(*byte)),
+            _ => drop(write!(out, "\\{byte:02X}")),
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! A certificate with its key, judged.
+use super::der;
+use super::provider::{digest, provider};
+use crate::config::{Blob, Certificate, Problem};
+use rustls::pki_types::pem::{self, PemObject};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use std::sync::Arc;
+
+/// A certificate with its key.
+#[derive(Debug)]
+pub struct Identity {
+    pub(super) said: Certificate,
+    pub(super) key: Arc<CertifiedKey>,
+    /// Names it is good for, in lower case; `*.x` among them.
+    pub(super) names: Vec<String>,
+    /// What it is called in metrics: its first name, else its subject.
+    pub label: String,
+    /// Seconds since 1970 after which it is good for nothing.
+    pub not_after: i64,
+}
+
+impl Identity {
+    /// Judges a chain, its key and that both belong together.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, at the key that names the file.
+    pub(super) fn new(said: &Certificate) -> Result<Self, Problem> {
+        let chain = chain(&said.cert)?;
+        let leaf = chain.first().expect("a chain is not empty");
+        let facts = der::facts(leaf).ok_or_else(|| wrong(&said.cert, "does not parse"))?;
+        if let Err(error) = webpki::EndEntityCert::try_from(leaf) {
+            return Err(wrong(&said.cert, &format!("its first certificate does not parse: {error}")));
+        }
+        let key = PrivateKeyDer::from_pem_slice(&said.key.bytes)
+            .map_err(|error| wrong(&said.key, &pem_fault(&error, "PRIVATE KEY")))?;
+        let signs = provider().key_provider.load_private_key(key);
+        let signs = signs.map_err(|error| wrong(&said.key, &format!("no key to sign with: {error}")))?;
+        let mut key = CertifiedKey::new(chain.clone(), signs);
+        match key.keys_match() {
+            Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
+            Err(_) => {
+                let what = format!("is not the key of {}", said.cert.path.display());
+                return Err(wrong(&said.key, &what));
+            }
+        }
+        key.ocsp = said.ocsp.as_ref().map(|staple| staple.bytes.to_vec());
+        let names = names(leaf);
+        let label = names.first().cloned().unwrap_or(facts.subject);
+        Ok(Self { said: said.clone(), key: Arc::new(key), names, label, not_after: facts.not_after })
+    }
+
+    /// Whether it is good for a host, in lower case, without a port.
+    pub(super) fn covers(&self, host: &str) -> bool {
+        let above = host.split_once('.').map(|(_, above)| above);
+        self.names.iter().any(|name| match name.strip_prefix("*.") {
+            Some(rest) => above == Some(rest),
+            None => name == host,
+        })
+    }
+}
+
+/// The certificates of a file, the first of them its owner's.
+pub(super) fn chain(file: &Blob) -> Result<Vec<CertificateDer<'static>>, Problem> {
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&file.bytes).collect();
+    let all = all.map_err(|error| wrong(file, &pem_fault(&error, "CERTIFICATE")))?;
+    if all.is_empty() {
+        return Err(wrong(file, &pem_fault(&pem::Error::NoItemsFound, "CERTIFICATE")));
+    }
+    for (at, one) in all.iter().enumerate() {
+        if der::facts(one).is_none() {
+            return Err(wrong(file, &format!("certificate {} of it does not parse", at + 1)));
+        }
+    }
+    Ok(all)
+}
+
+fn pem_fault(error: &pem::Error, kind: &str) -> String {
+    match error {
+        pem::Error::NoItemsFound => {
+            format!("nothing in it begins with -----BEGIN {kind}-----: is it PEM?")
+        }
+        error => format!("is no sound PEM: {error:?}"),
+    }
+}
+
+pub(super) fn wrong(file: &Blob, what: &str) -> Problem {
+    Problem::new(&file.at, &*file.key, format!("{}: {what}", file.path.display()))
+}
+
+/// The names in a certificate's subjectAltName, in lower case: DNS names, and addresses as text.
+fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok(parsed) = webpki::EndEntityCert::try_from(certificate) else { return Vec::new() };
+    parsed.valid_dns_names().map(str::to_ascii_lowercase).collect()
+}
+
+/// What a client's certificate says, for the fields of requests.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Shown {
+    pub(super) facts: der::Facts,
+    pub(super) fingerprint: String,
+    pub(super) names: Vec<String>,
+}
+
+/// `None` when it does not parse.
+pub(super) fn shown(certificate: &CertificateDer<'_>) -> Option<Shown> {
+    let fingerprint = digest::digest(&digest::SHA256, certificate);
+    Some(Shown {
+        facts: der::facts(certificate)?,
+        fingerprint: der::hex(fingerprint.as_ref()),
+        names: names(certificate),
+    })
+}

@@ -1,0 +1,17 @@
+//! TLS: certificates judged, and what each side needs to speak it made of them. No I/O: the files
+//! were read with the configuration.
+
+mod acceptor;
+mod by_name;
+mod connector;
+mod der;
+mod identity;
+mod provider;
+mod tickets;
+
+#[cfg(test)]
+mod tests;
+
+pub use acceptor::{Acceptor, Client};
+pub use connector::Connector;
+pub use identity::Identity;

@@ -1,0 +1,32 @@
+//! The one library of ciphers this program was built with.
+use rustls::crypto::CryptoProvider;
+use std::sync::Arc;
+
+#[cfg(all(feature = "tls-aws-lc", feature = "tls-ring"))]
+compile_error!("choose one of the features tls-aws-lc and tls-ring");
+#[cfg(not(any(feature = "tls-aws-lc", feature = "tls-ring")))]
+compile_error!("choose one of the features tls-aws-lc and tls-ring");
+
+#[cfg(feature = "tls-aws-lc")]
+use aws_lc_rs as library;
+#[cfg(all(feature = "tls-ring", not(feature = "tls-aws-lc")))]
+use ring as library;
+
+pub(super) use library::{aead, digest};
+
+/// Its ciphers; the key exchange that withstands quantum computers first, where it has one.
+pub(super) fn provider() -> Arc<CryptoProvider> {
+    #[cfg(feature = "tls-aws-lc")]
+    let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+    #[cfg(all(feature = "tls-ring", not(feature = "tls-aws-lc")))]
+    let mut provider = rustls::crypto::ring::default_provider();
+    provider.kx_groups.sort_by_key(|group| group.name() != rustls::NamedGroup::X25519MLKEM768);
+    Arc::new(provider)
+}
+
+/// Random bytes that nobody can guess.
+pub(super) fn random<const N: usize>() -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    provider().secure_random.fill(&mut bytes).ok()?;
+    Some(bytes)
+}
