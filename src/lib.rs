@@ -45,12 +45,18 @@ pub mod metrics;
 pub mod net;
 pub mod telemetry;
 
+pub mod tls;
+
+pub mod arrival;
+pub mod reach;
+
 pub mod pool;
 
 pub mod discover;
 pub mod probe;
 pub mod upstream;
 
+pub mod entry;
 pub mod http;
 pub mod tcp;
 

@@ -239,6 +239,29 @@ pub struct ListenerCells {
     pub limit_hits: Words,
     /// `evenkeel_responses_own_total` by reason.
     pub own: Words,
+    pub handshakes: Handshakes,
+}
+
+/// TLS handshakes by version and result.
+#[derive(Debug, Default)]
+pub struct Handshakes([Words; 3]);
+
+impl Handshakes {
+    const VERSIONS: [&str; 3] = ["1.2", "1.3", "none"];
+
+    /// Counts one; `none` is the version of one that did not come about.
+    pub fn count(&self, version: &str, result: &'static str) {
+        let at = Self::VERSIONS.iter().position(|known| *known == version).unwrap_or(2);
+        self.0[at].inc(result);
+    }
+    /// Every version and result seen, and its count.
+    pub fn all(&self) -> Vec<(&'static str, &'static str, u64)> {
+        let of = |(version, words): (&&'static str, &Words)| {
+            let version = *version;
+            words.all().into_iter().map(move |(result, n)| (version, result, n))
+        };
+        Self::VERSIONS.iter().zip(&self.0).flat_map(of).collect()
+    }
 }
 
 impl ListenerCells {

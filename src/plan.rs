@@ -3,6 +3,7 @@
 //! Starts no task, opens no socket and makes no file, so that `check` does exactly what a reload
 //! does first.
 use crate::config::{self, Config, Name, Problem, Protocol};
+use crate::entry::Entry;
 use crate::http::Gateway;
 use crate::metrics::ListenerCells;
 use crate::pool::{Policies, Pool, Prepared};
@@ -34,6 +35,8 @@ pub struct Listener {
     pub config: config::Listener,
     /// What is counted at it: kept as long as its name lives.
     pub cells: Arc<ListenerCells>,
+    /// What happens to its connections first.
+    pub entry: Arc<Entry>,
     /// What happens to its connections.
     pub service: Service,
 }
@@ -54,6 +57,8 @@ pub struct Draft {
     pub prepared: Vec<Prepared>,
     /// The plan that holds after the commit.
     pub plan: Plan,
+    /// What the operator should know of its files, each a line.
+    pub notes: Vec<String>,
 }
 
 /// Compiles a configuration over the plan that runs.
@@ -85,9 +90,10 @@ pub fn compile(
         }
     }
     let mut listeners = BTreeMap::new();
+    let mut notes = Vec::new();
     for (name, section) in &config.listeners {
         let previous = current.and_then(|plan| plan.listeners.get(name));
-        match listener(section, &config, &pools, previous) {
+        match listener(section, &config, &pools, previous, &mut notes) {
             Ok(listener) => drop(listeners.insert(name.clone(), listener)),
             Err(more) => problems.extend(more),
         }
@@ -96,7 +102,7 @@ pub fn compile(
         return Err(problems);
     }
     let generation = current.map_or(1, |plan| plan.generation + 1);
-    Ok(Draft { prepared, plan: Plan { generation, pools, listeners, config } })
+    Ok(Draft { prepared, plan: Plan { generation, pools, listeners, config }, notes })
 }
 
 /// A pool in place of one that has problems, so that those of the listeners and routes that go
@@ -114,10 +120,32 @@ fn listener(
     config: &Config,
     pools: &Pools,
     previous: Option<&Listener>,
+    notes: &mut Vec<String>,
 ) -> Result<Listener, Vec<Problem>> {
     let cells =
         previous.map_or_else(|| Arc::new(ListenerCells::new(&section.name)), |p| p.cells.clone());
-    let service = match section.protocol {
+    let before = previous.map(|listener| &*listener.entry);
+    let entry = Entry::compile(section, config, cells.clone(), before);
+    let service = service(section, config, pools, &cells, previous);
+    let ((entry, more), service) = match (entry, service) {
+        (Ok(entry), Ok(service)) => (entry, service),
+        (entry, service) => {
+            let problems = [entry.err(), service.err()].into_iter().flatten().flatten();
+            return Err(problems.collect());
+        }
+    };
+    notes.extend(more);
+    Ok(Listener { config: section.clone(), cells, entry: Arc::new(entry), service })
+}
+
+fn service(
+    section: &config::Listener,
+    config: &Config,
+    pools: &Pools,
+    cells: &Arc<ListenerCells>,
+    previous: Option<&Listener>,
+) -> Result<Service, Vec<Problem>> {
+    Ok(match section.protocol {
         Protocol::Http => {
             let before = previous.and_then(|p| match &p.service {
                 Service::Http(gateway) => Some(&**gateway),
@@ -134,6 +162,5 @@ fn listener(
         Protocol::Tcp => {
             Service::Tcp(Arc::new(Relay::compile(section, config, pools, cells.clone())?))
         }
-    };
-    Ok(Listener { config: section.clone(), cells, service })
+    })
 }

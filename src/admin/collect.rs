@@ -108,6 +108,13 @@ fn of_listeners(text: &mut Text, plan: &Plan) {
             }
         });
     }
+    let name = "evenkeel_tls_handshakes_total";
+    family(name, Kind::Counter, "TLS handshakes with clients.", &|t, c| {
+        for (version, result, count) in c.handshakes.all() {
+            let labels = [("version", version), ("result", result)];
+            t.sample_with(name, &c.labels, &labels, count as f64);
+        }
+    });
     let name = "evenkeel_bytes_total";
     family(name, Kind::Counter, "Bytes from and to clients.", &|t, c| {
         t.sample_with(name, &c.labels, &[("direction", "received")], c.received.get() as f64);
@@ -191,6 +198,7 @@ const CONNECTIONS: Cells = &[
     ("ok", |b| &b.cells.connect_ok),
     ("refused", |b| &b.cells.connect_refused),
     ("timeout", |b| &b.cells.connect_timeout),
+    ("tls", |b| &b.cells.connect_tls),
     ("unreachable", |b| &b.cells.connect_unreachable),
     ("error", |b| &b.cells.connect_error),
 ];

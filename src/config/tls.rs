@@ -172,7 +172,8 @@ fn pair(t: &mut Table<'_>, draft: &mut Draft) -> Option<(Blob, Blob)> {
 }
 
 fn clients(t: &mut Table<'_>, draft: &mut Draft) -> Option<Clients> {
-    let (ca, auth, headers) = (t.take("client_ca"), t.take("client_auth"), t.take("client_headers"));
+    let (ca, auth, headers) =
+        (t.take("client_ca"), t.take("client_auth"), t.take("client_headers"));
     let Some(ca) = ca else {
         for item in [auth, headers].into_iter().flatten() {
             item.key_wrong(

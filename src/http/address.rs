@@ -1,4 +1,5 @@
 //! Addresses to text without an allocation, and from what other proxies write.
+use crate::arrival::{Arrival, Secured};
 use crate::net::Peer;
 use ipnet::IpNet;
 use std::io::Write;
@@ -10,15 +11,27 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 pub(super) struct Origin {
     pub(super) peer: Peer,
     text: IpText,
+    /// Where it speaks TLS.
+    pub(super) tls: Option<Box<Secured>>,
 }
 
 impl Origin {
-    pub(super) fn new(peer: Peer) -> Self {
+    pub(super) fn new(Arrival { peer, tls }: Arrival) -> Self {
         let text = match peer {
             Peer::Ip(addr) => IpText::of(addr.ip().to_canonical()),
             Peer::Unix => IpText { bytes: [0; 46], len: 0 },
         };
-        Self { peer, text }
+        Self { peer, text, tls }
+    }
+
+    /// `http` or `https`.
+    pub(super) fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// Whether requests to a host (no port) may come over its connection.
+    pub(super) fn covers(&self, host: &str) -> bool {
+        self.tls.as_deref().is_none_or(|tls| tls.covers(host))
     }
 
     /// The address without its port, IPv4 where it is that inside IPv6; empty where there is none.

@@ -1,6 +1,7 @@
 //! The client's side of an HTTP/1 connection: what was read and not used, what is to be written,
 //! and the body of the current request as a [`Source`].
 use super::address::Origin;
+use crate::arrival::Arrival;
 use crate::config::Limits;
 use crate::http1::{
     self, BodyLength, Event, HeadLimits, Refusal, RequestVerdict, Rule, Server, Want,
@@ -8,7 +9,7 @@ use crate::http1::{
 use crate::message::{
     Broken, Chunk, Fields, Fill, Head, Length, Part, Pressure, Size, Source, Version, memory,
 };
-use crate::net::{Peer, Pipe, Spliced, Stream};
+use crate::net::{Pipe, Spliced, Stream};
 use std::future::poll_fn;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -65,7 +66,12 @@ struct Body {
 }
 
 impl Client {
-    pub(super) fn new(stream: Stream, peer: Peer, limits: HeadLimits, trailers: usize) -> Self {
+    pub(super) fn new(
+        stream: Stream,
+        arrival: Arrival,
+        limits: HeadLimits,
+        trailers: usize,
+    ) -> Self {
         let none = Body {
             length: Length::Empty,
             data: 0,
@@ -80,7 +86,7 @@ impl Client {
         let machine = Server::new(limits, trailers);
         Self {
             stream,
-            origin: Origin::new(peer),
+            origin: Origin::new(arrival),
             machine,
             buf: Chunk::none(),
             out: Chunk::none(),
@@ -189,7 +195,7 @@ impl Client {
             self.out.consume(n);
             self.gave(n);
         }
-        Poll::Ready(Ok(()))
+        self.stream.poll_flush(cx)
     }
 
     /// Queues an interim answer behind what is to be written; an HTTP/1.0 client gets none

@@ -7,6 +7,7 @@ use super::address::{IpText, Origin, is_within, node};
 use super::request_id;
 use crate::message::{Head, Known, Version};
 use crate::net::Peer;
+use crate::tls::Client;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
 
@@ -40,11 +41,14 @@ pub(super) fn forwarded(
     if !head.has(Known::XForwardedProto) {
         match scheme {
             "http" => head.push_line(Known::XForwardedProto, b"X-Forwarded-Proto: http\r\n"),
-            _ => head.push(Known::XForwardedProto, &[scheme.as_bytes()]),
+            _ => head.push_line(Known::XForwardedProto, b"X-Forwarded-Proto: https\r\n"),
         }
     }
     if !head.has(Known::XForwardedHost) {
         head.push_host(Known::XForwardedHost);
+    }
+    if let Some(client) = origin.tls.as_ref().and_then(|tls| tls.client.as_ref()) {
+        client_certificate(head, client.as_ref());
     }
     push_via(head, via);
     request_id::ensure(head, believed);
@@ -190,12 +194,33 @@ fn remove_claims(head: &mut Head) {
     }
 }
 
+/// Says what the client proved by its certificate, whatever others say of it.
+fn client_certificate(head: &mut Head, client: Option<&Client>) {
+    let claims = head.iter().map(|(name, _)| name).filter(|name| begins(name, CERTIFICATE));
+    for name in claims.map(<[u8]>::to_vec).collect::<Vec<_>>() {
+        head.remove_named(&name);
+    }
+    let mut say = |name, value: &str| {
+        // Visible ASCII, as it was made.
+        let _ = head.append(name, value.as_bytes());
+    };
+    say("X-Client-Cert-Verified", if client.is_some() { "yes" } else { "no" });
+    let Some(client) = client else { return };
+    say("X-Client-Cert-Subject", &client.subject);
+    say("X-Client-Cert-Issuer", &client.issuer);
+    say("X-Client-Cert-Serial", &client.serial);
+    say("X-Client-Cert-Fingerprint", &client.fingerprint);
+    say("X-Client-Cert-Names", &client.names);
+}
+
+const CERTIFICATE: &[u8] = b"x-client-cert";
+
 /// `_` counts as `-`: servers that make variables of field names take one for the other.
 fn is_claim(name: &[u8]) -> bool {
     match name.first() {
         Some(b'x' | b'X') => {
             begins(name, b"x-forwarded-")
-                || begins(name, b"x-client-cert")
+                || begins(name, CERTIFICATE)
                 || (name.len() == 9 && begins(name, b"x-real-ip"))
         }
         Some(b'f' | b'F') => name.eq_ignore_ascii_case(b"forwarded"),
@@ -214,6 +239,7 @@ fn begins(name: &[u8], prefix: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arrival::Arrival;
 
     const VIA: &str = "evenkeel-3f9a2c";
 
@@ -239,7 +265,14 @@ mod tests {
     }
 
     fn all(mut head: Head, from: &str) -> Head {
-        forwarded(&mut head, &Origin::new(peer(from)), &trusted(), "http", &Via::new(VIA)).unwrap();
+        forwarded(
+            &mut head,
+            &Origin::new(Arrival::plain(peer(from))),
+            &trusted(),
+            "http",
+            &Via::new(VIA),
+        )
+        .unwrap();
         head
     }
 
@@ -362,7 +395,14 @@ mod tests {
     #[test]
     fn a_peer_by_unix_socket_is_not_believed() {
         let mut head = head("/", &[("X-Forwarded-For", "1.1.1.1")]);
-        forwarded(&mut head, &Origin::new(Peer::Unix), &trusted(), "http", &Via::new(VIA)).unwrap();
+        forwarded(
+            &mut head,
+            &Origin::new(Arrival::plain(Peer::Unix)),
+            &trusted(),
+            "http",
+            &Via::new(VIA),
+        )
+        .unwrap();
         assert!(values(&head, "x-forwarded-for").is_empty());
     }
 
@@ -371,12 +411,24 @@ mod tests {
         let mut head = head("/", &[("Via", "1.1 other, 1.0 evenkeel-000000")]);
         for round in 0..ROUNDS {
             assert_eq!(rounds(&head, VIA), round);
-            forwarded(&mut head, &Origin::new(peer("192.0.2.1:1")), &[], "http", &Via::new(VIA))
-                .unwrap();
+            forwarded(
+                &mut head,
+                &Origin::new(Arrival::plain(peer("192.0.2.1:1"))),
+                &[],
+                "http",
+                &Via::new(VIA),
+            )
+            .unwrap();
         }
         let before = values(&head, "via");
         assert_eq!(
-            forwarded(&mut head, &Origin::new(peer("192.0.2.1:1")), &[], "http", &Via::new(VIA)),
+            forwarded(
+                &mut head,
+                &Origin::new(Arrival::plain(peer("192.0.2.1:1"))),
+                &[],
+                "http",
+                &Via::new(VIA)
+            ),
             Err(Loop)
         );
         assert_eq!(values(&head, "via"), before);

@@ -166,6 +166,7 @@ impl Copy<'_> {
     fn waits_for_client(&self) -> bool {
         self.lent > 0
             || !self.client.out.data().is_empty()
+            || !self.client.stream.is_flushed()
             || self.pipe.as_ref().is_some_and(|p| p.held() > 0)
     }
 
@@ -222,6 +223,7 @@ impl Copy<'_> {
         let waiting = self.client.out.data().len();
         let lent = &self.exchange.data()[..self.lent];
         let written = match (waiting, lent.len()) {
+            (0, 0) => self.client.stream.poll_flush(cx).map_ok(|()| 0),
             (_, 0) => self.client.stream.poll_write(cx, self.client.out.data()),
             (0, _) => self.client.stream.poll_write(cx, lent),
             _ => {

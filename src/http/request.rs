@@ -86,7 +86,7 @@ async fn served<'g>(
 ) -> After {
     let mut answer = Head::new();
     let (seed, timed) = (fastrand::u64(..), spell.access.is_on());
-    let site = Site { gateway, dialer: spell.dialer, scheme: "http", seed, timed };
+    let site = Site { gateway, dialer: spell.dialer, scheme: client.origin.scheme(), seed, timed };
     let journey = forward(&site, head, verdict, &mut answer, client, timer, report).await;
     let stays = verdict.keep_alive && spell.watch.phase() == Phase::Run;
     let effective = report.target.map_or(&gateway.effective, |target| &target.effective);
@@ -129,7 +129,7 @@ pub(super) async fn refuse(
 }
 
 /// Counts a head that never came to its end: its client went away, or a drain cut it.
-pub(super) fn unfinished(client: &Client, head: &Head, gateway: &Gateway, spell: &Spell<'_>) {
+pub(super) fn unfinished(client: &mut Client, head: &Head, gateway: &Gateway, spell: &Spell<'_>) {
     let mut report = Report::new(Instant::now());
     (report.status, report.reason) = (499, "client_gone");
     if spell.watch.phase() == Phase::Cut {

@@ -5,11 +5,12 @@
 use super::client::{Client, Read};
 use super::gateway::Gateway;
 use super::request::{After, Spell, refuse, request, unfinished};
+use crate::arrival::Arrival;
 use crate::config::Effective;
 use crate::drain::{Phase, Watch};
 use crate::http1::{HeadLimits, Refusal, Rule};
 use crate::message::Head;
-use crate::net::{Peer, Stream, Timer};
+use crate::net::{Stream, Timer};
 use crate::telemetry::AccessLog;
 use crate::upstream::Dialer;
 use arc_swap::ArcSwap;
@@ -48,7 +49,7 @@ impl Connection {
     /// Nothing was read yet. Each request reads the slot anew.
     pub fn new(
         stream: Stream,
-        peer: Peer,
+        arrival: Arrival,
         slot: Arc<ArcSwap<Gateway>>,
         watch: Watch,
         dialer: Arc<Dialer>,
@@ -57,7 +58,7 @@ impl Connection {
             let Effective { limits, timeout, .. } = &slot.load().effective;
             let head =
                 HeadLimits { head: limits.head, fields: limits.fields, target: limits.target };
-            (Client::new(stream, peer, head, limits.trailers), timeout.header.get())
+            (Client::new(stream, arrival, head, limits.trailers), timeout.header.get())
         };
         let rest = (Instant::now(), limit);
         Self { client, timer: Timer::new(), slot, watch, dialer, rest, kept: false }
@@ -65,6 +66,11 @@ impl Connection {
 
     /// Carries it to its end.
     pub async fn serve(&mut self, access: &AccessLog) {
+        self.carry(access).await;
+        self.client.stream.end_tls();
+    }
+
+    async fn carry(&mut self, access: &AccessLog) {
         let Self { client, timer, slot, watch, dialer, rest, kept } = self;
         loop {
             let (since, limit) = *rest;

@@ -89,6 +89,12 @@ impl Way {
                     Poll::Ready(Ok(())) => continue,
                 }
             }
+            if !to.is_flushed() {
+                match to.poll_flush(cx) {
+                    Poll::Pending => return Poll::Pending,
+                    Poll::Ready(flushed) => flushed.map_err(Side::To)?,
+                }
+            }
             if self.read_ended {
                 self.rest();
                 self.ended = true;

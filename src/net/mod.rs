@@ -20,10 +20,10 @@ mod stream_tests;
 mod testing;
 
 pub use copy::{Copied, Ended, TwoWay, two_way};
+pub use raw::Transport;
 pub use socket::{
     Bound, Target, bind, bind_beside, connect, is_local_fault, raise_descriptor_limit,
 };
 pub use splice::{Pipe, Spliced};
-pub use raw::Transport;
 pub use stream::{Peer, Stream};
 pub use timer::Timer;

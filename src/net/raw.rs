@@ -60,7 +60,11 @@ impl Raw {
     /// # Errors
     ///
     /// The kernel's.
-    pub(super) fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
         loop {
             if let Some(read) = self.read_now(buf) {
                 return Poll::Ready(read);
@@ -181,7 +185,11 @@ impl Raw {
     /// # Errors
     ///
     /// The kernel's.
-    pub(super) fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+    pub(super) fn poll_write(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
         loop {
             let written = each!(&self.transport, s => s.try_io(Interest::WRITABLE, || {
                 Ok(rustix::net::send(s.as_fd(), bytes, SendFlags::NOSIGNAL)?)
@@ -228,10 +236,6 @@ impl Raw {
     /// remembers may have been read already.
     pub(super) fn is_readable(&self) -> bool {
         self.unread || each!(&self.transport, s => s.try_io(Interest::READABLE, || Ok(()))).is_ok()
-    }
-    /// Whether bytes or an end came. What the runtime only remembers is asked of the kernel.
-    pub(super) fn has_news(&self) -> bool {
-        self.is_readable() && !self.is_quiet()
     }
     /// Another task will poll it next.
     pub(super) fn change_task(&mut self) {

@@ -2,11 +2,14 @@
 use super::raw::{Raw, Transport};
 use super::session::Session;
 use crate::message::{Chunk, Part};
+use rustix::net::RecvFlags;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 
 /// Who is at the other end of a client connection.
@@ -26,17 +29,19 @@ pub enum Peer {
 pub struct Stream {
     raw: Raw,
     tls: Option<Box<Session>>,
+    /// What was sent is not all there was to send: its end must not look like one.
+    cut: bool,
 }
 
 impl From<TcpStream> for Stream {
     fn from(stream: TcpStream) -> Self {
-        Self { raw: stream.into(), tls: None }
+        Self { raw: stream.into(), tls: None, cut: false }
     }
 }
 
 impl From<UnixStream> for Stream {
     fn from(stream: UnixStream) -> Self {
-        Self { raw: stream.into(), tls: None }
+        Self { raw: stream.into(), tls: None, cut: false }
     }
 }
 
@@ -117,6 +122,18 @@ impl Stream {
         }
         self.raw.poll_take(cx, take)
     }
+    /// The first byte that is there, left where it is; `None` at the end. Below TLS.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's.
+    pub fn poll_peek(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<u8>>> {
+        let mut byte = [0];
+        let n = ready!(self.raw.poll_take(cx, |socket| {
+            Ok(rustix::net::recv(socket, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT)?.0)
+        }))?;
+        Poll::Ready(Ok((n > 0).then_some(byte[0])))
+    }
     /// Becomes ready when a read would not wait. Holds no buffer.
     ///
     /// # Errors
@@ -181,10 +198,15 @@ impl Stream {
     ///
     /// The kernel's; ENOTCONN is success, the peer was faster.
     pub fn shutdown_write(&mut self) -> io::Result<()> {
-        if let Some(tls) = &mut self.tls {
+        self.end_tls();
+        self.raw.shutdown_write()
+    }
+    /// Says, where TLS is spoken, that nothing more comes: so that the close of the connection is
+    /// no cut (RFC 8446 6.1). Who does not take that at once goes without.
+    pub fn end_tls(&mut self) {
+        if let Some(tls) = self.tls.as_mut().filter(|_| !self.cut) {
             tls.close(&mut self.raw);
         }
-        self.raw.shutdown_write()
     }
     /// Whether an idle connection can carry a request: nothing to read and not closed, asked of
     /// the kernel itself (one recv with MSG_PEEK), whatever the runtime remembers.
@@ -221,7 +243,8 @@ impl Stream {
         self.raw.release();
     }
     /// Makes the close of this connection an RST, so that the peer cannot take it for a clean end.
-    pub fn reset_on_close(&self) {
+    pub fn reset_on_close(&mut self) {
+        self.cut = true;
         self.raw.reset_on_close();
     }
     /// The TCP stream, for splicing; `None` where TLS is spoken.
@@ -231,5 +254,46 @@ impl Stream {
     /// What carries it.
     pub fn into_transport(self) -> Transport {
         self.raw.into_transport()
+    }
+}
+
+/// For libraries that speak a protocol above a stream of their own.
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let n = ready!(Stream::poll_read(&mut self, cx, buf.initialize_unfilled()))?;
+        buf.advance(n);
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// As above.
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Stream::poll_write(&mut self, cx, bytes)
+    }
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Stream::poll_write_vectored(&mut self, cx, bytes)
+    }
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Stream::poll_flush(&mut self, cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(Stream::poll_flush(&mut self, cx))?;
+        Poll::Ready(self.shutdown_write())
     }
 }

@@ -21,7 +21,6 @@ async fn talk(mut ours: Stream, mut peer: impl Read + Write) {
     assert_eq!(read(&mut ours, 9).await, b"lo");
     assert!(ours.is_quiet() && !ours.has_news());
     let both = [IoSlice::new(b"to "), IoSlice::new(b"you")];
-    poll_fn(|cx| ours.poll_write_ready(cx)).await.unwrap();
     let n = poll_fn(|cx| ours.poll_write_vectored(cx, &both)).await.unwrap();
     assert_eq!(n, 6);
     ours.shutdown_write().unwrap();

@@ -13,6 +13,8 @@ pub struct Cells {
     pub connect_ok: Counter,
     pub connect_refused: Counter,
     pub connect_timeout: Counter,
+    /// … in TLS.
+    pub connect_tls: Counter,
     pub connect_unreachable: Counter,
     pub connect_error: Counter,
     /// Open connections: those idle, and all.

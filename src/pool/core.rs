@@ -8,6 +8,7 @@ use super::members::Members;
 use super::snapshot::Snapshot;
 use crate::config::{self, Name};
 use crate::metrics::{Counter, Gauge, Histogram, labels};
+use crate::reach::Reach;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -40,6 +41,9 @@ pub struct Pool {
     clock: Clock,
     seeds: Seeds,
     settings: ArcSwap<config::Pool>,
+    reach: ArcSwap<Reach>,
+    /// The number of `reach`, to see cheaply that it was replaced.
+    reach_number: AtomicU64,
     /// Held for the time of a look or a change, never while something is built.
     members: Mutex<Members>,
     /// Held from the look at the members until what was built of it is stored, so that no older
@@ -99,7 +103,12 @@ impl Clock {
 static NUMBERS: AtomicU64 = AtomicU64::new(0);
 
 impl Pool {
-    pub(super) fn new(name: &Name, config: &Arc<config::Pool>, policies: &Policies) -> Self {
+    pub(super) fn new(
+        name: &Name,
+        config: &Arc<config::Pool>,
+        reach: &Arc<Reach>,
+        policies: &Policies,
+    ) -> Self {
         let seeds = Seeds { shared: xxh3_64(name.as_bytes()), own: fastrand::u64(..) };
         Self {
             name: name.clone(),
@@ -114,6 +123,8 @@ impl Pool {
             clock: Clock { then: Instant::now(), wall: SystemTime::now() },
             seeds,
             settings: ArcSwap::new(config.clone()),
+            reach: ArcSwap::new(reach.clone()),
+            reach_number: AtomicU64::new(reach.number),
             members: Mutex::new(Members::new(name.clone(), config.clone())),
             maker: Mutex::new(Maker { policies: policies.clone(), cadence: Cadence::default() }),
             version: watch::Sender::new(0),
@@ -132,7 +143,12 @@ impl Pool {
 
     /// Settings and endpoints of a config at this moment, published at once: what an operator or a
     /// probe said since the config was read is kept.
-    pub(super) fn settle(&self, config: Arc<config::Pool>, policies: Policies) -> Vec<Turn> {
+    pub(super) fn settle(
+        &self,
+        config: Arc<config::Pool>,
+        reach: Arc<Reach>,
+        policies: Policies,
+    ) -> Vec<Turn> {
         let now = Instant::now();
         let mut maker = self.maker.lock();
         maker.policies = policies;
@@ -140,6 +156,8 @@ impl Pool {
         let turns = {
             let mut members = self.members.lock();
             self.settings.store(config.clone());
+            self.reach_number.store(reach.number, Relaxed);
+            self.reach.store(reach);
             let mut turns = members.set(config, now);
             turns.extend(members.apply(Change::Endpoints(endpoints), now));
             self.note(&members);
@@ -364,6 +382,17 @@ impl Pool {
     /// The settings in force.
     pub fn config(&self) -> Arc<config::Pool> {
         self.settings.load_full()
+    }
+
+    /// How its backends are spoken to.
+    pub fn reach(&self) -> Arc<Reach> {
+        self.reach.load_full()
+    }
+
+    /// The number of the way its backends are spoken to: a connection that was made another way
+    /// is not used any more.
+    pub fn reach_number(&self) -> u64 {
+        self.reach_number.load(Relaxed)
     }
 
     /// A number unique in the process, for keys of maps.

@@ -5,6 +5,7 @@ use super::balance::{Policies, Sizes, check};
 use super::change::Turn;
 use super::core::Pool;
 use crate::config::{self, Name, Problem, Table};
+use crate::reach::Reach;
 use std::sync::Arc;
 
 /// A pool that was checked and has changed nothing yet.
@@ -12,6 +13,7 @@ use std::sync::Arc;
 pub struct Prepared {
     pool: Arc<Pool>,
     config: Arc<config::Pool>,
+    reach: Arc<Reach>,
     policies: Policies,
     notes: Vec<String>,
 }
@@ -19,7 +21,7 @@ pub struct Prepared {
 impl Prepared {
     /// Applies it: cannot fail. The same `Arc` where the name stays.
     pub fn commit(self) -> (Arc<Pool>, Vec<Turn>) {
-        let turns = self.pool.settle(self.config, self.policies);
+        let turns = self.pool.settle(self.config, self.reach, self.policies);
         (self.pool, turns)
     }
     /// What the pool is after `commit`: the same `Arc` that `commit` returns, so that routes can be
@@ -46,16 +48,17 @@ impl Pool {
         policies: &Policies,
         previous: Option<&Arc<Pool>>,
     ) -> Result<Prepared, Vec<Problem>> {
-        let problems = check(config, policies);
-        if !problems.is_empty() {
-            return Err(problems);
-        }
+        let mut problems = check(config, policies);
+        let before = previous.map(|pool| pool.reach());
+        let reach = Reach::new(config, before.as_ref()).map_err(|more| problems.extend(more));
+        let Some(reach) = reach.ok().filter(|_| problems.is_empty()) else { return Err(problems) };
         let notes =
             previous.map(|pool| resized(name, &pool.config(), config)).into_iter().flatten();
         let config = Arc::new(config.clone());
-        let pool =
-            previous.cloned().unwrap_or_else(|| Arc::new(Pool::new(name, &config, policies)));
-        Ok(Prepared { notes: notes.collect(), pool, config, policies: policies.clone() })
+        let pool = previous
+            .cloned()
+            .unwrap_or_else(|| Arc::new(Pool::new(name, &config, &reach, policies)));
+        Ok(Prepared { notes: notes.collect(), pool, config, reach, policies: policies.clone() })
     }
 }
 

@@ -91,9 +91,9 @@ async fn until(due: Option<Instant>) {
 }
 
 async fn ask(pool: &Pool, backend: &Backend, place: SemaphorePermit<'_>) -> Verdict {
-    let config = pool.config();
+    let (config, reach) = (pool.config(), pool.reach());
     let begun = Instant::now();
-    let asked = check::run(&config, backend);
+    let asked = check::run(&config, &reach, backend);
     tokio::pin!(asked);
     let verdict = match tokio::time::timeout(HOLD, &mut asked).await {
         Ok(verdict) => verdict,

@@ -3,6 +3,7 @@ use super::{http, tcp};
 use crate::config::{Addr, Check, Pool};
 use crate::net::{self, Stream, Target};
 use crate::pool::Backend;
+use crate::reach::{self, Reach};
 use std::io;
 use std::time::Duration;
 
@@ -21,18 +22,19 @@ pub(super) enum Verdict {
 }
 
 /// Sends one probe as the pool says: `health`, else a TCP connect.
-pub(super) async fn run(config: &Pool, backend: &Backend) -> Verdict {
+pub(super) async fn run(config: &Pool, reach: &Reach, backend: &Backend) -> Verdict {
     let limit = config.health.as_ref().map_or(REACH, |health| health.timeout);
-    match tokio::time::timeout(limit, ask(config, backend)).await {
+    match tokio::time::timeout(limit, ask(config, reach, backend)).await {
         Ok(Ok(())) => Verdict::Good,
         Ok(Err(verdict)) => verdict,
         Err(_) => Verdict::Bad(format!("no answer within {limit:?}")),
     }
 }
 
-async fn ask(config: &Pool, backend: &Backend) -> Result<(), Verdict> {
+async fn ask(config: &Pool, reach: &Reach, backend: &Backend) -> Result<(), Verdict> {
     let mut target =
         backend.dial().ok_or_else(|| Verdict::Bad("its name has no address".into()))?;
+    let dial = async |target: &Target| dial(reach, target, backend.addr()).await;
     let Some(health) = &config.health else { return dial(&target).await.map(drop) };
     if let (Some(port), Target::Ip(addr)) = (health.port, &mut target) {
         addr.set_port(port);
@@ -57,9 +59,10 @@ fn own_host(addr: &Addr) -> String {
     }
 }
 
-async fn dial(target: &Target) -> Result<Stream, Verdict> {
-    net::connect(target).await.map_err(|error| match error {
-        error if net::is_local_fault(&error) => Verdict::Ours(error),
-        error => Verdict::Bad(format!("connect: {}", tcp::words(&error))),
+async fn dial(reach: &Reach, target: &Target, addr: &Addr) -> Result<Stream, Verdict> {
+    reach.connect(target, addr).await.map_err(|error| match error {
+        reach::Error::Connect(error) if net::is_local_fault(&error) => Verdict::Ours(error),
+        reach::Error::Connect(error) => Verdict::Bad(format!("connect: {}", tcp::words(&error))),
+        reach::Error::Tls(what) => Verdict::Bad(format!("TLS: {what}")),
     })
 }

@@ -121,7 +121,7 @@ fn pool(health: &str, backends: &[(&str, String)]) -> Arc<Pool> {
 async fn probe(health: &str, addr: impl ToString) -> String {
     let pool = pool(health, &[("b", addr.to_string())]);
     let backend = pool.members().remove(0).backend;
-    match check::run(&pool.config(), &backend).await {
+    match check::run(&pool.config(), &pool.reach(), &backend).await {
         Verdict::Good => "ok".into(),
         Verdict::Bad(what) => what,
         Verdict::Ours(error) => panic!("our own fault: {error}"),

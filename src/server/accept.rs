@@ -183,7 +183,7 @@ impl Accept {
         };
         let watch = live.drains[self.worker].enter();
         let held = Held::new(places, client, live.cells.clone(), self.state.clone());
-        connection::spawn(&live.slot, stream, peer, watch, self.dialer.clone(), held);
+        connection::spawn(live, stream, peer, watch, self.dialer.clone(), held);
     }
 }
 

@@ -1,8 +1,10 @@
 //! The task of one client connection, and what it holds for its life.
 use super::gate::{ClientPass, Pass};
-use super::listener::Slot;
+use super::listener::{Live, Slot};
 use super::state::State;
+use crate::arrival::Arrival;
 use crate::drain::Watch;
+use crate::entry::Entry;
 use crate::http;
 use crate::metrics::ListenerCells;
 use crate::net::{Peer, Stream};
@@ -43,9 +45,44 @@ impl Drop for Held {
 
 /// Gives a connection its task on the runtime this is called on.
 pub(super) fn spawn(
-    slot: &Slot,
+    live: &Live,
     stream: Stream,
     peer: Peer,
+    watch: Watch,
+    dialer: Arc<Dialer>,
+    held: Held,
+) {
+    let entry = live.entry.load();
+    if entry.is_open() {
+        return serve(&live.slot, stream, Arrival::plain(peer), watch, dialer, held);
+    }
+    drop(tokio::spawn(enter(entry.clone(), live.slot.clone(), stream, peer, watch, dialer, held)));
+}
+
+/// A connection that is let in becomes a task of its own, so that nothing of its entry stays.
+async fn enter(
+    entry: Arc<Entry>,
+    slot: Slot,
+    stream: Stream,
+    peer: Peer,
+    watch: Watch,
+    dialer: Arc<Dialer>,
+    held: Held,
+) {
+    let taken = tokio::select! {
+        biased;
+        taken = entry.take(stream, peer) => taken,
+        () = watch.cut() => None,
+    };
+    if let Some((stream, arrival)) = taken {
+        serve(&slot, stream, arrival, watch, dialer, held);
+    }
+}
+
+fn serve(
+    slot: &Slot,
+    stream: Stream,
+    arrival: Arrival,
     watch: Watch,
     dialer: Arc<Dialer>,
     held: Held,
@@ -53,11 +90,13 @@ pub(super) fn spawn(
     match slot {
         Slot::Http(slot) => {
             // Made here and not in the task, whose memory would hold it twice.
-            let mut connection = http::Connection::new(stream, peer, slot.clone(), watch, dialer);
+            let mut connection =
+                http::Connection::new(stream, arrival, slot.clone(), watch, dialer);
             drop(tokio::spawn(async move { connection.serve(&held.state.access).await }))
         }
         Slot::Tcp(slot) => {
-            drop(tokio::spawn(tcp(stream, peer, slot.load_full(), watch, dialer, held)))
+            let relay = slot.load_full();
+            drop(tokio::spawn(tcp(stream, arrival.peer, relay, watch, dialer, held)))
         }
     }
 }

@@ -2,6 +2,7 @@
 use super::gate::{Clients, Gate};
 use crate::config::{self, Name};
 use crate::drain::Drain;
+use crate::entry::Entry;
 use crate::http::Gateway;
 use crate::metrics::ListenerCells;
 use crate::plan::{self, Service};
@@ -49,6 +50,7 @@ impl Slot {
 #[derive(Debug)]
 pub(super) struct Live {
     pub(super) name: Name,
+    pub(super) entry: ArcSwap<Entry>,
     pub(super) slot: Slot,
     pub(super) cells: Arc<ListenerCells>,
     pub(super) gate: Arc<Gate>,
@@ -66,6 +68,7 @@ impl Live {
     pub(super) fn new(listener: &plan::Listener, workers: usize) -> Self {
         Self {
             name: listener.config.name.clone(),
+            entry: ArcSwap::new(listener.entry.clone()),
             slot: Slot::new(&listener.service),
             cells: listener.cells.clone(),
             gate: Gate::new(most(&listener.config)),
@@ -78,6 +81,7 @@ impl Live {
     pub(super) fn follow(&self, listener: &plan::Listener) -> bool {
         let same = self.slot.store(&listener.service);
         if same {
+            self.entry.store(listener.entry.clone());
             self.gate.set_most(most(&listener.config));
         }
         same

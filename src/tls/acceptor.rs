@@ -4,7 +4,9 @@ use super::identity::{Identity, Shown, chain, shown, wrong};
 use super::provider::provider;
 use super::tickets;
 use crate::config::{Alpn, Clients, ListenerTls, Problem, TlsVersion};
-use rustls::server::{NoServerSessionStorage, ProducesTickets, ServerConnection, WebPkiClientVerifier};
+use rustls::server::{
+    NoServerSessionStorage, ProducesTickets, ServerConnection, WebPkiClientVerifier,
+};
 use rustls::{RootCertStore, ServerConfig};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -69,7 +71,9 @@ impl Acceptor {
         let tickets = match &said.tickets {
             Some(file) => tickets::of_file(file).map_err(|problem| problems.push(problem)).ok(),
             None => before
-                .filter(|before| before.said.clients == said.clients && before.said.tickets.is_none())
+                .filter(|before| {
+                    before.said.clients == said.clients && before.said.tickets.is_none()
+                })
                 .map(|before| before.tickets.clone())
                 .or_else(tickets::own),
         };
@@ -109,6 +113,11 @@ impl Acceptor {
     /// Its certificates, in the order they were said.
     pub fn identities(&self) -> &[Arc<Identity>] {
         &self.names.all
+    }
+
+    /// Whether a client that asks for `name` (`None`: for none) may be shown this one.
+    pub fn is_for(&self, name: Option<&str>, one: &Identity) -> bool {
+        self.names.of(name).any(|found| std::ptr::eq(&**found, one))
     }
 
     /// Whether a connection whose client asked for `name` may carry requests to this host. Only

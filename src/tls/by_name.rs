@@ -31,7 +31,7 @@ impl ByName {
 
     /// Those for a name, in the order they were said: of one name there may be several, with keys of
     /// different kinds.
-    fn of(&self, name: Option<&str>) -> impl Iterator<Item = &Arc<Identity>> {
+    pub(super) fn of(&self, name: Option<&str>) -> impl Iterator<Item = &Arc<Identity>> {
         let name = name.map(str::to_ascii_lowercase);
         let found = name.as_deref().and_then(|name| {
             let above = name.split_once('.').map_or("", |(_, above)| above);

@@ -5,7 +5,9 @@ use crate::config::{Addr, PoolTls, Problem};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, IpAddr, ServerName, UnixTime};
-use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
+};
 use std::sync::Arc;
 
 /// What handshakes with backends need.
@@ -67,12 +69,11 @@ impl Connector {
 }
 
 fn name(addr: &Addr) -> Result<ServerName<'static>, rustls::Error> {
-    let unusable = |what: &str| rustls::Error::General(format!("{what} is no name to verify: write sni"));
+    let unusable =
+        |what: &str| rustls::Error::General(format!("{what} is no name to verify: write sni"));
     match addr {
         Addr::Ip(addr) => Ok(ServerName::IpAddress(IpAddr::from(addr.ip()))),
-        Addr::Host(host, _) => {
-            ServerName::try_from(host.to_string()).map_err(|_| unusable(&host.to_string()))
-        }
+        Addr::Host(host, _) => ServerName::try_from(host.to_string()).map_err(|_| unusable(host)),
         Addr::Unix(path) => Err(unusable(&path.display().to_string())),
     }
 }
@@ -87,7 +88,8 @@ fn roots(said: &PoolTls) -> Result<RootCertStore, Problem> {
         }
         return Ok(roots);
     }
-    let (added, _) = roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let (added, _) =
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     if added == 0 {
         let none = Problem::new(&said.at, &*said.key, "this machine trusts nobody");
         return Err(none.hint("install Debian's ca-certificates, or name a ca_file"));

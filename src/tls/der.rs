@@ -182,7 +182,8 @@ fn dotted(oid: &[u8]) -> String {
 /// RFC 4514 2.4; what is not visible ASCII by its two digits, so that it can stand in a field.
 fn escaped(value: &[u8], out: &mut String) {
     for (at, byte) in value.iter().enumerate() {
-        let edge = (*byte == b' ' && (at == 0 || at + 1 == value.len())) || (*byte == b'#' && at == 0);
+        let edge =
+            (*byte == b' ' && (at == 0 || at + 1 == value.len())) || (*byte == b'#' && at == 0);
         match *byte {
             b'"' | b'+' | b',' | b';' | b'<' | b'>' | b'\\' => {
                 out.push('\\');

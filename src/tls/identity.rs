@@ -31,12 +31,16 @@ impl Identity {
         let leaf = chain.first().expect("a chain is not empty");
         let facts = der::facts(leaf).ok_or_else(|| wrong(&said.cert, "does not parse"))?;
         if let Err(error) = webpki::EndEntityCert::try_from(leaf) {
-            return Err(wrong(&said.cert, &format!("its first certificate does not parse: {error}")));
+            return Err(wrong(
+                &said.cert,
+                &format!("its first certificate does not parse: {error}"),
+            ));
         }
         let key = PrivateKeyDer::from_pem_slice(&said.key.bytes)
             .map_err(|error| wrong(&said.key, &pem_fault(&error, "PRIVATE KEY")))?;
         let signs = provider().key_provider.load_private_key(key);
-        let signs = signs.map_err(|error| wrong(&said.key, &format!("no key to sign with: {error}")))?;
+        let signs =
+            signs.map_err(|error| wrong(&said.key, &format!("no key to sign with: {error}")))?;
         let mut key = CertifiedKey::new(chain.clone(), signs);
         match key.keys_match() {
             Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
@@ -48,7 +52,13 @@ impl Identity {
         key.ocsp = said.ocsp.as_ref().map(|staple| staple.bytes.to_vec());
         let names = names(leaf);
         let label = names.first().cloned().unwrap_or(facts.subject);
-        Ok(Self { said: said.clone(), key: Arc::new(key), names, label, not_after: facts.not_after })
+        Ok(Self {
+            said: said.clone(),
+            key: Arc::new(key),
+            names,
+            label,
+            not_after: facts.not_after,
+        })
     }
 
     /// Whether it is good for a host, in lower case, without a port.

@@ -3,6 +3,7 @@ use super::error::Error;
 use super::link::Link;
 use crate::net::{self, Stream};
 use crate::pool::{Backend, Change, Lease};
+use crate::reach::{self, Reach};
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
@@ -11,12 +12,13 @@ use std::time::{Duration, Instant};
 pub(super) async fn dial(lease: &Lease, limit: Option<Duration>) -> Result<Link, Error> {
     let backend = lease.backend();
     let begun = Instant::now();
-    match attempt(backend, limit).await {
+    let reach = lease.pool().reach();
+    match attempt(backend, &reach, limit).await {
         Ok(stream) => {
             let born = Instant::now();
             backend.cells.connect_ok.inc();
             lease.pool().connect_duration.observe(born.saturating_duration_since(begun));
-            Ok(Link::new(stream, backend, born))
+            Ok(Link::new(stream, backend, reach.number, born))
         }
         Err(error) => {
             failed(lease, &error);
@@ -25,16 +27,24 @@ pub(super) async fn dial(lease: &Lease, limit: Option<Duration>) -> Result<Link,
     }
 }
 
-async fn attempt(backend: &Backend, limit: Option<Duration>) -> Result<Stream, Error> {
+async fn attempt(
+    backend: &Backend,
+    reach: &Reach,
+    limit: Option<Duration>,
+) -> Result<Stream, Error> {
     let target = backend.dial().ok_or(Error::Unresolved)?;
-    let connecting = net::connect(&target);
+    let connecting = reach.connect(&target, backend.addr());
     let connected = match limit {
         Some(limit) => {
             tokio::time::timeout(limit, connecting).await.map_err(|_| Error::ConnectTimeout)?
         }
         None => connecting.await,
     };
-    connected.map_err(|e| if net::is_local_fault(&e) { Error::Local(e) } else { Error::Connect(e) })
+    connected.map_err(|error| match error {
+        reach::Error::Connect(error) if net::is_local_fault(&error) => Error::Local(error),
+        reach::Error::Connect(error) => Error::Connect(error),
+        reach::Error::Tls(what) => Error::Tls(what),
+    })
 }
 
 fn failed(lease: &Lease, error: &Error) {
@@ -43,6 +53,7 @@ fn failed(lease: &Lease, error: &Error) {
     match error {
         Error::Local(_) => return cells.connect_error.inc(),
         Error::ConnectTimeout => cells.connect_timeout.inc(),
+        Error::Tls(_) => cells.connect_tls.inc(),
         Error::Connect(e) if e.kind() == ErrorKind::ConnectionRefused => {
             cells.connect_refused.inc()
         }

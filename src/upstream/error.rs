@@ -11,6 +11,8 @@ pub enum Error {
     Unresolved,
     /// Refused, unreachable, reset while connecting.
     Connect(io::Error),
+    /// Connected, but TLS did not come about.
+    Tls(String),
     /// `timeout.connect` passed.
     ConnectTimeout,
     /// A shortage of our own machine: never blamed on a backend.
@@ -41,6 +43,7 @@ impl Error {
         match self {
             Self::Unresolved => "unresolved",
             Self::Connect(_) => "connect",
+            Self::Tls(_) => "tls",
             Self::ConnectTimeout => "timeout_connect",
             Self::Local(_) => "local_shortage",
             Self::Io(_) | Self::Closed => "reset",
@@ -55,7 +58,14 @@ impl Error {
     }
     /// Whether the backend was never reached.
     pub fn never_reached(&self) -> bool {
-        matches!(self, Self::Unresolved | Self::Connect(_) | Self::ConnectTimeout | Self::Local(_))
+        matches!(
+            self,
+            Self::Unresolved
+                | Self::Connect(_)
+                | Self::Tls(_)
+                | Self::ConnectTimeout
+                | Self::Local(_)
+        )
     }
 }
 
@@ -71,6 +81,7 @@ impl fmt::Display for Error {
         match self {
             Self::Unresolved => f.write_str("its name has no address"),
             Self::Connect(e) | Self::Local(e) | Self::Io(e) => e.fmt(f),
+            Self::Tls(what) => write!(f, "TLS: {what}"),
             Self::ConnectTimeout => f.write_str("connect timed out"),
             Self::Closed => f.write_str("closed before the end of its answer"),
             Self::FirstByte => f.write_str("no answer in time"),

@@ -89,11 +89,13 @@ impl Idle {
         if reuse == Reuse::Sure && distrusted {
             return None;
         }
-        while let Some(kept) = shelf.kept.pop() {
+        let reach = shelf.pool.reach_number();
+        while let Some(mut kept) = shelf.kept.pop() {
             backend.cells.idle.add(-1);
             let sure = reuse == Reuse::Any
                 || (now.duration_since(kept.since) < YOUNG && kept.link.is_quiet());
-            if !kept.is_expired(now) && !kept.link.has_news() && sure {
+            let wanted = kept.link.reach() == reach && !kept.is_expired(now) && sure;
+            if wanted && !kept.link.has_news() {
                 return Some(kept);
             }
         }
@@ -115,7 +117,8 @@ impl Idle {
         let keep = &shelf.keep.keep_alive;
         let until = until(keep, link.born(), now);
         let kept = Kept { link, since: now, until };
-        if shelf.kept.len() < room(keep) && !kept.is_expired(now) {
+        let same_way = kept.link.reach() == lease.pool().reach_number();
+        if same_way && shelf.kept.len() < room(keep) && !kept.is_expired(now) {
             backend.cells.idle.add(1);
             shelf.kept.push(kept);
         }
@@ -155,7 +158,11 @@ impl Idle {
             for kept in &mut shelf.kept {
                 kept.until = until(keep, kept.link.born(), kept.since);
             }
-            shelf.kept.retain(|kept| !gone && !kept.is_expired(now) && !kept.link.has_news());
+            let reach = shelf.pool.reach_number();
+            shelf.kept.retain_mut(|kept| {
+                let wanted = !gone && kept.link.reach() == reach && !kept.is_expired(now);
+                wanted && !kept.link.has_news()
+            });
             let surplus = shelf.kept.len().saturating_sub(room(keep));
             shelf.kept.drain(..surplus);
             let closed = (before - shelf.kept.len()) as i64;

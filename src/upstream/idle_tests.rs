@@ -73,7 +73,7 @@ impl Scene {
     async fn keep(&self, name: &str) -> (TcpStream, u16, OwnedFd) {
         let Pair { near, far, port, kernel } = self.connect().await;
         let lease = self.lease(name);
-        let link = Link::new(near, lease.backend(), self.now);
+        let link = Link::new(near, lease.backend(), lease.pool().reach_number(), self.now);
         self.idle.give(&lease, link, self.now);
         lease.settle(Outcome::Answered(200));
         (far, port, kernel)
@@ -233,7 +233,7 @@ async fn an_old_one_is_closed_however_busy_it_was() {
     let Pair { near, far: mut peer, kernel, .. } = scene.connect().await;
     drop(kernel);
     let lease = scene.lease("a");
-    let link = Link::new(near, lease.backend(), born);
+    let link = Link::new(near, lease.backend(), lease.pool().reach_number(), born);
     scene.now += 599 * SECOND;
     scene.idle.give(&lease, link, scene.now);
     assert_eq!(scene.counted("a"), (1, 1));

@@ -11,14 +11,20 @@ use std::time::Instant;
 pub struct Link {
     stream: Stream,
     born: Instant,
+    /// The number of the way it was connected.
+    reach: u64,
     backend: Arc<Backend>,
 }
 
 impl Link {
     /// Counts it as open.
-    pub(super) fn new(stream: Stream, backend: &Arc<Backend>, born: Instant) -> Self {
+    pub(super) fn new(stream: Stream, backend: &Arc<Backend>, reach: u64, born: Instant) -> Self {
         backend.cells.open.add(1);
-        Self { stream, born, backend: backend.clone() }
+        Self { stream, born, reach, backend: backend.clone() }
+    }
+    /// The number of the way it was connected ([`crate::pool::Pool::reach_number`]).
+    pub(super) fn reach(&self) -> u64 {
+        self.reach
     }
     /// When it was made.
     pub fn born(&self) -> Instant {

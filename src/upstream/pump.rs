@@ -108,6 +108,9 @@ impl Pump {
                 ready!(self.write(cx, stream, body)).map_err(Stop::Upstream)?;
                 continue;
             }
+            if !stream.is_flushed() {
+                ready!(stream.poll_flush(cx)).map_err(Stop::Upstream)?;
+            }
             if self.left == Left::Flush {
                 self.left = Left::Nothing;
                 self.out.give_up();

@@ -2,7 +2,7 @@
 use std::path::{Path, PathBuf};
 
 /// Rooms by floor.
-const FLOORS: [(&str, u8); 17] = [
+const FLOORS: [(&str, u8); 21] = [
     ("config", 0),
     ("message", 0),
     ("net", 1),
@@ -10,16 +10,20 @@ const FLOORS: [(&str, u8); 17] = [
     ("metrics", 1),
     ("drain", 1),
     ("telemetry", 1),
-    ("pool", 2),
-    ("upstream", 4),
-    ("probe", 4),
-    ("discover", 4),
-    ("tcp", 5),
-    ("http", 5),
-    ("plan", 6),
-    ("server", 7),
-    ("admin", 8),
-    ("cli", 9),
+    ("tls", 2),
+    ("arrival", 3),
+    ("reach", 3),
+    ("pool", 4),
+    ("upstream", 5),
+    ("probe", 5),
+    ("discover", 5),
+    ("entry", 6),
+    ("tcp", 6),
+    ("http", 6),
+    ("plan", 7),
+    ("server", 8),
+    ("admin", 9),
+    ("cli", 10),
 ];
 
 fn floor(room: &str) -> Option<u8> {

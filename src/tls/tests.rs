@@ -1,0 +1,158 @@
+//! Certificates as real ones are made, good and bad.
+use super::acceptor::Acceptor;
+use super::der;
+use super::identity::{Identity, chain};
+use super::tickets;
+use crate::config::{Blob, Certificate, ListenerTls, TlsVersion};
+use rcgen::{CertificateParams, DnType, KeyPair};
+use rustls::pki_types::CertificateDer;
+
+/// A file of the configuration.
+fn blob(name: &str, bytes: &[u8]) -> Blob {
+    let text = "[listener.x]\nbind = \"127.0.0.1:1\"\npool = \"a\"\n[pool.a]\nbackends = []\n";
+    let config = crate::config::parse(text, "proxy.toml".as_ref()).unwrap();
+    Blob {
+        path: name.into(),
+        key: format!("tls.{name}"),
+        at: config.pools["a"].at.clone(),
+        bytes: bytes.into(),
+        is_public: false,
+    }
+}
+
+struct Made {
+    pair: Certificate,
+    der: CertificateDer<'static>,
+}
+
+fn make(names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Made {
+    let names: Vec<String> = names.iter().map(|name| (*name).to_string()).collect();
+    let mut params = CertificateParams::new(names).unwrap();
+    change(&mut params);
+    let key = KeyPair::generate().unwrap();
+    let cert = params.self_signed(&key).unwrap();
+    let pair = Certificate {
+        cert: blob("cert.pem", cert.pem().as_bytes()),
+        key: blob("key.pem", key.serialize_pem().as_bytes()),
+        ocsp: None,
+    };
+    Made { pair, der: cert.der().clone() }
+}
+
+fn listener(pairs: &[&Made]) -> ListenerTls {
+    ListenerTls {
+        certificates: pairs.iter().map(|made| made.pair.clone()).collect(),
+        alpn: Vec::new(),
+        min_version: TlsVersion::V12,
+        clients: None,
+        tickets: None,
+    }
+}
+
+#[test]
+fn facts_are_what_the_certificate_says() {
+    let made = make(&["a.test"], |params| {
+        params.serial_number = Some(vec![0xab, 0x01].into());
+        params.not_before = rcgen::date_time_ymd(1999, 12, 31);
+        params.not_after = rcgen::date_time_ymd(2096, 2, 29);
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::CountryName, "DE");
+        params.distinguished_name.push(DnType::OrganizationName, "A, B \u{e4} #1");
+        params.distinguished_name.push(DnType::CommonName, " x\r\ny ");
+    });
+    let facts = der::facts(&made.der).unwrap();
+    assert_eq!(facts.serial, "AB01");
+    assert_eq!(facts.not_before, 946_598_400);
+    assert_eq!(facts.not_after, 3_981_312_000);
+    assert_eq!(facts.subject, "CN=\\ x\\0D\\0Ay\\ ,O=A\\, B \\C3\\A4 #1,C=DE");
+    assert_eq!(facts.issuer, facts.subject);
+    // Whatever is cut off or turned, nothing panics, and a prefix is never a certificate.
+    for end in 0..made.der.len() {
+        assert_eq!(der::facts(&made.der[..end]), None);
+        let mut turned = made.der.to_vec();
+        turned[end] ^= 0x55;
+        let _ = der::facts(&turned);
+    }
+}
+
+#[test]
+fn a_pair_that_does_not_fit_is_refused_with_its_file() {
+    let (one, two) = (make(&["a.test"], |_| {}), make(&["a.test"], |_| {}));
+    let said = |pair: Certificate| Identity::new(&pair).unwrap_err().to_string();
+    let other = Certificate { key: two.pair.key.clone(), ..one.pair.clone() };
+    assert!(said(other).contains("tls.key.pem: key.pem: is not the key of cert.pem"));
+    let garbage = |bytes: &[u8]| Certificate { cert: blob("c.pem", bytes), ..one.pair.clone() };
+    assert!(said(garbage(b"")).contains("c.pem: nothing in it begins with -----BEGIN CERTIFICATE"));
+    let swapped = Certificate { key: one.pair.cert.clone(), ..one.pair.clone() };
+    assert!(said(swapped).contains("nothing in it begins with -----BEGIN PRIVATE KEY"));
+    let broken = b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+    assert!(said(garbage(broken)).contains("certificate 1 of it does not parse"));
+    assert!(chain(&blob("ca.pem", broken)).is_err());
+}
+
+#[test]
+fn certificates_are_found_by_name() {
+    let all = [
+        make(&["first.test"], |_| {}),
+        make(&["a.test", "*.a.test"], |_| {}),
+        make(&["x.a.test"], |_| {}),
+    ];
+    let (acceptor, notes) = Acceptor::new(&listener(&all.each_ref()), None).unwrap();
+    assert!(notes.is_empty());
+    let found = |name: Option<&str>| {
+        acceptor.identities().iter().position(|one| acceptor.is_for(name, one)).unwrap()
+    };
+    for (name, at) in [
+        (None, 0),
+        (Some("unknown.test"), 0),
+        (Some("a.test"), 1),
+        (Some("A.Test"), 1),
+        (Some("b.a.test"), 1),
+        (Some("x.a.test"), 2),
+        // A wildcard stands for one label (RFC 9525 6.3).
+        (Some("c.b.a.test"), 0),
+    ] {
+        assert_eq!(found(name), at, "{name:?}");
+    }
+}
+
+#[test]
+fn one_that_expired_is_refused_where_it_is_new() {
+    let old = make(&["a.test"], |params| params.not_after = rcgen::date_time_ymd(2001, 1, 1));
+    let new = make(&["a.test"], |_| {});
+    // Nothing was in force: better than none.
+    let (running, notes) = Acceptor::new(&listener(&[&old]), None).unwrap();
+    assert!(notes[0].contains("cert.pem: it has expired"), "{notes:?}");
+    // It was in force: other edits go on.
+    let more = listener(&[&old, &new]);
+    let (running, notes) = Acceptor::new(&more, Some(&running)).unwrap();
+    assert_eq!(notes.len(), 1);
+    // It comes in place of another.
+    let other = make(&["b.test"], |params| params.not_after = rcgen::date_time_ymd(2001, 1, 1));
+    let problems = Acceptor::new(&listener(&[&other]), Some(&running)).unwrap_err();
+    assert!(problems[0].to_string().contains("it has expired; the one before stays in force"));
+}
+
+#[test]
+fn shared_tickets_open_what_any_of_their_keys_sealed() {
+    let keys: Vec<u8> = (0..240).map(|n| n as u8).collect();
+    let of = |bytes: &[u8]| tickets::of_file(&blob("tickets.key", bytes));
+    let all = of(&keys).unwrap();
+    let sealed = all.encrypt(b"secret").unwrap();
+    assert_ne!(all.encrypt(b"secret").unwrap(), sealed, "each by a nonce of its own");
+    assert_eq!(all.decrypt(&sealed).unwrap(), b"secret");
+    // The next generation: another key seals, the old one still opens.
+    let turned = of(&[&keys[80..160], &keys[..80]].concat()).unwrap();
+    assert_eq!(turned.decrypt(&sealed).unwrap(), b"secret");
+    assert_eq!(of(&keys[80..]).unwrap().decrypt(&sealed), None);
+    for at in 0..sealed.len() {
+        let mut torn = sealed.clone();
+        torn[at] ^= 1;
+        assert_eq!(all.decrypt(&torn), None);
+        assert_eq!(all.decrypt(&sealed[..at]), None);
+    }
+    for wrong in [0, 79, 81] {
+        let said = of(&keys[..wrong]).unwrap_err().to_string();
+        assert!(said.contains("are no keys of 80 bytes each; openssl rand"), "{said}");
+    }
+}
