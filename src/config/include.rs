@@ -112,7 +112,13 @@ impl Walk {
 
     /// Reads one file and notes what it said.
     fn read(&mut self, path: &Path) -> Result<String, (At, String)> {
-        file::read(path, self.left).inspect(|text| self.draft.sources.said(path, text))
+        let read = file::read(path, self.left);
+        let said = match &read {
+            Ok(text) => Some(text.as_bytes()),
+            Err(unread) => unread.bytes.as_deref(),
+        };
+        self.draft.sources.said(path, said);
+        read.map_err(|unread| (unread.at, unread.what))
     }
 
     fn include(&mut self, item: &Item<'_>) {

@@ -19,7 +19,8 @@ const LINKS: usize = 40;
 pub struct Sources {
     files: BTreeSet<PathBuf>,
     patterns: BTreeSet<PathBuf>,
-    read: Contents,
+    /// What each file said when the configuration was read; `None` of one that could not be.
+    read: BTreeMap<PathBuf, Option<u64>>,
 }
 
 impl PartialEq for Sources {
@@ -61,14 +62,21 @@ impl Sources {
         self.files.insert(file);
     }
 
-    /// What a file said when the configuration was read.
-    pub(super) fn said(&mut self, file: &Path, text: &str) {
-        self.read.insert(file.to_path_buf(), xxh3_64(text.as_bytes()));
+    /// What a file said when the configuration was read; without its bytes, what it says now.
+    pub(super) fn said(&mut self, file: &Path, bytes: Option<&[u8]>) {
+        // What is said by a pipe is said once: nobody can look whether it says something else.
+        let said = bytes.filter(|_| file.is_file()).map(xxh3_64);
+        self.read.insert(file.to_path_buf(), said.or_else(|| contents(file)));
     }
 
-    /// What the files said when the configuration was read.
-    pub fn read(&self) -> &Contents {
-        &self.read
+    /// Takes over what the files said when the configuration was read, over what was known before.
+    pub fn note(&self, seen: &mut Contents) {
+        for (file, said) in &self.read {
+            match said {
+                Some(said) => drop(seen.insert(file.clone(), *said)),
+                None => drop(seen.remove(file)),
+            }
+        }
     }
 
     /// A pattern that stands for files.

@@ -271,8 +271,10 @@ impl Turn<'_, '_> {
         }
         self.client.machine.answered(stays);
         let ended = *self.report.ended.get_or_insert_with(Instant::now);
-        // Who said that nothing more comes, and sent nothing more, loses nothing by a close.
-        let done = self.last && self.client.buf.data().is_empty();
+        // Who said that nothing more comes, and sent nothing more, loses nothing by a close; but a
+        // large answer may still be on its way, and a late byte would destroy what is left of it.
+        let sent = *self.client.given.get_mut() <= FLIGHT;
+        let done = self.last && sent && self.client.buf.data().is_empty();
         match stays {
             true => After::KeepAlive(ended),
             false if done && !self.client.stream.is_readable() => After::Close,
@@ -291,6 +293,10 @@ impl Turn<'_, '_> {
         .await
     }
 }
+
+/// So much of an answer is with the client at once: less than the first window of TCP, ten segments
+/// (RFC 6928).
+const FLIGHT: u64 = 8 << 10;
 
 /// How long a client may take to read our own short answer, or to finish an upload whose answer it has.
 const WRITE: std::time::Duration = std::time::Duration::from_secs(5);

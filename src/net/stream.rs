@@ -173,8 +173,10 @@ impl Stream {
         if self.watched {
             return Poll::Pending;
         }
+        // A task that has spent its budget is told to wait, and nothing is kept for it.
+        let heard = tokio::task::coop::has_budget_remaining();
         let ready = each!(&self.transport, s => s.poll_read_ready(cx));
-        self.watched = ready.is_pending();
+        self.watched = heard && ready.is_pending();
         ready
     }
     /// Becomes ready when the peer closed or reset, be there bytes before that or not: nothing is

@@ -64,13 +64,14 @@ impl Edits {
 
     /// Watches what a configuration was read from, from here on.
     pub(super) fn follow(&mut self, sources: &Sources) {
-        self.seen = sources.read().clone();
+        self.seen.clear();
+        sources.note(&mut self.seen);
         self.places(sources);
     }
 
     /// As [`follow`](Self::follow), and all that was watched before: the old plan runs on.
     pub(super) fn follow_too(&mut self, sources: &Sources) {
-        self.seen.extend(sources.read().iter().map(|(file, said)| (file.clone(), *said)));
+        sources.note(&mut self.seen);
         self.places(&sources.clone().and(&self.sources));
     }
 
@@ -254,6 +255,20 @@ mod tests {
         assert!(refused.is_err());
         edits.follow_too(&sources);
         assert_eq!(edits.seen, edits.contents().await);
+        // So it is of what is no text, of what is gone, and of what comes back.
+        std::fs::write(at("proxy.toml"), [0xff, 0xfe]).unwrap();
+        let reload = |edits: &mut Edits| {
+            let (refused, sources) = crate::config::load_with_sources(&at("proxy.toml"));
+            assert!(refused.is_err());
+            edits.follow_too(&sources);
+        };
+        reload(&mut edits);
+        assert_eq!(edits.seen, edits.contents().await);
+        std::fs::remove_file(at("proxy.toml")).unwrap();
+        reload(&mut edits);
+        assert_eq!(edits.seen, edits.contents().await);
+        write(&at("proxy.toml"), "nonsense");
+        heard("what was there before is back", &mut edits).await;
         // An edit that came after it was read is one.
         write(&at("proxy.toml"), WEB);
         edits.follow_too(&sources);
