@@ -131,7 +131,10 @@ impl Walk {
             self.draft.sources.pattern(place.clone());
             match glob::find(&place) {
                 Ok(found) => found.files,
-                Err(what) => return item.fault(format!("{} {what}", quoted(&text))),
+                Err(what) => {
+                    self.draft.sources.said(&place, None);
+                    return item.fault(format!("{} {what}", quoted(&text)));
+                }
             }
         } else {
             self.draft.sources.file(place.clone());
@@ -139,6 +142,7 @@ impl Walk {
         };
         for path in files {
             if let Err(what) = self.file(&path, item) {
+                self.draft.sources.said(&path, None);
                 item.fault(what);
                 item.page.desk.faults.borrow_mut().lacks_a_file();
             }

@@ -276,6 +276,38 @@ mod tests {
         heard("the mended one", &mut edits).await;
     }
 
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_match_that_cannot_be_read_is_heard_of_when_it_comes_and_when_it_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        write(&at("proxy.toml"), &format!("include = [\"conf.d/*.toml\"]\n{WEB}"));
+        write(&at("conf.d/a.toml"), "[pool.a]\nbackends = []\n");
+        let mut edits = edits(&at("proxy.toml"));
+        let reload = |edits: &mut Edits| {
+            let (config, sources) = crate::config::load_with_sources(&at("proxy.toml"));
+            match &config {
+                Ok(_) => edits.follow(&sources),
+                Err(_) => edits.follow_too(&sources),
+            }
+            config.is_ok()
+        };
+        symlink("nowhere", at("conf.d/z.toml")).unwrap();
+        heard("a link to nowhere", &mut edits).await;
+        assert!(!reload(&mut edits));
+        assert_eq!(edits.seen, edits.contents().await, "once is enough");
+        // Another comes, a good one goes: what is gone is known by the reading that was refused.
+        symlink("nowhere", at("conf.d/y.toml")).unwrap();
+        std::fs::remove_file(at("conf.d/a.toml")).unwrap();
+        assert!(!reload(&mut edits));
+        assert_eq!(edits.seen, edits.contents().await);
+        for name in ["conf.d/y.toml", "conf.d/z.toml"] {
+            std::fs::remove_file(at(name)).unwrap();
+        }
+        heard("they are gone", &mut edits).await;
+        assert!(reload(&mut edits));
+        assert_eq!(edits.seen, edits.contents().await);
+    }
+
     #[test]
     fn events_of_other_names_are_not_heard() {
         let names = Sources::of(Path::new("conf/proxy.toml")).names();
