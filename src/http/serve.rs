@@ -152,9 +152,7 @@ async fn busy(client: &mut Client, timer: &mut Timer, spell: Spell<'_>) -> Optio
             match next_head(client, &mut head, timer, timeout.header.get(), spell.watch).await {
                 Ok(Some(Read::Idle)) => return Some(rest),
                 Ok(Some(Read::Closed)) => {
-                    if !client.buf.data().is_empty() {
-                        unfinished(client, &head, &gateway, &spell);
-                    }
+                    unfinished(client, &head, &gateway, &spell);
                     return None;
                 }
                 Ok(Some(Read::Request(verdict))) => {
