@@ -1,12 +1,14 @@
 //! What tests start: a proxy in this process, scripted backends, raw clients.
 
 mod backend;
+mod certs;
 mod client;
 mod nginx;
 mod ports;
 mod proxy;
 
 pub(crate) use backend::Backend;
+pub(crate) use certs::Certs;
 pub(crate) use client::{Client, Response};
 pub(crate) use nginx::Nginx;
 pub(crate) use ports::nobody;
