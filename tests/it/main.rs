@@ -23,5 +23,6 @@ mod routes;
 mod support;
 mod tcp;
 mod tls;
+mod tls_backends;
 
 pub(crate) use support::web as support_web;

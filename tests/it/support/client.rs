@@ -57,10 +57,6 @@ impl Client {
         let connection = rustls::ClientConnection::new(config.into(), name).unwrap();
         Self { tls: Some(Box::new(connection)), ..proxy.client() }
     }
-    /// What TLS agreed on.
-    pub(crate) fn tls(&self) -> &rustls::ClientConnection {
-        self.tls.as_ref().unwrap()
-    }
     /// Sends; a proxy that refused early may have closed already.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         let _ = match &mut self.tls {
