@@ -29,5 +29,5 @@ pub use socket::{
     Bound, Target, bind, bind_beside, connect, is_local_fault, raise_descriptor_limit,
 };
 pub use splice::{Pipe, Spliced};
-pub use stream::{Peer, Stream};
+pub use stream::{Peer, Stream, is_within};
 pub use timer::Timer;

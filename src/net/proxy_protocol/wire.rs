@@ -34,7 +34,7 @@ impl Written {
 }
 
 impl Header {
-    /// As this version says it. Version 1 has no TLVs; of [`Ends::Nobody`] none are said.
+    /// As this version says it. Version 1 has no TLVs; one that speaks for nobody says none.
     pub fn write(&self, version: Version) -> Written {
         let bytes = match version {
             Version::V1 => v1::write(self),
