@@ -240,6 +240,8 @@ pub struct ListenerCells {
     /// `evenkeel_responses_own_total` by reason.
     pub own: Words,
     pub handshakes: Handshakes,
+    /// PROXY headers that did not come, by reason.
+    pub proxy_protocol_errors: Words,
 }
 
 /// TLS handshakes by version and result.

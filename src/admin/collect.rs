@@ -109,6 +109,12 @@ fn of_listeners(text: &mut Text, plan: &Plan) {
             }
         });
     }
+    let name = "evenkeel_proxy_protocol_errors_total";
+    family(name, Kind::Counter, "Connections closed for want of a sound PROXY header.", &|t, c| {
+        for (word, count) in c.proxy_protocol_errors.all() {
+            t.sample_with(name, &c.labels, &[("reason", word)], count as f64);
+        }
+    });
     let name = "evenkeel_tls_handshakes_total";
     family(name, Kind::Counter, "TLS handshakes with clients.", &|t, c| {
         for (version, result, count) in c.handshakes.all() {

@@ -1,6 +1,6 @@
 //! What a route does: exactly one of `pool`, `pools`, `redirect`, `respond`.
 use super::addr;
-use super::draft::Draft;
+use super::draft::{Draft, Ref};
 use super::header;
 use super::model::{Action, PoolRef, Redirect, Respond};
 use super::problem::Wrong;
@@ -35,13 +35,14 @@ fn read(key: &str, item: &Item<'_>, draft: &mut Draft) -> Option<Action> {
             draft.http_pools.push(to.clone());
             Some(Action::Pool(PoolRef { name: to.name, at: to.at }))
         }
-        "pools" => pools(item, draft).map(Action::Pools),
+        "pools" => pools(item, &mut draft.http_pools).map(Action::Pools),
         "redirect" => item.table("route.redirect", redirect).flatten().map(Action::Redirect),
         _ => respond(item).map(Action::Respond),
     }
 }
 
-fn pools(item: &Item<'_>, draft: &mut Draft) -> Option<Vec<(PoolRef, u32)>> {
+/// Pools by weight; each is noted among the `users` of pools.
+pub(super) fn pools(item: &Item<'_>, users: &mut Vec<Ref>) -> Option<Vec<(PoolRef, u32)>> {
     if item.kind() != Kind::Table {
         item.wrong(item.type_fault("a table").hint("write { app = 95, canary = 5 }"));
         return None;
@@ -50,11 +51,7 @@ fn pools(item: &Item<'_>, draft: &mut Draft) -> Option<Vec<(PoolRef, u32)>> {
     for (name, item) in item.entries() {
         let Some(name) = item.name(name) else { continue };
         let at = item.key_at();
-        draft.http_pools.push(super::draft::Ref {
-            key: item.path.clone(),
-            at: at.clone(),
-            name: name.clone(),
-        });
+        users.push(Ref { key: item.path.clone(), at: at.clone(), name: name.clone() });
         all.extend(item.count::<u32>(0..=1000).map(|weight| (PoolRef { name, at }, weight)));
     }
     if item.entries().is_empty() {

@@ -24,14 +24,47 @@ pub(super) fn check(draft: &Draft, file: &At, faults: &mut Faults) {
     }
     for to in &draft.route_listeners {
         known("listener", to, &draft.listener_names, faults);
-        if let Some((_, Some(Protocol::Tcp))) = draft.listener_names.get(&to.name) {
+        if draft.passthrough.contains(&to.name) {
+            let what = format!("{} lets TLS pass: its routes have sni", quoted(&to.name));
+            say(faults, &Said { key: to.key.clone(), at: to.at.clone() }, Wrong::new(what));
+        } else if let Some((_, Some(Protocol::Tcp))) = draft.listener_names.get(&to.name) {
             let what =
                 format!("{} is a tcp listener: routes belong to http listeners", quoted(&to.name));
             say(faults, &Said { key: to.key.clone(), at: to.at.clone() }, Wrong::new(what));
         }
     }
+    passthrough(draft, faults);
     binds(draft, faults);
     tcp_pools(draft, faults);
+}
+
+/// Routes with `sni` and listeners that let TLS pass belong together.
+fn passthrough(draft: &Draft, faults: &mut Faults) {
+    const HINT: &str = "sni is for tcp listeners with tls = \"passthrough\"";
+    for to in &draft.sni_listeners {
+        known("listener", to, &draft.listener_names, faults);
+        let read = matches!(draft.listener_names.get(&to.name), Some((_, Some(_))));
+        if read && !draft.passthrough.contains(&to.name) {
+            let what = format!("{} does not let TLS pass", quoted(&to.name));
+            let said = Said { key: to.key.clone(), at: to.at.clone() };
+            say(faults, &said, Wrong::new(what).hint(HINT));
+        }
+    }
+    if draft.passthrough.is_empty() {
+        for said in &draft.sni_anywhere {
+            say(faults, said, Wrong::new("no listener lets TLS pass").hint(HINT));
+        }
+    }
+    let routed = |name: &Name| {
+        !draft.sni_anywhere.is_empty() || draft.sni_listeners.iter().any(|to| to.name == *name)
+    };
+    for listener in draft.passthrough.iter().filter_map(|name| draft.listeners.get(name)) {
+        if listener.pool.is_none() && !routed(&listener.name) {
+            let what = "goes nowhere: it has no pool, and no route with sni";
+            let problem = Problem::new(&listener.at, format!("listener.{}", listener.name), what);
+            faults.push(problem.hint("write pool = \"name\", or a route with sni"));
+        }
+    }
 }
 
 fn say(faults: &mut Faults, said: &Said, wrong: Wrong) {

@@ -1,10 +1,10 @@
 //! A configuration while it is read: what its files said so far, and what they refer to.
 use super::log::Log;
-use super::model::{Admin, Bind, Listener, Overrides, Pool, Protocol, Route, Server};
+use super::model::{Admin, Bind, Listener, Overrides, Pool, Protocol, Route, Server, SniRoute};
 use super::problem::At;
 use super::sources::Sources;
 use super::units::Name;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Something named somewhere, to be found once all files are read.
 #[derive(Clone, Debug)]
@@ -37,6 +37,7 @@ pub(super) struct Draft {
     pub(super) defaults: Overrides,
     pub(super) listeners: BTreeMap<Name, Listener>,
     pub(super) routes: Vec<Route>,
+    pub(super) sni_routes: Vec<SniRoute>,
     pub(super) pools: BTreeMap<Name, Pool>,
     pub(super) sources: Sources,
 
@@ -56,8 +57,14 @@ pub(super) struct Draft {
     pub(super) http_pools: Vec<Ref>,
     /// Pools that tcp listeners name.
     pub(super) tcp_pools: Vec<Ref>,
-    /// Listeners that routes name.
+    /// Listeners that routes of HTTP name.
     pub(super) route_listeners: Vec<Ref>,
+    /// Listeners that routes with `sni` name.
+    pub(super) sni_listeners: Vec<Ref>,
+    /// `sni` of routes that name no listener.
+    pub(super) sni_anywhere: Vec<Said>,
+    /// Listeners that let TLS pass.
+    pub(super) passthrough: BTreeSet<Name>,
     /// Addresses to listen on with their keys.
     pub(super) binds: Vec<(String, Bind)>,
     /// Keys of pools that mean nothing when only tcp listeners use the pool.

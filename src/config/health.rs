@@ -19,7 +19,8 @@ const GOOD: (u16, u16) = (200, 299);
 const ROW: u64 = 10_000;
 
 /// A table, or the path of an HTTP probe.
-pub(super) fn health(item: &Item<'_>) -> Option<Health> {
+/// `announced`: whether its pool has `send_proxy_protocol`.
+pub(super) fn health(item: &Item<'_>, announced: bool) -> Option<Health> {
     if item.kind() == Kind::Text {
         let path = item.checked(route_path::target)?;
         let check = Check::Http { path, host: None, status: vec![GOOD], body: None };
@@ -30,19 +31,28 @@ pub(super) fn health(item: &Item<'_>) -> Option<Health> {
             timeout: TIMEOUT,
             rise: RISE,
             fall: FALL,
+            proxy_protocol: false,
         });
     }
-    item.table("pool.health", table).flatten()
+    item.table("pool.health", |t| table(t, announced)).flatten()
 }
 
-fn table(t: &mut Table<'_>) -> Option<Health> {
+fn table(t: &mut Table<'_>, announced: bool) -> Option<Health> {
     let check = check(t);
+    let proxy = t.take("proxy_protocol").map(|item| (item.flag() == Some(true), item));
+    if let Some((true, item)) = proxy.as_ref().filter(|_| !announced) {
+        item.key_wrong(
+            Wrong::new("means nothing without the pool's send_proxy_protocol")
+                .hint("write send_proxy_protocol = \"v2\" beside health"),
+        );
+    }
     let health = Health {
         port: t.take("port").and_then(|item| item.count(1..=65_535)),
         interval: t.take("interval").and_then(|item| item.duration()).unwrap_or(INTERVAL),
         timeout: t.take("timeout").and_then(|item| item.duration()).unwrap_or(TIMEOUT),
         rise: t.take("rise").and_then(|item| item.count(1..=ROW)).unwrap_or(RISE),
         fall: t.take("fall").and_then(|item| item.count(1..=ROW)).unwrap_or(FALL),
+        proxy_protocol: proxy.is_some_and(|(on, _)| on),
         check: check?,
     };
     Some(health)

@@ -75,6 +75,7 @@ fn finish(mut draft: Draft, at: &At, mut faults: Faults) -> Result<Config, Vec<P
         defaults: draft.defaults,
         listeners: draft.listeners,
         routes: draft.routes,
+        sni_routes: draft.sni_routes,
         pools: draft.pools,
         sources: draft.sources,
     })

@@ -37,14 +37,24 @@ fn listener(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) 
         .take("protocol")
         .map_or(Some(Protocol::Http), |item| item.word("listener.protocol", &PROTOCOLS));
     let pool = t.take("pool").and_then(|item| pool(&item, protocol, draft));
-    let tls = t.take("tls").and_then(|item| secured(&item, draft));
+    let tls = t.take("tls");
+    // A word that cannot be read may have been meant for one that lets TLS pass.
+    let is_word = tls.as_ref().is_some_and(|item| item.kind() == Kind::Text);
+    let tls = tls.and_then(|item| secured(&item, protocol, draft));
+    let passthrough = matches!(tls, Some(Secured::Passthrough));
+    let proxy_protocol = t.take("proxy_protocol").map(|item| proxies(&item));
     let max_connections = t
         .take("max_connections")
         .and_then(|item| item.count_or_off(1..=u64::from(u32::MAX)))
         .flatten();
     let trusted = t.take("trusted_proxies");
-    let place = if protocol == Some(Protocol::Tcp) { Place::Tcp } else { Place::Http };
-    if let (Some(item), Place::Tcp) = (&trusted, place) {
+    let is_tcp = protocol == Some(Protocol::Tcp);
+    let place = match tls.is_some() || proxy_protocol.is_some() {
+        _ if !is_tcp => Place::Http,
+        true => Place::TcpEntered,
+        false => Place::Tcp,
+    };
+    if let (Some(item), true) = (&trusted, is_tcp) {
         item.key_wrong(Wrong::new(
             "trusted_proxies means nothing to a tcp listener: it has no forwarded fields",
         ));
@@ -52,12 +62,15 @@ fn listener(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) 
     let trusted = trusted.map(|item| item.list()).unwrap_or_default();
     let trusted_proxies = trusted.iter().filter_map(|item| item.checked(addr::net)).collect();
     let over = over::overrides(t, place, &mut Vec::new());
-    if protocol == Some(Protocol::Tcp) && !t.has("pool") {
+    if is_tcp && !t.has("pool") && !is_word {
         t.missing(Wrong::new("a tcp listener needs a pool").hint("write pool = \"name\""));
     }
     let Some(protocol) = protocol else { return };
     let at = item.key_at();
     draft.listener_names.insert(name.clone(), (at.clone(), Some(protocol)));
+    if passthrough {
+        draft.passthrough.insert(name.clone());
+    }
     let name = name.clone();
     let listener = Listener {
         name: name.clone(),
@@ -65,7 +78,9 @@ fn listener(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) 
         bind,
         protocol,
         pool,
-        tls,
+        tls: tls.and_then(Secured::terminated),
+        passthrough,
+        proxy_protocol: proxy_protocol.unwrap_or_default(),
         max_connections,
         trusted_proxies,
         over,
@@ -73,13 +88,52 @@ fn listener(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) 
     draft.listeners.insert(name, listener);
 }
 
+/// `listener.*.tls`
+enum Secured {
+    /// It is spoken here.
+    Terminated(Box<ListenerTls>),
+    /// It is between clients and backends.
+    Passthrough,
+}
+
+impl Secured {
+    fn terminated(self) -> Option<ListenerTls> {
+        match self {
+            Self::Terminated(tls) => Some(*tls),
+            Self::Passthrough => None,
+        }
+    }
+}
+
 /// A table, or the word of a listener that lets TLS pass.
-fn secured(item: &Item<'_>, draft: &mut Draft) -> Option<ListenerTls> {
-    if item.kind() == Kind::Text {
-        item.word::<()>("listener.tls", &[]);
+fn secured(item: &Item<'_>, protocol: Option<Protocol>, draft: &mut Draft) -> Option<Secured> {
+    if item.kind() != Kind::Text {
+        return tls::listener(item, draft).map(|tls| Secured::Terminated(Box::new(tls)));
+    }
+    item.word("listener.tls", &[("passthrough", ())])?;
+    if protocol == Some(Protocol::Http) {
+        let what = "\"passthrough\" means nothing to an http listener: it sees no request";
+        item.wrong(Wrong::new(what).hint("write protocol = \"tcp\", or a table with certificates"));
         return None;
     }
-    tls::listener(item, draft)
+    Some(Secured::Passthrough)
+}
+
+/// Networks whose connections begin with a PROXY header.
+fn proxies(item: &Item<'_>) -> Vec<ipnet::IpNet> {
+    const EXAMPLE: &str = "write for example { from = [\"10.0.0.0/8\"] }";
+    let read = item.table("listener.proxy_protocol", |t| {
+        let Some(from) = t.take("from") else {
+            t.missing(Wrong::new("says not from whom").hint(EXAMPLE));
+            return Vec::new();
+        };
+        let all = from.list();
+        if all.is_empty() {
+            from.wrong(Wrong::new("an empty list is nobody").hint(EXAMPLE));
+        }
+        all.iter().filter_map(|item| item.checked(addr::net)).collect()
+    });
+    read.unwrap_or_default()
 }
 
 fn binds(item: &Item<'_>, draft: &mut Draft) -> Vec<Bind> {

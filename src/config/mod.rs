@@ -29,6 +29,7 @@ mod problem;
 mod route;
 mod route_path;
 mod server;
+mod sni_route;
 mod sources;
 mod syntax;
 mod table;

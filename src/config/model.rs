@@ -25,8 +25,10 @@ pub struct Config {
     pub defaults: Overrides,
     /// `[listener.*]`
     pub listeners: BTreeMap<Name, Listener>,
-    /// `[[route]]` in file order.
+    /// `[[route]]` in file order, those of HTTP.
     pub routes: Vec<Route>,
+    /// `[[route]]` in file order, those with `sni`.
+    pub sni_routes: Vec<SniRoute>,
     /// `[pool.*]`
     pub pools: BTreeMap<Name, Pool>,
     /// The files it came from, to be watched.
@@ -297,6 +299,10 @@ pub struct Listener {
     pub pool: Option<PoolRef>,
     /// The TLS its clients speak.
     pub tls: Option<ListenerTls>,
+    /// `tls = "passthrough"`: what TLS its clients speak is between them and the backends.
+    pub passthrough: bool,
+    /// `proxy_protocol.from`: of whom a PROXY header is required.
+    pub proxy_protocol: Vec<ipnet::IpNet>,
     /// Client connections of this listener.
     pub max_connections: Option<usize>,
     /// Whose forwarded fields are believed.
@@ -321,6 +327,30 @@ pub enum Protocol {
     Http,
     /// Bytes, layer 4.
     Tcp,
+}
+
+/// `[[route]]` with `sni`: where connections go that ask for a name by TLS.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SniRoute {
+    /// Its name; `#<index>` when it says none.
+    pub name: Name,
+    /// Where it is said.
+    pub at: At,
+    /// Listeners it belongs to; empty: every one that lets TLS pass.
+    pub listeners: Vec<ListenerRef>,
+    /// Names; at least one. Lower case, no trailing dot.
+    pub names: Vec<HostMatch>,
+    /// Its pools with their weights; one where it says `pool`.
+    pub pools: Vec<(PoolRef, u32)>,
+    /// Its word on times and retries.
+    pub over: Overrides,
+}
+
+impl SniRoute {
+    /// Whether it is one of this listener.
+    pub fn belongs_to(&self, listener: &Name) -> bool {
+        self.listeners.is_empty() || self.listeners.iter().any(|to| to.name == *listener)
+    }
 }
 
 /// `[[route]]`
@@ -506,6 +536,8 @@ pub struct Pool {
     pub balance: Balance,
     /// The TLS its backends speak.
     pub tls: Option<PoolTls>,
+    /// In which version of the PROXY protocol backends are told of clients.
+    pub send_proxy_protocol: Option<ProxyProtocol>,
     /// Active probes.
     pub health: Option<Health>,
     /// Below this share of healthy backends the unhealthy are tried too.
@@ -522,6 +554,15 @@ pub struct Pool {
     pub backends: Vec<Backend>,
     /// Its word on times, limits and retries.
     pub over: Overrides,
+}
+
+/// `pool.send_proxy_protocol`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// A line of text.
+    V1,
+    /// Binary, with what is known of the client's TLS.
+    V2,
 }
 
 /// `pool.host`
@@ -603,6 +644,8 @@ pub struct Health {
     pub rise: u32,
     /// Bad probes in a row until down.
     pub fall: u32,
+    /// Whether probes begin with a PROXY header that speaks for nobody.
+    pub proxy_protocol: bool,
 }
 
 /// What a probe asks.

@@ -13,8 +13,12 @@ pub(super) enum Place {
     Defaults,
     Http,
     Tcp,
+    /// A tcp listener whose connections begin with TLS or a PROXY header.
+    TcpEntered,
     Pool,
     Route,
+    /// A route with `sni`.
+    SniRoute,
     /// A route that answers itself.
     Own,
 }
@@ -30,8 +34,10 @@ enum Reach {
     Front,
     /// `defaults` and `listener`, HTTP only.
     FrontHttp,
+    /// `defaults` and `listener`, where something is said before anything is served.
+    Entry,
 }
-use Reach::{All, Front, FrontHttp, Http};
+use Reach::{All, Entry, Front, FrontHttp, Http};
 
 /// The largest head, target and trailer section that can be asked for: all of it stays in memory.
 const HEAD: u64 = 16 << 20;
@@ -71,7 +77,7 @@ impl Part<'_> {
                 first_byte: of("first_byte", Http),
                 idle: of("idle", Http),
                 request: of("request", Http),
-                header: of("header", FrontHttp),
+                header: of("header", Entry),
                 keep_alive: of("keep_alive", FrontHttp),
                 tunnel: of("tunnel", All),
                 tunnel_max: of("tunnel_max", All),
@@ -114,14 +120,24 @@ impl Part<'_> {
     fn take<'a>(&mut self, t: &mut Table<'a>, key: &'static str, reach: Reach) -> Option<Item<'a>> {
         let item = t.take(key)?;
         let http = matches!(reach, Http | FrontHttp);
-        let front = matches!(self.place, Place::Defaults | Place::Http | Place::Tcp);
-        if matches!(reach, Front | FrontHttp) && !front {
+        let tcp = matches!(self.place, Place::Tcp | Place::TcpEntered);
+        let front = matches!(self.place, Place::Defaults | Place::Http) || tcp;
+        if matches!(reach, Front | FrontHttp | Entry) && !front {
             let wrong = Wrong::new(format!("{key} belongs to defaults and listener only"));
             item.key_wrong(wrong);
             return None;
         }
-        if http && self.place == Place::Tcp {
+        if http && tcp {
             item.key_wrong(Wrong::new(format!("{key} means nothing to a tcp listener")));
+            return None;
+        }
+        if reach == Entry && self.place == Place::Tcp {
+            let what = "header means nothing to a tcp listener without tls or proxy_protocol";
+            item.key_wrong(Wrong::new(what));
+            return None;
+        }
+        if http && self.place == Place::SniRoute {
+            item.key_wrong(Wrong::new(format!("{key} means nothing to a route with sni")));
             return None;
         }
         if http && self.place == Place::Pool {
@@ -162,7 +178,10 @@ impl Part<'_> {
     /// What a connection carried is not known on TCP, so it cannot be sent again.
     fn resets(&mut self, item: &Item<'_>) {
         match self.place {
-            Place::Tcp => item.fault("\"reset\" means nothing to a tcp listener"),
+            Place::Tcp | Place::TcpEntered => {
+                item.fault("\"reset\" means nothing to a tcp listener");
+            }
+            Place::SniRoute => item.fault("\"reset\" means nothing to a route with sni"),
             Place::Pool => self.http_only.push(Said { key: item.path.clone(), at: item.at() }),
             _ => {}
         }

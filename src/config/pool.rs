@@ -3,7 +3,7 @@ use super::addr;
 use super::balance;
 use super::draft::{Draft, Said};
 use super::health;
-use super::model::{Addr, Backend, Family, HostSent, KeepAlive, Pool, Resolve};
+use super::model::{Addr, Backend, Family, HostSent, KeepAlive, Pool, ProxyProtocol, Resolve};
 use super::over::{self, Place};
 use super::problem::{At, Wrong};
 use super::table::{Item, Table};
@@ -40,13 +40,16 @@ fn pool(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) -> P
     let host = t.take("host");
     http_only.extend(host.as_ref().map(said));
     let balance = t.take("balance").and_then(|item| balance::balance(&item, &mut http_only));
+    let announced = t.take("send_proxy_protocol");
+    let health = t.take("health").and_then(|item| health::health(&item, announced.is_some()));
     let pool = Pool {
         name: name.clone(),
         at: item.key_at(),
         host: host.and_then(|item| host_sent(&item)).unwrap_or(HostSent::Preserve),
         balance: balance.unwrap_or_else(|| balance::default(item.key_at())),
         tls: t.take("tls").and_then(|item| tls::pool(&item, draft)),
-        health: t.take("health").and_then(|item| health::health(&item)),
+        send_proxy_protocol: announced.and_then(|item| announce(&item)),
+        health,
         panic_threshold: t.take("panic_threshold").and_then(|item| threshold(&item)),
         max_active: t.take("max_active").and_then(|item| max_active(&item)),
         keep_alive: keep_alive(t, &mut http_only),
@@ -70,6 +73,11 @@ fn version(item: &Item<'_>) {
         return;
     }
     item.word("pool.http", &[("1.1", ())]);
+}
+
+fn announce(item: &Item<'_>) -> Option<ProxyProtocol> {
+    let words = [("v1", ProxyProtocol::V1), ("v2", ProxyProtocol::V2)];
+    item.word("pool.send_proxy_protocol", &words)
 }
 
 fn host_sent(item: &Item<'_>) -> Option<HostSent> {

@@ -9,6 +9,7 @@ use super::model::{Action, ListenerRef, PathMatch, PathRewrite, Rewrite, Route, 
 use super::over::{self, Place};
 use super::problem::Wrong;
 use super::route_path;
+use super::sni_route;
 use super::table::{Item, Table};
 use super::units::Name;
 use super::value::Kind;
@@ -25,15 +26,22 @@ pub(super) fn routes(item: &Item<'_>, draft: &mut Draft) {
     for item in item.array() {
         let index = draft.route_count;
         draft.route_count += 1;
-        if let Some(route) = item.table("route", |t| route(&item, t, index, draft)).flatten() {
-            draft.routes.push(route);
-        }
+        let read = item.table("route", |t| match t.has("sni") {
+            true => {
+                let route = sni_route::route(&item, t, index, draft);
+                draft.sni_routes.extend(route);
+                None
+            }
+            false => route(&item, t, index, draft),
+        });
+        draft.routes.extend(read.flatten());
     }
 }
 
 fn route(item: &Item<'_>, t: &mut Table<'_>, index: usize, draft: &mut Draft) -> Option<Route> {
     let name = name(t, index, draft);
-    let listeners = t.take("listener").map(|item| listeners(&item, draft)).unwrap_or_default();
+    let listeners = t.take("listener").map(|item| listeners(&item)).unwrap_or_default();
+    draft.route_listeners.extend(listeners.iter().cloned());
     let hosts = t.take("host").map(|item| non_empty(&item)).unwrap_or_default();
     let hosts = hosts.iter().filter_map(|item| item.checked(addr::host_match)).collect();
     let path = t
@@ -61,7 +69,7 @@ fn route(item: &Item<'_>, t: &mut Table<'_>, index: usize, draft: &mut Draft) ->
     Some(Route {
         name: name?,
         at: item.at(),
-        listeners,
+        listeners: listeners.into_iter().map(named).collect(),
         hosts,
         path: path?,
         methods,
@@ -86,7 +94,7 @@ fn forwarding<'a>(t: &mut Table<'a>, key: &'static str, forwards: bool) -> Optio
     Some(item)
 }
 
-fn name(t: &mut Table<'_>, index: usize, draft: &mut Draft) -> Option<Name> {
+pub(super) fn name(t: &mut Table<'_>, index: usize, draft: &mut Draft) -> Option<Name> {
     let Some(item) = t.take("name") else { return Name::new(&format!("#{index}")).ok() };
     let name = item.checked(route_name)?;
     if let Some(first) = draft.route_names.get(&name) {
@@ -118,10 +126,13 @@ fn route_name(text: &str) -> Result<Name, Wrong> {
     Name::new(text).map_err(Wrong::new)
 }
 
-fn listeners(item: &Item<'_>, draft: &mut Draft) -> Vec<ListenerRef> {
-    let named: Vec<Ref> = non_empty(item).iter().filter_map(Item::refers).collect();
-    draft.route_listeners.extend(named.iter().cloned());
-    named.into_iter().map(|to| ListenerRef { name: to.name, at: to.at }).collect()
+/// The listeners a route is of.
+pub(super) fn listeners(item: &Item<'_>) -> Vec<Ref> {
+    non_empty(item).iter().filter_map(Item::refers).collect()
+}
+
+pub(super) fn named(to: Ref) -> ListenerRef {
+    ListenerRef { name: to.name, at: to.at }
 }
 
 /// A list of strings, or one: an empty one matches nothing, which nobody means.

@@ -1,27 +1,32 @@
 //! Addresses to text without an allocation, and from what other proxies write.
-use crate::arrival::{Arrival, Secured};
+use crate::arrival::Arrival;
 use crate::net::Peer;
-use ipnet::IpNet;
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Deref;
 
-/// Who is at the other end of a client connection, with the address as text: it is written into
-/// every request.
+/// How a client connection came, with the client's address as text: it is written into every
+/// request.
 #[derive(Debug)]
 pub(super) struct Origin {
-    pub(super) peer: Peer,
+    arrival: Arrival,
     text: IpText,
-    /// Where it speaks TLS.
-    pub(super) tls: Option<Box<Secured>>,
+}
+
+impl Deref for Origin {
+    type Target = Arrival;
+    fn deref(&self) -> &Arrival {
+        &self.arrival
+    }
 }
 
 impl Origin {
-    pub(super) fn new(Arrival { peer, tls }: Arrival) -> Self {
-        let text = match peer {
+    pub(super) fn new(arrival: Arrival) -> Self {
+        let text = match arrival.peer {
             Peer::Ip(addr) => IpText::of(addr.ip().to_canonical()),
             Peer::Unix => IpText { bytes: [0; 46], len: 0 },
         };
-        Self { peer, text, tls }
+        Self { arrival, text }
     }
 
     /// `http` or `https`.
@@ -96,12 +101,6 @@ static OCTETS: [[u8; 4]; 256] = {
     }
     all
 };
-
-/// Whether one of the networks holds the address; an IPv4 address in IPv6 clothes is an IPv4 one.
-pub(super) fn is_within(ip: IpAddr, networks: &[IpNet]) -> bool {
-    let ip = ip.to_canonical();
-    networks.iter().any(|net| net.contains(&ip))
-}
 
 /// A node of a forwarding chain: an address, bare or in brackets, with a port or without (0).
 pub(super) fn node(text: &[u8]) -> Option<SocketAddr> {

@@ -9,6 +9,7 @@ use crate::http1::{
 use crate::message::{
     Broken, Chunk, Fields, Fill, Head, Length, Part, Pressure, Size, Source, Version, memory,
 };
+use crate::net::proxy_protocol;
 use crate::net::{Pipe, Spliced, Stream};
 use std::future::poll_fn;
 use std::io;
@@ -138,6 +139,12 @@ impl Client {
     /// other connections, and stays in the processor's cache.
     pub(super) fn rest(&mut self) {
         self.buf.rest();
+    }
+
+    /// What a backend is told of it by the PROXY protocol.
+    #[cold]
+    pub(super) fn header(&self, version: proxy_protocol::Version) -> Box<proxy_protocol::Written> {
+        Box::new(self.origin.header(&self.stream).write(version))
     }
 
     /// Whether it waits for our memory and not for the client.

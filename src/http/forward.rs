@@ -78,6 +78,7 @@ pub(super) async fn forward<'g>(
         body: verdict.body,
         upgrade,
         repeatable: head.method().is_idempotent() && verdict.body == BodyLength::None,
+        header: None,
         fresh: false,
         timed: site.timed,
         effective: &target.effective,
@@ -94,7 +95,9 @@ pub(super) async fn forward<'g>(
             },
         };
         let host = host_sent(&target.host, head, report);
-        let sent = Outgoing { host, fresh: tries.fresh(), ..outgoing };
+        // For each try: a reload may have changed what is said.
+        let header = target.pool.announces().map(|version| client.header(version));
+        let sent = Outgoing { host, header: header.as_deref(), fresh: tries.fresh(), ..outgoing };
         let begun = match site.dialer.reuse(lease, &sent, tries.now()) {
             Ok(exchange) => Ok(exchange),
             Err(lease) => Box::pin(site.dialer.connect(lease, &sent, tries.now())).await,

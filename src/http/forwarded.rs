@@ -3,10 +3,10 @@
 //!
 //! A peer in `trusted_proxies` is believed and its words are extended; what any other peer says
 //! of these is taken out. A peer by Unix socket has no address and is not believed.
-use super::address::{IpText, Origin, is_within, node};
+use super::address::{IpText, Origin, node};
 use super::request_id;
 use crate::message::{Head, Known, Version};
-use crate::net::Peer;
+use crate::net::{Peer, is_within};
 use crate::tls::Client;
 use ipnet::IpNet;
 use std::net::{IpAddr, SocketAddr};
@@ -33,7 +33,7 @@ pub(super) fn forwarded(
     if rounds(head, &via.name) >= ROUNDS {
         return Err(Loop);
     }
-    let believed = is_believed(origin.peer, trusted);
+    let believed = origin.peer.is_within(trusted);
     if !believed {
         remove_claims(head);
     }
@@ -91,19 +91,12 @@ fn rounds(head: &Head, via: &str) -> usize {
     head.all(Known::Via).map(|v| memchr::memmem::find_iter(v, via.as_bytes()).count()).sum()
 }
 
-fn is_believed(peer: Peer, trusted: &[IpNet]) -> bool {
-    match peer {
-        Peer::Ip(addr) => !trusted.is_empty() && is_within(addr.ip(), trusted),
-        Peer::Unix => false,
-    }
-}
-
 /// The client in force: the rightmost address of the chain that is not trusted, else the peer.
 /// The chain is `X-Forwarded-For`, or `Forwarded` where there is none; it ends at what is no
 /// address. A chain of trusted ones alone begins with the client. Its port is 0 where unknown.
 pub(super) fn client_address(head: &Head, peer: Peer, trusted: &[IpNet]) -> Option<SocketAddr> {
     let Peer::Ip(mut client) = peer else { return None };
-    if !is_believed(peer, trusted) {
+    if !peer.is_within(trusted) {
         return Some(client);
     }
     for hop in chain(head).into_iter().rev() {

@@ -1,9 +1,9 @@
 //! What is known of one request at its end: for its metrics and its line in the access log.
+use super::address::Origin;
 use super::gateway::{Gateway, RouteCells, Target};
 use super::reply::limit;
 use super::route::Route;
 use crate::message::{Head, Known};
-use crate::net::Peer;
 use crate::pool::Backend;
 use crate::telemetry::{Access, AccessLog};
 use std::sync::Arc;
@@ -66,7 +66,7 @@ impl Report<'_> {
         gateway: &Gateway,
         head: &Head,
         came: Option<&Came>,
-        peer: Peer,
+        origin: &Origin,
         access: &AccessLog,
     ) {
         let ended = self.ended.unwrap_or_else(Instant::now);
@@ -83,10 +83,7 @@ impl Report<'_> {
         let Some(came) = came else { return };
         access.write(&Access {
             time: SystemTime::now() - took,
-            client: match peer {
-                Peer::Ip(addr) => Some(addr),
-                Peer::Unix => None,
-            },
+            client: origin.peer.addr(),
             method: &came.method,
             target: &came.target,
             host: &came.host,
@@ -103,6 +100,8 @@ impl Report<'_> {
             connect: self.connect,
             first_byte: self.first_byte,
             request_id: head.get(Known::XRequestId).unwrap_or(b""),
+            sni: origin.server_name(),
+            proxy: origin.proxied.as_ref().map_or("", |proxied| &proxied.words),
         });
     }
 }

@@ -70,7 +70,7 @@ pub(super) async fn request(
     client.out.give_up();
     report.bytes_in = client.taken();
     report.bytes_out = client.given.load(Relaxed);
-    report.end(gateway, head, came.as_deref(), client.origin.peer, spell.access);
+    report.end(gateway, head, came.as_deref(), &client.origin, spell.access);
     after.unwrap_or(After::Close)
 }
 
@@ -124,7 +124,7 @@ pub(super) async fn refuse(
     turn.write_own(&Reply::own(status, word), Version::Http11, Method::Get).await;
     report.bytes_out = client.given.load(Relaxed);
     client.out.give_up();
-    report.end(gateway, head, came.as_deref(), client.origin.peer, spell.access);
+    report.end(gateway, head, came.as_deref(), &client.origin, spell.access);
     After::Linger
 }
 
@@ -142,7 +142,7 @@ pub(super) fn unfinished(client: &mut Client, head: &Head, gateway: &Gateway, sp
         report.cut();
     }
     let came = spell.access.is_on().then(|| super::report::Came::of(head));
-    report.end(gateway, head, came.as_ref(), client.origin.peer, spell.access);
+    report.end(gateway, head, came.as_ref(), &client.origin, spell.access);
 }
 
 /// The answering half of a request.

@@ -169,7 +169,7 @@ pub(super) fn outcome(error: &Error, stale: bool) -> Outcome {
 pub(super) fn status(error: &Error) -> u16 {
     match error {
         Error::ConnectTimeout | Error::FirstByte | Error::Idle | Error::Request => 504,
-        Error::Local(_) | Error::Unresolved | Error::Over => 503,
+        Error::Local(_) | Error::Unresolved | Error::Over | Error::Changed => 503,
         _ => 502,
     }
 }

@@ -1,6 +1,9 @@
 //! Sockets, byte streams, and moving bytes between two of them.
 
+pub mod client_hello;
 mod copy;
+mod last_words;
+pub mod proxy_protocol;
 mod raw;
 mod session;
 mod socket;
@@ -20,10 +23,11 @@ mod stream_tests;
 mod testing;
 
 pub use copy::{Copied, Ended, TwoWay, two_way};
+pub use last_words::last_words;
 pub use raw::Transport;
 pub use socket::{
     Bound, Target, bind, bind_beside, connect, is_local_fault, raise_descriptor_limit,
 };
 pub use splice::{Pipe, Spliced};
-pub use stream::{Peer, Stream};
+pub use stream::{Peer, Stream, is_within};
 pub use timer::Timer;

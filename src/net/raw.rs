@@ -263,6 +263,10 @@ impl Raw {
             Transport::Unix(_) => None,
         }
     }
+    /// The address at our end; `None` for a Unix socket.
+    pub(super) fn local_addr(&self) -> Option<std::net::SocketAddr> {
+        self.tcp().and_then(|stream| stream.local_addr().ok())
+    }
     /// What carries it.
     pub(super) fn into_transport(self) -> Transport {
         self.transport

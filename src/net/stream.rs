@@ -2,10 +2,11 @@
 use super::raw::{Raw, Transport};
 use super::session::Session;
 use crate::message::{Chunk, Part};
+use ipnet::IpNet;
 use rustix::net::RecvFlags;
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -19,6 +20,29 @@ pub enum Peer {
     Ip(SocketAddr),
     /// A Unix socket has no address.
     Unix,
+}
+
+impl Peer {
+    /// Whether its address is in one of the networks; a Unix socket's is in none.
+    pub fn is_within(self, networks: &[IpNet]) -> bool {
+        match self {
+            Self::Ip(addr) => !networks.is_empty() && is_within(addr.ip(), networks),
+            Self::Unix => false,
+        }
+    }
+    /// Its address.
+    pub fn addr(self) -> Option<SocketAddr> {
+        match self {
+            Self::Ip(addr) => Some(addr),
+            Self::Unix => None,
+        }
+    }
+}
+
+/// Whether one of the networks holds the address; an IPv4 address in IPv6 clothes is an IPv4 one.
+pub fn is_within(ip: IpAddr, networks: &[IpNet]) -> bool {
+    let ip = ip.to_canonical();
+    networks.iter().any(|net| net.contains(&ip))
 }
 
 /// A byte stream. Every method is for one task at a time; cancel-safe.
@@ -122,17 +146,20 @@ impl Stream {
         }
         self.raw.poll_take(cx, take)
     }
-    /// The first byte that is there, left where it is; `None` at the end. Below TLS.
+    /// The first bytes that are there, at most the buffer, left where they are; 0 at the end. Below
+    /// TLS.
     ///
     /// # Errors
     ///
     /// The kernel's.
-    pub fn poll_peek(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Option<u8>>> {
-        let mut byte = [0];
-        let n = ready!(self.raw.poll_take(cx, |socket| {
-            Ok(rustix::net::recv(socket, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT)?.0)
-        }))?;
-        Poll::Ready(Ok((n > 0).then_some(byte[0])))
+    pub fn poll_peek(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        self.raw.poll_take(cx, |socket| {
+            Ok(rustix::net::recv(socket, &mut *buf, RecvFlags::PEEK | RecvFlags::DONTWAIT)?.0)
+        })
+    }
+    /// The address at our end that the peer connected to; `None` for a Unix socket.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.raw.local_addr()
     }
     /// Becomes ready when a read would not wait. Holds no buffer.
     ///

@@ -8,12 +8,13 @@ use super::members::Members;
 use super::snapshot::Snapshot;
 use crate::config::{self, Name};
 use crate::metrics::{Counter, Gauge, Histogram, labels};
+use crate::net::proxy_protocol::Version;
 use crate::reach::Reach;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
 use std::time::{Instant, SystemTime};
 use tokio::sync::{Notify, watch};
 use xxhash_rust::xxh3::xxh3_64;
@@ -44,6 +45,8 @@ pub struct Pool {
     reach: ArcSwap<Reach>,
     /// The number of `reach`, to see cheaply that it was replaced.
     reach_number: AtomicU64,
+    /// What `reach` announces clients in: 0, 1 or 2.
+    announces: AtomicU8,
     /// Held for the time of a look or a change, never while something is built.
     members: Mutex<Members>,
     /// Held from the look at the members until what was built of it is stored, so that no older
@@ -125,6 +128,7 @@ impl Pool {
             settings: ArcSwap::new(config.clone()),
             reach: ArcSwap::new(reach.clone()),
             reach_number: AtomicU64::new(reach.number),
+            announces: AtomicU8::new(announced(reach)),
             members: Mutex::new(Members::new(name.clone(), config.clone())),
             maker: Mutex::new(Maker { policies: policies.clone(), cadence: Cadence::default() }),
             version: watch::Sender::new(0),
@@ -157,6 +161,7 @@ impl Pool {
             let mut members = self.members.lock();
             self.settings.store(config.clone());
             self.reach_number.store(reach.number, Relaxed);
+            self.announces.store(announced(&reach), Relaxed);
             self.reach.store(reach);
             let mut turns = members.set(config, now);
             turns.extend(members.apply(Change::Endpoints(endpoints), now));
@@ -395,6 +400,16 @@ impl Pool {
         self.reach_number.load(Relaxed)
     }
 
+    /// In which version of the PROXY protocol its backends are told of clients. One relaxed load.
+    #[inline]
+    pub fn announces(&self) -> Option<Version> {
+        match self.announces.load(Relaxed) {
+            0 => None,
+            1 => Some(Version::V1),
+            _ => Some(Version::V2),
+        }
+    }
+
     /// A number unique in the process, for keys of maps.
     pub fn number(&self) -> u64 {
         self.number
@@ -431,6 +446,14 @@ impl Pool {
     /// suffices. One relaxed load.
     pub fn is_out(&self) -> bool {
         self.read.out.load(Relaxed)
+    }
+}
+
+fn announced(reach: &Reach) -> u8 {
+    match reach.announces {
+        None => 0,
+        Some(Version::V1) => 1,
+        Some(Version::V2) => 2,
     }
 }
 

@@ -18,7 +18,15 @@ const MS: Duration = Duration::from_millis(1);
 fn probed(rise: u32, fall: u32) -> Option<Health> {
     let check = Check::Tcp { send: None, expect: None };
     let second = Duration::from_secs(1);
-    Some(Health { check, port: None, interval: second, timeout: second, rise, fall })
+    Some(Health {
+        check,
+        port: None,
+        interval: second,
+        timeout: second,
+        rise,
+        fall,
+        proxy_protocol: false,
+    })
 }
 
 fn commit(config: &config::Pool, before: Option<&Arc<Pool>>) -> Arc<Pool> {

@@ -15,7 +15,15 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn health(rise: u32, fall: u32) -> Option<config::Health> {
     let check = Check::Tcp { send: None, expect: None };
-    Some(config::Health { check, port: None, interval: SECOND, timeout: SECOND, rise, fall })
+    Some(config::Health {
+        check,
+        port: None,
+        interval: SECOND,
+        timeout: SECOND,
+        rise,
+        fall,
+        proxy_protocol: false,
+    })
 }
 
 fn endpoint(text: &str) -> Endpoint {

@@ -22,6 +22,7 @@ mod lease;
 mod members;
 mod prepare;
 mod snapshot;
+mod split;
 #[cfg(test)]
 mod testing;
 
@@ -32,3 +33,4 @@ pub use cells::{Cells, Picks};
 pub use change::{Change, Glance, Member, Reason, State, Turn, Wish};
 pub use lease::{Lease, NoLease, Outcome};
 pub use prepare::Prepared;
+pub use split::Split;

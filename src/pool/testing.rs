@@ -34,6 +34,7 @@ pub(super) fn backend(text: &str) -> config::Backend {
 pub(super) fn pool(text: &str, backends: &[&str]) -> config::Pool {
     config::Pool {
         tls: None,
+        send_proxy_protocol: None,
         name: name(text),
         at: config::At::default(),
         host: HostSent::Preserve,

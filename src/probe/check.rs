@@ -1,6 +1,7 @@
 //! One probe within its time: which check, where, and what a failure is called.
 use super::{http, tcp};
 use crate::config::{Addr, Check, Pool};
+use crate::net::proxy_protocol::{Header, Written};
 use crate::net::{self, Stream, Target};
 use crate::pool::Backend;
 use crate::reach::{self, Reach};
@@ -34,7 +35,11 @@ pub(super) async fn run(config: &Pool, reach: &Reach, backend: &Backend) -> Verd
 async fn ask(config: &Pool, reach: &Reach, backend: &Backend) -> Result<(), Verdict> {
     let mut target =
         backend.dial().ok_or_else(|| Verdict::Bad("its name has no address".into()))?;
-    let dial = async |target: &Target| dial(reach, target, backend.addr()).await;
+    // A backend that waits for a header would refuse whoever sends none; a probe that says what to
+    // ask says whether to send one.
+    let says = config.health.as_ref().is_none_or(|health| health.proxy_protocol);
+    let header = reach.announces.filter(|_| says).map(|version| Header::default().write(version));
+    let dial = async |target: &Target| dial(reach, target, backend.addr(), header.as_ref()).await;
     let Some(health) = &config.health else { return dial(&target).await.map(drop) };
     if let (Some(port), Target::Ip(addr)) = (health.port, &mut target) {
         addr.set_port(port);
@@ -59,10 +64,16 @@ fn own_host(addr: &Addr) -> String {
     }
 }
 
-async fn dial(reach: &Reach, target: &Target, addr: &Addr) -> Result<Stream, Verdict> {
-    reach.connect(target, addr).await.map_err(|error| match error {
+async fn dial(
+    reach: &Reach,
+    target: &Target,
+    addr: &Addr,
+    header: Option<&Written>,
+) -> Result<Stream, Verdict> {
+    reach.connect_as(target, addr, header).await.map_err(|error| match error {
         reach::Error::Connect(error) if net::is_local_fault(&error) => Verdict::Ours(error),
         reach::Error::Connect(error) => Verdict::Bad(format!("connect: {}", tcp::words(&error))),
+        error @ reach::Error::Changed => Verdict::Bad(error.to_string()),
         reach::Error::Tls(what) => Verdict::Bad(format!("TLS: {what}")),
     })
 }

@@ -2,7 +2,7 @@
 //! client sends.
 use super::connection::{self, Held};
 use super::gate::Pass;
-use super::listener::Live;
+use super::listener::{Live, Surplus};
 use super::state::State;
 use crate::drain::Drain;
 use crate::net::{Peer, Stream};
@@ -174,12 +174,13 @@ impl Accept {
     fn begin(&self, live: &Arc<Live>, stream: Stream, peer: Peer, places: (Pass, Pass)) {
         live.cells.accepted.inc();
         self.make_room(live, 0);
-        let client = match (live.slot.per_client(), peer) {
-            (Some(most), Peer::Ip(addr)) => match live.clients.enter(addr.ip(), most) {
-                Some(client) => Some(client),
-                None => return live.cells.limit_hits.inc("per_client"),
+        // A proxy says by its header who the client is: only then it can be counted.
+        let client = match live.entry.load().is_proxy(peer) {
+            true => None,
+            false => match live.client(peer) {
+                Ok(client) => client,
+                Err(Surplus) => return,
             },
-            _ => None,
         };
         let watch = live.drains[self.worker].enter();
         let held = Held::new(places, client, live.cells.clone(), self.state.clone());

@@ -1,6 +1,6 @@
 //! The task of one client connection, and what it holds for its life.
 use super::gate::{ClientPass, Pass};
-use super::listener::{Live, Slot};
+use super::listener::{Live, Slot, Surplus};
 use super::state::State;
 use crate::arrival::Arrival;
 use crate::drain::Watch;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// which ends this connection and nothing else.
 pub(super) struct Held {
     _places: (Pass, Pass),
-    _client: Option<ClientPass>,
+    client: Option<ClientPass>,
     cells: Arc<ListenerCells>,
     state: Arc<State>,
 }
@@ -30,7 +30,16 @@ impl Held {
         state: Arc<State>,
     ) -> Self {
         cells.open.add(1);
-        Self { _places: places, _client: client, cells, state }
+        Self { _places: places, client, cells, state }
+    }
+
+    /// Counts it as this client's; `false` when it has too many.
+    fn count(&mut self, live: &Live, peer: Peer) -> bool {
+        match live.client(peer) {
+            Ok(client) => self.client = client,
+            Err(Surplus) => return false,
+        }
+        true
     }
 }
 
@@ -45,7 +54,7 @@ impl Drop for Held {
 
 /// Gives a connection its task on the runtime this is called on.
 pub(super) fn spawn(
-    live: &Live,
+    live: &Arc<Live>,
     stream: Stream,
     peer: Peer,
     watch: Watch,
@@ -53,21 +62,21 @@ pub(super) fn spawn(
     held: Held,
 ) {
     let entry = live.entry.load();
-    if entry.is_open() {
+    if entry.is_open(peer) {
         return serve(&live.slot, stream, Arrival::plain(peer), watch, dialer, held);
     }
-    drop(tokio::spawn(enter(entry.clone(), live.slot.clone(), stream, peer, watch, dialer, held)));
+    drop(tokio::spawn(enter(entry.clone(), live.clone(), stream, peer, watch, dialer, held)));
 }
 
 /// A connection that is let in becomes a task of its own, so that nothing of its entry stays.
 async fn enter(
     entry: Arc<Entry>,
-    slot: Slot,
+    live: Arc<Live>,
     stream: Stream,
     peer: Peer,
     watch: Watch,
     dialer: Arc<Dialer>,
-    held: Held,
+    mut held: Held,
 ) {
     let taken = tokio::select! {
         biased;
@@ -75,7 +84,11 @@ async fn enter(
         () = watch.cut() => None,
     };
     if let Some((stream, arrival)) = taken {
-        serve(&slot, stream, arrival, watch, dialer, held);
+        // Who is the client was not known before.
+        if entry.is_proxy(peer) && !held.count(&live, arrival.peer) {
+            return;
+        }
+        serve(&live.slot, stream, arrival, watch, dialer, held);
     }
 }
 
@@ -96,18 +109,18 @@ fn serve(
         }
         Slot::Tcp(slot) => {
             let relay = slot.load_full();
-            drop(tokio::spawn(tcp(stream, arrival.peer, relay, watch, dialer, held)))
+            drop(tokio::spawn(tcp(stream, arrival, relay, watch, dialer, held)))
         }
     }
 }
 
 async fn tcp(
     stream: Stream,
-    peer: Peer,
+    arrival: Arrival,
     relay: Arc<Relay>,
     watch: Watch,
     dialer: Arc<Dialer>,
     held: Held,
 ) {
-    relay.serve(stream, peer, &watch, &dialer, &held.state.access).await;
+    relay.serve(stream, arrival, &watch, &dialer, &held.state.access).await;
 }

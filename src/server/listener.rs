@@ -1,10 +1,11 @@
 //! A listener that runs: its current service, its limits, its connections.
-use super::gate::{Clients, Gate};
+use super::gate::{ClientPass, Clients, Gate};
 use crate::config::{self, Name};
 use crate::drain::Drain;
 use crate::entry::Entry;
 use crate::http::Gateway;
 use crate::metrics::ListenerCells;
+use crate::net::Peer;
 use crate::plan::{self, Service};
 use crate::tcp::Relay;
 use arc_swap::ArcSwap;
@@ -46,6 +47,10 @@ impl Slot {
     }
 }
 
+/// A client has too many connections.
+#[derive(Debug)]
+pub(super) struct Surplus;
+
 /// A listener that runs, for as long as its name and protocol stay.
 #[derive(Debug)]
 pub(super) struct Live {
@@ -75,6 +80,20 @@ impl Live {
             clients: Arc::default(),
             drains: (0..workers).map(|_| Drain::new()).collect(),
         }
+    }
+
+    /// Counts a connection as this client's, where that is bounded.
+    ///
+    /// # Errors
+    ///
+    /// It has as many as it may; that is counted.
+    pub(super) fn client(&self, peer: Peer) -> Result<Option<ClientPass>, Surplus> {
+        let Some((most, addr)) = self.slot.per_client().zip(peer.addr()) else { return Ok(None) };
+        let client = self.clients.enter(addr.ip().to_canonical(), most);
+        client.map(Some).ok_or_else(|| {
+            self.cells.limit_hits.inc("per_client");
+            Surplus
+        })
     }
 
     /// Takes over what a new plan says; `false` when that is another protocol.

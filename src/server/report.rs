@@ -83,6 +83,7 @@ impl Report {
         report.tables(old, new);
         report.objects("listener", &named(&old.listeners), &named(&new.listeners));
         report.objects("route", &routes(old), &routes(new));
+        report.objects("route", &sni_routes(old), &sni_routes(new));
         report.objects("pool", &named(&old.pools), &named(&new.pools));
         report.objects("backend", &backends(old), &backends(new));
         report.needs_restart = needs_restart(started, new);
@@ -123,6 +124,10 @@ fn named<T: Clone>(all: &BTreeMap<Name, T>) -> Objects<T> {
 
 fn routes(config: &Config) -> Objects<crate::config::Route> {
     config.routes.iter().map(|route| (route.name.to_string(), route.clone())).collect()
+}
+
+fn sni_routes(config: &Config) -> Objects<crate::config::SniRoute> {
+    config.sni_routes.iter().map(|route| (route.name.to_string(), route.clone())).collect()
 }
 
 fn backends(config: &Config) -> Objects<Backend> {

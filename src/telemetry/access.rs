@@ -40,6 +40,10 @@ pub struct Access<'a> {
     pub connect: Option<Duration>,
     pub first_byte: Option<Duration>,
     pub request_id: &'a [u8],
+    /// The name the client asked for by TLS; empty for none.
+    pub sni: &'a [u8],
+    /// What a PROXY header said; empty where there was none.
+    pub proxy: &'a str,
 }
 
 enum Order {

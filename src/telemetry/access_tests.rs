@@ -49,7 +49,7 @@ fn a_target_that_stands_still_costs_lines_and_no_time() {
     }
     let text = String::from_utf8(text).unwrap();
     assert_eq!(text.lines().count() + dropped, lines);
-    assert!(text.lines().all(|line| line.ends_with(" id-1")), "a torn line");
+    assert!(text.lines().all(|line| line.ends_with(" 192.0.2.8:1;tls=TLSv1.3")), "a torn line");
     assert_eq!(log.dropped() as usize, dropped);
 }
 

@@ -1,7 +1,7 @@
 //! What a line of the access log looks like.
 //!
 //! Text: `time client "method target" host status reason listener route pool backend tries
-//! bytes_in bytes_out duration connect first_byte request_id`, `-` for what is not known.
+//! bytes_in bytes_out duration connect first_byte request_id sni proxy`, `-` for what is not known.
 //! JSON: an object with these names. Times are RFC 3339, durations seconds. Whoever gave a text,
 //! a client or the configuration, it cannot leave its field: see [`escape`].
 use super::access::Access;
@@ -35,8 +35,10 @@ pub(super) fn text(a: &Access<'_>) -> String {
             None => line.push_str(" -"),
         }
     }
-    line.push(' ');
-    field(a.request_id, &mut line);
+    for text in [a.request_id, a.sni, a.proxy.as_bytes()] {
+        line.push(' ');
+        field(text, &mut line);
+    }
     line.push('\n');
     line
 }
@@ -81,6 +83,12 @@ pub(super) fn json(a: &Access<'_>) -> String {
     }
     line.push_str(",\"request_id\":\"");
     escape(a.request_id, Space::Kept, &mut line);
+    for (name, value) in [("sni", a.sni), ("proxy", a.proxy.as_bytes())] {
+        if !value.is_empty() {
+            let _ = write!(line, "\",\"{name}\":\"");
+            escape(value, Space::Kept, &mut line);
+        }
+    }
     line.push_str("\"}\n");
     line
 }

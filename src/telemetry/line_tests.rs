@@ -21,6 +21,8 @@ pub(in crate::telemetry) fn access() -> Access<'static> {
         connect: Some(Duration::from_micros(250)),
         first_byte: None,
         request_id: b"id-1",
+        sni: b"a.test",
+        proxy: "192.0.2.8:1;tls=TLSv1.3",
     }
 }
 
@@ -29,19 +31,21 @@ fn a_text_line_says_every_field_in_its_order() {
     assert_eq!(
         text(&access()),
         "2024-02-29T12:34:56.007Z 192.0.2.7:4711 \"GET /p?q=1\" a.test:80 200 - web api app b1 1 12 \
-         345 1.500042 0.000250 - id-1\n"
+         345 1.500042 0.000250 - id-1 a.test 192.0.2.8:1;tls=TLSv1.3\n"
     );
     let unknown = Access {
         client: None,
         host: b"",
         request_id: b"",
+        sni: b"",
+        proxy: "",
         connect: None,
         first_byte: Some(Duration::from_secs(2)),
         ..access()
     };
     let line = text(&unknown);
     assert!(
-        line.contains(" - \"GET /p?q=1\" - 200 ") && line.ends_with(" - 2.000000 -\n"),
+        line.contains(" - \"GET /p?q=1\" - 200 ") && line.ends_with(" - 2.000000 - - -\n"),
         "{line}"
     );
 }
@@ -56,7 +60,7 @@ fn a_json_line_is_an_object_with_every_name() {
         "target": "/p?q=1", "host": "a.test:80", "reason": "-", "listener": "web",
         "route": "api", "pool": "app", "backend": "b1", "status": 200, "tries": 1,
         "bytes_in": 12, "bytes_out": 345, "duration": 1.500042, "connect": 0.00025,
-        "request_id": "id-1",
+        "request_id": "id-1", "sni": "a.test", "proxy": "192.0.2.8:1;tls=TLSv1.3",
     });
     assert_eq!(value, expected);
 }
@@ -65,20 +69,26 @@ fn a_json_line_is_an_object_with_every_name() {
 fn no_byte_of_a_client_breaks_out_of_its_field() {
     for byte in 0..=255u8 {
         let bytes = [b'a', byte, b'"', b'\\', b'z'];
-        let hostile =
-            Access { method: &bytes, target: &bytes, host: &bytes, request_id: &bytes, ..access() };
+        let hostile = Access {
+            method: &bytes,
+            target: &bytes,
+            host: &bytes,
+            request_id: &bytes,
+            sni: &bytes,
+            ..access()
+        };
         let (text, json) = (text(&hostile), json(&hostile));
         for line in [&text, &json] {
             let inside = line.strip_suffix('\n').unwrap();
             assert!(inside.bytes().all(|b| (0x20..0x7f).contains(&b)), "{byte:#x}: {line:?}");
         }
-        assert_eq!(text.split(' ').count(), 18, "a space in a field is escaped: {text}");
+        assert_eq!(text.split(' ').count(), 20, "a space in a field is escaped: {text}");
         // Quotes in a text line are the two around the request, all others are escaped.
         let bare = text.replace("\\\\", "").replace("\\\"", "");
         assert_eq!(bare.matches('"').count(), 2, "{text}");
         let value: serde_json::Value = serde_json::from_str(&json).unwrap();
         let said: String = bytes.iter().map(|b| char::from(*b)).collect();
-        for name in ["method", "target", "host", "request_id"] {
+        for name in ["method", "target", "host", "request_id", "sni"] {
             assert_eq!(value[name], serde_json::Value::from(&*said), "{byte:#x}");
         }
     }

@@ -1,5 +1,6 @@
 //! The side that is called: a listener's TLS.
 use super::by_name::ByName;
+use super::der::common_name;
 use super::identity::{Identity, Shown, chain, shown, wrong};
 use super::provider::provider;
 use super::tickets;
@@ -124,6 +125,13 @@ impl Acceptor {
     /// where clients are asked for certificates it matters: what they proved was for that name.
     pub fn covers(&self, name: Option<&str>, host: &str) -> bool {
         self.said.clients.is_none() || self.names.covers(name, host)
+    }
+
+    /// The common name of the certificate that a client showed, empty where that has none; `None`
+    /// when it showed none.
+    pub fn common_name(&self, connection: &rustls::Connection) -> Option<Box<[u8]>> {
+        let leaf = connection.peer_certificates()?.first()?;
+        common_name(leaf).map(Into::into)
     }
 
     /// What backends are told of a client: the fields, where they are told at all; `None` inside

@@ -45,6 +45,37 @@ pub(super) fn facts(certificate: &[u8]) -> Option<Facts> {
     })
 }
 
+/// The common name of a certificate's owner, the last one said; empty when it has none. `None` when
+/// it is no certificate.
+pub(super) fn common_name(certificate: &[u8]) -> Option<&[u8]> {
+    let mut subject = Der(subject(certificate)?);
+    let mut found = &b""[..];
+    while !subject.0.is_empty() {
+        let mut set = Der(subject.take(SET)?);
+        while !set.0.is_empty() {
+            let mut pair = Der(set.take(SEQUENCE)?);
+            let (oid, (_, value)) = (pair.take(OID)?, pair.next()?);
+            if word(oid) == Some("CN") {
+                found = value;
+            }
+        }
+    }
+    Some(found)
+}
+
+fn subject(certificate: &[u8]) -> Option<&[u8]> {
+    let mut whole = Der(certificate);
+    let mut tbs = Der(Der(whole.take(SEQUENCE)?).take(SEQUENCE)?);
+    if tbs.0.first() == Some(&VERSION) {
+        tbs.take(VERSION)?;
+    }
+    // Serial, algorithm, issuer, validity.
+    for tag in [INTEGER, SEQUENCE, SEQUENCE, SEQUENCE] {
+        tbs.take(tag)?;
+    }
+    tbs.take(SEQUENCE)
+}
+
 /// Hexadecimal, upper case.
 pub(super) fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {

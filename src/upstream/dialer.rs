@@ -8,6 +8,7 @@ use super::pump::Pump;
 use crate::config::Effective;
 use crate::http1::{self, BodyLength, Client, HeadLimits};
 use crate::message::{Chunk, Head, Size};
+use crate::net::proxy_protocol::Written;
 use crate::pool::Lease;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -33,6 +34,9 @@ pub struct Outgoing<'a> {
     pub repeatable: bool,
     /// Whether only a new connection will do.
     pub fresh: bool,
+    /// What the backend is told of the client before it, where the pool says so: then only a
+    /// connection that was made for the same one will do.
+    pub header: Option<&'a Written>,
     /// Whether the time to its first byte is wanted; a policy that learns from it gets it anyway.
     pub timed: bool,
     /// What holds.
@@ -47,17 +51,23 @@ impl Dialer {
         Arc::new(Self::default())
     }
 
-    /// Dials the backend of a lease. Counts the connection, its result and its duration. Tells the
-    /// pool when the backend was not reached.
+    /// Dials the backend of a lease and tells it of the client, where the pool says so
+    /// ([`crate::pool::Pool::announces`]). Counts the connection, its result and its duration. Tells
+    /// the pool when the backend was not reached.
     ///
     /// # Errors
     ///
     /// [`Error`]
-    pub async fn stream(&self, lease: &Lease, timeout: Option<Duration>) -> Result<Link, Error> {
-        match connect::dial(lease, timeout).await {
+    pub async fn stream(
+        &self,
+        lease: &Lease,
+        timeout: Option<Duration>,
+        header: Option<&Written>,
+    ) -> Result<Link, Error> {
+        match connect::dial(lease, timeout, header).await {
             // Kept connections are a convenience, this one is wanted now.
             Err(Error::Local(error)) if is_out_of_descriptors(&error) && self.idle.shed() => {
-                connect::dial(lease, timeout).await
+                connect::dial(lease, timeout, header).await
             }
             dialled => dialled,
         }
@@ -75,7 +85,11 @@ impl Dialer {
         now: Instant,
     ) -> Result<Box<Exchange>, Lease> {
         let reuse = if request.repeatable { Reuse::Any } else { Reuse::Sure };
-        let kept = if request.fresh { None } else { self.idle.take(lease.backend(), reuse, now) };
+        let kept = match request.header {
+            _ if request.fresh => None,
+            None => self.idle.take(lease.backend(), reuse, now),
+            Some(header) => self.idle.take_for(header, lease.backend(), reuse, now),
+        };
         match kept {
             Some(Kept { link, .. }) => Ok(self.exchange(lease, link, request, now, None)),
             None => Err(lease),
@@ -93,13 +107,16 @@ impl Dialer {
         request: &Outgoing<'_>,
         now: Instant,
     ) -> Result<Box<Exchange>, Failed> {
-        match self.stream(&lease, request.connect_limit(now)).await {
+        match self.stream(&lease, request.connect_limit(now), request.header).await {
             Ok(link) => {
                 let born = link.born();
                 let took = born.saturating_duration_since(now);
                 Ok(self.exchange(lease, link, request, born, Some(took)))
             }
-            Err(error) => Err(Failed { lease, error, retry: Retry::NothingWritten, stale: false }),
+            Err(error) => {
+                let stale = matches!(error, Error::Changed);
+                Err(Failed { lease, error, retry: Retry::NothingWritten, stale })
+            }
         }
     }
 

@@ -13,6 +13,9 @@ pub enum Error {
     Connect(io::Error),
     /// Connected, but TLS did not come about.
     Tls(String),
+    /// The pool tells backends of clients in another way since this try began: the next one says
+    /// the right thing.
+    Changed,
     /// `timeout.connect` passed.
     ConnectTimeout,
     /// A shortage of our own machine: never blamed on a backend.
@@ -44,6 +47,7 @@ impl Error {
             Self::Unresolved => "unresolved",
             Self::Connect(_) => "connect",
             Self::Tls(_) => "tls",
+            Self::Changed => "changed",
             Self::ConnectTimeout => "timeout_connect",
             Self::Local(_) => "local_shortage",
             Self::Io(_) | Self::Closed => "reset",
@@ -63,6 +67,7 @@ impl Error {
             Self::Unresolved
                 | Self::Connect(_)
                 | Self::Tls(_)
+                | Self::Changed
                 | Self::ConnectTimeout
                 | Self::Local(_)
         )
@@ -82,6 +87,7 @@ impl fmt::Display for Error {
             Self::Unresolved => f.write_str("its name has no address"),
             Self::Connect(e) | Self::Local(e) | Self::Io(e) => e.fmt(f),
             Self::Tls(what) => write!(f, "TLS: {what}"),
+            Self::Changed => f.write_str("its pool was changed meanwhile"),
             Self::ConnectTimeout => f.write_str("connect timed out"),
             Self::Closed => f.write_str("closed before the end of its answer"),
             Self::FirstByte => f.write_str("no answer in time"),

@@ -3,6 +3,7 @@
 //! The lock is this worker's own: it is taken to push or pop one connection, never across an await.
 use super::link::Link;
 use crate::config::KeepAlive;
+use crate::net::proxy_protocol::Written;
 use crate::pool::{Backend, Lease};
 use parking_lot::Mutex;
 use std::collections::HashMap;
@@ -85,17 +86,39 @@ impl Idle {
     pub(super) fn take(&self, backend: &Arc<Backend>, reuse: Reuse, now: Instant) -> Option<Kept> {
         let mut shelves = self.0.lock();
         let shelf = shelves.get_mut(&key(backend))?;
-        let distrusted = shelf.raced.is_some_and(|at| now.duration_since(at) < RACE_MEMORY);
-        if reuse == Reuse::Sure && distrusted {
+        if reuse == Reuse::Sure && shelf.is_distrusted(now) {
             return None;
         }
         let reach = shelf.pool.reach_number();
         while let Some(mut kept) = shelf.kept.pop() {
             backend.cells.idle.add(-1);
-            let sure = reuse == Reuse::Any
-                || (now.duration_since(kept.since) < YOUNG && kept.link.is_quiet());
-            let wanted = kept.link.reach() == reach && !kept.is_expired(now) && sure;
-            if wanted && !kept.link.has_news() {
+            // One that was made for a client is of a pool that was changed since this was asked.
+            if kept.link.header().is_none() && kept.is_good(reach, reuse, now) {
+                return Some(kept);
+            }
+        }
+        None
+    }
+
+    /// As [`Self::take`], of those whose backend was told of the same client.
+    pub(super) fn take_for(
+        &self,
+        header: &Written,
+        backend: &Arc<Backend>,
+        reuse: Reuse,
+        now: Instant,
+    ) -> Option<Kept> {
+        let mut shelves = self.0.lock();
+        let shelf = shelves.get_mut(&key(backend))?;
+        if reuse == Reuse::Sure && shelf.is_distrusted(now) {
+            return None;
+        }
+        let reach = shelf.pool.reach_number();
+        let same = |kept: &Kept| kept.link.header() == Some(header);
+        while let Some(at) = shelf.kept.iter().rposition(same) {
+            let mut kept = shelf.kept.remove(at);
+            backend.cells.idle.add(-1);
+            if kept.is_good(reach, reuse, now) {
                 return Some(kept);
             }
         }
@@ -118,7 +141,15 @@ impl Idle {
         let until = until(keep, link.born(), now);
         let kept = Kept { link, since: now, until };
         let same_way = kept.link.reach() == lease.pool().reach_number();
-        if same_way && shelf.kept.len() < room(keep) && !kept.is_expired(now) {
+        if !same_way || kept.is_expired(now) {
+            return;
+        }
+        // What was kept for one client is of no use to the next: the oldest gives way.
+        if kept.link.header().is_some() && shelf.kept.len() >= room(keep).max(1) {
+            drop(shelf.kept.remove(0));
+            backend.cells.idle.add(-1);
+        }
+        if shelf.kept.len() < room(keep) {
             backend.cells.idle.add(1);
             shelf.kept.push(kept);
         }
@@ -181,7 +212,21 @@ impl Drop for Idle {
     }
 }
 
+impl Shelf {
+    fn is_distrusted(&self, now: Instant) -> bool {
+        self.raced.is_some_and(|at| now.duration_since(at) < RACE_MEMORY)
+    }
+}
+
 impl Kept {
+    /// Whether it can carry a request, as far as can be seen.
+    fn is_good(&mut self, reach: u64, reuse: Reuse, now: Instant) -> bool {
+        let sure =
+            reuse == Reuse::Any || (now.duration_since(self.since) < YOUNG && self.link.is_quiet());
+        let wanted = self.link.reach() == reach && !self.is_expired(now) && sure;
+        wanted && !self.link.has_news()
+    }
+
     fn is_expired(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| until <= now)
     }

@@ -1,6 +1,7 @@
 //! Kept connections, on real sockets: what is handed out, what is not, and what is counted.
 use super::*;
 use crate::config;
+use crate::net::proxy_protocol::{Ends, Header, Version};
 use crate::net::{self, Stream, Target};
 use crate::pool::{Ask, Outcome, Policies, Pool};
 use std::net::{Ipv4Addr, SocketAddr};
@@ -73,7 +74,7 @@ impl Scene {
     async fn keep(&self, name: &str) -> (TcpStream, u16, OwnedFd) {
         let Pair { near, far, port, kernel } = self.connect().await;
         let lease = self.lease(name);
-        let link = Link::new(near, lease.backend(), lease.pool().reach_number(), self.now);
+        let link = Link::new(near, lease.backend(), lease.pool().reach_number(), None, self.now);
         self.idle.give(&lease, link, self.now);
         lease.settle(Outcome::Answered(200));
         (far, port, kernel)
@@ -85,11 +86,35 @@ impl Scene {
         self.taken.borrow_mut().push(kept);
         Some(port)
     }
+    /// As `keep`, of one whose backend was told of this client.
+    async fn keep_for(&self, name: &str, client: &str) -> (TcpStream, u16) {
+        let Pair { near, far, port, .. } = self.connect().await;
+        let lease = self.lease(name);
+        let reach = lease.pool().reach_number();
+        let link = Link::new(near, lease.backend(), reach, Some(header(client)), self.now);
+        self.idle.give(&lease, link, self.now);
+        lease.settle(Outcome::Answered(200));
+        (far, port)
+    }
+    fn take_for(&self, name: &str, client: &str) -> Option<u16> {
+        let backend = self.backend(name);
+        let kept = self.idle.take_for(&header(client), &backend, Reuse::Any, self.now)?;
+        let port = kept.link.tcp().expect("it was TCP").local_addr().unwrap().port();
+        self.taken.borrow_mut().push(kept);
+        Some(port)
+    }
     /// Idle and open connections to a backend, as they are counted.
     fn counted(&self, name: &str) -> (i64, i64) {
         let cells = self.backend(name);
         (cells.cells.idle.get(), cells.cells.open.get())
     }
+}
+
+/// What a backend is told of a client.
+fn header(client: &str) -> Written {
+    let addr = client.parse().unwrap();
+    let ends = Ends::Ip { source: addr, destination: addr };
+    Header { ends, ..Header::default() }.write(Version::V1)
 }
 
 fn section(keep_alive: &str, addr: SocketAddr) -> config::Pool {
@@ -130,6 +155,30 @@ async fn a_kept_connection_is_handed_out_once_the_youngest_first() {
     assert_eq!(scene.take("a", Reuse::Any), None, "another backend's is not its own");
     assert_eq!(scene.take("b", Reuse::Any), Some(other));
     assert_eq!(scene.counted("a"), (0, 2), "open still, in use");
+}
+
+#[tokio::test]
+async fn one_that_was_made_for_a_client_is_handed_out_for_it_alone() {
+    let scene = Scene::new("{ idle = \"30s\", max_idle = 3 }").await;
+    let [one, two, three] = ["192.0.2.1:1", "192.0.2.1:2", "[2001:db8::1]:1"];
+    let (_far, first) = scene.keep_for("a", one).await;
+    let (_far, second) = scene.keep_for("a", two).await;
+    let (_far, again) = scene.keep_for("a", one).await;
+    assert_eq!(scene.take_for("a", three), None);
+    assert_eq!(scene.take_for("b", one), None, "another backend's is not its own");
+    assert_eq!(scene.take_for("a", two), Some(second));
+    assert_eq!(scene.take_for("a", two), None);
+    assert_eq!(scene.take_for("a", one), Some(again), "the youngest");
+    assert_eq!(scene.counted("a"), (1, 3), "what was not its own is still kept");
+    assert_eq!(scene.take_for("a", one), Some(first));
+    // When there is no room the oldest gives way.
+    let mut all = Vec::new();
+    for client in [one, two, three, three] {
+        all.push(scene.keep_for("a", client).await);
+    }
+    assert_eq!((scene.counted("a").0, scene.take_for("a", one)), (3, None));
+    assert_eq!(scene.take_for("a", two), Some(all[1].1));
+    assert_eq!(scene.take("a", Reuse::Any), None, "nobody's request is another one's");
 }
 
 #[tokio::test]
@@ -233,7 +282,7 @@ async fn an_old_one_is_closed_however_busy_it_was() {
     let Pair { near, far: mut peer, kernel, .. } = scene.connect().await;
     drop(kernel);
     let lease = scene.lease("a");
-    let link = Link::new(near, lease.backend(), lease.pool().reach_number(), born);
+    let link = Link::new(near, lease.backend(), lease.pool().reach_number(), None, born);
     scene.now += 599 * SECOND;
     scene.idle.give(&lease, link, scene.now);
     assert_eq!(scene.counted("a"), (1, 1));

@@ -1,5 +1,6 @@
 //! An open connection to a backend, counted for as long as it lives.
 use crate::net::Stream;
+use crate::net::proxy_protocol::Written;
 use crate::pool::Backend;
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -13,14 +14,26 @@ pub struct Link {
     born: Instant,
     /// The number of the way it was connected.
     reach: u64,
+    /// For whom it was made, where the backend was told.
+    header: Option<Box<Written>>,
     backend: Arc<Backend>,
 }
 
 impl Link {
     /// Counts it as open.
-    pub(super) fn new(stream: Stream, backend: &Arc<Backend>, reach: u64, born: Instant) -> Self {
+    pub(super) fn new(
+        stream: Stream,
+        backend: &Arc<Backend>,
+        reach: u64,
+        header: Option<Written>,
+        born: Instant,
+    ) -> Self {
         backend.cells.open.add(1);
-        Self { stream, born, reach, backend: backend.clone() }
+        Self { stream, born, reach, header: header.map(Box::new), backend: backend.clone() }
+    }
+    /// For whom it was made, where the backend was told: it carries nobody else's requests.
+    pub(super) fn header(&self) -> Option<&Written> {
+        self.header.as_deref()
     }
     /// The number of the way it was connected ([`crate::pool::Pool::reach_number`]).
     pub(super) fn reach(&self) -> u64 {

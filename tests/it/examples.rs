@@ -166,3 +166,91 @@ fn without_the_policy_its_word_is_a_problem() {
     let problems = compile(evenkeel::pool::Policies::default()).unwrap_err();
     assert!(problems[0].to_string().contains("no policy named \"fill_up\""), "{}", problems[0]);
 }
+
+/// An example as a test runs it: every listener on a port of its own, the log in a folder.
+fn read(name: &str, changes: &[(&str, &str)]) -> String {
+    let mut text = std::fs::read_to_string(folder().join(name)).unwrap();
+    for (from, to) in changes {
+        assert!(text.contains(from), "{name} does not say {from}");
+        text = text.replace(from, to);
+    }
+    text
+}
+
+#[test]
+fn the_proxy_protocol_is_taken_and_sent_as_its_comments_say() {
+    let echo = Backend::echo();
+    // It waits for a header, says its greeting, and what the header said.
+    let smtp = Backend::run(|peer| {
+        let mut line = Vec::new();
+        while line.last() != Some(&b'\n') {
+            let Some(byte) = peer.byte() else { return };
+            line.push(byte);
+        }
+        peer.send("220 hello\r\n");
+        peer.send(line);
+    });
+    let log = tempfile::tempdir().unwrap();
+    let log = log.path().join("access.log").display().to_string();
+    let proxy = Proxy::start(&read(
+        "proxy_protocol.toml",
+        &[
+            ("access.log", &log),
+            ("10.0.0.0/8", "127.0.0.1"),
+            ("0.0.0.0:8080", "127.0.0.1:0"),
+            ("0.0.0.0:2525", "127.0.0.1:0"),
+            ("10.1.0.1:8080", &echo.addr.to_string()),
+            (", \"10.1.0.2:8080\"", ""),
+            ("10.1.0.3:25", &smtp.addr.to_string()),
+            (", \"10.1.0.4:25\"", ""),
+        ],
+    ));
+    let header = "PROXY TCP4 192.0.2.9 198.51.100.2 51234 25\r\n";
+    let mut client = proxy.client();
+    client.send(header);
+    let answer = client.ask("GET", "/", "").text();
+    assert!(answer.contains("X-Forwarded-For: 192.0.2.9"), "{answer}");
+    let mut without = proxy.client();
+    without.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    assert!(without.is_closed());
+    let mut mail = Client::connect(proxy.addr_of("smtp"));
+    mail.send(header);
+    assert_eq!(mail.rest(), format!("220 hello\r\n{header}").into_bytes());
+}
+
+#[test]
+fn names_of_tls_go_where_the_comments_say() {
+    // Each answers with its letter as soon as a hello was passed on to it.
+    let named = |name: &'static str| {
+        Backend::run(move |peer| {
+            if peer.byte() == Some(22) {
+                peer.send(name);
+            }
+        })
+    };
+    let all = ["site", "shop", "tenants"].map(|name| (name, named(name)));
+    let addr = |at: usize| all[at].1.addr.to_string();
+    let proxy = Proxy::start(&read(
+        "passthrough.toml",
+        &[
+            ("0.0.0.0:8443", "127.0.0.1:0"),
+            ("\"10.0.0.1:8443\", \"10.0.0.2:8443\"", &format!("\"{}\"", addr(0))),
+            ("\"10.0.0.3:8443\", \"10.0.0.4:8443\"", &format!("\"{}\"", addr(1))),
+            ("send_proxy_protocol = \"v2\"", "# no header"),
+            (", proxy_protocol = true", ""),
+            ("10.0.0.5:8443", &addr(2)),
+            ("10.0.0.6:8443", &addr(2)),
+        ],
+    ));
+    for (name, pool) in [
+        ("shop.example.com", "shop"),
+        ("a.tenants.example.com", "tenants"),
+        ("a.b.tenants.example.com", "tenants"),
+        ("tenants.example.com", "site"),
+        ("other.test", "site"),
+    ] {
+        let mut client = Client::connect(proxy.addr_of("tls"));
+        client.send(crate::passthrough::plain_hello(name));
+        assert_eq!(String::from_utf8(client.rest()).unwrap(), pool, "{name}");
+    }
+}

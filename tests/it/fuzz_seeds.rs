@@ -25,6 +25,16 @@ fn configurations_end_with_a_configuration_or_with_placed_problems() {
 }
 
 #[test]
+fn proxy_headers_are_cut_anywhere_and_said_again() {
+    every_seed("proxy_header", oracle::proxy_header);
+}
+
+#[test]
+fn client_hellos_are_cut_anywhere() {
+    every_seed("client_hello", oracle::client_hello);
+}
+
+#[test]
 fn paths_have_one_normal_form() {
     every_seed("path", oracle::path);
 }

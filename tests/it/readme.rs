@@ -2,6 +2,7 @@
 use crate::support::{Backend, Proxy, until};
 use evenkeel::admin::{self, Access};
 use evenkeel::config::{self, Config, Effective};
+use evenkeel::net::proxy_protocol::{Ends, Header, Version};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -215,13 +216,18 @@ fn the_fields_of_the_access_log_are_those_of_the_readme() {
     let path = folder.path().join("access.log");
     let more = format!(
         "[listener.raw]\nbind = \"127.0.0.1:0\"\nprotocol = \"tcp\"\npool = \"raw\"\n\
-         [pool.raw]\nbackends = [\"{}\"]\n[log]\naccess = {{ to = \"{}\", format = \"json\" }}",
+         proxy_protocol = {{ from = [\"127.0.0.1\"] }}\n[pool.raw]\nbackends = [\"{}\"]\n[log]\naccess = {{ to = \"{}\", format = \"json\" }}",
         backend.addr,
         path.display()
     );
     let proxy = Proxy::http(&[backend.addr], &more);
     proxy.get("/");
     let mut raw = crate::support::Client::connect(proxy.addr_of("raw"));
+    let addr = "192.0.2.9:51234".parse().unwrap();
+    let ends = Ends::Ip { source: addr, destination: addr };
+    let mut header = Header { ends, ..Header::default() };
+    header.tlvs.authority = Some((*b"a.test").into());
+    raw.send(header.write(Version::V2).bytes());
     raw.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
     assert_eq!(raw.response().text(), "one");
     raw.end();

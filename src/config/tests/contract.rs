@@ -13,12 +13,9 @@ const UNBUILT: &[(&str, &str)] = &[
     ("log", "access.only = \"all\""),
     ("log", "access.format = \"{time} {status}\""),
     ("admin", "token_file = \"t\""),
-    ("listener.web", "proxy_protocol = { from = [] }"),
-    ("listener.web", "tls = \"passthrough\""),
     ("listener.web", "http2 = {}"),
     ("listener.web", "udp = {}"),
     ("listener.web", "protocol = \"udp\""),
-    ("route", "sni = \"a\""),
     ("route", "split_by = [\"client_ip\"]"),
     ("route", "mirror = { pool = \"app\" }"),
     ("route", "rate_limit = { rate = \"1/s\" }"),
@@ -42,7 +39,6 @@ const UNBUILT: &[(&str, &str)] = &[
     ("pool.app", "sticky = {}"),
     ("pool.app", "health = { udp = { send = \"x\" } }"),
     ("pool.app", "health = { grpc = \"s\" }"),
-    ("pool.app", "health = { proxy_protocol = true }"),
     ("pool.app", "outlier = {}"),
     ("pool.app", "slow_start = \"30s\""),
     ("pool.app", "max_active = { min = 4, max = 1000 }"),
@@ -57,7 +53,6 @@ const UNBUILT: &[(&str, &str)] = &[
     ("pool.app", "retry.window = \"10s\""),
     ("pool.app", "retry.backoff = {}"),
     ("pool.app", "retry.body = \"64KiB\""),
-    ("pool.app", "send_proxy_protocol = \"v2\""),
     ("pool.app", "discover = { dns = \"a\", port = 1 }"),
 ];
 
@@ -111,7 +106,8 @@ fn keys(text: &str) -> Vec<std::ops::Range<usize>> {
 }
 
 /// Keys that the operator chooses: names of pools, headers and query parameters.
-const CHOSEN: &[&str] = &["app", "canary", "debug", "q", "user", "any", "Tier", "A", "Why"];
+const CHOSEN: &[&str] =
+    &["app", "canary", "db", "replica", "debug", "q", "user", "any", "Tier", "A", "Why"];
 
 #[test]
 fn every_misspelt_key_is_a_problem_at_that_key() {

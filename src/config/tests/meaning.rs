@@ -36,6 +36,18 @@ fn a_full_document_means_what_it_says() {
     assert!(api.websocket && api.refuse_encoded_slash);
     assert_eq!(&*all.routes[2].name, "#2");
     assert!(!all.routes[2].websocket);
+    let networks: Vec<_> =
+        all.listeners["edge"].proxy_protocol.iter().map(ToString::to_string).collect();
+    assert_eq!(networks, ["10.0.0.0/8", "fd00::1/128"]);
+    assert!(all.listeners["tls"].passthrough && !all.listeners["db"].passthrough);
+    let exact = HostMatch::Exact("a.example.com".into());
+    assert_eq!(all.sni_routes[0].names, [exact, HostMatch::Wildcard("example.com".into())]);
+    let pools: Vec<_> = all.sni_routes[0].pools.iter().map(|(to, n)| (&*to.name, *n)).collect();
+    assert_eq!(pools, [("db", 1), ("replica", 0)]);
+    assert_eq!(all.sni_routes[1].pools[0].1, 1);
+    assert_eq!(all.pools["db"].send_proxy_protocol, Some(ProxyProtocol::V1));
+    assert_eq!(all.pools["replica"].send_proxy_protocol, Some(ProxyProtocol::V2));
+    assert!(all.pools["replica"].health.as_ref().unwrap().proxy_protocol);
     let app = &all.pools["app"];
     let hash = app.balance.hash.as_ref().unwrap();
     assert_eq!(

@@ -5,6 +5,8 @@ use evenkeel::config::{self, Problem};
 use evenkeel::http::{self, Asked};
 use evenkeel::http1::{self, BodyLength};
 use evenkeel::message::{self, Head, Method, Version};
+use evenkeel::net::client_hello::{self, Reader};
+use evenkeel::net::proxy_protocol::{self, Ends, Read, Version as ProxyVersion};
 use replay::Arrivals;
 use std::env::VarError;
 
@@ -126,4 +128,51 @@ fn is_normal(asked: &Asked<'_>) {
         let lower = hex.is_none_or(|hex| hex.contains(|c: char| c.is_ascii_lowercase()));
         assert!(!plain && !lower, "an escape that is not in normal form in {shown}");
     }
+}
+
+/// Two bytes say where the rest, the beginning of a connection, is cut.
+///
+/// # Panics
+///
+/// When a PROXY header depends on how it came, takes bytes that are not its own, or is not said
+/// again in the same words.
+pub fn proxy_header(input: &[u8]) {
+    let Some((at, wire)) = cut(input) else { return };
+    let said = proxy_protocol::read(wire);
+    match proxy_protocol::read(&wire[..at]) {
+        Ok(Read::More) => {}
+        before => assert_eq!(before, said),
+    }
+    let Ok(Read::Whole(header, n)) = said else { return };
+    assert!((15..=proxy_protocol::MOST).contains(&n) && n <= wire.len());
+    assert_eq!(proxy_protocol::read(&wire[..n - 1]), Ok(Read::More));
+    for version in [ProxyVersion::V1, ProxyVersion::V2] {
+        let written = header.write(version);
+        let Ok(Read::Whole(again, all)) = proxy_protocol::read(written.bytes()) else {
+            panic!("{written:?} is no header");
+        };
+        assert_eq!(all, written.bytes().len());
+        // Who has no address is said to be nobody.
+        assert!(header.ends == Ends::Unix || again.write(version) == written);
+    }
+}
+
+/// Two bytes say where the rest, the beginning of a connection, is cut.
+///
+/// # Panics
+///
+/// When what a client asks for by TLS depends on how it came, or is no name.
+pub fn client_hello(input: &[u8]) {
+    let Some((at, wire)) = cut(input) else { return };
+    let said = Reader::default().feed(wire);
+    let mut reader = Reader::default();
+    let parts = match reader.feed(&wire[..at]) {
+        Ok(None) => reader.feed(wire),
+        before => before,
+    };
+    assert_eq!(parts, said);
+    assert!(said != Ok(None) || wire.len() < client_hello::MOST);
+    let Ok(Some(hello)) = said else { return };
+    let plain = |b: u8| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b':');
+    assert!(hello.name.is_none_or(|name| !name.is_empty() && name.bytes().all(plain)));
 }

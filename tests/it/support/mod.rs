@@ -3,6 +3,7 @@
 mod backend;
 mod certs;
 mod client;
+mod haproxy;
 mod nginx;
 mod ports;
 mod proxy;
@@ -10,6 +11,7 @@ mod proxy;
 pub(crate) use backend::Backend;
 pub(crate) use certs::Certs;
 pub(crate) use client::{Client, Response};
+pub(crate) use haproxy::Haproxy;
 pub(crate) use nginx::Nginx;
 pub(crate) use ports::nobody;
 pub(crate) use proxy::{Proxy, config, web};

@@ -1,0 +1,9 @@
+//! What happens to one TCP connection: where it goes, by the name its client asks for where TLS is
+//! let pass; lease, dial, copy both ways, settle, one access line.
+
+mod passthrough;
+mod relay;
+mod report;
+mod route;
+
+pub use relay::Relay;
