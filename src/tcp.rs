@@ -4,7 +4,7 @@ use crate::drain::Watch;
 use crate::message::Chunk;
 use crate::metrics::ListenerCells;
 use crate::net::{Copied, Ended, Peer, Stream, Timer, TwoWay, two_way};
-use crate::pool::{Ask, BackendId, Lease, NoLease, Outcome, Pool, key_hash};
+use crate::pool::{Ask, BackendId, Lease, NoLease, Outcome, Pool, client_hash};
 use crate::telemetry::{Access, AccessLog};
 use crate::upstream::{Dialer, Link};
 use std::collections::BTreeMap;
@@ -149,13 +149,7 @@ impl Relay {
 
     fn hash(&self, peer: Peer) -> Option<u64> {
         let Peer::Ip(addr) = peer else { return None };
-        let (ip, all) = (addr.ip().to_string(), addr.to_string());
-        let parts = self.key.iter().map(|part| match part {
-            KeyPart::ClientIp => Some(ip.as_bytes()),
-            KeyPart::ClientAddr => Some(all.as_bytes()),
-            _ => None,
-        });
-        key_hash(parts, self.first)
+        client_hash(&self.key, self.first, addr)
     }
 
     async fn carry(

@@ -50,23 +50,28 @@ fn table(t: &mut Table<'_>) -> Option<Health> {
 
 /// The kind: at most one; none is `http`.
 fn check(t: &mut Table<'_>) -> Option<Check> {
-    let (http, tcp) = (t.take("http"), t.take("tcp"));
+    let (http, tcp, udp) = (t.take("http"), t.take("tcp"), t.take("udp"));
     let (host, expect) = (t.take("host"), t.take("expect"));
-    let Some(tcp) = tcp else {
-        let path = http.map_or(Some(PATH.into()), |item| item.checked(route_path::target));
-        let host = host.and_then(|item| item.checked(addr::authority));
-        let (status, body) = expect.and_then(|item| answer(&item)).unwrap_or((vec![GOOD], None));
-        return Some(Check::Http { path: path?, host, status, body });
+    let (word, other) = match (&tcp, &udp) {
+        (None, None) => {
+            let path = http.map_or(Some(PATH.into()), |item| item.checked(route_path::target));
+            let host = host.and_then(|item| item.checked(addr::authority));
+            let (status, body) =
+                expect.and_then(|item| answer(&item)).unwrap_or((vec![GOOD], None));
+            return Some(Check::Http { path: path?, host, status, body });
+        }
+        (Some(_), other) => ("tcp", other.as_ref()),
+        (None, Some(_)) => ("udp", None),
     };
-    if let Some(http) = http {
-        http.key_wrong(Wrong::new("contradicts tcp: a probe is of one kind"));
+    for item in http.iter().chain(other) {
+        let what = format!("contradicts {word}: a probe is of one kind");
+        item.key_wrong(Wrong::new(what));
     }
     for item in [host, expect].into_iter().flatten() {
-        item.key_wrong(
-            Wrong::new("means nothing to a tcp probe")
-                .hint("write tcp = { send = \"…\", expect = \"…\" }"),
-        );
+        let hint = format!("write {word} = {{ send = \"…\", expect = \"…\" }}");
+        item.key_wrong(Wrong::new(format!("means nothing to a {word} probe")).hint(hint));
     }
+    let Some(tcp) = tcp else { return datagram(&udp?) };
     if tcp.kind() == Kind::Flag {
         if tcp.flag() == Some(false) {
             tcp.wrong(Wrong::new("false is no kind of probe").hint("leave the key out"));
@@ -77,6 +82,19 @@ fn check(t: &mut Table<'_>) -> Option<Check> {
         send: bytes(t, "send"),
         expect: bytes(t, "expect"),
     })
+}
+
+/// There is nothing to connect to: what is not answered says nothing.
+fn datagram(item: &Item<'_>) -> Option<Check> {
+    let read = item.table("pool.health.udp", |t| {
+        let send = bytes(t, "send");
+        if send.is_none() && !t.has("send") {
+            t.missing(Wrong::new("says nothing to send").hint("write send = \"…\""));
+        }
+        Some((send, bytes(t, "expect")))
+    });
+    let (send, expect) = read.flatten()?;
+    Some(Check::Udp { send: send?, expect })
 }
 
 fn bytes(t: &mut Table<'_>, key: &'static str) -> Option<Vec<u8>> {

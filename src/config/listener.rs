@@ -1,8 +1,8 @@
 //! `[listener.*]`: where clients connect.
 use super::addr;
 use super::draft::{Draft, Ref};
-use super::model::{Bind, Listener, PoolRef, Protocol};
-use super::over::{self, Place};
+use super::model::{Bind, BindAddr, Listener, PoolRef, Protocol, Sessions};
+use super::over::{self, Only, Place};
 use super::problem::Wrong;
 use super::server;
 use super::table::{Item, Table};
@@ -10,7 +10,10 @@ use super::tls::{self, ListenerTls};
 use super::units::Name;
 use super::value::Kind;
 
-const PROTOCOLS: [(&str, Protocol); 2] = [("http", Protocol::Http), ("tcp", Protocol::Tcp)];
+const PROTOCOLS: [(&str, Protocol); 3] =
+    [("http", Protocol::Http), ("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+/// More sessions than this no machine has descriptors for.
+const MOST: u64 = 10_000_000;
 
 /// All listeners of a file.
 pub(super) fn listeners(item: &Item<'_>, draft: &mut Draft) {
@@ -32,28 +35,52 @@ fn listener(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) 
     if bind.is_none() {
         t.missing(Wrong::new("says no bind").hint("write for example bind = \"0.0.0.0:8080\""));
     }
-    let bind = bind.map(|item| binds(&item, draft)).unwrap_or_default();
     let protocol = t
         .take("protocol")
         .map_or(Some(Protocol::Http), |item| item.word("listener.protocol", &PROTOCOLS));
+    let bind = bind.map(|item| binds(&item, protocol, draft)).unwrap_or_default();
     let pool = t.take("pool").and_then(|item| pool(&item, protocol, draft));
-    let tls = t.take("tls").and_then(|item| secured(&item, draft));
-    let max_connections = t
-        .take("max_connections")
-        .and_then(|item| item.count_or_off(1..=u64::from(u32::MAX)))
-        .flatten();
+    let place = match protocol {
+        Some(Protocol::Tcp) => Place::Tcp,
+        Some(Protocol::Udp) => Place::Udp,
+        Some(Protocol::Http) | None => Place::Http,
+    };
+    let tls = t.take("tls");
+    let max_connections = t.take("max_connections");
+    if place == Place::Udp {
+        if let Some(item) = &tls {
+            item.key_wrong(Wrong::new("tls means nothing to a udp listener"));
+        }
+        if let Some(item) = &max_connections {
+            let wrong = Wrong::new("max_connections means nothing to a udp listener");
+            item.key_wrong(wrong.hint("write udp = { sessions = 20000 }"));
+        }
+    }
+    let tls = tls.filter(|_| place != Place::Udp).and_then(|item| secured(&item, draft));
+    let max_connections =
+        max_connections.and_then(|item| item.count_or_off(1..=u64::from(u32::MAX))).flatten();
+    let udp = t.take("udp");
+    if let (Some(item), Some(Protocol::Http | Protocol::Tcp)) = (&udp, protocol) {
+        item.key_wrong(Wrong::new("udp means nothing to a listener of another protocol"));
+    }
+    let udp = udp.map(|item| sessions(&item)).unwrap_or_default();
     let trusted = t.take("trusted_proxies");
-    let place = if protocol == Some(Protocol::Tcp) { Place::Tcp } else { Place::Http };
-    if let (Some(item), Place::Tcp) = (&trusted, place) {
-        item.key_wrong(Wrong::new(
-            "trusted_proxies means nothing to a tcp listener: it has no forwarded fields",
-        ));
+    if let (Some(item), Some(Protocol::Tcp | Protocol::Udp), Some(protocol)) =
+        (&trusted, protocol, protocol)
+    {
+        let word = protocol.word();
+        item.key_wrong(Wrong::new(format!(
+            "trusted_proxies means nothing to a {word} listener: it has no forwarded fields"
+        )));
     }
     let trusted = trusted.map(|item| item.list()).unwrap_or_default();
     let trusted_proxies = trusted.iter().filter_map(|item| item.checked(addr::net)).collect();
-    let over = over::overrides(t, place, &mut Vec::new());
-    if protocol == Some(Protocol::Tcp) && !t.has("pool") {
-        t.missing(Wrong::new("a tcp listener needs a pool").hint("write pool = \"name\""));
+    let over = over::overrides(t, place, &mut Only::default());
+    if let (Some(Protocol::Tcp | Protocol::Udp), Some(protocol), false) =
+        (protocol, protocol, t.has("pool"))
+    {
+        let what = format!("a {} listener needs a pool", protocol.word());
+        t.missing(Wrong::new(what).hint("write pool = \"name\""));
     }
     let Some(protocol) = protocol else { return };
     let at = item.key_at();
@@ -67,6 +94,7 @@ fn listener(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) 
         pool,
         tls,
         max_connections,
+        udp,
         trusted_proxies,
         over,
     };
@@ -82,7 +110,21 @@ fn secured(item: &Item<'_>, draft: &mut Draft) -> Option<ListenerTls> {
     tls::listener(item, draft)
 }
 
-fn binds(item: &Item<'_>, draft: &mut Draft) -> Vec<Bind> {
+/// What bounds the sessions of a udp listener.
+fn sessions(item: &Item<'_>) -> Sessions {
+    let mut all = Sessions::default();
+    item.table("listener.udp", |t| {
+        all.most = t.take("sessions").and_then(|item| item.count(1..=MOST)).unwrap_or(all.most);
+        all.per_client = t
+            .take("per_client")
+            .and_then(|item| item.count_or_off(1..=u64::from(u32::MAX)))
+            .unwrap_or(all.per_client);
+        all.idle = t.take("idle").and_then(|item| item.duration()).unwrap_or(all.idle);
+    });
+    all
+}
+
+fn binds(item: &Item<'_>, protocol: Option<Protocol>, draft: &mut Draft) -> Vec<Bind> {
     let all = item.list();
     if all.is_empty() {
         item.fault("an empty list is no address to listen on");
@@ -90,7 +132,11 @@ fn binds(item: &Item<'_>, draft: &mut Draft) -> Vec<Bind> {
     let mut binds = Vec::new();
     for item in all {
         let Some(bind) = server::bind(&item) else { continue };
-        draft.binds.push((item.path.clone(), bind.clone()));
+        if let (Some(Protocol::Udp), BindAddr::Unix(_)) = (protocol, &bind.addr) {
+            item.fault("a udp listener has no use for a Unix socket");
+            continue;
+        }
+        draft.binds.push((item.path.clone(), bind.clone(), protocol));
         binds.push(bind);
     }
     binds
@@ -98,8 +144,11 @@ fn binds(item: &Item<'_>, draft: &mut Draft) -> Vec<Bind> {
 
 fn pool(item: &Item<'_>, protocol: Option<Protocol>, draft: &mut Draft) -> Option<PoolRef> {
     let reference = item.refers()?;
-    let users =
-        if protocol == Some(Protocol::Tcp) { &mut draft.tcp_pools } else { &mut draft.http_pools };
+    let users = match protocol {
+        Some(Protocol::Tcp) => &mut draft.tcp_pools,
+        Some(Protocol::Udp) => &mut draft.udp_pools,
+        Some(Protocol::Http) | None => &mut draft.http_pools,
+    };
     users.push(reference.clone());
     Some(PoolRef { name: reference.name, at: reference.at })
 }

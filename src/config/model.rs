@@ -293,12 +293,14 @@ pub struct Listener {
     pub bind: Vec<Bind>,
     /// What it speaks.
     pub protocol: Protocol,
-    /// Where it goes when no route matches; for tcp the pool.
+    /// Where it goes when no route matches; for tcp and udp the pool.
     pub pool: Option<PoolRef>,
     /// The TLS its clients speak.
     pub tls: Option<ListenerTls>,
     /// Client connections of this listener.
     pub max_connections: Option<usize>,
+    /// Sessions of a udp listener.
+    pub udp: Sessions,
     /// Whose forwarded fields are believed.
     pub trusted_proxies: Vec<ipnet::IpNet>,
     /// Its word on times, limits and retries.
@@ -321,6 +323,36 @@ pub enum Protocol {
     Http,
     /// Bytes, layer 4.
     Tcp,
+    /// Datagrams, layer 4.
+    Udp,
+}
+
+impl Protocol {
+    /// Its word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+/// `listener.udp`: what bounds the sessions of datagrams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sessions {
+    /// Sessions of the listener.
+    pub most: usize,
+    /// Sessions of one client address; `None` is off.
+    pub per_client: Option<u32>,
+    /// No datagram either way.
+    pub idle: Duration,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self { most: 20_000, per_client: Some(100), idle: Duration::from_secs(60) }
+    }
 }
 
 /// `[[route]]`
@@ -518,10 +550,34 @@ pub struct Pool {
     pub resolve: Resolve,
     /// How long a drained backend's connections may last.
     pub drain: Timeout,
+    /// What its backends are reached by, as its users say.
+    pub carries: Carries,
     /// Its backends; names are unique.
     pub backends: Vec<Backend>,
     /// Its word on times, limits and retries.
     pub over: Overrides,
+}
+
+/// What listeners and routes use a pool for. A pool that nobody uses carries streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carries {
+    /// Connections, with HTTP in them or not.
+    Streams,
+    /// Datagrams.
+    Datagrams,
+    /// Both.
+    Both,
+}
+
+impl Carries {
+    /// Whether its backends take connections.
+    pub const fn streams(self) -> bool {
+        matches!(self, Self::Streams | Self::Both)
+    }
+    /// Whether its backends take datagrams.
+    pub const fn datagrams(self) -> bool {
+        matches!(self, Self::Datagrams | Self::Both)
+    }
 }
 
 /// `pool.host`
@@ -613,6 +669,13 @@ pub enum Check {
         /// Bytes to send.
         send: Option<Vec<u8>>,
         /// Bytes the answer must begin with or hold.
+        expect: Option<Vec<u8>>,
+    },
+    /// A datagram, and one that answers it.
+    Udp {
+        /// What it holds.
+        send: Vec<u8>,
+        /// What the answer must hold; any answer will do when nothing is said.
         expect: Option<Vec<u8>>,
     },
     /// A GET.

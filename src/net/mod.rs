@@ -1,6 +1,7 @@
 //! Sockets, byte streams, and moving bytes between two of them.
 
 mod copy;
+mod datagrams;
 mod raw;
 mod session;
 mod socket;
@@ -11,6 +12,8 @@ mod timer;
 #[cfg(test)]
 mod copy_tests;
 #[cfg(test)]
+mod datagrams_tests;
+#[cfg(test)]
 mod socket_tests;
 #[cfg(test)]
 mod splice_tests;
@@ -20,9 +23,11 @@ mod stream_tests;
 mod testing;
 
 pub use copy::{Copied, Ended, TwoWay, two_way};
+pub use datagrams::{BATCH, Batch, Flow, Sent, knock, watch, with_batch};
 pub use raw::Transport;
 pub use socket::{
-    Bound, Target, bind, bind_beside, connect, is_local_fault, raise_descriptor_limit,
+    Bound, Neighbours, Target, bind, bind_beside, bind_datagrams, connect, connect_datagrams,
+    is_local_fault, raise_descriptor_limit,
 };
 pub use splice::{Pipe, Spliced};
 pub use stream::{Peer, Stream};
