@@ -1,9 +1,10 @@
 //! What only the whole document can tell: names that are not there, addresses said twice, keys of
 //! a pool that mean nothing to those who use it.
+use super::datagrams::Carries;
 use super::draft::{Draft, Ref, Said};
 use super::faults::Faults;
 use super::hint::{did_you_mean, quoted};
-use super::model::{BindAddr, Carries, Protocol};
+use super::model::{BindAddr, Protocol};
 use super::problem::{At, Problem, Wrong};
 use super::units::Name;
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -1,7 +1,8 @@
 //! `[listener.*]`: where clients connect.
 use super::addr;
+use super::datagrams::Sessions;
 use super::draft::{Draft, Ref};
-use super::model::{Bind, BindAddr, Listener, PoolRef, Protocol, Sessions};
+use super::model::{Bind, BindAddr, Listener, PoolRef, Protocol};
 use super::over::{self, Only, Place};
 use super::problem::Wrong;
 use super::server;

@@ -9,6 +9,7 @@ mod action;
 mod addr;
 mod balance;
 mod check;
+mod datagrams;
 mod draft;
 mod env;
 mod faults;
@@ -40,6 +41,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use datagrams::{Carries, Sessions};
 pub use log::{AccessLog, Log, LogFormat, LogTarget};
 pub use model::*;
 pub use problem::{At, Problem};

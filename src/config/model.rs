@@ -1,4 +1,5 @@
 //! The shapes of a configuration: one type for each table of `proxy.toml`, defaults applied.
+use super::datagrams::{Carries, Sessions};
 use super::log::Log;
 use super::problem::At;
 use super::sources::Sources;
@@ -338,23 +339,6 @@ impl Protocol {
     }
 }
 
-/// `listener.udp`: what bounds the sessions of datagrams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sessions {
-    /// Sessions of the listener.
-    pub most: usize,
-    /// Sessions of one client address; `None` is off.
-    pub per_client: Option<u32>,
-    /// No datagram either way.
-    pub idle: Duration,
-}
-
-impl Default for Sessions {
-    fn default() -> Self {
-        Self { most: 20_000, per_client: Some(100), idle: Duration::from_secs(60) }
-    }
-}
-
 /// `[[route]]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Route {
@@ -556,28 +540,6 @@ pub struct Pool {
     pub backends: Vec<Backend>,
     /// Its word on times, limits and retries.
     pub over: Overrides,
-}
-
-/// What listeners and routes use a pool for. A pool that nobody uses carries streams.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Carries {
-    /// Connections, with HTTP in them or not.
-    Streams,
-    /// Datagrams.
-    Datagrams,
-    /// Both.
-    Both,
-}
-
-impl Carries {
-    /// Whether its backends take connections.
-    pub const fn streams(self) -> bool {
-        matches!(self, Self::Streams | Self::Both)
-    }
-    /// Whether its backends take datagrams.
-    pub const fn datagrams(self) -> bool {
-        matches!(self, Self::Datagrams | Self::Both)
-    }
 }
 
 /// `pool.host`

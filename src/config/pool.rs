@@ -1,9 +1,10 @@
 //! `[pool.*]`: backends and how one of them is chosen.
 use super::addr;
 use super::balance;
+use super::datagrams::Carries;
 use super::draft::{Draft, Said};
 use super::health;
-use super::model::{Addr, Backend, Carries, Family, HostSent, KeepAlive, Pool, Resolve};
+use super::model::{Addr, Backend, Family, HostSent, KeepAlive, Pool, Resolve};
 use super::over::{self, Only, Place};
 use super::problem::{At, Wrong};
 use super::table::{Item, Table};

@@ -39,8 +39,8 @@ pub struct Batch {
     flows: [Option<Flow>; BATCH],
     /// Their other ends, as the kernel wants them.
     to: Box<[Option<SockaddrStorage>; BATCH]>,
-    /// With room for the local address.
-    received: MultiHeaders<SockaddrStorage>,
+    /// One for each [`Door`]: the kernel shortens the room in them to what it used.
+    received: [MultiHeaders<SockaddrStorage>; 4],
     /// Without addresses: connected sockets.
     plain: MultiHeaders<()>,
     sent: MultiHeaders<SockaddrStorage>,
@@ -57,6 +57,40 @@ pub fn with_batch<T>(work: impl FnOnce(&mut Batch) -> T) -> T {
     OWN.with(|own| work(&mut own.borrow_mut()))
 }
 
+/// What kind of socket many send to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// IPv4, bound to one address.
+    V4,
+    /// IPv4, bound to every address: it says which one each datagram came to (`IP_PKTINFO`).
+    EveryV4,
+    /// IPv6, bound to one address.
+    V6,
+    /// IPv6, bound to every address (`IPV6_PKTINFO`, RFC 3542 6.2).
+    EveryV6,
+}
+
+impl Door {
+    const ALL: [Self; 4] = [Self::V4, Self::EveryV4, Self::V6, Self::EveryV6];
+
+    /// That of a socket bound to an address.
+    pub fn of(addr: SocketAddr) -> Self {
+        match (addr, addr.ip().is_unspecified()) {
+            (SocketAddr::V4(_), false) => Self::V4,
+            (SocketAddr::V4(_), true) => Self::EveryV4,
+            (SocketAddr::V6(_), false) => Self::V6,
+            (SocketAddr::V6(_), true) => Self::EveryV6,
+        }
+    }
+    fn is_told(self) -> bool {
+        matches!(self, Self::EveryV4 | Self::EveryV6)
+    }
+    fn headers(self) -> MultiHeaders<SockaddrStorage> {
+        let room = self.is_told().then(|| nix::cmsg_space!(in6_pktinfo));
+        MultiHeaders::preallocate(BATCH, room)
+    }
+}
+
 /// What became of datagrams that were to be sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sent {
@@ -68,13 +102,13 @@ pub struct Sent {
 
 impl Batch {
     fn new() -> Self {
-        let received = nix::cmsg_space!(in6_pktinfo);
+        let received = Door::ALL.map(Door::headers);
         Self {
             slots: vec![0; SLOT * BATCH].into(),
             lengths: [0; BATCH],
             flows: [None; BATCH],
             to: Box::new([None; BATCH]),
-            received: MultiHeaders::preallocate(BATCH, Some(received)),
+            received,
             plain: MultiHeaders::preallocate(BATCH, None),
             sent: MultiHeaders::preallocate(BATCH, None),
             sent_v4: MultiHeaders::preallocate(BATCH, Some(nix::cmsg_space!(in_pktinfo))),
@@ -99,33 +133,31 @@ impl Batch {
     }
 
     /// Takes what waits at a socket that many send to, from the first place on; how many there
-    /// were. `told`: the socket says the local address of each (`IP_PKTINFO`).
+    /// were.
     ///
     /// # Errors
     ///
     /// The kernel's; `WouldBlock` when nothing waits.
-    pub fn receive(&mut self, socket: BorrowedFd<'_>, told: bool) -> io::Result<usize> {
+    pub fn receive(&mut self, socket: BorrowedFd<'_>, door: Door) -> io::Result<usize> {
         let mut iov = buffers(&mut self.slots);
         let flags = MsgFlags::MSG_DONTWAIT;
-        let results =
-            recvmmsg(socket.as_raw_fd(), &mut self.received, iov.iter_mut(), flags, None)?;
+        let headers = &mut self.received[door as usize];
+        let results = recvmmsg(socket.as_raw_fd(), headers, iov.iter_mut(), flags, None)?;
         let mut count = 0;
         for message in results {
             self.lengths[count] = message.bytes;
             let peer = message.address.as_ref().and_then(address);
             let local = message.cmsgs().ok().and_then(|mut all| all.find_map(local));
-            self.flows[count] = match (peer, local, told) {
+            self.flows[count] = match (peer, local, door.is_told()) {
                 (Some(peer), Some(local), true) => Some(Flow { peer, local: Some(local) }),
                 (Some(peer), _, false) => Some(Flow { peer, local: None }),
                 _ => None,
             };
             count += 1;
         }
-        // The kernel shortens the room for local addresses to what it used: begin anew where it
-        // said none.
-        if told && self.flows[..count].contains(&None) {
-            let room = nix::cmsg_space!(in6_pktinfo);
-            self.received = MultiHeaders::preallocate(BATCH, Some(room));
+        // Where it said nothing there is no room left for the next: begin anew.
+        if self.flows[..count].contains(&None) {
+            self.received[door as usize] = door.headers();
         }
         Ok(count)
     }

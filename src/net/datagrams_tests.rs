@@ -1,5 +1,5 @@
 //! Batches of datagrams between real sockets.
-use super::datagrams::{BATCH, Flow, with_batch};
+use super::datagrams::{BATCH, Door, Flow, with_batch};
 use super::socket::{Neighbours, Target, bind_datagrams, connect_datagrams};
 use crate::config::BindAddr;
 use std::io::ErrorKind;
@@ -28,7 +28,7 @@ fn many_come_by_one_call_and_go_back_by_one() {
         client.send_to(&vec![n as u8; n * 1000], addr).unwrap();
     }
     with_batch(|batch| {
-        assert_eq!(batch.receive(socket.as_fd(), false).unwrap(), 3);
+        assert_eq!(batch.receive(socket.as_fd(), Door::V4).unwrap(), 3);
         for (n, client) in clients.iter().enumerate() {
             assert_eq!(batch.bytes(n), vec![n as u8; n * 1000]);
             let flow = batch.flow(n).unwrap();
@@ -37,7 +37,7 @@ fn many_come_by_one_call_and_go_back_by_one() {
         }
         let sent = batch.send(socket.as_fd(), 3);
         assert_eq!((sent.bytes, sent.dropped), (3000, 0));
-        let none = batch.receive(socket.as_fd(), false).unwrap_err();
+        let none = batch.receive(socket.as_fd(), Door::V4).unwrap_err();
         assert_eq!(none.kind(), ErrorKind::WouldBlock);
     });
     for (n, client) in clients.iter().enumerate() {
@@ -57,7 +57,7 @@ fn who_is_bound_to_every_address_answers_from_the_one_that_was_asked() {
             client.connect(SocketAddr::new(ip, addr.port())).unwrap();
             client.send(b"who").unwrap();
             with_batch(|batch| {
-                assert_eq!(batch.receive(socket.as_fd(), true).unwrap(), 1);
+                assert_eq!(batch.receive(socket.as_fd(), Door::of(addr)).unwrap(), 1);
                 let flow = batch.flow(0).unwrap();
                 assert_eq!(flow.local, Some(ip));
                 batch.address(0, flow);
@@ -82,7 +82,7 @@ fn one_that_cannot_be_sent_does_not_keep_the_others() {
         for _ in 0..3 {
             sender.send_to(b"abc", at.local_addr().unwrap()).unwrap();
         }
-        assert_eq!(batch.receive(at.as_fd(), false).unwrap(), 3);
+        assert_eq!(batch.receive(at.as_fd(), Door::V4).unwrap(), 3);
         for (n, flow) in [good.local_addr().unwrap(), nobody, good.local_addr().unwrap()]
             .into_iter()
             .map(to)
@@ -133,7 +133,7 @@ fn a_second_process_gets_address_in_use_and_every_worker_a_socket() {
     let counts: Vec<usize> = first
         .sockets
         .iter()
-        .map(|socket| with_batch(|batch| batch.receive(socket.as_fd(), false).unwrap_or(0)))
+        .map(|socket| with_batch(|batch| batch.receive(socket.as_fd(), Door::V4).unwrap_or(0)))
         .collect();
     assert_eq!((counts.iter().sum::<usize>(), counts.iter().max()), (8, Some(&8)), "{counts:?}");
 }

@@ -23,7 +23,7 @@ mod stream_tests;
 mod testing;
 
 pub use copy::{Copied, Ended, TwoWay, two_way};
-pub use datagrams::{BATCH, Batch, Flow, Sent, knock, watch, with_batch};
+pub use datagrams::{BATCH, Batch, Door, Flow, Sent, knock, watch, with_batch};
 pub use raw::Transport;
 pub use socket::{
     Bound, Neighbours, Target, bind, bind_beside, bind_datagrams, connect, connect_datagrams,

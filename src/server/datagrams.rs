@@ -22,8 +22,7 @@ pub(super) struct Datagrams {
     /// The number of the worker it runs on.
     pub(super) worker: usize,
     pub(super) state: Arc<State>,
-    /// The socket is bound to every address.
-    pub(super) every: bool,
+    pub(super) door: net::Door,
 }
 
 impl Datagrams {
@@ -38,7 +37,7 @@ impl Datagrams {
             }
         };
         loop {
-            let desk = Desk::new(socket.clone(), self.every, self.clone());
+            let desk = Desk::new(socket.clone(), self.door, self.clone());
             let done = tokio::spawn(desk.run(closing.clone())).await;
             if !done.is_err_and(|error| error.is_panic()) {
                 return;

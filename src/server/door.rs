@@ -123,14 +123,14 @@ impl Door {
         let (stop, _) = watch::channel(false);
         let mut kind = Kind::Connections;
         for (number, (socket, worker)) in bound.sockets.into_iter().zip(workers).enumerate() {
-            if let Slot::Udp(relay) = &live.slot {
+            if let (Slot::Udp(relay), BindAddr::Ip(addr)) = (&live.slot, &bound.addr) {
                 kind = Kind::Datagrams;
                 let datagrams = Datagrams {
                     live: slot.clone(),
                     relay: relay.load_full(),
                     worker: number,
                     state: state.clone(),
-                    every: matches!(&bound.addr, BindAddr::Ip(addr) if addr.ip().is_unspecified()),
+                    door: net::Door::of(*addr),
                 };
                 worker.handle.spawn(datagrams.run(socket, stop.subscribe()));
                 continue;

@@ -6,7 +6,7 @@ use super::relay::Relay;
 use super::ring::{Hub, Ring};
 use super::session::Session;
 use super::threshold::Threshold;
-use crate::net::{BATCH, Batch, Flow, Timer, with_batch};
+use crate::net::{BATCH, Batch, Door, Flow, Timer, with_batch};
 use std::future::poll_fn;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
@@ -25,8 +25,7 @@ const QUIET: Duration = Duration::from_secs(1);
 /// Leads the datagrams of one socket.
 pub struct Desk<T: Threshold> {
     socket: Arc<AsyncFd<OwnedFd>>,
-    /// The socket is bound to every address and says which one a datagram came to.
-    told: bool,
+    door: Door,
     threshold: T,
     /// New sessions are begun.
     open: bool,
@@ -39,11 +38,11 @@ pub struct Desk<T: Threshold> {
 }
 
 impl<T: Threshold> Desk<T> {
-    /// For one socket of a listener. `told`: the socket says which local address a datagram came to.
-    pub fn new(socket: Arc<AsyncFd<OwnedFd>>, told: bool, threshold: T) -> Self {
+    /// For one socket of a listener.
+    pub fn new(socket: Arc<AsyncFd<OwnedFd>>, door: Door, threshold: T) -> Self {
         Self {
             socket,
-            told,
+            door,
             threshold,
             open: true,
             hub: Arc::default(),
@@ -130,7 +129,7 @@ impl<T: Threshold> Desk<T> {
     fn take(&mut self, batch: &mut Batch, cx: &mut Context<'_>, now: Instant) -> bool {
         let socket = self.socket.clone();
         let Poll::Ready(Ok(mut guard)) = socket.poll_read_ready(cx) else { return false };
-        let count = match batch.receive(socket.get_ref().as_fd(), self.told) {
+        let count = match batch.receive(socket.get_ref().as_fd(), self.door) {
             Ok(count) => count,
             Err(_) => {
                 guard.clear_ready();
@@ -233,8 +232,8 @@ impl<T: Threshold> Desk<T> {
             .filter_map(|class| Some(self.book.quietest(class)?.1 + limit(class, idle)));
         let round = (self.book.len() > 0).then_some(self.round);
         let next = due.chain(round).min();
-        self.timer.set(next.map(|next| next.max(now)));
-        self.timer.poll(cx).is_pending()
+        self.timer.set(next);
+        next.is_none_or(|next| next > now) && self.timer.poll(cx).is_pending()
     }
 
     /// Ends who was idle for too long, and now and then looks at everybody.
