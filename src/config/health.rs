@@ -87,13 +87,12 @@ fn check(t: &mut Table<'_>) -> Option<Check> {
 /// There is nothing to connect to: what is not answered says nothing.
 fn datagram(item: &Item<'_>) -> Option<Check> {
     let read = item.table("pool.health.udp", |t| {
-        let send = bytes(t, "send");
-        if send.is_none() && !t.has("send") {
+        if !t.has("send") {
             t.missing(Wrong::new("says nothing to send").hint("write send = \"…\""));
         }
-        Some((send, bytes(t, "expect")))
+        (bytes(t, "send"), bytes(t, "expect"))
     });
-    let (send, expect) = read.flatten()?;
+    let (send, expect) = read?;
     Some(Check::Udp { send: send?, expect })
 }
 

@@ -23,5 +23,6 @@ mod routes;
 mod support;
 mod tcp;
 mod udp;
+mod udp_dns;
 
 pub(crate) use support::web as support_web;
