@@ -150,7 +150,7 @@ impl Door {
     /// Whose its connections or new sessions are from here on.
     pub(super) fn lead_to(&self, live: &Arc<Live>) {
         self.live.store(live.clone());
-        self.stop.send_if_modified(|stop| std::mem::take(stop));
+        self.stop.send_if_modified(std::mem::take);
     }
 
     /// Where there are sessions of datagrams they go on, by this address, until the door is dropped;
