@@ -95,7 +95,8 @@ impl<T: Threshold> Desk<T> {
         }
         let ours = self.threshold.ours();
         let mut filled = 0;
-        for at in std::mem::take(&mut self.ready) {
+        let mut ready = std::mem::take(&mut self.ready);
+        for at in ready.drain(..) {
             if filled == BATCH {
                 self.send(batch, filled);
                 filled = 0;
@@ -110,6 +111,7 @@ impl<T: Threshold> Desk<T> {
                 Err(reason) => self.end(at, reason),
             }
         }
+        self.ready = ready;
         self.send(batch, filled);
         true
     }
@@ -159,7 +161,7 @@ impl<T: Threshold> Desk<T> {
             },
         };
         let Some(session) = self.book.get(at) else { return };
-        match session.forward(bytes, ours, now) {
+        match session.forward(bytes, relay, ours, now) {
             Ok(true) => {}
             Ok(false) => relay.cells.dropped.inc("backend_unreachable"),
             Err(reason) => {

@@ -108,7 +108,7 @@ impl<P> Session<P> {
         !self.asked && self.watch.phase() == Phase::Graceful
     }
 
-    /// One datagram of the client. `Ok(false)`: it went no further.
+    /// One datagram of the client; `relay` is the service in force. `Ok(false)`: it went no further.
     ///
     /// # Errors
     ///
@@ -116,6 +116,7 @@ impl<P> Session<P> {
     pub(super) fn forward(
         &mut self,
         bytes: &[u8],
+        relay: &Arc<Relay>,
         ours: &Ours,
         now: Instant,
     ) -> Result<bool, &'static str> {
@@ -123,10 +124,15 @@ impl<P> Session<P> {
         self.relay.cells.received.add(bytes.len() as u64);
         self.known |= self.heard;
         self.asked = true;
-        self.watch.busy();
+        self.rest(now);
         if self.way.as_ref().is_some_and(Way::is_over) {
             self.way = None;
             self.tried.clear();
+            // Another backend is chosen by what holds now, unless its listener is another one.
+            if Arc::ptr_eq(&relay.cells, &self.relay.cells) {
+                self.relay = relay.clone();
+                self.hash = relay.hash(self.flow.peer);
+            }
         }
         let answered = self.way.as_ref().is_some_and(|way| way.answered);
         let kept = !answered && self.held.push(bytes, now);
@@ -202,10 +208,11 @@ impl<P> Session<P> {
         }
         self.report.tries += 1;
         self.report.backend = Some(lease.backend().name.clone());
-        if lease.backend().dial().is_some_and(|target| ours.leads_back(&target)) {
+        let target = lease.backend().dial();
+        if target.as_ref().is_some_and(|target| ours.leads_back(target)) {
             return Err("loop");
         }
-        match Way::open(lease, now) {
+        match Way::open(lease, target, now) {
             Ok(way) => {
                 self.way = Some(way);
                 // From its first look on the socket rings by itself.
@@ -295,6 +302,15 @@ impl<P> Session<P> {
         self.resend(ours, now)
     }
 
+    /// One whose client may be forged gives way to whoever wants its place in the process.
+    fn rest(&self, now: Instant) {
+        if self.known {
+            self.watch.busy();
+        } else {
+            self.watch.idle(now);
+        }
+    }
+
     /// Answers are on their way to the client.
     fn answer(&mut self, batch: &mut Batch, at: usize, count: usize, now: Instant) {
         let bytes: usize = (at..at + count).map(|i| batch.bytes(i).len()).sum();
@@ -302,9 +318,7 @@ impl<P> Session<P> {
         self.report.sent += bytes as u64;
         self.relay.cells.sent.add(bytes as u64);
         (self.heard, self.asked) = (true, false);
-        if !self.known {
-            self.watch.idle(now);
-        }
+        self.rest(now);
         if let Some(way) = self.way.as_mut().filter(|way| !way.answered) {
             way.first(now);
             self.held.clear();

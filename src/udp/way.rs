@@ -1,6 +1,6 @@
 //! A session's way to its backend: a lease and a connected socket, which hears that backend alone.
 use super::ring::Ring;
-use crate::net::{self, Batch};
+use crate::net::{self, Batch, Target};
 use crate::pool::{Lease, Outcome};
 use crate::upstream::Error;
 use rustix::io::Errno;
@@ -32,13 +32,17 @@ pub(super) enum Heard {
 }
 
 impl Way {
-    /// Opens a socket to the backend of a lease.
+    /// Opens a socket to the backend of a lease, at one of its addresses.
     ///
     /// # Errors
     ///
     /// The lease, and why.
-    pub(super) fn open(lease: Lease, now: Instant) -> Result<Self, (Lease, Error)> {
-        let Some(target) = lease.backend().dial() else { return Err((lease, Error::Unresolved)) };
+    pub(super) fn open(
+        lease: Lease,
+        target: Option<Target>,
+        now: Instant,
+    ) -> Result<Self, (Lease, Error)> {
+        let Some(target) = target else { return Err((lease, Error::Unresolved)) };
         match net::connect_datagrams(&target).and_then(net::watch) {
             Ok(socket) => {
                 lease.backend().cells.open.add(1);
@@ -104,7 +108,11 @@ impl Way {
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => guard.clear_ready(),
                 // Such as a datagram that was too long for the way (EMSGSIZE): the next may pass.
-                Err(_) => {}
+                Err(_) => {
+                    guard.clear_ready();
+                    ring.ring();
+                    break;
+                }
             }
         }
         // A refusal alone makes a socket not readable but broken, which is told to who writes.

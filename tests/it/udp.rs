@@ -508,3 +508,26 @@ fn a_flood_of_forged_clients_leaves_nothing_behind() {
     let plan = proxy.running().state().plan.load_full().unwrap();
     assert_eq!(plan.pools["app"].members()[0].backend.active(), 0);
 }
+
+#[test]
+fn sessions_of_forged_clients_give_way_to_connections() {
+    let server = Server::run(nobody(), |_| None);
+    let backend = crate::support::Backend::run(|peer| peer.send("good"));
+    let more = format!(
+        "[server]\nmax_connections = 10\n[listener.tcp]\nbind = {LOCAL}\nprotocol = \"tcp\"\n\
+         pool = \"tcp\"\n[pool.tcp]\nbackends = [\"{}\"]",
+        backend.addr
+    );
+    let proxy = start("idle = \"1h\"", &[&server], &more);
+    let all: Vec<Client> = (0..30).map(|_| Client::of(proxy.addr())).collect();
+    all.iter().for_each(|client| client.send("x"));
+    let cells = cells(&proxy);
+    until("every place is taken", || {
+        let dropped = counted(&cells.dropped, "max_connections");
+        cells.accepted.get() + dropped == 30 && cells.open.get() == 10
+    });
+    for _ in 0..3 {
+        let mut client = crate::support::Client::connect(proxy.addr_of("tcp"));
+        assert_eq!(client.rest(), b"good");
+    }
+}
