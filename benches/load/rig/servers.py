@@ -93,7 +93,7 @@ def nginx(family, folder, ports, upstream, core, wrapper=(), single=False):
     stream = f"""
 stream {{
   server {{ listen 127.0.0.1:{ports[1]} backlog=4096; proxy_pass 127.0.0.1:{upstream}; proxy_timeout 1h; }}
-  server {{ listen 127.0.0.1:{ports[1]} udp; proxy_pass 127.0.0.1:{upstream}; proxy_timeout 100ms; }}
+  server {{ listen 127.0.0.1:{ports[1]} udp; proxy_pass 127.0.0.1:{upstream}; proxy_timeout 500ms; }}
 }}
 """ if modules.exists() else ""
     config = folder / "nginx.conf"
@@ -215,7 +215,7 @@ pool = "app"
 bind = "127.0.0.1:{ports[1]}"
 protocol = "udp"
 pool = "datagrams"
-udp = {{ sessions = 100000, per_client = "off", idle = "100ms" }}
+udp = {{ sessions = 100000, per_client = "off", idle = "500ms" }}
 [pool.datagrams]
 backends = ["127.0.0.1:{upstream}"]
 [[route]]
