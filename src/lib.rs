@@ -12,7 +12,7 @@
 //! 8 admin      admin                metrics, health and status over plain views
 //! 7 server     server               threads, sockets, reload, signals: the side effects
 //! 6 plan       plan                 pure: document -> things
-//! 5 services   tcp  http            what happens to one connection
+//! 5 services   tcp  udp  http       what happens to one connection
 //! 4 reach      upstream  probe  discover
 //! 2 stock      pool
 //! 1 wire       net  http1  metrics  drain  telemetry
@@ -59,6 +59,7 @@ pub mod upstream;
 pub mod entry;
 pub mod http;
 pub mod tcp;
+pub mod udp;
 
 pub mod plan;
 

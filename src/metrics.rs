@@ -239,6 +239,8 @@ pub struct ListenerCells {
     pub limit_hits: Words,
     /// `evenkeel_responses_own_total` by reason.
     pub own: Words,
+    /// `evenkeel_datagrams_dropped_total` by reason.
+    pub dropped: Words,
     pub handshakes: Handshakes,
     /// PROXY headers that did not come, by reason.
     pub proxy_protocol_errors: Words,

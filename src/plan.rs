@@ -9,6 +9,7 @@ use crate::metrics::ListenerCells;
 use crate::pool::{Policies, Pool, Prepared};
 use crate::tcp::Relay;
 use crate::telemetry::AccessLog;
+use crate::udp;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -46,8 +47,10 @@ pub struct Listener {
 pub enum Service {
     /// Layer 7.
     Http(Arc<Gateway>),
-    /// Layer 4.
+    /// Connections, layer 4.
     Tcp(Arc<Relay>),
+    /// Datagrams, layer 4.
+    Udp(Arc<udp::Relay>),
 }
 
 /// A plan whose pools have changed nothing yet.
@@ -149,7 +152,7 @@ fn service(
         Protocol::Http => {
             let before = previous.and_then(|p| match &p.service {
                 Service::Http(gateway) => Some(&**gateway),
-                Service::Tcp(_) => None,
+                Service::Tcp(_) | Service::Udp(_) => None,
             });
             Service::Http(Arc::new(Gateway::compile(
                 section,
@@ -161,6 +164,9 @@ fn service(
         }
         Protocol::Tcp => {
             Service::Tcp(Arc::new(Relay::compile(section, config, pools, cells.clone())?))
+        }
+        Protocol::Udp => {
+            Service::Udp(Arc::new(udp::Relay::compile(section, config, pools, cells.clone())?))
         }
     })
 }

@@ -100,10 +100,11 @@ fn of_listeners(text: &mut Text, plan: &Plan) {
         ("evenkeel_accept_errors_total", "errno", "Accepts that failed."),
         ("evenkeel_limit_hits_total", "limit", "Limits that were reached."),
         ("evenkeel_responses_own_total", "reason", "Answers the proxy gave itself."),
+        ("evenkeel_datagrams_dropped_total", "reason", "Datagrams that went no further."),
     ];
     for (at, (name, label, help)) in words.into_iter().enumerate() {
         family(name, Kind::Counter, help, &|t, c| {
-            let cells = [&c.accept_errors, &c.limit_hits, &c.own][at];
+            let cells = [&c.accept_errors, &c.limit_hits, &c.own, &c.dropped][at];
             for (word, count) in cells.all() {
                 t.sample_with(name, &c.labels, &[(label, word)], count as f64);
             }
@@ -144,7 +145,7 @@ fn of_certificates(text: &mut Text, plan: &Plan) {
 fn of_routes(text: &mut Text, plan: &Plan) {
     let gateways = plan.listeners.values().filter_map(|listener| match &listener.service {
         Service::Http(gateway) => Some(gateway),
-        Service::Tcp(_) => None,
+        Service::Tcp(_) | Service::Udp(_) => None,
     });
     let all: Vec<Arc<RouteCells>> = gateways.flat_map(|gateway| gateway.route_cells()).collect();
     let name = "evenkeel_requests_total";

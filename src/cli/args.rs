@@ -63,6 +63,9 @@ pub(super) struct Echo {
     #[arg(long)]
     pub(super) name: Option<String>,
     /// Send back raw bytes instead of speaking HTTP.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "udp")]
     pub(super) tcp: bool,
+    /// Send back datagrams.
+    #[arg(long)]
+    pub(super) udp: bool,
 }

@@ -1,7 +1,7 @@
 //! `evenkeel check`: every problem of a file, or a one-line summary.
 use super::args;
-use crate::config::{self, Addr, Config, Problem};
-use crate::net::{Target, connect};
+use crate::config::{self, Addr, Carries, Config, Problem};
+use crate::net::{Target, connect, knock};
 use crate::plan;
 use crate::pool::Policies;
 use std::process::ExitCode;
@@ -63,17 +63,17 @@ async fn dial_all(config: &Config) -> Vec<Problem> {
     let every: Vec<_> = config
         .pools
         .values()
-        .flat_map(|pool| pool.backends.iter().map(move |backend| (&pool.name, backend)))
+        .flat_map(|pool| pool.backends.iter().map(move |backend| (pool, backend)))
         .collect();
     let mut problems = Vec::new();
     for some in every.chunks(AT_ONCE) {
-        let dials = some.iter().map(|(_, backend)| {
-            let addr = backend.addr.clone();
-            tokio::spawn(async move { dial(&addr).await })
+        let dials = some.iter().map(|(pool, backend)| {
+            let (addr, carries) = (backend.addr.clone(), pool.carries);
+            tokio::spawn(async move { dial(&addr, carries).await })
         });
         for (dialled, (pool, backend)) in dials.collect::<Vec<_>>().into_iter().zip(some) {
             if let Err(why) = dialled.await.unwrap_or_else(|error| Err(error.to_string())) {
-                let key = format!("pool.{pool}.backends.{}", backend.name);
+                let key = format!("pool.{}.backends.{}", pool.name, backend.name);
                 let what = format!("connect to {}: {why}", backend.addr);
                 problems.push(Problem::new(&backend.at, key, what));
             }
@@ -82,7 +82,7 @@ async fn dial_all(config: &Config) -> Vec<Problem> {
     problems
 }
 
-async fn dial(addr: &Addr) -> Result<(), String> {
+async fn dial(addr: &Addr, carries: Carries) -> Result<(), String> {
     let target = match addr {
         Addr::Ip(addr) => Target::Ip(*addr),
         Addr::Unix(path) => Target::Unix(Arc::new(path.clone())),
@@ -93,8 +93,14 @@ async fn dial(addr: &Addr) -> Result<(), String> {
             Target::Ip(all.next().ok_or("its name has no address")?)
         }
     };
-    match tokio::time::timeout(DIAL, connect(&target)).await {
-        Ok(done) => done.map(drop).map_err(|error| error.to_string()),
+    let reach = async {
+        if carries.datagrams() {
+            knock(&target).await?;
+        }
+        if carries.streams() { connect(&target).await.map(drop) } else { Ok(()) }
+    };
+    match tokio::time::timeout(DIAL, reach).await {
+        Ok(done) => done.map_err(|error| error.to_string()),
         Err(_) => Err(format!("no answer within {DIAL:?}")),
     }
 }

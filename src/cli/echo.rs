@@ -1,4 +1,5 @@
-//! `evenkeel echo`: a test backend that answers with what it received, by HTTP/1.1 or HTTP/2.
+//! `evenkeel echo`: a test backend that answers with what it received, by HTTP/1.1 or HTTP/2, or
+//! that sends back bytes or datagrams.
 use super::args;
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
@@ -12,11 +13,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
 
 pub(super) fn echo(args: &args::Echo) -> Result<ExitCode, String> {
     let name = args.name.clone().unwrap_or_else(|| args.bind.to_string());
     super::run::within(async {
+        if args.udp {
+            return datagrams(args.bind, &name).await;
+        }
         let listener = listen(args.bind).await?;
         println!("{name} listens on {}", args.bind);
         serve(listener, name.into(), args.tcp).await;
@@ -40,6 +44,21 @@ pub(super) async fn serve(listener: TcpListener, name: Arc<str>, tcp: bool) {
                 eprintln!("accept (echo {name}): {error}");
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             }
+        }
+    }
+}
+
+/// Sends each datagram back to where it came from, until the socket breaks.
+async fn datagrams(addr: SocketAddr, name: &str) -> Result<ExitCode, String> {
+    let broken =
+        |error: io::Error| format!("listen on {addr} (echo, UDP): {error}; choose another address");
+    let socket = UdpSocket::bind(addr).await.map_err(broken)?;
+    println!("{name} listens on {addr}");
+    let mut buf = vec![0; 64 << 10];
+    loop {
+        // What a client's side says against an answer is no fault of the socket.
+        if let Ok((n, peer)) = socket.recv_from(&mut buf).await {
+            let _ = socket.send_to(&buf[..n], peer).await;
         }
     }
 }

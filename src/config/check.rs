@@ -1,5 +1,6 @@
 //! What only the whole document can tell: names that are not there, addresses said twice, keys of
 //! a pool that mean nothing to those who use it.
+use super::datagrams::Carries;
 use super::draft::{Draft, Ref, Said};
 use super::faults::Faults;
 use super::hint::{did_you_mean, quoted};
@@ -19,23 +20,24 @@ pub(super) fn check(draft: &Draft, file: &At, faults: &mut Faults) {
             none.hint("write [listener.web] with bind = \"0.0.0.0:8080\" and pool = \"app\""),
         );
     }
-    for to in draft.http_pools.iter().chain(&draft.tcp_pools) {
+    for to in draft.http_pools.iter().chain(&draft.tcp_pools).chain(&draft.udp_pools) {
         known("pool", to, &draft.pool_names, faults);
     }
     for to in &draft.route_listeners {
         known("listener", to, &draft.listener_names, faults);
+        let protocol = draft.listener_names.get(&to.name).and_then(|(_, protocol)| *protocol);
         if draft.passthrough.contains(&to.name) {
             let what = format!("{} lets TLS pass: its routes have sni", quoted(&to.name));
             say(faults, &Said { key: to.key.clone(), at: to.at.clone() }, Wrong::new(what));
-        } else if let Some((_, Some(Protocol::Tcp))) = draft.listener_names.get(&to.name) {
-            let what =
-                format!("{} is a tcp listener: routes belong to http listeners", quoted(&to.name));
+        } else if let Some(protocol @ (Protocol::Tcp | Protocol::Udp)) = protocol {
+            let (name, word) = (quoted(&to.name), protocol.word());
+            let what = format!("{name} is a {word} listener: routes belong to http listeners");
             say(faults, &Said { key: to.key.clone(), at: to.at.clone() }, Wrong::new(what));
         }
     }
     passthrough(draft, faults);
     binds(draft, faults);
-    tcp_pools(draft, faults);
+    raw_pools(draft, faults);
 }
 
 /// Routes with `sni` and listeners that let TLS pass belong together.
@@ -90,20 +92,26 @@ fn binds(draft: &Draft, faults: &mut Faults) {
     let admin = admin.map(|bind| ("admin.bind".to_owned(), bind));
     let metrics = metrics.map(|bind| ("metrics.bind".to_owned(), bind));
     let own: Vec<_> = admin.into_iter().chain(metrics).collect();
-    let mut first: HashMap<&BindAddr, &str> = HashMap::new();
-    let all: Vec<_> = own.iter().cloned().chain(draft.binds.iter().cloned()).collect();
-    for (at, (key, bind)) in all.iter().enumerate() {
+    // Ports of datagrams are others than those of connections.
+    let mut first: HashMap<(&BindAddr, bool), &str> = HashMap::new();
+    let mut all: Vec<_> = own.iter().map(|(key, bind)| (key, bind, false)).collect();
+    let of_datagrams = |protocol: &Option<Protocol>| *protocol == Some(Protocol::Udp);
+    all.extend(draft.binds.iter().map(|(key, bind, of)| (key, bind, of_datagrams(of))));
+    for (at, (key, bind, datagrams)) in all.iter().enumerate() {
         if matches!(&bind.addr, BindAddr::Ip(addr) if addr.port() == 0)
             || matches!(bind.addr, BindAddr::Host(_, 0))
         {
             continue;
         }
-        let said = Said { key: key.clone(), at: bind.at.clone() };
-        if let Some(other) = first.get(&bind.addr) {
+        let said = Said { key: (*key).clone(), at: bind.at.clone() };
+        if let Some(other) = first.get(&(&bind.addr, *datagrams)) {
             say(faults, &said, Wrong::new(format!("{other} is the same address")));
             continue;
         }
-        first.insert(&bind.addr, key);
+        first.insert((&bind.addr, *datagrams), key);
+        if *datagrams {
+            continue;
+        }
         for (other, held) in own.iter().take(at).filter(|(_, held)| overlap(&held.addr, &bind.addr))
         {
             let what = format!("{} overlaps with {other}, {}", bind.addr, held.addr);
@@ -120,17 +128,55 @@ fn overlap(one: &BindAddr, other: &BindAddr) -> bool {
     a.port() == b.port() && a.is_ipv4() == b.is_ipv4() && every
 }
 
-/// A pool of tcp listeners alone has no use for what concerns HTTP.
-fn tcp_pools(draft: &Draft, faults: &mut Faults) {
-    let http: BTreeSet<&Name> = draft.http_pools.iter().map(|to| &to.name).collect();
-    let tcp: BTreeSet<&Name> = draft.tcp_pools.iter().map(|to| &to.name).collect();
-    for name in tcp {
+/// A pool of tcp and udp listeners alone has no use for what concerns HTTP, one of udp listeners
+/// alone none for what concerns connections.
+fn raw_pools(draft: &Draft, faults: &mut Faults) {
+    let of = |users: &[Ref]| -> BTreeSet<Name> { users.iter().map(|to| to.name.clone()).collect() };
+    let (http, tcp, udp) = (of(&draft.http_pools), of(&draft.tcp_pools), of(&draft.udp_pools));
+    for name in tcp.union(&udp) {
+        let of_tcp = tcp.contains(name);
         if let Some(said) = draft.pool_http.get(name) {
-            say(faults, said, Wrong::new("means nothing here: a tcp listener uses this pool"));
+            let word = if of_tcp { "tcp" } else { "udp" };
+            let what = format!("means nothing here: a {word} listener uses this pool");
+            say(faults, said, Wrong::new(what));
         }
-        let keys = draft.http_only.get(name).filter(|_| !http.contains(name));
-        for said in keys.into_iter().flatten() {
-            say(faults, said, Wrong::new("means nothing here: only tcp listeners use this pool"));
+        let mut nothing = |keys: &BTreeMap<Name, Vec<Said>>, who: &str| {
+            for said in keys.get(name).into_iter().flatten() {
+                let what = format!("means nothing here: only {who} listeners use this pool");
+                say(faults, said, Wrong::new(what));
+            }
+        };
+        if !http.contains(name) {
+            let who = match (of_tcp, udp.contains(name)) {
+                (true, true) => "tcp and udp",
+                (true, false) => "tcp",
+                (false, _) => "udp",
+            };
+            nothing(&draft.http_only, who);
+            if !of_tcp {
+                nothing(&draft.stream_only, who);
+            }
         }
+        if udp.contains(name) {
+            for said in draft.unix.get(name).into_iter().flatten() {
+                let wrong = Wrong::new("a Unix socket takes no datagrams of a udp listener");
+                say(faults, said, wrong);
+            }
+        }
+    }
+}
+
+/// Notes at each pool what it is used for.
+pub(super) fn carry(draft: &mut Draft) {
+    let of = |users: &[Ref]| -> BTreeSet<Name> { users.iter().map(|to| to.name.clone()).collect() };
+    let datagrams = of(&draft.udp_pools);
+    let mut streams = of(&draft.http_pools);
+    streams.extend(of(&draft.tcp_pools));
+    for (name, pool) in &mut draft.pools {
+        pool.carries = match (datagrams.contains(name), streams.contains(name)) {
+            (true, true) => Carries::Both,
+            (true, false) => Carries::Datagrams,
+            (false, _) => Carries::Streams,
+        };
     }
 }

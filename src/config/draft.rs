@@ -17,7 +17,7 @@ pub(super) struct Ref {
     pub(super) name: Name,
 }
 
-/// A key that means something for HTTP only.
+/// A key that means something to some of those only who may use its pool.
 #[derive(Clone, Debug)]
 pub(super) struct Said {
     /// The full path of the key.
@@ -57,6 +57,8 @@ pub(super) struct Draft {
     pub(super) http_pools: Vec<Ref>,
     /// Pools that tcp listeners name.
     pub(super) tcp_pools: Vec<Ref>,
+    /// Pools that udp listeners name.
+    pub(super) udp_pools: Vec<Ref>,
     /// Listeners that routes of HTTP name.
     pub(super) route_listeners: Vec<Ref>,
     /// Listeners that routes with `sni` name.
@@ -66,9 +68,13 @@ pub(super) struct Draft {
     /// Listeners that let TLS pass.
     pub(super) passthrough: BTreeSet<Name>,
     /// Addresses to listen on with their keys.
-    pub(super) binds: Vec<(String, Bind)>,
-    /// Keys of pools that mean nothing when only tcp listeners use the pool.
+    pub(super) binds: Vec<(String, Bind, Option<Protocol>)>,
+    /// Keys of pools that mean nothing when only tcp and udp listeners use the pool.
     pub(super) http_only: BTreeMap<Name, Vec<Said>>,
-    /// `pool.http`, which no pool of a tcp listener may have.
+    /// Keys of pools that mean nothing when only udp listeners use the pool.
+    pub(super) stream_only: BTreeMap<Name, Vec<Said>>,
+    /// Backends of pools that take no datagrams.
+    pub(super) unix: BTreeMap<Name, Vec<Said>>,
+    /// `pool.http`, which no pool of a tcp or udp listener may have.
     pub(super) pool_http: BTreeMap<Name, Said>,
 }

@@ -1,7 +1,6 @@
 //! `pool.health`: what a probe asks and what it takes for an answer.
 use super::addr;
 use super::hint::quoted;
-use super::model::{Check, Health};
 use super::problem::Wrong;
 use super::route_path;
 use super::table::{Item, Table};
@@ -17,6 +16,55 @@ const PATH: &str = "/healthz";
 const GOOD: (u16, u16) = (200, 299);
 /// More probes in a row than this are never waited for.
 const ROW: u64 = 10_000;
+
+/// `pool.health`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Health {
+    /// What is asked.
+    pub check: Check,
+    /// Another port than the backend's.
+    pub port: Option<u16>,
+    /// From one probe to the next; jittered.
+    pub interval: Duration,
+    /// How long a probe may take.
+    pub timeout: Duration,
+    /// Good probes in a row until up.
+    pub rise: u32,
+    /// Bad probes in a row until down.
+    pub fall: u32,
+    /// Whether probes begin with a PROXY header that speaks for nobody.
+    pub proxy_protocol: bool,
+}
+
+/// What a probe asks.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Check {
+    /// Connect; then, if said, send and expect.
+    Tcp {
+        /// Bytes to send.
+        send: Option<Vec<u8>>,
+        /// Bytes the answer must begin with or hold.
+        expect: Option<Vec<u8>>,
+    },
+    /// A datagram, and one that answers it.
+    Udp {
+        /// What it holds.
+        send: Vec<u8>,
+        /// What the answer must hold; any answer will do when nothing is said.
+        expect: Option<Vec<u8>>,
+    },
+    /// A GET.
+    Http {
+        /// The path.
+        path: String,
+        /// `Host`; the backend's address by default.
+        host: Option<String>,
+        /// Ranges of good statuses, both ends included; default 200 to 299.
+        status: Vec<(u16, u16)>,
+        /// What the body must hold.
+        body: Option<String>,
+    },
+}
 
 /// A table, or the path of an HTTP probe.
 /// `announced`: whether its pool has `send_proxy_protocol`.
@@ -46,6 +94,10 @@ fn table(t: &mut Table<'_>, announced: bool) -> Option<Health> {
                 .hint("write send_proxy_protocol = \"v2\" beside health"),
         );
     }
+    let of_udp = matches!(check, Some(Check::Udp { .. }));
+    if let Some((true, item)) = proxy.as_ref().filter(|_| announced && of_udp) {
+        item.key_wrong(Wrong::new("means nothing to a udp probe"));
+    }
     let health = Health {
         port: t.take("port").and_then(|item| item.count(1..=65_535)),
         interval: t.take("interval").and_then(|item| item.duration()).unwrap_or(INTERVAL),
@@ -60,23 +112,28 @@ fn table(t: &mut Table<'_>, announced: bool) -> Option<Health> {
 
 /// The kind: at most one; none is `http`.
 fn check(t: &mut Table<'_>) -> Option<Check> {
-    let (http, tcp) = (t.take("http"), t.take("tcp"));
+    let (http, tcp, udp) = (t.take("http"), t.take("tcp"), t.take("udp"));
     let (host, expect) = (t.take("host"), t.take("expect"));
-    let Some(tcp) = tcp else {
-        let path = http.map_or(Some(PATH.into()), |item| item.checked(route_path::target));
-        let host = host.and_then(|item| item.checked(addr::authority));
-        let (status, body) = expect.and_then(|item| answer(&item)).unwrap_or((vec![GOOD], None));
-        return Some(Check::Http { path: path?, host, status, body });
+    let (word, other) = match (&tcp, &udp) {
+        (None, None) => {
+            let path = http.map_or(Some(PATH.into()), |item| item.checked(route_path::target));
+            let host = host.and_then(|item| item.checked(addr::authority));
+            let (status, body) =
+                expect.and_then(|item| answer(&item)).unwrap_or((vec![GOOD], None));
+            return Some(Check::Http { path: path?, host, status, body });
+        }
+        (Some(_), other) => ("tcp", other.as_ref()),
+        (None, Some(_)) => ("udp", None),
     };
-    if let Some(http) = http {
-        http.key_wrong(Wrong::new("contradicts tcp: a probe is of one kind"));
+    for item in http.iter().chain(other) {
+        let what = format!("contradicts {word}: a probe is of one kind");
+        item.key_wrong(Wrong::new(what));
     }
     for item in [host, expect].into_iter().flatten() {
-        item.key_wrong(
-            Wrong::new("means nothing to a tcp probe")
-                .hint("write tcp = { send = \"…\", expect = \"…\" }"),
-        );
+        let hint = format!("write {word} = {{ send = \"…\", expect = \"…\" }}");
+        item.key_wrong(Wrong::new(format!("means nothing to a {word} probe")).hint(hint));
     }
+    let Some(tcp) = tcp else { return datagram(&udp?) };
     if tcp.kind() == Kind::Flag {
         if tcp.flag() == Some(false) {
             tcp.wrong(Wrong::new("false is no kind of probe").hint("leave the key out"));
@@ -87,6 +144,18 @@ fn check(t: &mut Table<'_>) -> Option<Check> {
         send: bytes(t, "send"),
         expect: bytes(t, "expect"),
     })
+}
+
+/// There is nothing to connect to: what is not answered says nothing.
+fn datagram(item: &Item<'_>) -> Option<Check> {
+    let read = item.table("pool.health.udp", |t| {
+        if !t.has("send") {
+            t.missing(Wrong::new("says nothing to send").hint("write send = \"…\""));
+        }
+        (bytes(t, "send"), bytes(t, "expect"))
+    });
+    let (send, expect) = read?;
+    Some(Check::Udp { send: send?, expect })
 }
 
 fn bytes(t: &mut Table<'_>, key: &'static str) -> Option<Vec<u8>> {

@@ -7,7 +7,7 @@ use super::file::{self, File};
 use super::glob;
 use super::hint::quoted;
 use super::model::Config;
-use super::over::{self, Place};
+use super::over::{self, Only, Place};
 use super::problem::{At, Problem, Wrong};
 use super::sources::Sources;
 use super::table::{Desk, Item, Page, Table};
@@ -67,6 +67,7 @@ fn finish(mut draft: Draft, at: &At, mut faults: Faults) -> Result<Config, Vec<P
     if !problems.is_empty() {
         return Err(problems);
     }
+    check::carry(&mut draft);
     Ok(Config {
         server: draft.server.unwrap_or_else(server::server_default),
         log: draft.log.unwrap_or_else(log::default),
@@ -196,7 +197,8 @@ fn sections<'a>(t: &mut Table<'a>, draft: &mut Draft) -> Vec<Item<'a>> {
         draft.metrics = server::metrics(&item).map(|(_, bind)| bind);
     }
     if let Some(item) = once(t, "defaults", draft) {
-        let read = item.table("defaults", |t| over::overrides(t, Place::Defaults, &mut Vec::new()));
+        let read =
+            item.table("defaults", |t| over::overrides(t, Place::Defaults, &mut Only::default()));
         draft.defaults = read.unwrap_or_default();
     }
     if let Some(item) = t.take("listener") {

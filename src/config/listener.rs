@@ -1,8 +1,9 @@
 //! `[listener.*]`: where clients connect.
 use super::addr;
+use super::datagrams::Sessions;
 use super::draft::{Draft, Ref};
-use super::model::{Bind, Listener, PoolRef, Protocol};
-use super::over::{self, Place};
+use super::model::{Bind, BindAddr, Listener, PoolRef, Protocol};
+use super::over::{self, Only, Place};
 use super::problem::Wrong;
 use super::server;
 use super::table::{Item, Table};
@@ -10,7 +11,10 @@ use super::tls::{self, ListenerTls};
 use super::units::Name;
 use super::value::Kind;
 
-const PROTOCOLS: [(&str, Protocol); 2] = [("http", Protocol::Http), ("tcp", Protocol::Tcp)];
+const PROTOCOLS: [(&str, Protocol); 3] =
+    [("http", Protocol::Http), ("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
+/// More sessions than this no machine has descriptors for.
+const MOST: u64 = 10_000_000;
 
 /// All listeners of a file.
 pub(super) fn listeners(item: &Item<'_>, draft: &mut Draft) {
@@ -32,38 +36,59 @@ fn listener(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) 
     if bind.is_none() {
         t.missing(Wrong::new("says no bind").hint("write for example bind = \"0.0.0.0:8080\""));
     }
-    let bind = bind.map(|item| binds(&item, draft)).unwrap_or_default();
     let protocol = t
         .take("protocol")
         .map_or(Some(Protocol::Http), |item| item.word("listener.protocol", &PROTOCOLS));
+    let bind = bind.map(|item| binds(&item, protocol, draft)).unwrap_or_default();
     let pool = t.take("pool").and_then(|item| pool(&item, protocol, draft));
     let tls = t.take("tls");
     // A word that cannot be read may have been meant for one that lets TLS pass.
     let is_word = tls.as_ref().is_some_and(|item| item.kind() == Kind::Text);
-    let tls = tls.and_then(|item| secured(&item, protocol, draft));
-    let passthrough = matches!(tls, Some(Secured::Passthrough));
-    let proxy_protocol = t.take("proxy_protocol").map(|item| proxies(&item));
-    let max_connections = t
-        .take("max_connections")
-        .and_then(|item| item.count_or_off(1..=u64::from(u32::MAX)))
-        .flatten();
-    let trusted = t.take("trusted_proxies");
-    let is_tcp = protocol == Some(Protocol::Tcp);
-    let place = match tls.is_some() || proxy_protocol.is_some() {
-        _ if !is_tcp => Place::Http,
-        true => Place::TcpEntered,
-        false => Place::Tcp,
+    let proxy_protocol = t.take("proxy_protocol");
+    let max_connections = t.take("max_connections");
+    let place = match protocol {
+        Some(Protocol::Tcp) if tls.is_some() || proxy_protocol.is_some() => Place::TcpEntered,
+        Some(Protocol::Tcp) => Place::Tcp,
+        Some(Protocol::Udp) => Place::Udp,
+        Some(Protocol::Http) | None => Place::Http,
     };
-    if let (Some(item), true) = (&trusted, is_tcp) {
-        item.key_wrong(Wrong::new(
-            "trusted_proxies means nothing to a tcp listener: it has no forwarded fields",
-        ));
+    if place == Place::Udp {
+        for (key, item) in [("tls", &tls), ("proxy_protocol", &proxy_protocol)] {
+            if let Some(item) = item {
+                item.key_wrong(Wrong::new(format!("{key} means nothing to a udp listener")));
+            }
+        }
+        if let Some(item) = &max_connections {
+            let wrong = Wrong::new("max_connections means nothing to a udp listener");
+            item.key_wrong(wrong.hint("write udp = { sessions = 20000 }"));
+        }
+    }
+    let of_streams = |_: &Item<'_>| place != Place::Udp;
+    let tls = tls.filter(of_streams).and_then(|item| secured(&item, protocol, draft));
+    let passthrough = matches!(tls, Some(Secured::Passthrough));
+    let proxy_protocol = proxy_protocol.filter(of_streams).map(|item| proxies(&item));
+    let max_connections =
+        max_connections.and_then(|item| item.count_or_off(1..=u64::from(u32::MAX))).flatten();
+    let udp = t.take("udp");
+    if let (Some(item), Some(Protocol::Http | Protocol::Tcp)) = (&udp, protocol) {
+        item.key_wrong(Wrong::new("udp means nothing to a listener of another protocol"));
+    }
+    let udp = udp.map(|item| sessions(&item)).unwrap_or_default();
+    let raw = protocol.filter(|protocol| *protocol != Protocol::Http);
+    let trusted = t.take("trusted_proxies");
+    if let (Some(item), Some(protocol)) = (&trusted, raw) {
+        let word = protocol.word();
+        item.key_wrong(Wrong::new(format!(
+            "trusted_proxies means nothing to a {word} listener: it has no forwarded fields"
+        )));
     }
     let trusted = trusted.map(|item| item.list()).unwrap_or_default();
     let trusted_proxies = trusted.iter().filter_map(|item| item.checked(addr::net)).collect();
-    let over = over::overrides(t, place, &mut Vec::new());
-    if is_tcp && !t.has("pool") && !is_word {
-        t.missing(Wrong::new("a tcp listener needs a pool").hint("write pool = \"name\""));
+    let over = over::overrides(t, place, &mut Only::default());
+    let needs_pool = raw.filter(|protocol| *protocol == Protocol::Udp || !is_word);
+    if let (Some(protocol), false) = (needs_pool, t.has("pool")) {
+        let what = format!("a {} listener needs a pool", protocol.word());
+        t.missing(Wrong::new(what).hint("write pool = \"name\""));
     }
     let Some(protocol) = protocol else { return };
     let at = item.key_at();
@@ -82,6 +107,7 @@ fn listener(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) 
         passthrough,
         proxy_protocol: proxy_protocol.unwrap_or_default(),
         max_connections,
+        udp,
         trusted_proxies,
         over,
     };
@@ -136,7 +162,21 @@ fn proxies(item: &Item<'_>) -> Vec<ipnet::IpNet> {
     read.unwrap_or_default()
 }
 
-fn binds(item: &Item<'_>, draft: &mut Draft) -> Vec<Bind> {
+/// What bounds the sessions of a udp listener.
+fn sessions(item: &Item<'_>) -> Sessions {
+    let mut all = Sessions::default();
+    item.table("listener.udp", |t| {
+        all.most = t.take("sessions").and_then(|item| item.count(1..=MOST)).unwrap_or(all.most);
+        all.per_client = t
+            .take("per_client")
+            .and_then(|item| item.count_or_off(1..=u64::from(u32::MAX)))
+            .unwrap_or(all.per_client);
+        all.idle = t.take("idle").and_then(|item| item.duration()).unwrap_or(all.idle);
+    });
+    all
+}
+
+fn binds(item: &Item<'_>, protocol: Option<Protocol>, draft: &mut Draft) -> Vec<Bind> {
     let all = item.list();
     if all.is_empty() {
         item.fault("an empty list is no address to listen on");
@@ -144,7 +184,11 @@ fn binds(item: &Item<'_>, draft: &mut Draft) -> Vec<Bind> {
     let mut binds = Vec::new();
     for item in all {
         let Some(bind) = server::bind(&item) else { continue };
-        draft.binds.push((item.path.clone(), bind.clone()));
+        if let (Some(Protocol::Udp), BindAddr::Unix(_)) = (protocol, &bind.addr) {
+            item.fault("a udp listener has no use for a Unix socket");
+            continue;
+        }
+        draft.binds.push((item.path.clone(), bind.clone(), protocol));
         binds.push(bind);
     }
     binds
@@ -152,8 +196,11 @@ fn binds(item: &Item<'_>, draft: &mut Draft) -> Vec<Bind> {
 
 fn pool(item: &Item<'_>, protocol: Option<Protocol>, draft: &mut Draft) -> Option<PoolRef> {
     let reference = item.refers()?;
-    let users =
-        if protocol == Some(Protocol::Tcp) { &mut draft.tcp_pools } else { &mut draft.http_pools };
+    let users = match protocol {
+        Some(Protocol::Tcp) => &mut draft.tcp_pools,
+        Some(Protocol::Udp) => &mut draft.udp_pools,
+        Some(Protocol::Http) | None => &mut draft.http_pools,
+    };
     users.push(reference.clone());
     Some(PoolRef { name: reference.name, at: reference.at })
 }

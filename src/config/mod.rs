@@ -9,6 +9,7 @@ mod action;
 mod addr;
 mod balance;
 mod check;
+mod datagrams;
 mod draft;
 mod env;
 mod faults;
@@ -41,6 +42,8 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use datagrams::{Carries, Sessions};
+pub use health::{Check, Health};
 pub use log::{AccessLog, Log, LogFormat, LogTarget};
 pub use model::*;
 pub use problem::{At, Problem};

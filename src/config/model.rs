@@ -1,4 +1,6 @@
 //! The shapes of a configuration: one type for each table of `proxy.toml`, defaults applied.
+use super::datagrams::{Carries, Sessions};
+use super::health::Health;
 use super::log::Log;
 use super::problem::At;
 use super::sources::Sources;
@@ -295,7 +297,7 @@ pub struct Listener {
     pub bind: Vec<Bind>,
     /// What it speaks.
     pub protocol: Protocol,
-    /// Where it goes when no route matches; for tcp the pool.
+    /// Where it goes when no route matches; for tcp and udp the pool.
     pub pool: Option<PoolRef>,
     /// The TLS its clients speak.
     pub tls: Option<ListenerTls>,
@@ -305,6 +307,8 @@ pub struct Listener {
     pub proxy_protocol: Vec<ipnet::IpNet>,
     /// Client connections of this listener.
     pub max_connections: Option<usize>,
+    /// Sessions of a udp listener.
+    pub udp: Sessions,
     /// Whose forwarded fields are believed.
     pub trusted_proxies: Vec<ipnet::IpNet>,
     /// Its word on times, limits and retries.
@@ -327,6 +331,19 @@ pub enum Protocol {
     Http,
     /// Bytes, layer 4.
     Tcp,
+    /// Datagrams, layer 4.
+    Udp,
+}
+
+impl Protocol {
+    /// Its word.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
 }
 
 /// `[[route]]` with `sni`: where connections go that ask for a name by TLS.
@@ -550,6 +567,8 @@ pub struct Pool {
     pub resolve: Resolve,
     /// How long a drained backend's connections may last.
     pub drain: Timeout,
+    /// What its backends are reached by, as its users say.
+    pub carries: Carries,
     /// Its backends; names are unique.
     pub backends: Vec<Backend>,
     /// Its word on times, limits and retries.
@@ -627,48 +646,6 @@ pub enum Table {
     Maglev(Option<u32>),
     /// Ketama-like ring.
     Ring,
-}
-
-/// `pool.health`
-#[derive(Clone, Debug, PartialEq)]
-pub struct Health {
-    /// What is asked.
-    pub check: Check,
-    /// Another port than the backend's.
-    pub port: Option<u16>,
-    /// From one probe to the next; jittered.
-    pub interval: Duration,
-    /// How long a probe may take.
-    pub timeout: Duration,
-    /// Good probes in a row until up.
-    pub rise: u32,
-    /// Bad probes in a row until down.
-    pub fall: u32,
-    /// Whether probes begin with a PROXY header that speaks for nobody.
-    pub proxy_protocol: bool,
-}
-
-/// What a probe asks.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Check {
-    /// Connect; then, if said, send and expect.
-    Tcp {
-        /// Bytes to send.
-        send: Option<Vec<u8>>,
-        /// Bytes the answer must begin with or hold.
-        expect: Option<Vec<u8>>,
-    },
-    /// A GET.
-    Http {
-        /// The path.
-        path: String,
-        /// `Host`; the backend's address by default.
-        host: Option<String>,
-        /// Ranges of good statuses, both ends included; default 200 to 299.
-        status: Vec<(u16, u16)>,
-        /// What the body must hold.
-        body: Option<String>,
-    },
 }
 
 /// `pool.keep_alive`

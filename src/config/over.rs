@@ -15,6 +15,7 @@ pub(super) enum Place {
     Tcp,
     /// A tcp listener whose connections begin with TLS or a PROXY header.
     TcpEntered,
+    Udp,
     Pool,
     Route,
     /// A route with `sni`.
@@ -26,8 +27,10 @@ pub(super) enum Place {
 /// Whom a member concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reach {
-    /// Every place, HTTP and TCP.
+    /// Every place, every protocol.
     All,
+    /// Every place, HTTP and TCP.
+    Streams,
     /// Every place, HTTP only.
     Http,
     /// `defaults` and `listener`, HTTP and TCP.
@@ -37,21 +40,29 @@ enum Reach {
     /// `defaults` and `listener`, where something is said before anything is served.
     Entry,
 }
-use Reach::{All, Entry, Front, FrontHttp, Http};
+use Reach::{All, Entry, Front, FrontHttp, Http, Streams};
 
 /// The largest head, target and trailer section that can be asked for: all of it stays in memory.
 const HEAD: u64 = 16 << 20;
 /// More tries of one request than this would be an attack on the pool.
 const TRIES: u64 = 100;
 
-/// Reads the three tables. Keys of a pool that concern HTTP alone are added to `http_only`: who
-/// uses the pool is known later.
-pub(super) fn overrides(t: &mut Table<'_>, place: Place, http_only: &mut Vec<Said>) -> Overrides {
+/// Keys of a pool that concern some protocols alone: who uses the pool is known later.
+#[derive(Debug, Default)]
+pub(super) struct Only {
+    /// HTTP.
+    pub(super) http: Vec<Said>,
+    /// HTTP and TCP.
+    pub(super) streams: Vec<Said>,
+}
+
+/// Reads the three tables. Keys of a pool that do not concern every protocol are added to `only`.
+pub(super) fn overrides(t: &mut Table<'_>, place: Place, only: &mut Only) -> Overrides {
     if place == Place::Own {
         ["timeout", "limits", "retry"].into_iter().filter_map(|key| t.take(key)).for_each(nothing);
         return Overrides::default();
     }
-    let mut part = Part { place, http_only };
+    let mut part = Part { place, only };
     Overrides { timeout: part.timeout(t), limits: part.limits(t), retry: part.retry(t) }
 }
 
@@ -64,7 +75,7 @@ fn nothing(item: Item<'_>) {
 
 struct Part<'p> {
     place: Place,
-    http_only: &'p mut Vec<Said>,
+    only: &'p mut Only,
 }
 
 impl Part<'_> {
@@ -79,8 +90,8 @@ impl Part<'_> {
                 request: of("request", Http),
                 header: of("header", Entry),
                 keep_alive: of("keep_alive", FrontHttp),
-                tunnel: of("tunnel", All),
-                tunnel_max: of("tunnel_max", All),
+                tunnel: of("tunnel", Streams),
+                tunnel_max: of("tunnel_max", Streams),
             }
         });
         read.unwrap_or_default()
@@ -121,7 +132,8 @@ impl Part<'_> {
         let item = t.take(key)?;
         let http = matches!(reach, Http | FrontHttp);
         let tcp = matches!(self.place, Place::Tcp | Place::TcpEntered);
-        let front = matches!(self.place, Place::Defaults | Place::Http) || tcp;
+        let listener = tcp || matches!(self.place, Place::Http | Place::Udp);
+        let front = listener || self.place == Place::Defaults;
         if matches!(reach, Front | FrontHttp | Entry) && !front {
             let wrong = Wrong::new(format!("{key} belongs to defaults and listener only"));
             item.key_wrong(wrong);
@@ -140,8 +152,14 @@ impl Part<'_> {
             item.key_wrong(Wrong::new(format!("{key} means nothing to a route with sni")));
             return None;
         }
-        if http && self.place == Place::Pool {
-            self.http_only.push(Said { key: item.path.clone(), at: item.key_at() });
+        if reach != All && self.place == Place::Udp {
+            let wrong = Wrong::new(format!("{key} means nothing to a udp listener"));
+            item.key_wrong(wrong.maybe(of_sessions(key).map(str::to_owned)));
+            return None;
+        }
+        if self.place == Place::Pool && reach != All {
+            let only = if http { &mut self.only.http } else { &mut self.only.streams };
+            only.push(Said { key: item.path.clone(), at: item.key_at() });
         }
         Some(item)
     }
@@ -181,10 +199,20 @@ impl Part<'_> {
             Place::Tcp | Place::TcpEntered => {
                 item.fault("\"reset\" means nothing to a tcp listener");
             }
+            Place::Udp => item.fault("\"reset\" means nothing to a udp listener"),
             Place::SniRoute => item.fault("\"reset\" means nothing to a route with sni"),
-            Place::Pool => self.http_only.push(Said { key: item.path.clone(), at: item.at() }),
+            Place::Pool => self.only.http.push(Said { key: item.path.clone(), at: item.at() }),
             _ => {}
         }
+    }
+}
+
+/// What a udp listener has in place of a member.
+fn of_sessions(key: &str) -> Option<&'static str> {
+    match key {
+        "tunnel" | "idle" => Some("write udp = { idle = \"60s\" }"),
+        "per_client" => Some("write udp = { per_client = 100 }"),
+        _ => None,
     }
 }
 

@@ -1,10 +1,11 @@
 //! `[pool.*]`: backends and how one of them is chosen.
 use super::addr;
 use super::balance;
+use super::datagrams::Carries;
 use super::draft::{Draft, Said};
 use super::health;
 use super::model::{Addr, Backend, Family, HostSent, KeepAlive, Pool, ProxyProtocol, Resolve};
-use super::over::{self, Place};
+use super::over::{self, Only, Place};
 use super::problem::{At, Wrong};
 use super::table::{Item, Table};
 use super::tls;
@@ -32,33 +33,37 @@ pub(super) fn pools(item: &Item<'_>, draft: &mut Draft) {
 }
 
 fn pool(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) -> Pool {
-    let mut http_only = Vec::new();
+    let (mut only, mut unix) = (Only::default(), Vec::new());
     if let Some(item) = t.take("http") {
         draft.pool_http.insert(name.clone(), said(&item));
         version(&item);
     }
     let host = t.take("host");
-    http_only.extend(host.as_ref().map(said));
-    let balance = t.take("balance").and_then(|item| balance::balance(&item, &mut http_only));
-    let announced = t.take("send_proxy_protocol");
+    only.http.extend(host.as_ref().map(said));
+    let balance = t.take("balance").and_then(|item| balance::balance(&item, &mut only.http));
+    let (tls, announced) = (t.take("tls"), t.take("send_proxy_protocol"));
+    only.streams.extend(tls.iter().chain(&announced).map(said));
     let health = t.take("health").and_then(|item| health::health(&item, announced.is_some()));
     let pool = Pool {
         name: name.clone(),
         at: item.key_at(),
         host: host.and_then(|item| host_sent(&item)).unwrap_or(HostSent::Preserve),
         balance: balance.unwrap_or_else(|| balance::default(item.key_at())),
-        tls: t.take("tls").and_then(|item| tls::pool(&item, draft)),
+        tls: tls.and_then(|item| tls::pool(&item, draft)),
         send_proxy_protocol: announced.and_then(|item| announce(&item)),
         health,
         panic_threshold: t.take("panic_threshold").and_then(|item| threshold(&item)),
         max_active: t.take("max_active").and_then(|item| max_active(&item)),
-        keep_alive: keep_alive(t, &mut http_only),
+        keep_alive: keep_alive(t, &mut only.http),
         resolve: resolve(t),
         drain: t.take("drain").and_then(|item| item.timeout()).unwrap_or(Timeout::secs(300)),
-        backends: backends(t),
-        over: over::overrides(t, Place::Pool, &mut http_only),
+        carries: Carries::Streams,
+        backends: backends(t, &mut unix),
+        over: over::overrides(t, Place::Pool, &mut only),
     };
-    draft.http_only.insert(name.clone(), http_only);
+    draft.http_only.insert(name.clone(), only.http);
+    draft.stream_only.insert(name.clone(), only.streams);
+    draft.unix.insert(name.clone(), unix);
     pool
 }
 
@@ -145,7 +150,7 @@ fn resolve(t: &mut Table<'_>) -> Resolve {
     all
 }
 
-fn backends(t: &mut Table<'_>) -> Vec<Backend> {
+fn backends(t: &mut Table<'_>, unix: &mut Vec<Said>) -> Vec<Backend> {
     let Some(item) = t.take("backends") else {
         if !t.has("discover") {
             t.missing(
@@ -170,6 +175,9 @@ fn backends(t: &mut Table<'_>) -> Vec<Backend> {
             continue;
         }
         names.insert(backend.name.clone(), backend.at.clone());
+        if let Addr::Unix(_) = backend.addr {
+            unix.push(Said { key: item.path.clone(), at: item.at() });
+        }
         all.push(backend);
     }
     all

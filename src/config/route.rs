@@ -6,7 +6,7 @@ use super::field;
 use super::header;
 use super::hint::quoted;
 use super::model::{Action, ListenerRef, PathMatch, PathRewrite, Rewrite, Route, ValueMatch};
-use super::over::{self, Place};
+use super::over::{self, Only, Place};
 use super::problem::Wrong;
 use super::route_path;
 use super::sni_route;
@@ -64,7 +64,7 @@ fn route(item: &Item<'_>, t: &mut Table<'_>, index: usize, draft: &mut Draft) ->
         .take("encoded_slash")
         .and_then(|item| item.word("route.encoded_slash", &[("pass", false), ("refuse", true)]));
     let place = if forwards { Place::Route } else { Place::Own };
-    let over = over::overrides(t, place, &mut Vec::new());
+    let over = over::overrides(t, place, &mut Only::default());
     prefix_needs_prefix(t, path.as_ref(), action.as_ref(), &rewrite);
     Some(Route {
         name: name?,

@@ -4,7 +4,7 @@ use super::addr;
 use super::draft::{Draft, Said};
 use super::hint::quoted;
 use super::model::{HostMatch, PoolRef, SniRoute};
-use super::over::{self, Place};
+use super::over::{self, Only, Place};
 use super::problem::Wrong;
 use super::route::{listeners, name, named};
 use super::table::{Item, Table};
@@ -50,7 +50,7 @@ pub(super) fn route(
         }
     }
     let pools = pools(t, draft);
-    let over = over::overrides(t, Place::SniRoute, &mut Vec::new());
+    let over = over::overrides(t, Place::SniRoute, &mut Only::default());
     let listeners = of.unwrap_or_default().into_iter().map(named).collect();
     Some(SniRoute { name: name?, at: item.at(), listeners, names, pools: pools?, over })
 }

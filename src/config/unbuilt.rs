@@ -2,7 +2,7 @@
 
 /// (the table or key it stands in, the key or word). Each is answered with `is not built yet`.
 ///
-/// A key's row makes its whole value unread; a word's row (`listener.protocol`, `udp`) is one
+/// A key's row makes its whole value unread; a word's row (`route.upgrade`, `connect`) is one
 /// value of a key that is read.
 const UNBUILT: &[(&str, &str)] = &[
     ("", "trace"),
@@ -18,8 +18,6 @@ const UNBUILT: &[(&str, &str)] = &[
     ("listener.tls.certificates", "acme"),
     ("listener.tls.certificates", "names"),
     ("listener", "http2"),
-    ("listener", "udp"),
-    ("listener.protocol", "udp"),
     ("route", "split_by"),
     ("route", "mirror"),
     ("route", "rate_limit"),
@@ -35,7 +33,6 @@ const UNBUILT: &[(&str, &str)] = &[
     ("pool.http", "auto"),
     ("pool.max_active", "min"),
     ("pool.max_active", "max"),
-    ("pool.health", "udp"),
     ("pool.health", "grpc"),
     ("retry", "budget"),
     ("retry", "floor"),

@@ -2,6 +2,7 @@
 
 pub mod client_hello;
 mod copy;
+mod datagrams;
 mod last_words;
 pub mod proxy_protocol;
 mod raw;
@@ -14,6 +15,8 @@ mod timer;
 #[cfg(test)]
 mod copy_tests;
 #[cfg(test)]
+mod datagrams_tests;
+#[cfg(test)]
 mod socket_tests;
 #[cfg(test)]
 mod splice_tests;
@@ -23,10 +26,12 @@ mod stream_tests;
 mod testing;
 
 pub use copy::{Copied, Ended, TwoWay, two_way};
+pub use datagrams::{BATCH, Batch, Door, Flow, Sent, knock, watch, with_batch};
 pub use last_words::last_words;
 pub use raw::Transport;
 pub use socket::{
-    Bound, Target, bind, bind_beside, connect, is_local_fault, raise_descriptor_limit,
+    Bound, Neighbours, Target, bind, bind_beside, bind_datagrams, connect, connect_datagrams,
+    is_local_fault, raise_descriptor_limit,
 };
 pub use splice::{Pipe, Spliced};
 pub use stream::{Peer, Stream, is_within};

@@ -56,6 +56,8 @@ pub struct Backend {
     /// Whether it was drained or removed longer ago than `pool.drain`.
     over: watch::Sender<bool>,
     is_over: AtomicBool,
+    /// It is down: what need not stay there goes elsewhere. Written by turns.
+    is_down: AtomicBool,
     pub(super) hot: Hot,
 }
 
@@ -86,6 +88,7 @@ impl Backend {
             born: now,
             over: watch::Sender::new(false),
             is_over: AtomicBool::new(false),
+            is_down: AtomicBool::new(false),
             hot: Hot::new(limit),
         }
     }
@@ -136,6 +139,13 @@ impl Backend {
     pub(super) fn set_over(&self, over: bool) {
         self.is_over.store(over, Relaxed);
         self.over.send_replace(over);
+    }
+    /// Whether it is down and gets no new work: one that drains is not down. Two relaxed loads.
+    pub fn is_down(&self) -> bool {
+        !self.hot.is_usable() && self.is_down.load(Relaxed)
+    }
+    pub(super) fn set_down(&self, down: bool) {
+        self.is_down.store(down, Relaxed);
     }
     pub(super) fn is_over(&self) -> bool {
         self.is_over.load(Relaxed)

@@ -228,6 +228,7 @@ impl Members {
         known.reason = reason;
         known.ever_up |= state == State::Up;
         known.backend.hot.set_usable(state == State::Up);
+        known.backend.set_down(state == State::Down);
         if from != state {
             known.since = now;
         }

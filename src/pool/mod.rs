@@ -28,7 +28,7 @@ mod testing;
 
 pub use self::core::Pool;
 pub use backend::{Backend, BackendId, Candidate, Endpoint};
-pub use balance::{Ask, Balancer, Policies, key_hash};
+pub use balance::{Ask, Balancer, Policies, client_hash, key_hash};
 pub use cells::{Cells, Picks};
 pub use change::{Change, Glance, Member, Reason, State, Turn, Wish};
 pub use lease::{Lease, NoLease, Outcome};

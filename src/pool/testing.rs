@@ -1,8 +1,8 @@
 //! What the room's tests build: candidates and sections of a config.
 use super::backend::Candidate;
 use crate::config::{
-    self, Addr, Balance, Family, Hash, HostSent, KeepAlive, KeyPart, Name, Overrides, Resolve,
-    Table, Timeout, Weight,
+    self, Addr, Balance, Carries, Family, Hash, HostSent, KeepAlive, KeyPart, Name, Overrides,
+    Resolve, Table, Timeout, Weight,
 };
 use std::time::Duration;
 
@@ -45,6 +45,7 @@ pub(super) fn pool(text: &str, backends: &[&str]) -> config::Pool {
         keep_alive: KeepAlive { idle: Timeout::OFF, max_idle: 0, max_age: Timeout::OFF },
         resolve: Resolve { interval: Duration::from_secs(30), family: Family::Any },
         drain: Timeout::secs(300),
+        carries: Carries::Streams,
         backends: backends.iter().map(|b| backend(b)).collect(),
         over: Overrides::default(),
     }

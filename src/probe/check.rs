@@ -1,5 +1,5 @@
 //! One probe within its time: which check, where, and what a failure is called.
-use super::{http, tcp};
+use super::{http, tcp, udp};
 use crate::config::{Addr, Check, Pool};
 use crate::net::proxy_protocol::{Header, Written};
 use crate::net::{self, Stream, Target};
@@ -22,7 +22,8 @@ pub(super) enum Verdict {
     Ours(io::Error),
 }
 
-/// Sends one probe as the pool says: `health`, else a TCP connect.
+/// Sends one probe as the pool says: `health`, else whether it can be reached, by what its users
+/// speak to it.
 pub(super) async fn run(config: &Pool, reach: &Reach, backend: &Backend) -> Verdict {
     let limit = config.health.as_ref().map_or(REACH, |health| health.timeout);
     match tokio::time::timeout(limit, ask(config, reach, backend)).await {
@@ -40,12 +41,21 @@ async fn ask(config: &Pool, reach: &Reach, backend: &Backend) -> Result<(), Verd
     let says = config.health.as_ref().is_none_or(|health| health.proxy_protocol);
     let header = reach.announces.filter(|_| says).map(|version| Header::default().write(version));
     let dial = async |target: &Target| dial(reach, target, backend.addr(), header.as_ref()).await;
-    let Some(health) = &config.health else { return dial(&target).await.map(drop) };
+    let Some(health) = &config.health else {
+        if config.carries.datagrams() {
+            udp::knock(&target).await?;
+        }
+        return if config.carries.streams() { dial(&target).await.map(drop) } else { Ok(()) };
+    };
     if let (Some(port), Target::Ip(addr)) = (health.port, &mut target) {
         addr.set_port(port);
     }
+    if let Check::Udp { send, expect } = &health.check {
+        return udp::check(&target, send, expect.as_deref()).await;
+    }
     let stream = dial(&target).await?;
     let checked = match &health.check {
+        Check::Udp { .. } => Ok(()),
         Check::Tcp { send, expect } => tcp::check(stream, send.as_deref(), expect.as_deref()).await,
         Check::Http { path, host, status, body } => {
             let own = own_host(backend.addr());

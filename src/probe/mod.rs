@@ -11,6 +11,7 @@ mod order;
 mod tcp;
 #[cfg(test)]
 mod tests;
+mod udp;
 
 use crate::pool::{Backend, BackendId, Pool};
 use beat::{Beat, Shared};

@@ -55,6 +55,6 @@ pub(super) fn words(error: &io::Error) -> String {
 }
 
 /// The first bytes, as text.
-fn show(bytes: &[u8]) -> String {
+pub(super) fn show(bytes: &[u8]) -> String {
     String::from_utf8_lossy(&bytes[..bytes.len().min(60)]).into_owned()
 }

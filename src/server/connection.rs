@@ -111,6 +111,8 @@ fn serve(
             let relay = slot.load_full();
             drop(tokio::spawn(tcp(stream, arrival, relay, watch, dialer, held)))
         }
+        // Datagrams make no connections: see `datagrams.rs`.
+        Slot::Udp(_) => {}
     }
 }
 

@@ -1,10 +1,11 @@
 //! A bound address. Whose connections come through it may change; its sockets stay.
 use super::accept::Accept;
-use super::listener::Live;
+use super::datagrams::Datagrams;
+use super::listener::{Live, Slot};
 use super::state::State;
 use super::worker::Worker;
-use crate::config::{BindAddr, Listener, Name};
-use crate::net::{self, Bound};
+use crate::config::{BindAddr, Listener, Name, Protocol};
+use crate::net::{self, Bound, Neighbours};
 use arc_swap::ArcSwap;
 use std::collections::BTreeMap;
 use std::io;
@@ -15,19 +16,30 @@ use tokio::sync::watch;
 /// kernel cuts it to `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
+/// What an address takes. Ports of datagrams are others than those of connections.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Kind {
+    Connections,
+    Datagrams,
+}
+
 /// A bound address as the config writes it. Two listeners may both ask for any free port; other
 /// addresses belong to whoever names them.
-pub(super) type Key = (BindAddr, Option<Name>);
+pub(super) type Key = (BindAddr, Kind, Option<Name>);
 
 /// The keys of a listener's addresses.
 pub(super) fn keys(listener: &Listener) -> impl Iterator<Item = Key> + '_ {
-    listener.bind.iter().map(|bind| {
+    let kind = match listener.protocol {
+        Protocol::Udp => Kind::Datagrams,
+        Protocol::Http | Protocol::Tcp => Kind::Connections,
+    };
+    listener.bind.iter().map(move |bind| {
         let any_port = match &bind.addr {
             BindAddr::Ip(addr) => addr.port() == 0,
             BindAddr::Host(_, port) => *port == 0,
             BindAddr::Unix(_) => false,
         };
-        (bind.addr.clone(), any_port.then(|| listener.name.clone()))
+        (bind.addr.clone(), kind, any_port.then(|| listener.name.clone()))
     })
 }
 
@@ -40,13 +52,21 @@ impl Sockets {
     ///
     /// `held` are the addresses that this process has bound. One that overlaps with a wanted one
     /// (`127.0.0.1:80` becomes `0.0.0.0:80`) must let it in: it is closed only after the commit.
-    pub(super) fn bind(&mut self, key: Key, workers: usize, held: &[BindAddr]) -> io::Result<()> {
-        let mut bound = net::bind(&key.0, workers, BACKLOG);
+    pub(super) fn bind(
+        &mut self,
+        key: Key,
+        workers: usize,
+        held: &[(BindAddr, Kind)],
+    ) -> io::Result<()> {
+        let (addr, kind, _) = &key;
+        let mut bound = bind(addr, *kind, workers, Neighbours::Refused);
         let in_use = matches!(&bound, Err(error) if error.kind() == io::ErrorKind::AddrInUse);
-        let ours = held.iter().chain(self.0.values().map(|bound| &bound.addr));
-        if in_use && ours.into_iter().any(|held| overlaps(held, &key.0)) {
-            bound = net::bind_beside(&key.0, workers, BACKLOG);
+        let ours = held.iter().map(|(held, of)| (held, *of));
+        let mut ours = ours.chain(self.0.iter().map(|((_, of, _), bound)| (&bound.addr, *of)));
+        if in_use && ours.any(|(held, of)| of == *kind && overlaps(held, addr)) {
+            bound = bind(addr, *kind, workers, Neighbours::Welcome);
         }
+        drop(ours);
         self.0.insert(key, bound?);
         Ok(())
     }
@@ -58,6 +78,14 @@ impl Sockets {
 impl Drop for Sockets {
     fn drop(&mut self) {
         self.0.values().for_each(|bound| remove_file(&bound.addr));
+    }
+}
+
+fn bind(addr: &BindAddr, kind: Kind, workers: usize, others: Neighbours) -> io::Result<Bound> {
+    match (kind, others) {
+        (Kind::Datagrams, others) => net::bind_datagrams(addr, workers, others),
+        (Kind::Connections, Neighbours::Refused) => net::bind(addr, workers, BACKLOG),
+        (Kind::Connections, Neighbours::Welcome) => net::bind_beside(addr, workers, BACKLOG),
     }
 }
 
@@ -73,11 +101,12 @@ fn remove_file(addr: &BindAddr) {
     }
 }
 
-/// A bound address with an accept loop on each worker.
+/// A bound address with an accept loop, or a desk, on each worker.
 #[derive(Debug)]
 pub(super) struct Door {
     /// What was really bound: a port of 0 is resolved.
     pub(super) addr: BindAddr,
+    pub(super) kind: Kind,
     live: Arc<ArcSwap<Live>>,
     stop: watch::Sender<bool>,
 }
@@ -90,11 +119,24 @@ impl Door {
         workers: &[Worker],
         state: &Arc<State>,
     ) -> Self {
-        let live = Arc::new(ArcSwap::new(live.clone()));
+        let slot = Arc::new(ArcSwap::new(live.clone()));
         let (stop, _) = watch::channel(false);
+        let mut kind = Kind::Connections;
         for (number, (socket, worker)) in bound.sockets.into_iter().zip(workers).enumerate() {
+            if let (Slot::Udp(relay), BindAddr::Ip(addr)) = (&live.slot, &bound.addr) {
+                kind = Kind::Datagrams;
+                let datagrams = Datagrams {
+                    live: slot.clone(),
+                    relay: relay.load_full(),
+                    worker: number,
+                    state: state.clone(),
+                    door: net::Door::of(*addr),
+                };
+                worker.handle.spawn(datagrams.run(socket, stop.subscribe()));
+                continue;
+            }
             let accept = Accept {
-                live: live.clone(),
+                live: slot.clone(),
                 worker: number,
                 dialer: worker.dialer.clone(),
                 state: state.clone(),
@@ -102,18 +144,27 @@ impl Door {
             };
             worker.handle.spawn(accept.run(socket));
         }
-        Self { addr: bound.addr, live, stop }
+        Self { addr: bound.addr, kind, live: slot, stop }
     }
 
-    /// Whose its connections are from here on.
+    /// Whose its connections or new sessions are from here on.
     pub(super) fn lead_to(&self, live: &Arc<Live>) {
         self.live.store(live.clone());
+        self.stop.send_if_modified(std::mem::take);
+    }
+
+    /// Where there are sessions of datagrams they go on, by this address, until the door is dropped;
+    /// none is begun any more unless the door leads somewhere again.
+    pub(super) fn shut(&self) {
+        self.stop.send_replace(true);
     }
 
     /// Stops accepting, but for what already waits in the kernel's queue.
-    pub(super) async fn close(self) {
-        remove_file(&self.addr);
-        let _ = self.stop.send(true);
-        self.stop.closed().await;
+    pub(super) async fn close(&self) {
+        if self.kind == Kind::Connections {
+            remove_file(&self.addr);
+            self.shut();
+            self.stop.closed().await;
+        }
     }
 }

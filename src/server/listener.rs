@@ -1,6 +1,6 @@
 //! A listener that runs: its current service, its limits, its connections.
 use super::gate::{ClientPass, Clients, Gate};
-use crate::config::{self, Name};
+use crate::config::{self, Name, Protocol};
 use crate::drain::Drain;
 use crate::entry::Entry;
 use crate::http::Gateway;
@@ -8,6 +8,7 @@ use crate::metrics::ListenerCells;
 use crate::net::Peer;
 use crate::plan::{self, Service};
 use crate::tcp::Relay;
+use crate::udp;
 use arc_swap::ArcSwap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +21,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(super) enum Slot {
     Http(Arc<ArcSwap<Gateway>>),
     Tcp(Arc<ArcSwap<Relay>>),
+    Udp(Arc<ArcSwap<udp::Relay>>),
 }
 
 impl Slot {
@@ -27,6 +29,7 @@ impl Slot {
         match service {
             Service::Http(gateway) => Self::Http(Arc::new(ArcSwap::new(gateway.clone()))),
             Service::Tcp(relay) => Self::Tcp(Arc::new(ArcSwap::new(relay.clone()))),
+            Service::Udp(relay) => Self::Udp(Arc::new(ArcSwap::new(relay.clone()))),
         }
     }
     /// Stores a new service; `false` when it is of another kind.
@@ -34,15 +37,17 @@ impl Slot {
         match (self, service) {
             (Self::Http(slot), Service::Http(gateway)) => slot.store(gateway.clone()),
             (Self::Tcp(slot), Service::Tcp(relay)) => slot.store(relay.clone()),
+            (Self::Udp(slot), Service::Udp(relay)) => slot.store(relay.clone()),
             _ => return false,
         }
         true
     }
-    /// `limits.per_client`
+    /// `limits.per_client`, of a udp listener `udp.per_client`
     pub(super) fn per_client(&self) -> Option<u32> {
         match self {
             Self::Http(slot) => slot.load().effective.limits.per_client,
             Self::Tcp(slot) => slot.load().effective.limits.per_client,
+            Self::Udp(slot) => slot.load().sessions.per_client,
         }
     }
 }
@@ -64,8 +69,11 @@ pub(super) struct Live {
     pub(super) drains: Vec<Drain>,
 }
 
-/// The limit on connections of a listener; one that says none has the process's.
+/// The limit on connections or sessions of a listener; one that says none has the process's.
 fn most(config: &config::Listener) -> usize {
+    if config.protocol == Protocol::Udp {
+        return config.udp.most;
+    }
     config.max_connections.unwrap_or(usize::MAX)
 }
 

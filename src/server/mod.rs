@@ -2,6 +2,7 @@
 
 mod accept;
 mod connection;
+mod datagrams;
 mod door;
 mod gate;
 mod listener;

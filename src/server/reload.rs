@@ -1,5 +1,5 @@
 //! From one plan to the next: prepare may fail, commit may not.
-use super::door::{self, Door, Sockets};
+use super::door::{self, Door, Kind, Sockets};
 use super::gate::Carried;
 use super::listener::Live;
 use super::memory;
@@ -7,12 +7,13 @@ use super::pools::{Keepers, log_turns};
 use super::report::{ReloadError, Report};
 use super::state::{LastReload, Stage, State};
 use super::worker::Worker;
-use crate::config::{BindAddr, Config, Problem};
+use crate::config::{Config, Name, Problem};
 use crate::discover::Resolver;
 use crate::message;
 use crate::plan::{self, Draft, Plan};
 use crate::pool::Policies;
 use crate::telemetry::LogHandle;
+use crate::udp::Ours;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -52,6 +53,8 @@ pub(super) struct Parts {
 struct Ready {
     draft: Draft,
     sockets: Sockets,
+    /// Addresses for datagrams that are on their way out and wanted again.
+    kept: BTreeMap<door::Key, Arc<Door>>,
 }
 
 impl Reloader {
@@ -128,20 +131,30 @@ impl Reloader {
         let parts = &self.0.parts;
         let draft =
             plan::compile(config, current, &parts.policies).map_err(ReloadError::Problems)?;
-        let sockets = self.bind(&draft.plan)?;
+        let mut kept = self.0.parts.state.leaving.lock().clone();
+        let wanted: BTreeSet<door::Key> = wanted(&draft.plan).collect();
+        kept.retain(|key, _| wanted.contains(key));
+        let sockets = self.bind(&draft.plan, &kept)?;
         let access = draft.plan.config.log.access.as_ref();
         parts.state.access.apply(access).map_err(|problem| ReloadError::Problems(vec![problem]))?;
-        Ok(Ready { draft, sockets })
+        Ok(Ready { draft, sockets, kept })
     }
 
     /// Binds every address that is not held yet, by whichever listener.
-    fn bind(&self, plan: &Plan) -> Result<Sockets, ReloadError> {
+    fn bind(
+        &self,
+        plan: &Plan,
+        kept: &BTreeMap<door::Key, Arc<Door>>,
+    ) -> Result<Sockets, ReloadError> {
         let parts = &self.0.parts;
-        let held: BTreeMap<door::Key, BindAddr> = {
-            let doors = parts.state.doors.lock();
-            doors.iter().map(|(key, door)| (key.clone(), door.addr.clone())).collect()
-        };
-        let ours: Vec<BindAddr> = held.values().cloned().collect();
+        let mut held = parts.state.doors.lock().clone();
+        held.extend(kept.clone());
+        let leaving = parts.state.leaving.lock().clone();
+        let ours: Vec<_> = held
+            .values()
+            .chain(leaving.values())
+            .map(|door| (door.addr.clone(), door.kind))
+            .collect();
         let mut sockets = Sockets::default();
         for key in wanted(plan).filter(|key| !held.contains_key(key)) {
             let addr = key.0.clone();
@@ -153,7 +166,7 @@ impl Reloader {
     }
 
     /// Stores pointers and starts what is new. Cannot fail.
-    fn commit(&self, Ready { draft, sockets }: Ready, keepers: &mut Keepers) {
+    fn commit(&self, Ready { draft, sockets, kept }: Ready, keepers: &mut Keepers) {
         let parts = &self.0.parts;
         for prepared in draft.prepared {
             let (pool, turns) = prepared.commit();
@@ -163,7 +176,8 @@ impl Reloader {
         keepers.follow(&plan.pools, &parts.resolver, &parts.control);
         self.settings(&plan.config);
         let retired = self.listeners(&plan);
-        let closed = self.doors(&plan, sockets);
+        let closed = self.doors(&plan, sockets, kept);
+        leave(&parts.state, &closed);
         parts.state.plan.store(Some(plan.clone()));
         parts.state.reach(Stage::Ready);
         parts.control.spawn(retire(parts.state.clone(), closed, retired, plan.config.server.grace));
@@ -206,7 +220,12 @@ impl Reloader {
     }
 
     /// Opens what is new and leads what is held to its listener; returns what nobody names.
-    fn doors(&self, plan: &Plan, mut sockets: Sockets) -> Vec<Door> {
+    fn doors(
+        &self,
+        plan: &Plan,
+        mut sockets: Sockets,
+        mut kept: BTreeMap<door::Key, Arc<Door>>,
+    ) -> Vec<(door::Key, Arc<Door>)> {
         let parts = &self.0.parts;
         let live = parts.state.live.lock();
         let mut doors = parts.state.doors.lock();
@@ -214,19 +233,30 @@ impl Reloader {
         for (name, listener) in &plan.listeners {
             let Some(running) = live.get(name) else { continue };
             for key in door::keys(&listener.config) {
-                let door = match (before.remove(&key), sockets.take(&key)) {
+                let held = before.remove(&key).or_else(|| kept.remove(&key));
+                let door = match (held, sockets.take(&key)) {
                     (Some(door), _) => {
+                        parts.state.leaving.lock().remove(&key);
                         door.lead_to(running);
                         door
                     }
-                    (None, Some(bound)) => Door::open(bound, running, &parts.workers, &parts.state),
+                    (None, Some(bound)) => {
+                        Arc::new(Door::open(bound, running, &parts.workers, &parts.state))
+                    }
                     // The same address twice in one listener.
                     (None, None) => continue,
                 };
                 doors.insert(key, door);
             }
         }
-        before.into_values().collect()
+        let bound = doors.iter().filter(|((_, kind, _), _)| *kind == Kind::Datagrams);
+        let bound = bound.map(|(_, door)| door.addr.clone());
+        let of_datagrams =
+            |name: &Name| plan.config.pools.get(name).is_some_and(|pool| pool.carries.datagrams());
+        let pools = plan.pools.iter().filter(|(name, _)| of_datagrams(name));
+        let pools = pools.map(|(_, pool)| pool.clone()).collect();
+        parts.state.ours.store(Arc::new(Ours::new(bound, pools)));
+        before.into_iter().collect()
     }
 
     /// The state this reloader changes.
@@ -254,16 +284,28 @@ fn wanted(plan: &Plan) -> impl Iterator<Item = door::Key> {
         .into_iter()
 }
 
+/// Remembers addresses for datagrams that somebody may want again before their sessions are over.
+pub(super) fn leave(state: &State, doors: &[(door::Key, Arc<Door>)]) {
+    for (key, door) in doors.iter().filter(|((_, kind, _), _)| *kind == Kind::Datagrams) {
+        door.shut();
+        state.leaving.lock().insert(key.clone(), door.clone());
+    }
+}
+
 /// Closes addresses once nothing waits at them, then ends the connections of listeners that are
 /// over.
 pub(super) async fn retire(
     state: Arc<State>,
-    doors: Vec<Door>,
+    doors: Vec<(door::Key, Arc<Door>)>,
     over: Vec<Arc<Live>>,
     grace: Duration,
 ) {
     state.retired.lock().extend(over.iter().cloned());
-    let closing: Vec<_> = doors.into_iter().map(|door| tokio::spawn(door.close())).collect();
+    // Sessions of datagrams are answered by the address they began at.
+    let of_datagrams: Vec<_> =
+        doors.iter().filter(|((_, kind, _), _)| *kind == Kind::Datagrams).cloned().collect();
+    let close = |(_, door): (door::Key, Arc<Door>)| tokio::spawn(async move { door.close().await });
+    let closing: Vec<_> = doors.into_iter().map(close).collect();
     for door in closing {
         let _ = door.await;
     }
@@ -272,5 +314,13 @@ pub(super) async fn retire(
     for live in draining {
         let _ = live.await;
     }
+    let mut leaving = state.leaving.lock();
+    for (key, door) in of_datagrams {
+        // One that was wanted again meanwhile stays.
+        if leaving.get(&key).is_some_and(|there| Arc::ptr_eq(there, &door)) {
+            leaving.remove(&key);
+        }
+    }
+    drop(leaving);
     state.retired.lock().retain(|live| !over.iter().any(|done| Arc::ptr_eq(done, live)));
 }

@@ -1,6 +1,6 @@
 //! The start of a server and its end.
 use super::gate::{Carried, Gate};
-use super::reload::{Parts, Reloader, retire};
+use super::reload::{Parts, Reloader, leave, retire};
 use super::report::ReloadError;
 use super::state::{Stage, State};
 use super::worker::{self, Worker};
@@ -124,7 +124,8 @@ impl Running {
             (p.config.server.shutdown_delay, p.config.server.grace)
         });
         tokio::time::sleep(delay).await;
-        let doors = std::mem::take(&mut *state.doors.lock()).into_values().collect();
+        let doors: Vec<_> = std::mem::take(&mut *state.doors.lock()).into_iter().collect();
+        leave(&state, &doors);
         let over = state.live.lock().values().chain(&*state.retired.lock()).cloned().collect();
         retire(state.clone(), doors, over, grace).await;
         self.reloader.stop().await;

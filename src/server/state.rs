@@ -6,7 +6,8 @@ use crate::config::{BindAddr, Name};
 use crate::metrics::{Counter, Panics};
 use crate::plan::{Listener, Plan};
 use crate::telemetry::AccessLog;
-use arc_swap::ArcSwapOption;
+use crate::udp::Ours;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -75,7 +76,11 @@ pub struct State {
     /// Listeners of the plan in force.
     pub(super) live: Mutex<BTreeMap<Name, Arc<Live>>>,
     /// Bound addresses.
-    pub(super) doors: Mutex<BTreeMap<door::Key, Door>>,
+    pub(super) doors: Mutex<BTreeMap<door::Key, Arc<Door>>>,
+    /// Addresses for datagrams that nobody names any more while sessions there still end.
+    pub(super) leaving: Mutex<BTreeMap<door::Key, Arc<Door>>>,
+    /// Addresses that are no client's.
+    pub(super) ours: ArcSwap<Ours>,
     /// Listeners that are no longer said and still have connections.
     pub(super) retired: Mutex<Vec<Arc<Live>>>,
     stage: AtomicU8,
@@ -96,6 +101,8 @@ impl State {
             room: Now::default(),
             live: Mutex::default(),
             doors: Mutex::default(),
+            leaving: Mutex::default(),
+            ours: ArcSwap::from_pointee(Ours::default()),
             retired: Mutex::default(),
             stage: AtomicU8::new(0),
         }

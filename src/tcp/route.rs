@@ -3,7 +3,7 @@ use crate::config::{
     Config, Effective, HostMatch, KeyPart, Listener, Name, Overrides, PoolRef, Problem, SniRoute,
 };
 use crate::net::Peer;
-use crate::pool::{Pool, Split, key_hash};
+use crate::pool::{Pool, Split, client_hash};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -21,14 +21,7 @@ pub(super) struct Target {
 
 impl Target {
     pub(super) fn hash(&self, peer: Peer) -> Option<u64> {
-        let addr = peer.addr()?;
-        let (ip, all) = (addr.ip().to_string(), addr.to_string());
-        let parts = self.key.iter().map(|part| match part {
-            KeyPart::ClientIp => Some(ip.as_bytes()),
-            KeyPart::ClientAddr => Some(all.as_bytes()),
-            _ => None,
-        });
-        key_hash(parts, self.first)
+        client_hash(&self.key, self.first, peer.addr()?)
     }
 }
 

@@ -27,7 +27,7 @@ pub(super) async fn dial(
         }
         Err(Error::Changed) => Err(Error::Changed),
         Err(error) => {
-            failed(lease, &error);
+            not_reached(lease, &error);
             Err(error)
         }
     }
@@ -55,7 +55,9 @@ async fn attempt(
     })
 }
 
-fn failed(lease: &Lease, error: &Error) {
+/// Counts a connect that failed. A backend that was not reached is taken out for new work at once,
+/// and the pool is told why.
+pub fn not_reached(lease: &Lease, error: &Error) {
     let backend = lease.backend();
     let cells = &backend.cells;
     match error {

@@ -8,6 +8,7 @@ mod idle;
 mod link;
 mod pump;
 
+pub use connect::not_reached;
 pub use dialer::{Dialer, Outgoing};
 pub use error::{Error, Failed, Retry};
 pub use exchange::{Exchange, Heard, LOOK, Pace};

@@ -2,7 +2,7 @@
 use std::path::{Path, PathBuf};
 
 /// Rooms by floor.
-const FLOORS: [(&str, u8); 21] = [
+const FLOORS: [(&str, u8); 22] = [
     ("config", 0),
     ("message", 0),
     ("net", 1),
@@ -19,6 +19,7 @@ const FLOORS: [(&str, u8); 21] = [
     ("discover", 5),
     ("entry", 6),
     ("tcp", 6),
+    ("udp", 6),
     ("http", 6),
     ("plan", 7),
     ("server", 8),

@@ -27,5 +27,7 @@ mod support;
 mod tcp;
 mod tls;
 mod tls_backends;
+mod udp;
+mod udp_dns;
 
 pub(crate) use support::web as support_web;

@@ -93,10 +93,12 @@ fn a_default_that_is_said_changes_nothing() {
         [[pool.app.backends]]\naddr = \"127.0.0.1:1\"\n{backup}[[pool.app.backends]]\n\
         addr = \"127.0.0.1:2\"\n{tier}[pool.app.keep_alive]\n{keep_alive}[pool.app.resolve]\n\
         {resolve}[pool.app.health]\n{health}[pool.hash]\nbackends = []\n[pool.hash.balance]\n\
-        policy = \"consistent_hash\"\nkey = \"path\"\n{hash}";
+        policy = \"consistent_hash\"\nkey = \"path\"\n{hash}[listener.dns]\n\
+        bind = \"127.0.0.1:0\"\nprotocol = \"udp\"\npool = \"dns\"\n[listener.dns.udp]\n{udp}\
+        [pool.dns]\nbackends = []\n";
     type Only = fn(&str) -> bool;
     let all: Only = |_| true;
-    let tables: [(&str, &str, &str, Only); 16] = [
+    let tables: [(&str, &str, &str, Only); 17] = [
         ("{admin}", "### [admin] and [metrics]", "key", all),
         ("{server}", "### [server]", "key", all),
         ("{log}", "### [log]", "key", all),
@@ -113,6 +115,7 @@ fn a_default_that_is_said_changes_nothing() {
         ("{resolve}", "### resolve", "key", all),
         ("{health}", "## Health and states", "key of `health`", all),
         ("{hash}", "## Balancing", "key of `consistent_hash`", all),
+        ("{udp}", "## UDP", "key of `udp`", all),
     ];
     let (mut with, mut without, mut count) = (frame.to_string(), frame.to_string(), 0);
     for (mark, heading, first, only) in tables {

@@ -23,11 +23,22 @@ def wrk(port, path, connections, seconds, core, words=(), timeout="5s"):
     return _last_json(command)
 
 
+def build(folder, name):
+    """Compiles one of the programs beside into the run's folder."""
+    program = folder / name
+    subprocess.run([need("rustc", "rustc"), "--edition", "2024", "-O", "-o", str(program), str(HERE / f"{name}.rs")], check=True)
+    return program
+
+
 def build_paced(folder):
     """Compiles paced.rs into the run's folder."""
-    program = folder / "paced"
-    subprocess.run([need("rustc", "rustc"), "--edition", "2024", "-O", "-o", str(program), str(HERE / "paced.rs")], check=True)
-    return program
+    return build(folder, "paced")
+
+
+def datagrams(program, port, clients, seconds, core, kind):
+    """Drives the UDP `port` with clients that have one question out each."""
+    command = ["taskset", "-c", str(core)] if core is not None else []
+    return _last_json([*command, str(program), "drive", f"127.0.0.1:{port}", str(clients), str(seconds), kind])
 
 
 def fields_file(folder, words):

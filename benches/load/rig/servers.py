@@ -93,6 +93,7 @@ def nginx(family, folder, ports, upstream, core, wrapper=(), single=False):
     stream = f"""
 stream {{
   server {{ listen 127.0.0.1:{ports[1]} backlog=4096; proxy_pass 127.0.0.1:{upstream}; proxy_timeout 1h; }}
+  server {{ listen 127.0.0.1:{ports[1]} udp; proxy_pass 127.0.0.1:{upstream}; proxy_timeout 500ms; }}
 }}
 """ if modules.exists() else ""
     config = folder / "nginx.conf"
@@ -129,7 +130,7 @@ http {{
 """)
     command = [*wrapper, program, "-c", str(config), "-p", str(folder)]
     child = family.start("nginx", command, core, folder / "nginx.log")
-    child.has_tcp = bool(stream)
+    child.has_tcp = child.has_udp = bool(stream)
     return child.wait_for(*ports[: 2 if stream else 1], deadline=60 if wrapper else 10)
 
 
@@ -165,8 +166,13 @@ listen raw
   server one 127.0.0.1:{upstream}
 """)
     child = family.start("haproxy", [*wrapper, program, "-db", "-f", str(config)], core, folder / "haproxy.log")
-    child.has_tcp = True
+    child.has_tcp, child.has_udp = True, False
     return child.wait_for(*ports[:2], deadline=60 if wrapper else 10)
+
+
+def datagrams(family, folder, port, core, program):
+    """The backend of datagrams, at the same port as the other one."""
+    return family.start("datagrams", [str(program), "echo", f"127.0.0.1:{port}"], core, folder / "datagrams.log")
 
 
 def floor(family, folder, ports, upstream, core):
@@ -175,7 +181,7 @@ def floor(family, folder, ports, upstream, core):
     source = Path(__file__).resolve().parent.parent / "floor.rs"
     subprocess.run([need("rustc", "rustc"), "--edition", "2024", "-O", "-o", str(program), str(source)], check=True)
     child = family.start("floor", [str(program), str(ports[0]), str(upstream)], core, folder / "log")
-    child.has_tcp = False
+    child.has_tcp = child.has_udp = False
     child.wait_for(ports[0])
     return child
 
@@ -205,6 +211,13 @@ protocol = "http"
 bind = "127.0.0.1:{ports[1]}"
 protocol = "tcp"
 pool = "app"
+[listener.datagrams]
+bind = "127.0.0.1:{ports[1]}"
+protocol = "udp"
+pool = "datagrams"
+udp = {{ sessions = 100000, per_client = "off", idle = "500ms" }}
+[pool.datagrams]
+backends = ["127.0.0.1:{upstream}"]
 [[route]]
 name = "all"
 listener = "web"
@@ -223,5 +236,5 @@ def evenkeel(family, folder, ports, upstream, core, binary, wrapper=(), config=N
     file.write_text(config or evenkeel_config(ports, upstream))
     command = [*wrapper, str(binary), "run", "-c", str(file)]
     child = family.start("evenkeel", command, core, folder / "evenkeel.log")
-    child.has_tcp = True
+    child.has_tcp = child.has_udp = True
     return child.wait_for(ports[0], deadline=120 if wrapper else 10)

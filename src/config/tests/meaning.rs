@@ -3,6 +3,7 @@ use super::super::model::*;
 use super::super::sources::Sources;
 use super::super::units::{Percent, Timeout};
 use super::say::{examples, problems, read};
+use crate::config::Check;
 use std::time::Duration;
 
 fn full() -> Config {

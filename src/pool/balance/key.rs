@@ -1,4 +1,6 @@
 //! The hash of a composite key.
+use crate::config::KeyPart;
+use std::net::SocketAddr;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Folds the parts of a key, in order, into one hash; `None` when all are absent. With `first` the
@@ -18,4 +20,18 @@ pub fn key_hash<'a>(parts: impl IntoIterator<Item = Option<&'a [u8]>>, first: bo
         }
     }
     hash
+}
+
+/// The hash of those parts of a key that are known of a client below HTTP.
+pub fn client_hash(key: &[KeyPart], first: bool, client: SocketAddr) -> Option<u64> {
+    if key.is_empty() {
+        return None;
+    }
+    let (ip, all) = (client.ip().to_string(), client.to_string());
+    let parts = key.iter().map(|part| match part {
+        KeyPart::ClientIp => Some(ip.as_bytes()),
+        KeyPart::ClientAddr => Some(all.as_bytes()),
+        _ => None,
+    });
+    key_hash(parts, first)
 }

@@ -20,7 +20,7 @@ mod tournament;
 
 pub use balancer::{Ask, Balancer};
 pub(super) use check::check;
-pub use key::key_hash;
+pub use key::{client_hash, key_hash};
 pub use policies::Policies;
 pub(super) use policies::Seeds;
 pub(super) use sizes::Sizes;

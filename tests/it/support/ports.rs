@@ -25,7 +25,8 @@ pub(crate) fn nobody() -> SocketAddr {
         // it executes, and one that listens would keep the port from its owner so long.
         let probe = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         probe.set_reuse_address(true).unwrap();
-        if probe.bind(&addr.into()).is_ok() {
+        let datagrams = Socket::new(Domain::IPV4, Type::DGRAM, None).unwrap();
+        if probe.bind(&addr.into()).is_ok() && datagrams.bind(&addr.into()).is_ok() {
             std::mem::forget(token);
             return addr;
         }
