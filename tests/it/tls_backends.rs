@@ -16,8 +16,9 @@ fn nginx(certs: &Certs, pair: &str, more: &str) -> Nginx {
 }
 
 fn words(backend: SocketAddr, tls: &str, more: &str) -> String {
+    // One worker: each has idle connections of its own.
     format!(
-        "[listener.web]\nbind = \"127.0.0.1:0\"\npool = \"app\"\n\
+        "[server]\nworkers = 1\n[listener.web]\nbind = \"127.0.0.1:0\"\npool = \"app\"\n\
          [pool.app]\nbackends = [{{ name = \"b1\", addr = \"{backend}\" }}]\ntls = {tls}\n{more}\n"
     )
 }
