@@ -60,6 +60,7 @@ impl Raw {
     /// # Errors
     ///
     /// The kernel's.
+    #[inline(always)]
     pub(super) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -237,6 +238,7 @@ impl Raw {
     }
     /// Whether the runtime has heard of bytes or an end: no system call, no waker kept. What it
     /// remembers may have been read already.
+    #[inline]
     pub(super) fn is_readable(&self) -> bool {
         self.unread || each!(&self.transport, s => s.try_io(Interest::READABLE, || Ok(()))).is_ok()
     }

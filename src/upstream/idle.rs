@@ -220,6 +220,7 @@ impl Shelf {
 
 impl Kept {
     /// Whether it can carry a request, as far as can be seen.
+    #[inline(always)]
     fn is_good(&mut self, reach: u64, reuse: Reuse, now: Instant) -> bool {
         let sure =
             reuse == Reuse::Any || (now.duration_since(self.since) < YOUNG && self.link.is_quiet());
