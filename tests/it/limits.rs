@@ -133,6 +133,7 @@ fn what_runs_on_a_backend_that_is_gone_is_cut_when_its_drain_is_over() {
     let mut all = [ask("/"), ask("/"), ask("/old")];
     let mut silent = proxy.client();
     silent.send("GET /silent HTTP/1.1\r\nHost: a\r\n\r\n");
+    until("it waits there", || gone.connections() == 3);
     proxy.reload(&format!("{}{log}", pools(&format!("\"{}\"", stays.addr)))).unwrap();
     assert_eq!(silent.response().status, 503);
     for line in access_lines(&folder, 3) {
