@@ -120,14 +120,12 @@ impl Session {
             }
             Err(error) => {
                 // The alert that says why; who does not take it at once goes without.
-                let _ = self.poll_flush(raw, cx);
+                let _ = self.push(raw, cx);
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, error)));
             }
         }
         // What a handshake or a key update wants said goes out with what is said next, at the latest.
-        if let Poll::Ready(Err(error)) = self.poll_flush(raw, cx) {
-            return Poll::Ready(Err(error));
-        }
+        self.push(raw, cx)?;
         Poll::Ready(Ok(n))
     }
 
@@ -144,9 +142,7 @@ impl Session {
         let n = self.connection.writer().write_vectored(bytes)?;
         self.held += n;
         memory().take(n);
-        if let Poll::Ready(Err(error)) = self.poll_flush(raw, cx) {
-            return Poll::Ready(Err(error));
-        }
+        self.push(raw, cx)?;
         Poll::Ready(Ok(n))
     }
 
@@ -167,6 +163,14 @@ impl Session {
         }
         memory().give(std::mem::take(&mut self.held));
         Poll::Ready(Ok(()))
+    }
+
+    /// Hands the kernel what it takes at once; the rest waits for a flush.
+    fn push(&mut self, raw: &mut Raw, cx: &mut Context<'_>) -> io::Result<()> {
+        match self.poll_flush(raw, cx) {
+            Poll::Ready(flushed) => flushed,
+            Poll::Pending => Ok(()),
+        }
     }
 
     /// Says that nothing more comes. Who does not take that at once goes without.

@@ -71,19 +71,7 @@ pub fn bind_datagrams(addr: &BindAddr, workers: usize, others: Neighbours) -> io
         BindAddr::Host(host, port) => first_of(host, *port)?,
         BindAddr::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
     };
-    let first = datagram_socket(addr)?;
-    first.set_reuse_port(others == Neighbours::Welcome)?;
-    first.bind(&addr.into())?;
-    // As with TCP: only after the bind, or a second process could join the group.
-    first.set_reuse_port(true)?;
-    let addr = first.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
-    let mut sockets = vec![first];
-    for _ in 1..workers {
-        let next = datagram_socket(addr)?;
-        next.set_reuse_port(true)?;
-        next.bind(&addr.into())?;
-        sockets.push(next);
-    }
+    let (addr, sockets) = group(addr, workers, others, datagram_socket)?;
     let sockets = sockets.into_iter().map(OwnedFd::from).collect();
     Ok(Bound { addr: BindAddr::Ip(addr), sockets })
 }
@@ -137,13 +125,14 @@ fn bind_with(
     }
 }
 
-fn bind_tcp(
+/// Sockets of one address, one a worker, and the address with its port.
+fn group(
     addr: SocketAddr,
     workers: usize,
-    backlog: i32,
     others: Neighbours,
-) -> io::Result<Bound> {
-    let first = tcp_socket(addr)?;
+    make: fn(SocketAddr) -> io::Result<Socket>,
+) -> io::Result<(SocketAddr, Vec<Socket>)> {
+    let first = make(addr)?;
     first.set_reuse_port(others == Neighbours::Welcome)?;
     first.bind(&addr.into())?;
     // Set only after the bind: had the first one it before, a second process could join the group.
@@ -151,11 +140,21 @@ fn bind_tcp(
     let addr = first.local_addr()?.as_socket().ok_or(io::ErrorKind::AddrNotAvailable)?;
     let mut sockets = vec![first];
     for _ in 1..workers {
-        let next = tcp_socket(addr)?;
+        let next = make(addr)?;
         next.set_reuse_port(true)?;
         next.bind(&addr.into())?;
         sockets.push(next);
     }
+    Ok((addr, sockets))
+}
+
+fn bind_tcp(
+    addr: SocketAddr,
+    workers: usize,
+    backlog: i32,
+    others: Neighbours,
+) -> io::Result<Bound> {
+    let (addr, sockets) = group(addr, workers, others, tcp_socket)?;
     for socket in &sockets {
         socket.listen(backlog)?;
     }

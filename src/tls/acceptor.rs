@@ -47,30 +47,25 @@ impl Acceptor {
         before: Option<&Arc<Self>>,
     ) -> Result<(Arc<Self>, Vec<String>), Vec<Problem>> {
         if let Some(same) = before.filter(|before| before.said == *said) {
-            return Ok((same.clone(), Vec::new()));
+            return Ok((same.clone(), same.notes()));
         }
         let mut problems = Vec::new();
-        let mut notes = Vec::new();
         let mut identities = Vec::new();
         for pair in &said.certificates {
             match Identity::new(pair) {
                 Ok(identity) => {
+                    // Where it was in force, or nothing was, it is better than none.
                     let known = before.is_none_or(|b| b.said.certificates.contains(pair));
-                    judge_time(&identity, known, &mut problems, &mut notes);
-                    if pair.key.is_public {
-                        notes.push(format!(
-                            "{}: {}: everybody on this machine can read this key; chmod 600",
-                            pair.key.key,
-                            pair.key.path.display()
-                        ));
-                    }
+                    problems.extend(expired(&identity).filter(|_| !known));
                     identities.push(Arc::new(identity));
                 }
                 Err(problem) => problems.push(problem),
             }
         }
         let tickets = match &said.tickets {
-            Some(file) => tickets::of_file(file).map_err(|problem| problems.push(problem)).ok(),
+            Some(file) => tickets::of_file(file, said.clients.as_ref())
+                .map_err(|problem| problems.push(problem))
+                .ok(),
             None => before
                 .filter(|before| {
                     before.said.clients == said.clients && before.said.tickets.is_none()
@@ -99,7 +94,23 @@ impl Acceptor {
         // Tickets are enough: what is remembered here would be remembered for each client.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         let config = Arc::new(config);
-        Ok((Arc::new(Self { said: said.clone(), config, names, tickets }), notes))
+        let made = Arc::new(Self { said: said.clone(), config, names, tickets });
+        let notes = made.notes();
+        Ok((made, notes))
+    }
+
+    /// What an operator should know of its certificates, though they are in force.
+    fn notes(&self) -> Vec<String> {
+        let mut notes = Vec::new();
+        for one in self.identities() {
+            notes.extend(expired(one).map(|problem| problem.to_string()));
+            let key = &one.said.key;
+            if key.is_public {
+                let what = "everybody on this machine can read this key; chmod 600";
+                notes.push(wrong(key, what).to_string());
+            }
+        }
+        notes
     }
 
     /// Begins a handshake.
@@ -147,25 +158,11 @@ impl Acceptor {
     }
 }
 
-/// One that has run out is refused where it is new; where it was in force, or nothing was, it is
-/// better than none.
-fn judge_time(
-    identity: &Identity,
-    known: bool,
-    problems: &mut Vec<Problem>,
-    notes: &mut Vec<String>,
-) {
+/// What is to be said of one that has run out.
+fn expired(identity: &Identity) -> Option<Problem> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() as i64);
-    if now <= identity.not_after {
-        return;
-    }
-    let cert = &identity.said.cert;
-    let problem = wrong(cert, "it has expired");
-    if known {
-        notes.push(problem.to_string());
-    } else {
-        problems.push(problem.hint("the one before stays in force"));
-    }
+    let problem = wrong(&identity.said.cert, "it has expired").hint("put a new one in its place");
+    (now > identity.not_after).then_some(problem)
 }
 
 fn verifier(

@@ -12,6 +12,8 @@ pub(super) struct ByName {
     pub(super) all: Vec<Arc<Identity>>,
     /// Indexes of those that are good for a name, or for `*.` and this.
     exact: HashMap<String, Vec<usize>>,
+    /// Of the first, and of those that have its names by another kind of key.
+    default: Vec<usize>,
     wildcard: HashMap<String, Vec<usize>>,
 }
 
@@ -26,7 +28,9 @@ impl ByName {
                 }
             }
         }
-        Self { all, exact, wildcard }
+        let same = |at: &usize| all[*at].names == all[0].names;
+        let default = (0..all.len()).filter(same).collect();
+        Self { all, exact, default, wildcard }
     }
 
     /// Those for a name, in the order they were said: of one name there may be several, with keys of
@@ -37,7 +41,7 @@ impl ByName {
             let above = name.split_once('.').map_or("", |(_, above)| above);
             self.exact.get(name).or_else(|| self.wildcard.get(above))
         });
-        found.map_or(&[0][..], Vec::as_slice).iter().map(|at| &self.all[*at])
+        found.unwrap_or(&self.default).iter().map(|at| &self.all[*at])
     }
 
     /// Whether a connection that was made for a name may carry requests to a host.

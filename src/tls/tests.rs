@@ -3,7 +3,7 @@ use super::acceptor::Acceptor;
 use super::der;
 use super::identity::{Identity, chain};
 use super::tickets;
-use crate::config::{Blob, Certificate, ListenerTls, TlsVersion};
+use crate::config::{Blob, Certificate, Clients, ListenerTls, TlsVersion};
 use rcgen::{CertificateParams, DnType, KeyPair};
 use rustls::pki_types::CertificateDer;
 
@@ -127,16 +127,18 @@ fn one_that_expired_is_refused_where_it_is_new() {
     let more = listener(&[&old, &new]);
     let (running, notes) = Acceptor::new(&more, Some(&running)).unwrap();
     assert_eq!(notes.len(), 1);
+    // As long as it is there it is said, also where nothing of it was edited.
+    assert_eq!(Acceptor::new(&more, Some(&running)).unwrap().1, notes);
     // It comes in place of another.
     let other = make(&["b.test"], |params| params.not_after = rcgen::date_time_ymd(2001, 1, 1));
     let problems = Acceptor::new(&listener(&[&other]), Some(&running)).unwrap_err();
-    assert!(problems[0].to_string().contains("it has expired; the one before stays in force"));
+    assert!(problems[0].to_string().contains("it has expired; put a new one in its place"));
 }
 
 #[test]
 fn shared_tickets_open_what_any_of_their_keys_sealed() {
     let keys: Vec<u8> = (0..240).map(|n| n as u8).collect();
-    let of = |bytes: &[u8]| tickets::of_file(&blob("tickets.key", bytes));
+    let of = |bytes: &[u8]| tickets::of_file(&blob("tickets.key", bytes), None);
     let all = of(&keys).unwrap();
     let sealed = all.encrypt(b"secret").unwrap();
     assert_ne!(all.encrypt(b"secret").unwrap(), sealed, "each by a nonce of its own");
@@ -151,6 +153,15 @@ fn shared_tickets_open_what_any_of_their_keys_sealed() {
         assert_eq!(all.decrypt(&torn), None);
         assert_eq!(all.decrypt(&sealed[..at]), None);
     }
+    // What is asked of clients is part of the key.
+    let asks = |ca: &[u8], required| Clients { ca: blob("ca.pem", ca), required, headers: false };
+    let made = |clients: &Clients| tickets::of_file(&blob("k", &keys), Some(clients)).unwrap();
+    let strict = made(&asks(b"one", true));
+    assert_eq!(made(&asks(b"one", true)).decrypt(&strict.encrypt(b"x").unwrap()).unwrap(), b"x");
+    for other in [asks(b"one", false), asks(b"two", true)] {
+        assert_eq!(strict.decrypt(&made(&other).encrypt(b"x").unwrap()), None);
+    }
+    assert_eq!(strict.decrypt(&sealed), None);
     for wrong in [0, 79, 81] {
         let said = of(&keys[..wrong]).unwrap_err().to_string();
         assert!(said.contains("are no keys of 80 bytes each; openssl rand"), "{said}");

@@ -2,7 +2,7 @@
 //! 4.6.1).
 use super::identity::wrong;
 use super::provider::{aead, digest};
-use crate::config::{Blob, Problem};
+use crate::config::{Blob, Clients, Problem};
 use rustls::server::ProducesTickets;
 use std::sync::Arc;
 
@@ -21,18 +21,22 @@ pub(super) fn own() -> Option<Arc<dyn ProducesTickets>> {
     ticketer.ok()
 }
 
-/// Keys of a file: 80 random bytes each, the first seals, each opens.
+/// Keys of a file: 80 random bytes each, the first seals, each opens. What is asked of clients is
+/// part of each key: a ticket of a listener that asks for less resumes nothing where more is asked.
 ///
 /// # Errors
 ///
 /// A file of another length.
-pub(super) fn of_file(file: &Blob) -> Result<Arc<dyn ProducesTickets>, Problem> {
+pub(super) fn of_file(
+    file: &Blob,
+    asked: Option<&Clients>,
+) -> Result<Arc<dyn ProducesTickets>, Problem> {
     let (keys, rest) = file.bytes.as_chunks::<KEY>();
     if keys.is_empty() || !rest.is_empty() {
         let what = format!("{} bytes are no keys of {KEY} bytes each", file.bytes.len());
         return Err(wrong(file, &what).hint("openssl rand -out tickets.key 80"));
     }
-    Ok(Arc::new(Shared { keys: keys.iter().map(Key::new).collect() }))
+    Ok(Arc::new(Shared { keys: keys.iter().map(|key| Key::new(key, asked)).collect() }))
 }
 
 /// Keys that several proxies have; the first seals.
@@ -46,10 +50,16 @@ struct Key {
 }
 
 impl Key {
-    fn new(bytes: &[u8; KEY]) -> Self {
+    fn new(bytes: &[u8; KEY], asked: Option<&Clients>) -> Self {
         let (name, secret) = bytes.split_first_chunk().expect("a key is longer than its name");
         // Whatever the secret is made of, all of it counts.
-        let secret = digest::digest(&digest::SHA256, secret);
+        let mut all = digest::Context::new(&digest::SHA256);
+        all.update(secret);
+        if let Some(clients) = asked {
+            all.update(&[u8::from(clients.required)]);
+            all.update(&clients.ca.bytes);
+        }
+        let secret = all.finish();
         let key = aead::UnboundKey::new(&aead::AES_256_GCM, secret.as_ref());
         let key = aead::LessSafeKey::new(key.expect("SHA-256 is as long as the key"));
         Self { name: *name, key }

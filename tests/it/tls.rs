@@ -212,6 +212,9 @@ fn sessions_are_resumed_by_every_worker_after_a_reload_and_by_another_proxy() {
         let (one, two) = (Proxy::start(&words), Proxy::start(&words));
         assert!(ask(&one, version, "-sess_out").contains("New, TLSv1."));
         assert!(resumed(&two), "{version} at another proxy");
+        let more = format!("{shared}{ca}");
+        let strict = Proxy::start(&secure(backend.addr, &certs.table(&["a"], &more), ""));
+        assert!(!resumed(&strict), "{version} by shared keys under another policy");
     }
 }
 
