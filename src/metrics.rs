@@ -240,6 +240,8 @@ pub struct ListenerCells {
     /// `evenkeel_responses_own_total` by reason.
     pub own: Words,
     pub handshakes: Handshakes,
+    /// `evenkeel_http2_floods_total` by kind.
+    pub floods: Words,
 }
 
 /// TLS handshakes by version and result.

@@ -1,12 +1,13 @@
 //! `[listener.*]`: where clients connect.
 use super::addr;
 use super::draft::{Draft, Ref};
+use super::http2::{self, Http2};
 use super::model::{Bind, Listener, PoolRef, Protocol};
 use super::over::{self, Place};
 use super::problem::Wrong;
 use super::server;
 use super::table::{Item, Table};
-use super::tls::{self, ListenerTls};
+use super::tls::{self, Alpn, ListenerTls};
 use super::units::Name;
 use super::value::Kind;
 
@@ -37,7 +38,8 @@ fn listener(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) 
         .take("protocol")
         .map_or(Some(Protocol::Http), |item| item.word("listener.protocol", &PROTOCOLS));
     let pool = t.take("pool").and_then(|item| pool(&item, protocol, draft));
-    let tls = t.take("tls").and_then(|item| secured(&item, draft));
+    let tls = t.take("tls").and_then(|item| secured(&item, protocol, draft));
+    let http2 = t.take("http2").map(|item| multiplexed(&item, protocol, tls.as_ref()));
     let max_connections = t
         .take("max_connections")
         .and_then(|item| item.count_or_off(1..=u64::from(u32::MAX)))
@@ -66,6 +68,7 @@ fn listener(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) 
         protocol,
         pool,
         tls,
+        http2: http2.flatten().unwrap_or_default(),
         max_connections,
         trusted_proxies,
         over,
@@ -73,13 +76,31 @@ fn listener(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) 
     draft.listeners.insert(name, listener);
 }
 
+/// Means nothing where HTTP/2 is never spoken.
+fn multiplexed(
+    item: &Item<'_>,
+    protocol: Option<Protocol>,
+    tls: Option<&ListenerTls>,
+) -> Option<Http2> {
+    if protocol == Some(Protocol::Tcp) {
+        item.key_wrong(Wrong::new("http2 means nothing to a tcp listener: it carries any bytes"));
+    } else if tls.is_some_and(|tls| !tls.alpn.contains(&Alpn::H2)) {
+        item.key_wrong(Wrong::new("http2 means nothing where tls.alpn does not have \"h2\""));
+    }
+    http2::http2(item)
+}
+
 /// A table, or the word of a listener that lets TLS pass.
-fn secured(item: &Item<'_>, draft: &mut Draft) -> Option<ListenerTls> {
+fn secured(
+    item: &Item<'_>,
+    protocol: Option<Protocol>,
+    draft: &mut Draft,
+) -> Option<ListenerTls> {
     if item.kind() == Kind::Text {
         item.word::<()>("listener.tls", &[]);
         return None;
     }
-    tls::listener(item, draft)
+    tls::listener(item, protocol, draft)
 }
 
 fn binds(item: &Item<'_>, draft: &mut Draft) -> Vec<Bind> {

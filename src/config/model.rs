@@ -2,6 +2,7 @@
 use super::log::Log;
 use super::problem::At;
 use super::sources::Sources;
+use super::http2::Http2;
 use super::tls::{ListenerTls, PoolTls};
 use super::units::{ByteSize, Name, Percent, Timeout, Weight};
 use std::collections::BTreeMap;
@@ -297,6 +298,8 @@ pub struct Listener {
     pub pool: Option<PoolRef>,
     /// The TLS its clients speak.
     pub tls: Option<ListenerTls>,
+    /// What HTTP/2 may cost.
+    pub http2: Http2,
     /// Client connections of this listener.
     pub max_connections: Option<usize>,
     /// Whose forwarded fields are believed.

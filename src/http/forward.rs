@@ -3,8 +3,8 @@
 //!
 //! Knows no version of HTTP/1 or 2: whoever carries the client's side copies the answer.
 use super::choose::{Chosen, choose};
-use super::client::Client;
-use super::gateway::Gateway;
+use super::downstream::Downstream;
+use super::gateway::{Gateway, Target};
 use super::headers;
 use super::relay::is_too_long;
 use super::reply::Reply;
@@ -16,6 +16,7 @@ use crate::message::{Head, Known, Pressure, memory};
 use crate::net::Timer;
 use crate::upstream::{Dialer, Exchange, Heard, Outgoing};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// What a request needs besides itself.
 pub(super) struct Site<'a> {
@@ -42,12 +43,12 @@ pub(super) enum Journey {
 }
 
 /// Carries one request from its head to the head of its answer.
-pub(super) async fn forward<'g>(
+pub(super) async fn forward<'g, D: Downstream>(
     site: &Site<'g>,
     head: &mut Head,
     verdict: RequestVerdict,
     answer: &mut Head,
-    client: &mut Client,
+    client: &mut D,
     timer: &mut Timer,
     report: &mut Report<'g>,
 ) -> Journey {
@@ -61,7 +62,7 @@ pub(super) async fn forward<'g>(
     if !headers::goes_on(head) {
         return Journey::Own(Box::new(Reply::own(204, "max_forwards")));
     }
-    let Chosen { route, target, hash } = match choose(site, head, &client.origin, report) {
+    let Chosen { route, target, hash } = match choose(site, head, client.origin(), report) {
         Ok(chosen) => chosen,
         Err(reply) => return Journey::Own(reply),
     };
@@ -81,7 +82,7 @@ pub(super) async fn forward<'g>(
         fresh: false,
         timed: site.timed,
         effective: &target.effective,
-        until: target.effective.timeout.request.get().map(|limit| report.begun + limit),
+        until: patience(target, client, head).map(|limit| report.begun + limit),
     };
     let mut tries = Tries::new(target, hash, site.seed, report.begun);
     loop {
@@ -123,6 +124,15 @@ pub(super) async fn forward<'g>(
     }
 }
 
+/// How long all tries together may take: as long as we say, or less where the client waits less.
+fn patience<D: Downstream>(target: &Target, client: &D, head: &Head) -> Option<Duration> {
+    let ours = target.effective.timeout.request.get();
+    match client.patience(head) {
+        None => ours,
+        Some(theirs) => Some(ours.map_or(theirs, |ours| ours.min(theirs))),
+    }
+}
+
 /// The Host a backend sees; `None` keeps the request's own. One of HTTP/1.0 may have none: what
 /// goes out always has one.
 fn host_sent<'a>(host: &'a HostSent, head: &Head, report: &'a Report<'_>) -> Option<&'a [u8]> {
@@ -136,11 +146,11 @@ fn host_sent<'a>(host: &'a HostSent, head: &Head, report: &'a Report<'_>) -> Opt
 }
 
 /// Waits for the head of the answer; interim answers are relayed when they come.
-async fn hear(
+async fn hear<D: Downstream>(
     exchange: &mut Exchange,
     outgoing: &Outgoing<'_>,
     answer: &mut Head,
-    client: &mut Client,
+    client: &mut D,
     timer: &mut Timer,
 ) -> Result<Heard, crate::upstream::Error> {
     let mut interim = 0;

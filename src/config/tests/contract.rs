@@ -15,7 +15,6 @@ const UNBUILT: &[(&str, &str)] = &[
     ("admin", "token_file = \"t\""),
     ("listener.web", "proxy_protocol = { from = [] }"),
     ("listener.web", "tls = \"passthrough\""),
-    ("listener.web", "http2 = {}"),
     ("listener.web", "udp = {}"),
     ("listener.web", "protocol = \"udp\""),
     ("route", "sni = \"a\""),

@@ -1,0 +1,162 @@
+//! The client's side of one HTTP/2 stream: its body as a [`Source`]. What is taken is given back to
+//! the client's windows only when the backend has it.
+use super::sender::Sender;
+use crate::config::Limits;
+use crate::http::address::Origin;
+use crate::http::downstream::Downstream;
+use crate::http::rate::Rate;
+use crate::http1::BodyLength;
+use crate::http2;
+use crate::message::{Broken, Fields, Fill, Head, Length, Part, Place, Source, Version};
+use crate::net::Spliced;
+use bytes::{Buf, Bytes};
+use h2::{Reason, RecvStream};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+/// The client's side of one stream.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) origin: Arc<Origin>,
+    pub(super) sender: Arc<Sender>,
+    body: RecvStream,
+    data: Bytes,
+    length: Length,
+    /// Bytes of its body, or through a tunnel, that were handed on.
+    pub(super) taken: u64,
+    /// Bytes of an answer's body that went.
+    pub(super) given: u64,
+    limit: u64,
+    most_trailers: usize,
+    rate: Rate,
+    ended: bool,
+    trailers: Option<Fields>,
+    /// Where it waits for memory.
+    place: Place,
+}
+
+impl Stream {
+    /// Its body is not bounded yet.
+    pub(super) fn new(origin: Arc<Origin>, sender: Arc<Sender>, body: RecvStream) -> Self {
+        Self {
+            origin,
+            sender,
+            body,
+            data: Bytes::new(),
+            length: Length::Empty,
+            taken: 0,
+            given: 0,
+            limit: u64::MAX,
+            most_trailers: usize::MAX,
+            rate: Rate::NONE,
+            ended: true,
+            trailers: None,
+            place: Place::none(),
+        }
+    }
+
+    /// A request begins whose body is delimited like this.
+    pub(super) fn begin(&mut self, framing: BodyLength) {
+        self.length = match framing {
+            BodyLength::None => Length::Empty,
+            BodyLength::Exact(n) => Length::Exact(n),
+            _ => Length::Unknown,
+        };
+        self.ended = framing == BodyLength::None;
+    }
+
+    /// What comes from here on is a tunnel's: without a limit.
+    pub(super) fn become_tunnel(&mut self) {
+        (self.ended, self.limit) = (false, u64::MAX);
+        self.rate.bound(None);
+    }
+
+    fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Result<Fill, Broken>> {
+        let came = ready!(self.body.poll_trailers(cx)).map_err(|error| broken(&error))?;
+        self.ended = true;
+        if let Some(map) = came {
+            let read = http2::from_trailers(&map, self.most_trailers);
+            self.trailers = Some(read.map_err(|refusal| Broken::Invalid(refusal.rule.word()))?);
+        }
+        Poll::Ready(Ok(Fill::End))
+    }
+}
+
+/// What a broken body is called: the library sees to it that its length is what was said.
+fn broken(error: &h2::Error) -> Broken {
+    if error.is_library() && error.reason() == Some(Reason::PROTOCOL_ERROR) {
+        return Broken::Invalid("bad_content_length");
+    }
+    Broken::Closed
+}
+
+impl Source for Stream {
+    fn length(&self) -> Length {
+        self.length
+    }
+
+    fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<Fill, Broken>> {
+        if self.ended {
+            return Poll::Ready(Ok(Fill::End));
+        }
+        loop {
+            if !self.data.is_empty() {
+                return Poll::Ready(Ok(Fill::Data));
+            }
+            // What stays with the library fills the client's window, and that stops the client.
+            ready!(self.place.poll_room(cx, Part::Body));
+            let Poll::Ready(came) = self.body.poll_data(cx) else {
+                self.rate.wait();
+                return Poll::Pending;
+            };
+            self.rate.judge(self.taken)?;
+            let Some(data) = came else { return self.poll_trailers(cx) };
+            self.data = data.map_err(|error| broken(&error))?;
+            if self.taken + self.data.len() as u64 > self.limit {
+                return Poll::Ready(Err(Broken::TooLarge));
+            }
+        }
+    }
+
+    fn data(&self) -> &[u8] {
+        &self.data
+    }
+
+    fn consume(&mut self, n: usize) {
+        self.data.advance(n);
+        self.taken += n as u64;
+        // Fails for more than came: never.
+        let _ = self.body.flow_control().release_capacity(n);
+    }
+
+    fn trailers(&self) -> Option<&Fields> {
+        self.trailers.as_ref()
+    }
+
+    fn untouched(&self) -> bool {
+        self.taken == 0
+    }
+}
+
+impl Spliced for Stream {}
+
+impl Downstream for Stream {
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    fn bound_body(&mut self, limits: &Limits) {
+        self.limit = limits.body.unwrap_or(u64::MAX);
+        self.rate.bound(limits.body_rate);
+        self.most_trailers = limits.trailers;
+    }
+
+    fn patience(&self, head: &Head) -> Option<Duration> {
+        if http2::is_grpc(head) { http2::timeout(head) } else { None }
+    }
+
+    async fn interim(&mut self, answer: &Head, _: Version) {
+        self.sender.interim(answer);
+    }
+}
