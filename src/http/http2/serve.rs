@@ -108,8 +108,17 @@ async fn carried(client: &mut Client, spoken: Spoken<'_>) -> bool {
     drop(handshake);
     let Some(connection) = begun else { return false };
     let streams = JoinSet::new();
-    let mut life =
-        Life { connection, streams, carrier, watch, timer, alarm, busy: false, leaving: false };
+    let mut life = Life {
+        connection,
+        streams,
+        carrier,
+        watch,
+        timer,
+        alarm,
+        busy: false,
+        leaving: false,
+        thrown: false,
+    };
     poll_fn(|cx| life.poll(cx)).await;
     let cut = life.watch.phase() == Phase::Cut && !life.streams.is_empty();
     life.end().await;
@@ -129,6 +138,8 @@ struct Life<'w, 'd> {
     busy: bool,
     /// Whether we said goodbye.
     leaving: bool,
+    /// Whether its client was sent away, whatever is under way.
+    thrown: bool,
 }
 
 impl Life<'_, '_> {
@@ -155,6 +166,7 @@ impl Life<'_, '_> {
         if let Some(kind) = self.alarm.take() {
             self.flood(kind.word());
             self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            self.thrown = true;
             self.farewell();
             if self.poll_streams(cx).is_ready() {
                 return Poll::Ready(());
@@ -194,7 +206,7 @@ impl Life<'_, '_> {
     /// Keeps the drain's book, and the time of a connection without streams.
     fn rest(&mut self) {
         let busy = !self.streams.is_empty();
-        if busy == self.busy {
+        if busy == self.busy || self.thrown {
             return;
         }
         self.busy = busy;

@@ -2,12 +2,17 @@
 
 mod backend;
 mod client;
+mod frames;
 mod nginx;
 mod ports;
 mod proxy;
 
 pub(crate) use backend::Backend;
 pub(crate) use client::{Client, Response};
+pub(crate) use frames::Frames;
+pub(crate) mod h2 {
+    pub(crate) use super::frames::*;
+}
 pub(crate) use nginx::Nginx;
 pub(crate) use ports::nobody;
 pub(crate) use proxy::{Proxy, config, web};
