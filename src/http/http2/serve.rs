@@ -1,4 +1,5 @@
 //! One HTTP/2 connection: its preface, its streams, its rest between them, its end.
+use super::held::Held;
 use super::request::{Carrier, carry};
 use super::wire::{Alarm, Wire};
 use crate::config::{Effective, Http2};
@@ -82,16 +83,18 @@ async fn carried(client: &mut Client, spoken: Spoken<'_>) -> bool {
     timer.set(header.map(|limit| since + limit));
     let peer = client.origin.peer;
     let plain = Origin::new(crate::arrival::Arrival::plain(peer));
+    let held = Arc::new(Held::new(gateway.http2.connection_window));
     let carrier = Arc::new(Carrier {
         origin: Arc::new(std::mem::replace(&mut client.origin, plain)),
         slot: slot.clone(),
         dialer: dialer.clone(),
         access: access.clone(),
+        held: held.clone(),
         cut: false.into(),
     });
     let alarm = Alarm::default();
     let first = std::mem::replace(&mut client.buf, crate::message::Chunk::none());
-    let wire = Wire::new(&mut client.stream, first, alarm.clone());
+    let wire = Wire::new(&mut client.stream, first, alarm.clone(), held);
     let mut handshake = builder(&gateway.http2, &gateway.effective).handshake(wire);
     drop(gateway);
     let begun = poll_fn(|cx| {
@@ -194,7 +197,7 @@ impl Life<'_, '_> {
                 }
                 Some(Err(error)) => {
                     if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
-                        self.flood(kind_of(&error.to_string()));
+                        self.flood(self.alarm.said());
                     }
                     return Poll::Ready(());
                 }
@@ -217,6 +220,7 @@ impl Life<'_, '_> {
             }
             return self.timer.set(None);
         }
+        self.carrier.held.clear();
         let now = Instant::now();
         if self.leaving {
             return self.farewell();
@@ -259,15 +263,4 @@ impl Life<'_, '_> {
             }
         }
     }
-}
-
-/// What the library calls a flood, in our words.
-fn kind_of(said: &str) -> &'static str {
-    const WORDS: [(&str, &str); 4] = [
-        ("too_many_resets", "resets"),
-        ("too_many_internal_resets", "local_resets"),
-        ("too_many_continuations", "continuations"),
-        ("too_many_data_frames", "data_frames"),
-    ];
-    WORDS.iter().find(|(theirs, _)| said.contains(theirs)).map_or("other", |(_, ours)| ours)
 }

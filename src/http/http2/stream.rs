@@ -1,5 +1,7 @@
 //! The client's side of one HTTP/2 stream: its body as a [`Source`]. What is taken is given back to
 //! the client's windows only when the backend has it.
+use super::held::Held;
+use super::request::Carrier;
 use super::sender::Sender;
 use crate::config::Limits;
 use crate::http::address::Origin;
@@ -7,7 +9,9 @@ use crate::http::downstream::Downstream;
 use crate::http::rate::Rate;
 use crate::http1::BodyLength;
 use crate::http2;
-use crate::message::{Broken, Fields, Fill, Head, Length, Part, Place, Source, Version};
+use crate::message::{
+    Broken, Fields, Fill, Head, Length, Part, Place, Pressure, Source, Version, memory,
+};
 use crate::net::Spliced;
 use bytes::{Buf, Bytes};
 use h2::{Reason, RecvStream};
@@ -20,6 +24,7 @@ use std::time::Duration;
 pub(super) struct Stream {
     pub(super) origin: Arc<Origin>,
     pub(super) sender: Arc<Sender>,
+    held: Arc<Held>,
     body: RecvStream,
     data: Bytes,
     length: Length,
@@ -32,15 +37,18 @@ pub(super) struct Stream {
     rate: Rate,
     ended: bool,
     trailers: Option<Fields>,
+    /// Bytes that were taken, for which the client's window was not opened again.
+    owed: usize,
     /// Where it waits for memory.
     place: Place,
 }
 
 impl Stream {
     /// Its body is not bounded yet.
-    pub(super) fn new(origin: Arc<Origin>, sender: Arc<Sender>, body: RecvStream) -> Self {
+    pub(super) fn new(carrier: &Carrier, sender: Arc<Sender>, body: RecvStream) -> Self {
         Self {
-            origin,
+            origin: carrier.origin.clone(),
+            held: carrier.held.clone(),
             sender,
             body,
             data: Bytes::new(),
@@ -52,6 +60,7 @@ impl Stream {
             rate: Rate::NONE,
             ended: true,
             trailers: None,
+            owed: 0,
             place: Place::none(),
         }
     }
@@ -70,6 +79,12 @@ impl Stream {
     pub(super) fn become_tunnel(&mut self) {
         (self.ended, self.limit) = (false, u64::MAX);
         self.rate.bound(None);
+    }
+
+    /// Lets the client send as much again as was taken.
+    fn open_window(&mut self) {
+        // Fails for more than came: never.
+        let _ = self.body.flow_control().release_capacity(std::mem::take(&mut self.owed));
     }
 
     fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Result<Fill, Broken>> {
@@ -91,6 +106,13 @@ fn broken(error: &h2::Error) -> Broken {
     Broken::Closed
 }
 
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let unread = self.body.flow_control().used_capacity();
+        self.held.give(unread.saturating_sub(self.owed));
+    }
+}
+
 impl Source for Stream {
     fn length(&self) -> Length {
         self.length
@@ -100,12 +122,13 @@ impl Source for Stream {
         if self.ended {
             return Poll::Ready(Ok(Fill::End));
         }
+        if self.owed > 0 && self.place.poll_room(cx, Part::Body).is_ready() {
+            self.open_window();
+        }
         loop {
             if !self.data.is_empty() {
                 return Poll::Ready(Ok(Fill::Data));
             }
-            // What stays with the library fills the client's window, and that stops the client.
-            ready!(self.place.poll_room(cx, Part::Body));
             let Poll::Ready(came) = self.body.poll_data(cx) else {
                 self.rate.wait();
                 return Poll::Pending;
@@ -126,8 +149,12 @@ impl Source for Stream {
     fn consume(&mut self, n: usize) {
         self.data.advance(n);
         self.taken += n as u64;
-        // Fails for more than came: never.
-        let _ = self.body.flow_control().release_capacity(n);
+        self.owed += n;
+        self.held.give(n);
+        // While memory is short what has come goes on, and nothing more is let in.
+        if memory().pressure() == Pressure::None {
+            self.open_window();
+        }
     }
 
     fn trailers(&self) -> Option<&Fields> {

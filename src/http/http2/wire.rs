@@ -1,5 +1,6 @@
 //! The bytes of an HTTP/2 connection on their way between its socket and the library: counted by
 //! what their frames cost.
+use super::held::Held;
 use crate::http2::{Kind, Tally, Walker};
 use crate::message::Chunk;
 use crate::net::Stream;
@@ -12,16 +13,35 @@ use std::time::Instant;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::task::coop::poll_proceed;
 
-/// The flood that was seen, if there was one.
+/// What was seen of a flood.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Alarm(Arc<Mutex<Option<Kind>>>);
+pub(super) struct Alarm(Arc<Mutex<Seen>>);
+
+#[derive(Debug, Default)]
+struct Seen {
+    flood: Option<Kind>,
+    said: Option<&'static str>,
+}
 
 impl Alarm {
-    /// Once after it was seen.
+    /// The flood, once after it was seen.
     pub(super) fn take(&self) -> Option<Kind> {
-        self.0.lock().take()
+        self.0.lock().flood.take()
+    }
+
+    /// What the library told the client when it sent it away, in our words: it tells nobody else.
+    pub(super) fn said(&self) -> &'static str {
+        self.0.lock().said.unwrap_or("other")
     }
 }
+
+/// What the library calls a flood, and what we call it.
+const WORDS: [(&[u8], &str); 4] = [
+    (b"too_many_resets", "resets"),
+    (b"too_many_internal_resets", "local_resets"),
+    (b"too_many_continuations", "continuations"),
+    (b"too_many_data_frames", "data_frames"),
+];
 
 /// A connection's bytes.
 #[derive(Debug)]
@@ -35,10 +55,16 @@ pub(super) struct Wire<'a> {
     since: Instant,
     flooded: bool,
     alarm: Alarm,
+    held: Arc<Held>,
 }
 
 impl<'a> Wire<'a> {
-    pub(super) fn new(stream: &'a mut Stream, first: Chunk, alarm: Alarm) -> Self {
+    pub(super) fn new(
+        stream: &'a mut Stream,
+        first: Chunk,
+        alarm: Alarm,
+        held: Arc<Held>,
+    ) -> Self {
         Self {
             stream,
             first,
@@ -48,12 +74,16 @@ impl<'a> Wire<'a> {
             since: Instant::now(),
             flooded: false,
             alarm,
+            held,
         }
     }
 
     fn count(&mut self, bytes: &[u8]) {
-        let Self { came, tally, since, flooded, alarm, .. } = self;
+        let Self { came, tally, since, flooded, alarm, held, .. } = self;
         came.pass(bytes, |frame| {
+            if frame.is_data() {
+                held.take(frame.len as usize);
+            }
             let Some(kind) = tally.came(frame) else { return };
             // Only who has nothing left is asked how long that took.
             let now = Instant::now();
@@ -61,7 +91,7 @@ impl<'a> Wire<'a> {
             *since = now;
             if tally.came(frame).is_some() && !*flooded {
                 *flooded = true;
-                *alarm.0.lock() = Some(kind);
+                alarm.0.lock().flood = Some(kind);
             }
         });
     }
@@ -69,7 +99,16 @@ impl<'a> Wire<'a> {
     fn counted(&mut self, mut n: usize, slices: &[IoSlice<'_>]) {
         for slice in slices {
             let part = n.min(slice.len());
-            self.went.pass(&slice[..part], |frame| self.tally.went(frame));
+            let mut goodbye = false;
+            self.went.pass(&slice[..part], |frame| {
+                self.tally.went(frame);
+                goodbye |= frame.is_goodbye();
+            });
+            if goodbye {
+                let is_said = |word: &[u8]| memchr::memmem::find(&slice[..part], word).is_some();
+                let said = WORDS.iter().find(|(word, _)| is_said(word)).map(|(_, ours)| *ours);
+                self.alarm.0.lock().said = said;
+            }
             n -= part;
         }
     }

@@ -9,7 +9,6 @@ mod proxy;
 
 pub(crate) use backend::Backend;
 pub(crate) use client::{Client, Response};
-pub(crate) use frames::Frames;
 pub(crate) mod h2 {
     pub(crate) use super::frames::*;
 }
