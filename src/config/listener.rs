@@ -91,11 +91,7 @@ fn multiplexed(
 }
 
 /// A table, or the word of a listener that lets TLS pass.
-fn secured(
-    item: &Item<'_>,
-    protocol: Option<Protocol>,
-    draft: &mut Draft,
-) -> Option<ListenerTls> {
+fn secured(item: &Item<'_>, protocol: Option<Protocol>, draft: &mut Draft) -> Option<ListenerTls> {
     if item.kind() == Kind::Text {
         item.word::<()>("listener.tls", &[]);
         return None;

@@ -1,8 +1,8 @@
 //! The shapes of a configuration: one type for each table of `proxy.toml`, defaults applied.
+use super::http2::Http2;
 use super::log::Log;
 use super::problem::At;
 use super::sources::Sources;
-use super::http2::Http2;
 use super::tls::{ListenerTls, PoolTls};
 use super::units::{ByteSize, Name, Percent, Timeout, Weight};
 use std::collections::BTreeMap;

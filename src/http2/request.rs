@@ -71,7 +71,8 @@ fn target(parts: &Parts) -> Result<&str, Refusal> {
 /// As HTTP/1 counts: a line for each field, one for all crumbs of a cookie.
 fn measure(parts: &Parts, limits: &HeadLimits) -> Result<(), Refusal> {
     let lines = parts.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + LINE);
-    let line = parts.method.as_str().len() + parts.uri.path_and_query().map_or(0, |t| t.as_str().len());
+    let line =
+        parts.method.as_str().len() + parts.uri.path_and_query().map_or(0, |t| t.as_str().len());
     if line + lines.sum::<usize>() > limits.head {
         return Err(Rule::HeadTooLarge.into());
     }

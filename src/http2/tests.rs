@@ -40,7 +40,13 @@ fn a_request_becomes_what_http_1_would_have_said() {
     let parts = parts(
         "POST",
         "https://a.test:8443/p?q=1",
-        &[("x-a", b"1"), ("cookie", b"a=1"), ("te", b"trailers"), ("cookie", b"b=2"), ("x-a", b"2")],
+        &[
+            ("x-a", b"1"),
+            ("cookie", b"a=1"),
+            ("te", b"trailers"),
+            ("cookie", b"b=2"),
+            ("x-a", b"2"),
+        ],
     );
     let (verdict, head) = translated(&parts, false).unwrap();
     assert_eq!((head.version(), verdict.body), (Version::Http2, BodyLength::Chunked));
@@ -91,7 +97,12 @@ fn what_is_malformed_is_refused_by_its_rule() {
         ("GET", "*", one("host", b"a"), Rule::Target),
         ("GET", "https://a.test/\u{e4}", vec![], Rule::Target),
         ("GET", https, one("expect", b"more"), Rule::Expectation),
-        ("POST", https, vec![("content-length", b"1"), ("content-length", b"2")], Rule::LengthRepeated),
+        (
+            "POST",
+            https,
+            vec![("content-length", b"1"), ("content-length", b"2")],
+            Rule::LengthRepeated,
+        ),
     ];
     for (method, uri, fields, rule) in cases {
         let Ok(_) = uri.parse::<http::Uri>() else { continue };
@@ -112,7 +123,10 @@ fn what_is_malformed_is_refused_by_its_rule() {
 fn host_and_authority_that_agree_are_one() {
     let parts = parts("GET", "https://A.test/", &[("x-a", b"1"), ("host", b"a.TEST")]);
     let (_, head) = translated(&parts, true).unwrap();
-    assert_eq!(written(&head, BodyLength::None), "GET / HTTP/1.1\r\nhost: A.test\r\nx-a: 1\r\n\r\n");
+    assert_eq!(
+        written(&head, BodyLength::None),
+        "GET / HTTP/1.1\r\nhost: A.test\r\nx-a: 1\r\n\r\n"
+    );
 }
 
 #[test]
@@ -249,7 +263,10 @@ fn grpc_has_words_of_its_own() {
     assert_eq!(asked(&mut head, "application/grpc", "100m"), (true, some(100)));
     assert_eq!(asked(&mut head, "application/grpc+proto", "2S"), (true, some(2000)));
     assert_eq!(asked(&mut head, "application/grpc-web", "1M"), (false, some(60_000)));
-    assert_eq!(asked(&mut head, "text/plain", "99999999H").1, Some(Duration::from_secs(359_999_996_400)));
+    assert_eq!(
+        asked(&mut head, "text/plain", "99999999H").1,
+        Some(Duration::from_secs(359_999_996_400))
+    );
     for odd in ["", "m", "100", "100x", "-1m", "123456789m", "1 m"] {
         assert_eq!(asked(&mut head, "application/grpc", odd).1, None, "{odd:?}");
     }

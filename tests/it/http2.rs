@@ -31,9 +31,13 @@ fn curl_asks_by_http_2_and_the_backend_by_http_1() {
     let lines: Vec<&str> = seen.lines().collect();
     assert_eq!(lines[0], "GET /p?q=1 HTTP/1.1");
     let host = format!("host: {}", proxy.addr());
-    for there in
-        [&host, "x-a: 1", "cookie: a=1; b=2", "X-Forwarded-For: 127.0.0.1", "X-Forwarded-Proto: http"]
-    {
+    for there in [
+        &host,
+        "x-a: 1",
+        "cookie: a=1; b=2",
+        "X-Forwarded-For: 127.0.0.1",
+        "X-Forwarded-Proto: http",
+    ] {
         assert!(lines.contains(&there), "{there} not in {seen}");
     }
     assert!(seen.contains("\r\nVia: 2 evenkeel-"), "{seen}");
@@ -352,7 +356,9 @@ fn a_websocket_goes_through_a_stream() {
         for there in ["GET /chat HTTP/1.1", "Upgrade: websocket", "sec-websocket-key: "] {
             assert!(head.contains(there), "{there} not in {head}");
         }
-        peer.send("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n");
+        peer.send(
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n",
+        );
         peer.send("Sec-WebSocket-Accept: x\r\n\r\nhi");
         let got = peer.bytes(4);
         peer.send(got);
@@ -412,7 +418,8 @@ fn grpc_hears_its_own_words() {
     let proxy = Proxy::http(&[dead], &more);
     let ask = |path: &str, fields: &[&str]| {
         let fields: Vec<&str> = fields.iter().flat_map(|f| ["-H", *f]).collect();
-        let kind = ["-i", "-X", "POST", "-H", "content-type: application/grpc", "-H", "te: trailers"];
+        let kind =
+            ["-i", "-X", "POST", "-H", "content-type: application/grpc", "-H", "te: trailers"];
         h2c(&proxy, path, &[&kind[..], &fields].concat()).0
     };
     let answer = ask("/s/M", &[]);

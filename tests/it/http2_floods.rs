@@ -1,7 +1,7 @@
 //! Clients of HTTP/2 that only make work: each is sent away, counted, and nobody else notices.
 use crate::support::h2::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PING, RST_STREAM, SETTINGS,
-    WINDOW_UPDATE, block, frame, usual,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, PING, RST_STREAM,
+    SETTINGS, WINDOW_UPDATE, block, frame, usual,
 };
 use crate::support::{Backend, Proxy, until};
 use std::time::{Duration, Instant};
@@ -177,7 +177,8 @@ fn streams_that_nobody_reads_cost_little_and_end() {
         }
     });
     let (folder, words) = crate::support::access_log();
-    let proxy = Proxy::http(&[backend.addr], &format!("[defaults.timeout]\nidle = \"1s\"\n{words}"));
+    let proxy =
+        Proxy::http(&[backend.addr], &format!("[defaults.timeout]\nidle = \"1s\"\n{words}"));
     // A window of nothing.
     let mut client = Frames::with_settings(proxy.addr(), &[(4, 0)]);
     for n in 0..100 {

@@ -148,12 +148,7 @@ struct Turn<'a, 'g> {
 
 impl Turn<'_, '_> {
     /// Sends a backend's answer.
-    async fn answer(
-        &mut self,
-        mut exchange: Box<Exchange>,
-        came: ResponseVerdict,
-        answer: &Head,
-    ) {
+    async fn answer(&mut self, mut exchange: Box<Exchange>, came: ResponseVerdict, answer: &Head) {
         let framing = came.body;
         if matches!(framing, BodyLength::Exact(1..))
             && exchange.has_nothing()

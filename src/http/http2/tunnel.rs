@@ -143,10 +143,11 @@ impl Tunnel<'_> {
                 self.stream.given += n as u64;
             } else if self.eof {
                 self.done.1 = true;
-                return Poll::Ready(self.stream.sender.send(Bytes::new(), true).map_err(|_| gone()));
+                return Poll::Ready(
+                    self.stream.sender.send(Bytes::new(), true).map_err(|_| gone()),
+                );
             } else {
-                let read =
-                    self.backend.poll_read_chunk(cx, &mut self.from_backend, Part::Body);
+                let read = self.backend.poll_read_chunk(cx, &mut self.from_backend, Part::Body);
                 if read.is_pending() {
                     // However quiet it is, it holds no block while it says nothing.
                     self.from_backend.rest();

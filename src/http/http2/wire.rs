@@ -59,12 +59,7 @@ pub(super) struct Wire<'a> {
 }
 
 impl<'a> Wire<'a> {
-    pub(super) fn new(
-        stream: &'a mut Stream,
-        first: Chunk,
-        alarm: Alarm,
-        held: Arc<Held>,
-    ) -> Self {
+    pub(super) fn new(stream: &'a mut Stream, first: Chunk, alarm: Alarm, held: Arc<Held>) -> Self {
         Self {
             stream,
             first,

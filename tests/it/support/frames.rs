@@ -40,10 +40,10 @@ impl Frame {
                 [200, 204, 206, 304, 400, 404, 500][usize::from(first - 0x88)]
             }
             // A literal with an indexed name, three digits of Huffman's or plain.
-            [_, 3, a, b, c, ..] => {
-                [a, b, c].iter().fold(0, |n, d| n * 10 + u16::from(d - b'0'))
+            [_, 3, a, b, c, ..] => [a, b, c].iter().fold(0, |n, d| n * 10 + u16::from(d - b'0')),
+            [_, len, ..] if len & 0x80 != 0 => {
+                huffman(&self.payload[2..2 + usize::from(len & 0x7f)])
             }
-            [_, len, ..] if len & 0x80 != 0 => huffman(&self.payload[2..2 + usize::from(len & 0x7f)]),
             _ => panic!("no status in {self:?}"),
         }
     }
@@ -123,8 +123,7 @@ impl Frames {
         let rest = self.seen.split_off(9 + length(&self.seen));
         let bytes = std::mem::replace(&mut self.seen, rest);
         let stream = u32::from_be_bytes(bytes[5..9].try_into().unwrap());
-        let frame =
-            Frame { kind: bytes[3], flags: bytes[4], stream, payload: bytes[9..].to_vec() };
+        let frame = Frame { kind: bytes[3], flags: bytes[4], stream, payload: bytes[9..].to_vec() };
         if frame.kind == SETTINGS && frame.flags & ACK == 0 {
             self.send(SETTINGS, ACK, 0, &[]);
         }
