@@ -71,26 +71,39 @@ fn short(count: usize) -> u32 {
     u32::try_from(count).unwrap_or(u32::MAX)
 }
 
+/// Why a file was not read.
+#[derive(Debug)]
+pub(super) struct Unread {
+    /// Where, down to the byte that is at fault.
+    pub(super) at: At,
+    /// What the reader must know.
+    pub(super) what: String,
+    /// What it says, where that is known and no text.
+    pub(super) bytes: Option<Vec<u8>>,
+}
+
 /// Reads a file of at most `limit` bytes.
 ///
 /// # Errors
 ///
-/// What the reader must know, with the place when a byte of the text is at fault.
-pub(super) fn read(path: &Path, limit: usize) -> Result<String, (At, String)> {
-    let whole = At { file: name(path), line: 0, column: 0 };
-    let said = |error: std::io::Error| (whole.clone(), format!("cannot be read: {error}"));
+/// [`Unread`]
+pub(super) fn read(path: &Path, limit: usize) -> Result<String, Unread> {
+    let at = At { file: name(path), line: 0, column: 0 };
+    let unread = |what| Unread { at: at.clone(), what, bytes: None };
+    let said = |error: std::io::Error| unread(format!("cannot be read: {error}"));
     let mut bytes = Vec::new();
     let take = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
     std::fs::File::open(path)
         .and_then(|file| file.take(take).read_to_end(&mut bytes))
         .map_err(said)?;
     if bytes.len() > limit {
-        return Err((whole, "is too large: 64MiB in all files together is the limit".into()));
+        return Err(unread("is too large: 64MiB in all files together is the limit".into()));
     }
     String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let text = String::from_utf8_lossy(&error.as_bytes()[..valid]);
-        (File::new(path, &text).at(text.len()), "is not valid UTF-8".into())
+        let at = File::new(path, &text).at(text.len());
+        Unread { at, what: "is not valid UTF-8".into(), bytes: Some(error.into_bytes()) }
     })
 }
 
@@ -123,11 +136,11 @@ mod tests {
     fn unreadable_files_say_where_and_why() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.toml");
-        assert!(read(&path, 10).unwrap_err().1.starts_with("cannot be read: "));
+        assert!(read(&path, 10).unwrap_err().what.starts_with("cannot be read: "));
         std::fs::write(&path, b"ab\nc\xff").unwrap();
-        let (at, what) = read(&path, 10).unwrap_err();
+        let Unread { at, what, .. } = read(&path, 10).unwrap_err();
         assert_eq!((at.line, at.column, &*what), (2, 2, "is not valid UTF-8"));
-        assert!(read(&path, 4).unwrap_err().1.contains("too large"));
+        assert!(read(&path, 4).unwrap_err().what.contains("too large"));
         assert!(read(dir.path(), 10).is_err());
     }
 }

@@ -85,6 +85,24 @@ pub(super) fn is_match(part: &str, name: &str) -> bool {
     fits(&chars(part), &chars(name))
 }
 
+/// Whether a pattern stands for a path, were it there.
+pub(super) fn stands_for(pattern: &Path, path: &Path) -> bool {
+    let (mut parts, mut names) = (pattern.components(), path.components());
+    loop {
+        match (parts.next(), names.next()) {
+            (None, None) => return true,
+            (Some(part), Some(name)) if part == name => {}
+            (Some(Component::Normal(part)), Some(Component::Normal(name))) => {
+                let fits = part.to_str().zip(name.to_str()).is_some_and(|(p, n)| is_match(p, n));
+                if !fits {
+                    return false;
+                }
+            }
+            _ => return false,
+        }
+    }
+}
+
 /// As [`matches`], but for hidden names.
 fn fits(pattern: &[char], name: &[char]) -> bool {
     (name.first() != Some(&'.') || pattern.first() == Some(&'.')) && matches(pattern, name)

@@ -112,7 +112,13 @@ impl Walk {
 
     /// Reads one file and notes what it said.
     fn read(&mut self, path: &Path) -> Result<String, (At, String)> {
-        file::read(path, self.left).inspect(|text| self.draft.sources.said(path, text.as_bytes()))
+        let read = file::read(path, self.left);
+        let said = match &read {
+            Ok(text) => Some(text.as_bytes()),
+            Err(unread) => unread.bytes.as_deref(),
+        };
+        self.draft.sources.said(path, said);
+        read.map_err(|unread| (unread.at, unread.what))
     }
 
     fn include(&mut self, item: &Item<'_>) {
@@ -125,7 +131,10 @@ impl Walk {
             self.draft.sources.pattern(place.clone());
             match glob::find(&place) {
                 Ok(found) => found.files,
-                Err(what) => return item.fault(format!("{} {what}", quoted(&text))),
+                Err(what) => {
+                    self.draft.sources.said(&place, None);
+                    return item.fault(format!("{} {what}", quoted(&text)));
+                }
             }
         } else {
             self.draft.sources.file(place.clone());
@@ -133,6 +142,7 @@ impl Walk {
         };
         for path in files {
             if let Err(what) = self.file(&path, item) {
+                self.draft.sources.said(&path, None);
                 item.fault(what);
                 item.page.desk.faults.borrow_mut().lacks_a_file();
             }

@@ -19,6 +19,7 @@ const LINKS: usize = 40;
 pub struct Sources {
     files: BTreeSet<PathBuf>,
     patterns: BTreeSet<PathBuf>,
+    /// What was read.
     read: Contents,
 }
 
@@ -28,8 +29,9 @@ impl PartialEq for Sources {
     }
 }
 
-/// A hash of what each file says; a file that is gone, is none, or cannot be read has no entry.
-pub type Contents = BTreeMap<PathBuf, u64>;
+/// A hash of what each file says; `None` of one that is gone, is none, or cannot be read, and of a
+/// pattern that cannot be looked up.
+pub type Contents = BTreeMap<PathBuf, Option<u64>>;
 
 /// Folders in which an edit shows, each with what it is at this moment.
 pub type Folders = BTreeMap<PathBuf, Option<Folder>>;
@@ -61,14 +63,23 @@ impl Sources {
         self.files.insert(file);
     }
 
-    /// What a file said when the configuration was read.
-    pub(super) fn said(&mut self, file: &Path, bytes: &[u8]) {
-        self.read.insert(file.to_path_buf(), xxh3_64(bytes));
+    /// What a file said when the configuration was read; without its bytes, what it says now.
+    pub(super) fn said(&mut self, file: &Path, bytes: Option<&[u8]>) {
+        // What is said by a pipe is said once: nobody can look whether it says something else.
+        let said = bytes.filter(|_| file.is_file()).map(xxh3_64);
+        self.read.insert(file.to_path_buf(), said.or_else(|| contents(file)));
     }
 
-    /// What the files said when the configuration was read.
-    pub fn read(&self) -> &Contents {
-        &self.read
+    /// Takes over what the files said when the configuration was read, over what was known before
+    /// of those it did not come to.
+    pub fn note(&self, seen: &mut Contents) {
+        seen.retain(|file, _| !self.names_file(file));
+        seen.extend(self.read.iter().map(|(file, said)| (file.clone(), *said)));
+    }
+
+    /// Whether a file is named, or stood for by a pattern.
+    fn names_file(&self, file: &Path) -> bool {
+        self.files.contains(file) || self.patterns.iter().any(|of| glob::stands_for(of, file))
     }
 
     /// A pattern that stands for files.
@@ -88,10 +99,17 @@ impl Sources {
     /// no edit. Reads piece by piece, at most 64 MiB of each file, and no file that is not one of
     /// the configuration.
     pub fn contents(&self) -> Contents {
-        let of = |pattern: &PathBuf| glob::find(pattern).map(|found| found.files);
-        let found = self.patterns.iter().filter_map(|pattern| of(pattern).ok()).flatten();
-        let all: BTreeSet<PathBuf> = self.files.iter().cloned().chain(found).collect();
-        all.into_iter().filter_map(|file| contents(&file).map(|hash| (file, hash))).collect()
+        let mut all = self.files.clone();
+        for pattern in &self.patterns {
+            match glob::find(pattern) {
+                Ok(found) => all.extend(found.files),
+                Err(_) => drop(all.insert(pattern.clone())),
+            }
+        }
+        all.into_iter()
+            .map(|file| (contents(&file), file))
+            .map(|(said, file)| (file, said))
+            .collect()
     }
 
     /// The folders in which an edit shows: of each file and of each place a pattern looks into,

@@ -256,11 +256,12 @@ pub(super) fn blob(item: &Item<'_>, draft: &mut Draft) -> Option<Blob> {
     draft.sources.file(path.clone());
     match read(&path) {
         Ok((bytes, is_public)) => {
-            draft.sources.said(&path, &bytes);
+            draft.sources.said(&path, Some(&bytes));
             let bytes = bytes.into();
             Some(Blob { path, key: item.path.clone(), at: item.at(), bytes, is_public })
         }
         Err(why) => {
+            draft.sources.said(&path, None);
             item.fault(format!("{}: {why}", path.display()));
             None
         }

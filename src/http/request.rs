@@ -9,7 +9,7 @@ use super::upgrade;
 use super::wire::connection_field;
 use crate::drain::{Phase, Watch};
 use crate::http1::{self, BodyLength, RequestVerdict, ResponseVerdict};
-use crate::message::{Head, Method, Version};
+use crate::message::{Head, Length, Method, Source, Version};
 use crate::net::Timer;
 use crate::telemetry::AccessLog;
 use crate::upstream::{Dialer, Error, Exchange};
@@ -130,6 +130,10 @@ pub(super) async fn refuse(
 
 /// Counts a head that never came to its end: its client went away, or a drain cut it.
 pub(super) fn unfinished(client: &mut Client, head: &Head, gateway: &Gateway, spell: &Spell<'_>) {
+    // Empty lines between requests are none (RFC 9112 2.2).
+    if client.buf.data().iter().all(|byte| matches!(byte, b'\r' | b'\n')) {
+        return;
+    }
     let mut report = Report::new(Instant::now());
     (report.status, report.reason) = (499, "client_gone");
     if spell.watch.phase() == Phase::Cut {
@@ -271,8 +275,11 @@ impl Turn<'_, '_> {
         }
         self.client.machine.answered(stays);
         let ended = *self.report.ended.get_or_insert_with(Instant::now);
-        // Who said that nothing more comes, and sent nothing more, loses nothing by a close.
-        let done = self.last && self.client.buf.data().is_empty();
+        // Who said that nothing more comes, and sent nothing more, loses nothing by a close; but a
+        // large answer may still be on its way, and a late byte would destroy what is left of it. Old
+        // clients send such a byte behind a body.
+        let sent = *self.client.given.get_mut() <= FLIGHT && self.client.length() == Length::Empty;
+        let done = self.last && sent && self.client.buf.data().is_empty();
         match stays {
             true => After::KeepAlive(ended),
             false if done && !self.client.stream.is_readable() => After::Close,
@@ -291,6 +298,10 @@ impl Turn<'_, '_> {
         .await
     }
 }
+
+/// So much of an answer is with the client at once: less than the first window of TCP, ten segments
+/// (RFC 6928).
+const FLIGHT: u64 = 8 << 10;
 
 /// How long a client may take to read our own short answer, or to finish an upload whose answer it has.
 const WRITE: std::time::Duration = std::time::Duration::from_secs(5);

@@ -176,9 +176,7 @@ async fn busy(
             match next_head(client, &mut head, timer, timeout.header.get(), spell.watch).await {
                 Ok(Some(Read::Idle)) => return Ok(rest),
                 Ok(Some(Read::Closed)) => {
-                    if !client.buf.data().is_empty() {
-                        unfinished(client, &head, &gateway, &spell);
-                    }
+                    unfinished(client, &head, &gateway, &spell);
                     return Err(Over::Done);
                 }
                 Ok(Some(Read::Request(verdict))) => {

@@ -131,15 +131,18 @@ impl Raw {
     /// # Errors
     ///
     /// The kernel's.
+    #[inline(always)]
     pub(super) fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.is_readable() {
             return Poll::Ready(Ok(()));
         }
-        if self.watched {
-            return Poll::Pending;
-        }
+        if self.watched { Poll::Pending } else { self.watch(cx) }
+    }
+    /// Gives the runtime the task's waker for reading.
+    fn watch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // A task that has spent its budget is told to wait, and nothing is kept for it.
         let ready = each!(&self.transport, s => s.poll_read_ready(cx));
-        self.watched = ready.is_pending();
+        self.watched = ready.is_pending() && tokio::task::coop::has_budget_remaining();
         ready
     }
     /// Becomes ready when the peer closed or reset, be there bytes before that or not: nothing is

@@ -139,6 +139,7 @@ impl Stream {
     /// # Errors
     ///
     /// As `poll_read`.
+    #[inline]
     pub fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.tls {
             None => self.raw.poll_read_ready(cx),

@@ -124,3 +124,34 @@ async fn a_stream_wakes_the_task_that_has_it() {
     peer.write_all(b"hello").unwrap();
     assert_eq!(heard.await.unwrap(), b"hello");
 }
+
+/// The runtime keeps no waker for a task whose turn is over: the next look must give it anew.
+#[tokio::test]
+async fn a_task_that_has_spent_its_turn_is_woken_all_the_same() {
+    let (mut ours, mut peer) = tcp();
+    let (tell, told) = std::sync::mpsc::channel();
+    let writer = std::thread::spawn(move || {
+        told.recv().unwrap();
+        peer.write_all(b"hello").unwrap();
+        peer
+    });
+    let mut looks = 0;
+    let heard = tokio::spawn(async move {
+        poll_fn(|cx| {
+            looks += 1;
+            while let (1, Poll::Ready(turn)) = (looks, tokio::task::coop::poll_proceed(cx)) {
+                turn.made_progress();
+            }
+            let ready = ours.poll_read_ready(cx).map(Result::unwrap);
+            if looks == 2 {
+                assert!(ready.is_pending());
+                tell.send(()).unwrap();
+            }
+            ready
+        })
+        .await;
+    });
+    let heard = tokio::time::timeout(std::time::Duration::from_secs(60), heard).await;
+    heard.expect("it was never woken").unwrap();
+    drop(writer.join().unwrap());
+}

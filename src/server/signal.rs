@@ -50,17 +50,36 @@ pub async fn until_stopped(signals: &mut Signals, reloader: &Reloader, path: &Pa
     let plan = reloader.state().plan.load_full();
     let sources = plan.map_or_else(Sources::default, |plan| plan.config.sources.clone());
     let mut edits = Edits::of(path, &sources, LOOK);
+    while let Some(cause) = next_cause(signals, reloader, &mut edits).await {
+        if cause == Cause::Signal {
+            tracing::info!("SIGHUP: reloading");
+        }
+        reload(reloader, path, cause, &mut edits).await;
+    }
+}
+
+/// Waits for a reason to read the file again, serving what else is signalled; `None`: to end.
+async fn next_cause(
+    signals: &mut Signals,
+    reloader: &Reloader,
+    edits: &mut Edits,
+) -> Option<Cause> {
+    // One wait for edits, however often something else is signalled meanwhile.
+    let mut changed = std::pin::pin!(edits.changed());
     loop {
         tokio::select! {
-            _ = signals.terminate.recv() => return tracing::info!("SIGTERM: draining"),
-            _ = signals.interrupt.recv() => return tracing::info!("SIGINT: draining"),
-            _ = signals.hang_up.recv() => {
-                tracing::info!("SIGHUP: reloading");
-                reload(reloader, path, Cause::Signal, &mut edits).await;
+            _ = signals.terminate.recv() => {
+                tracing::info!("SIGTERM: draining");
+                return None;
             }
+            _ = signals.interrupt.recv() => {
+                tracing::info!("SIGINT: draining");
+                return None;
+            }
+            _ = signals.hang_up.recv() => return Some(Cause::Signal),
             _ = signals.user1.recv() => reopen(reloader),
             _ = signals.user2.recv() => hand_over(),
-            () = edits.changed() => reload(reloader, path, Cause::Edit, &mut edits).await,
+            () = &mut changed => return Some(Cause::Edit),
         }
     }
 }

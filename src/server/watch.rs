@@ -64,13 +64,14 @@ impl Edits {
 
     /// Watches what a configuration was read from, from here on.
     pub(super) fn follow(&mut self, sources: &Sources) {
-        self.seen = sources.read().clone();
+        self.seen.clear();
+        sources.note(&mut self.seen);
         self.places(sources);
     }
 
     /// As [`follow`](Self::follow), and all that was watched before: the old plan runs on.
     pub(super) fn follow_too(&mut self, sources: &Sources) {
-        self.seen.extend(sources.read().iter().map(|(file, said)| (file.clone(), *said)));
+        sources.note(&mut self.seen);
         self.places(&sources.clone().and(&self.sources));
     }
 
@@ -254,11 +255,57 @@ mod tests {
         assert!(refused.is_err());
         edits.follow_too(&sources);
         assert_eq!(edits.seen, edits.contents().await);
+        // So it is of what is no text, of what is gone, and of what comes back.
+        std::fs::write(at("proxy.toml"), [0xff, 0xfe]).unwrap();
+        let reload = |edits: &mut Edits| {
+            let (refused, sources) = crate::config::load_with_sources(&at("proxy.toml"));
+            assert!(refused.is_err());
+            edits.follow_too(&sources);
+        };
+        reload(&mut edits);
+        assert_eq!(edits.seen, edits.contents().await);
+        std::fs::remove_file(at("proxy.toml")).unwrap();
+        reload(&mut edits);
+        assert_eq!(edits.seen, edits.contents().await);
+        write(&at("proxy.toml"), "nonsense");
+        heard("what was there before is back", &mut edits).await;
         // An edit that came after it was read is one.
         write(&at("proxy.toml"), WEB);
         edits.follow_too(&sources);
         assert_ne!(edits.seen, edits.contents().await);
         heard("the mended one", &mut edits).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_match_that_cannot_be_read_is_heard_of_when_it_comes_and_when_it_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        write(&at("proxy.toml"), &format!("include = [\"conf.d/*.toml\"]\n{WEB}"));
+        write(&at("conf.d/a.toml"), "[pool.a]\nbackends = []\n");
+        let mut edits = edits(&at("proxy.toml"));
+        let reload = |edits: &mut Edits| {
+            let (config, sources) = crate::config::load_with_sources(&at("proxy.toml"));
+            match &config {
+                Ok(_) => edits.follow(&sources),
+                Err(_) => edits.follow_too(&sources),
+            }
+            config.is_ok()
+        };
+        symlink("nowhere", at("conf.d/z.toml")).unwrap();
+        heard("a link to nowhere", &mut edits).await;
+        assert!(!reload(&mut edits));
+        assert_eq!(edits.seen, edits.contents().await, "once is enough");
+        // Another comes, a good one goes: what is gone is known by the reading that was refused.
+        symlink("nowhere", at("conf.d/y.toml")).unwrap();
+        std::fs::remove_file(at("conf.d/a.toml")).unwrap();
+        assert!(!reload(&mut edits));
+        assert_eq!(edits.seen, edits.contents().await);
+        for name in ["conf.d/y.toml", "conf.d/z.toml"] {
+            std::fs::remove_file(at(name)).unwrap();
+        }
+        heard("they are gone", &mut edits).await;
+        assert!(reload(&mut edits));
+        assert_eq!(edits.seen, edits.contents().await);
     }
 
     #[test]

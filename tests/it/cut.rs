@@ -77,9 +77,19 @@ fn a_client_that_leaves_inside_a_head_is_no_fault_of_anybody() {
         client.end();
         assert!(client.rest().is_empty(), "nobody is there to be answered");
     }
-    for line in access_lines(&folder, 2) {
+    // An empty line is no request (RFC 9112 2.2), nor the beginning of one.
+    let mut client = proxy.client();
+    client.send("\r\n");
+    client.end();
+    assert!(client.rest().is_empty());
+    let mut client = proxy.client();
+    client.send("G");
+    client.end();
+    assert!(client.rest().is_empty());
+    for line in access_lines(&folder, 3) {
         assert!(line.contains(r#""status":499"#) && line.contains(GONE), "{line}");
     }
+    assert_eq!(access_lines(&folder, 3).len(), 3);
     assert_eq!(backend.connections(), 0);
 }
 

@@ -488,3 +488,22 @@ fn an_idle_client_is_let_go_after_keep_alive() {
     let mut silent = Client::connect(proxy.addr());
     assert!(silent.is_closed());
 }
+
+/// Old clients send a line behind what they said was their last request (RFC 9112 2.2).
+#[test]
+fn a_last_answer_is_whole_for_a_client_that_still_sends() {
+    const LARGE: usize = 2 << 20;
+    let backend = Backend::run(|peer| {
+        let _ = peer.request();
+        peer.answer(&"x".repeat(LARGE));
+    });
+    let proxy = Proxy::http(&[backend.addr], "");
+    let mut client = proxy.client();
+    socket2::SockRef::from(&*client.stream()).set_recv_buffer_size(64 << 10).unwrap();
+    client.send("GET / HTTP/1.0\r\nHost: a\r\n\r\n");
+    // All of it is with our kernel, the end of it in nobody's hands yet.
+    let mut came = client.bytes(LARGE * 4 / 5).len();
+    client.send("\r\n");
+    came += client.rest().len();
+    assert!(came > LARGE, "{came}");
+}
