@@ -507,3 +507,86 @@ fn tls_clients_get_http_2_where_both_know_it() {
     let old = proxy_with(", alpn = [\"http/1.1\"]");
     assert_eq!(version(&old, "--http2"), "1.1");
 }
+
+#[test]
+fn streams_that_a_drain_cuts_are_told_and_counted() {
+    let backend = Backend::run(|peer| {
+        let Some(head) = peer.request() else { return };
+        if head.starts_with("GET /half ") {
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
+        }
+        peer.rest();
+    });
+    let (folder, words) = access_log();
+    let kept = "[listener.kept]\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\npool = \"app\"\n";
+    let server = format!("[server]\ngrace = \"100ms\"\n{kept}{words}\n");
+    let listener = web(&[backend.addr], "");
+    let pool = &listener[listener.find("[pool.app]").unwrap()..];
+    let proxy = Proxy::start(&format!("{server}{listener}"));
+    let mut client = Frames::connect(proxy.addr());
+    client.get(1, "/half", &[]);
+    client.until("half of it", |f| f.kind == DATA && f.payload == b"half");
+    client.get(3, "/waiting", &[]);
+    until("both are asked", || backend.connections() == 2);
+    proxy.reload(&format!("{server}{pool}")).unwrap();
+    let lines = access_lines(&folder, 2);
+    client.goodbye();
+    for (path, status) in [("/half", 200), ("/waiting", 503)] {
+        let line = lines.iter().find(|l| l.contains(&format!("\"{path}\""))).unwrap();
+        assert!(line.contains("\"reason\":\"drain_cut\""), "{line}");
+        assert!(line.contains(&format!("\"status\":{status},")), "{line}");
+    }
+}
+
+#[test]
+fn an_upload_goes_no_faster_than_its_backend_takes_it() {
+    let (go, gate) = std::sync::mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let backend = Backend::run(move |peer| {
+        peer.request().unwrap();
+        gate.lock().unwrap().recv().unwrap();
+        let body = peer.bytes(32 << 20);
+        peer.answer(&body.len().to_string());
+    });
+    let proxy = Proxy::http(&[backend.addr], "");
+    let mut client = Frames::connect(proxy.addr());
+    let mut reader = Frames::over(client.stream().try_clone().unwrap());
+    client.post(1, "/", &[("content-length", &(32 << 20).to_string())]);
+    // As much as the windows let through, while nobody takes anything: a small part of it. What it
+    // takes to be sure is that a PING is answered by whom nothing more is let through.
+    let (mut stream, mut connection, mut sent) = (1i64 << 20, 65_535i64, 0usize);
+    let piece = vec![b'u'; 16_384];
+    let mut go = Some(go);
+    let mut quiet = 0;
+    while sent < 32 << 20 {
+        while stream >= 16_384 && connection >= 16_384 && sent < 32 << 20 {
+            client.send(DATA, 0, 1, &piece);
+            (stream, connection, sent) = (stream - 16_384, connection - 16_384, sent + 16_384);
+            quiet = 0;
+        }
+        if sent == 32 << 20 {
+            break;
+        }
+        client.send(6, 0, 0, &[0; 8]);
+        let frame = reader.until("more room", |f| f.kind == 8 || (f.kind == 6 && f.flags == ACK));
+        if frame.kind == 8 {
+            let n = i64::from(u32::from_be_bytes(frame.payload[..4].try_into().unwrap()));
+            if frame.stream == 0 {
+                connection += n
+            } else {
+                stream += n
+            }
+            continue;
+        }
+        quiet += 1;
+        if quiet == 100
+            && let Some(go) = go.take()
+        {
+            assert!(sent < 24 << 20, "{sent} bytes were let through");
+            go.send(()).unwrap();
+        }
+        assert!(quiet < 100_000, "it never goes on after {sent}");
+    }
+    client.send(DATA, END_STREAM, 1, &[]);
+    assert_eq!(reader.answer(1), (200, (32 << 20).to_string()));
+}

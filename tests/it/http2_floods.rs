@@ -205,6 +205,8 @@ fn a_connection_without_streams_ends() {
     // Before its first request, and after its last.
     let mut client = Frames::connect(proxy.addr());
     assert_eq!(client.goodbye(), Some(0));
+    let plan = proxy.running().state().plan.load_full().unwrap();
+    assert_eq!(plan.listeners["web"].cells.limit_hits.all(), [("header", 1)]);
     let mut client = Frames::connect(proxy.addr());
     client.get(1, "/", &[]);
     assert_eq!(client.answer(1), (200, "fine".into()));

@@ -14,7 +14,7 @@ use crate::http::report::{Came, Report};
 use crate::http::tries;
 use crate::http1::{BodyLength, HeadLimits, Refusal, RequestVerdict, ResponseVerdict};
 use crate::http2::{self, Status};
-use crate::message::{Head, Method};
+use crate::message::{Head, Method, Source};
 use crate::net::Timer;
 use crate::telemetry::AccessLog;
 use crate::upstream::{Dialer, Error, Exchange};
@@ -28,7 +28,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What the streams of a connection share.
 #[derive(Debug)]
@@ -72,7 +72,8 @@ pub(super) async fn carry(
         })
         .await
     };
-    if gone {
+    // One that has its whole answer has had what it wanted.
+    if gone && report.ended.is_none() {
         report.reason = "client_gone";
     }
     if carrier.cut.load(Relaxed) && report.reason == "client_gone" {
@@ -100,7 +101,9 @@ async fn served<'g>(
         Ok(verdict) => verdict,
         Err(refusal) => {
             let reply = Reply::own(refusal.rule.status(), refusal.rule.word());
-            return Turn { stream, timer: &mut timer, head, report }.own(&reply);
+            let mut turn = Turn { stream, timer: &mut timer, head, report };
+            turn.own(&reply);
+            return turn.discard(gateway).await;
         }
     };
     stream.begin(verdict.body);
@@ -109,6 +112,20 @@ async fn served<'g>(
     let site = Site { gateway, dialer: &carrier.dialer, scheme, seed, timed };
     let journey = forward(&site, head, verdict, &mut answer, stream, &mut timer, report).await;
     let mut turn = Turn { stream, timer: &mut timer, head, report };
+    answered(&mut turn, journey, answer, verdict).await;
+    // A client that was never told to go on may never send its body.
+    if !(verdict.expect_continue && turn.stream.untouched()) {
+        turn.discard(gateway).await;
+    }
+}
+
+/// Gives the client what its request came to.
+async fn answered(
+    turn: &mut Turn<'_, '_>,
+    journey: Journey,
+    answer: Head,
+    verdict: RequestVerdict,
+) {
     match journey {
         // A 200 would tell the client that its WebSocket is open (RFC 8441 5).
         Journey::Answer(exchange, _)
@@ -173,6 +190,20 @@ impl Turn<'_, '_> {
         }
     }
 
+    /// After an answer, the rest of the request's body is read within its limit.
+    async fn discard(&mut self, gateway: &Gateway) {
+        self.report.ended.get_or_insert_with(Instant::now);
+        let effective = self.report.target.map_or(&gateway.effective, |target| &target.effective);
+        let most = self.stream.taken + effective.limits.drain;
+        let (stream, timer) = (&mut *self.stream, &mut *self.timer);
+        timer.set(Some(Instant::now() + WRITE));
+        poll_fn(|cx| match stream.poll_discard(cx, most) {
+            Poll::Ready(()) => Poll::Ready(()),
+            Poll::Pending => timer.poll(cx),
+        })
+        .await
+    }
+
     /// The answer broke before its first byte went to the client.
     fn broken(&mut self, exchange: Box<Exchange>, error: Error) {
         let failed = exchange.fail(error);
@@ -231,3 +262,6 @@ impl Turn<'_, '_> {
         }
     }
 }
+
+/// How long a client may take to finish an upload whose answer it has.
+const WRITE: Duration = Duration::from_secs(5);

@@ -16,7 +16,7 @@ use h2::Reason;
 use h2::server::{Builder, Connection};
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
@@ -105,7 +105,9 @@ async fn carried(client: &mut Client, spoken: Spoken<'_>) -> bool {
         if let Poll::Ready(begun) = std::pin::Pin::new(&mut handshake).poll(cx) {
             return Poll::Ready(begun.ok());
         }
-        timer.poll(cx).map(|()| None)
+        ready!(timer.poll(cx));
+        slot.load().cells.limit_hits.inc("header");
+        Poll::Ready(None)
     })
     .await;
     drop(handshake);
@@ -118,6 +120,7 @@ async fn carried(client: &mut Client, spoken: Spoken<'_>) -> bool {
         watch,
         timer,
         alarm,
+        asked: false,
         busy: false,
         leaving: false,
         thrown: false,
@@ -137,6 +140,8 @@ struct Life<'w, 'd> {
     /// While it has no streams: how long the next may take to come.
     timer: Timer,
     alarm: Alarm,
+    /// Whether a stream ever came.
+    asked: bool,
     /// Whether it has streams.
     busy: bool,
     /// Whether we said goodbye.
@@ -179,6 +184,9 @@ impl Life<'_, '_> {
         match self.timer.poll(cx) {
             Poll::Ready(()) if self.leaving => Poll::Ready(()),
             Poll::Ready(()) => {
+                if !self.asked {
+                    self.carrier.slot.load().cells.limit_hits.inc("header");
+                }
                 self.leave();
                 self.farewell();
                 cx.waker().wake_by_ref();
@@ -191,8 +199,9 @@ impl Life<'_, '_> {
     /// Drives the connection, and gives each new stream its task.
     fn poll_streams(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
-            match std::task::ready!(self.connection.poll_accept(cx)) {
+            match ready!(self.connection.poll_accept(cx)) {
                 Some(Ok((request, respond))) => {
+                    self.asked = true;
                     self.streams.spawn(carry(self.carrier.clone(), request, respond));
                 }
                 Some(Err(error)) => {

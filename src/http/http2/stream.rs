@@ -50,7 +50,6 @@ impl Stream {
             origin: carrier.origin.clone(),
             held: carrier.held.clone(),
             sender,
-            body,
             data: Bytes::new(),
             length: Length::Empty,
             taken: 0,
@@ -58,7 +57,8 @@ impl Stream {
             limit: u64::MAX,
             most_trailers: usize::MAX,
             rate: Rate::NONE,
-            ended: true,
+            ended: body.is_end_stream(),
+            body,
             trailers: None,
             owed: 0,
             place: Place::none(),
@@ -79,6 +79,16 @@ impl Stream {
     pub(super) fn become_tunnel(&mut self) {
         (self.ended, self.limit) = (false, u64::MAX);
         self.rate.bound(None);
+    }
+
+    /// Reads and throws away what the client still sends of its body, `most` bytes at the most: one
+    /// that is told to stop may not hear why. Ready when it ended, or will not.
+    pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>, most: u64) -> Poll<()> {
+        self.limit = most;
+        while let Ok(Fill::Data) = ready!(self.poll_fill(cx)) {
+            self.consume(self.data.len());
+        }
+        Poll::Ready(())
     }
 
     /// Lets the client send as much again as was taken.
