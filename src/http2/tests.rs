@@ -77,7 +77,8 @@ fn a_body_is_delimited_by_what_was_said_or_by_its_end() {
 fn what_is_malformed_is_refused_by_its_rule() {
     let https = "https://a.test/";
     let one = |name: &'static str, value: &'static [u8]| vec![(name, value)];
-    let cases: Vec<(&str, &str, Vec<(&str, &[u8])>, Rule)> = vec![
+    type Pairs = Vec<(&'static str, &'static [u8])>;
+    let cases: Vec<(&str, &str, Pairs, Rule)> = vec![
         ("GET", https, one("connection", b"close"), Rule::ConnectionField),
         ("GET", https, one("keep-alive", b"1"), Rule::ConnectionField),
         ("GET", https, one("proxy-connection", b"close"), Rule::ConnectionField),
