@@ -16,6 +16,7 @@ use crate::telemetry::AccessLog;
 use crate::upstream::Dialer;
 use arc_swap::ArcSwap;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -71,8 +72,11 @@ impl Connection {
         if agreed == Some(Alpn::H2.id()) || self.carry(access).await == Over::Http2 {
             let Self { client, slot, watch, dialer, rest: (since, _), .. } = self;
             let spoken = Spoken { slot, watch, dialer, access, since: *since };
-            // Boxed, since it is large, and most connections of HTTP/1 never need it.
-            Box::pin(http2::serve(client, spoken)).await;
+            // Boxed, since it is large, and connections of HTTP/1 never need it: not even its code
+            // among theirs.
+            let served: Pin<Box<dyn Future<Output = ()> + Send + '_>> =
+                Box::pin(http2::serve(client, spoken));
+            served.await;
         }
         self.client.stream.end_tls();
     }

@@ -43,6 +43,7 @@ pub struct ResponseVerdict {
 /// # Errors
 ///
 /// [`Refusal`] for whatever is ambiguous.
+#[inline(always)]
 pub fn of_request(head: &Head) -> Result<RequestVerdict, Refusal> {
     host(head)?;
     let old = head.version() == Version::Http10;
