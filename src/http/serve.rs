@@ -95,7 +95,7 @@ impl Connection {
             let spell = Spell { slot, watch, dialer, access };
             // Boxed, so that an idle connection's task does not hold the room of a busy one; built
             // where it stays, since it is large.
-            let busy = Box::write(Box::new_uninit(), busy(client, timer, spell));
+            let busy = Box::write(Box::new_uninit(), busy(client, timer, spell, *kept));
             match Box::into_pin(busy).await {
                 Ok(Some(next)) => (*rest, *kept) = (next, true),
                 // No request was there: it waits on as before.
@@ -161,7 +161,7 @@ async fn woken(client: &mut Client, watch: &Watch, timer: &mut Timer) -> Woken {
 type Rest = (Instant, Option<Duration>);
 
 /// Serves requests until none has come for a while, and says how it rests after the last one, if
-/// there was any.
+/// there was any. `kept`: it has carried requests before.
 ///
 /// # Errors
 ///
@@ -170,6 +170,7 @@ async fn busy(
     client: &mut Client,
     timer: &mut Timer,
     spell: Spell<'_>,
+    kept: bool,
 ) -> Result<Option<Rest>, Over> {
     let mut head = Head::new();
     let mut rest = None;
@@ -202,6 +203,7 @@ async fn busy(
                 Err(refusal)
                     if refusal.rule == Rule::Version
                         && http2::begins(client.buf.data())
+                        && !kept
                         && rest.is_none()
                         && client.stream.tls().is_none() =>
                 {

@@ -590,3 +590,37 @@ fn an_upload_goes_no_faster_than_its_backend_takes_it() {
     client.send(DATA, END_STREAM, 1, &[]);
     assert_eq!(reader.answer(1), (200, (32 << 20).to_string()));
 }
+
+#[test]
+fn an_answer_of_grpc_that_breaks_ends_with_a_status() {
+    let backend = Backend::run(|peer| {
+        peer.request().unwrap();
+        peer.send("HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\n");
+        peer.send("Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n");
+    });
+    let proxy = Proxy::http(&[backend.addr], "");
+    let out = Command::new("nghttp")
+        .args([
+            "-v",
+            "-H",
+            "content-type: application/grpc",
+            &format!("http://{}/s/M", proxy.addr()),
+        ])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(text.contains("hello") && text.contains("grpc-status: 14"), "{text}");
+}
+
+#[test]
+fn a_client_that_knows_better_is_believed_before_its_first_request_alone() {
+    let backend = Backend::named("one");
+    let proxy = Proxy::http(&[backend.addr], "");
+    let mut client = proxy.client();
+    client.send("PRI * HTTP/2.1\r\n\r\nSM\r\n\r\n");
+    assert_eq!(client.response().status, 505);
+    let mut client = proxy.client();
+    assert_eq!(client.ask("GET", "/", "").status, 200);
+    client.send("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n");
+    assert_eq!(client.response().status, 505);
+}
