@@ -12,7 +12,6 @@ use crate::message::{
     Broken, Chunk, Fields, Fill, Head, Length, Part, Pressure, Size, Source, Version, memory,
 };
 use crate::net::{Pipe, Spliced, Stream};
-use std::future::poll_fn;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
@@ -231,16 +230,12 @@ impl Downstream for Client {
     }
 
     /// An HTTP/1.0 client gets none (RFC 9110 15.2).
-    async fn interim(&mut self, answer: &Head, version: Version) {
+    fn interim(&mut self, cx: &mut Context<'_>, answer: &Head, version: Version) {
         if version == Version::Http10 {
             return;
         }
         http1::response_head(answer, BodyLength::None, false, None, &mut self.out);
-        poll_fn(|cx| {
-            let _ = self.poll_flush(cx);
-            Poll::Ready(())
-        })
-        .await;
+        let _ = self.poll_flush(cx);
     }
 }
 

@@ -3,12 +3,14 @@ use super::address::Origin;
 use crate::config::Limits;
 use crate::message::{Head, Version};
 use crate::net::Spliced;
-use std::future::Future;
+use std::task::Context;
 use std::time::Duration;
 
-/// The client's side of one request: its body, and the way back for interim answers. Generic and
-/// not `dyn`, so that each version has a journey of its own.
-pub(super) trait Downstream: Spliced + Sized {
+/// The client's side of one request: its body, and the way back for interim answers.
+///
+/// The journey takes it as `dyn`: measured, the few calls cost less than a second copy of the
+/// journey's code for each version, which the compiler then no longer draws together.
+pub(super) trait Downstream: Spliced {
     /// Who the client is.
     fn origin(&self) -> &Origin;
     /// Bounds the body once the route is known.
@@ -19,5 +21,5 @@ pub(super) trait Downstream: Spliced + Sized {
         None
     }
     /// Passes an interim answer on, as far as it goes at once: it never holds the request up.
-    fn interim(&mut self, answer: &Head, version: Version) -> impl Future<Output = ()> + Send;
+    fn interim(&mut self, cx: &mut Context<'_>, answer: &Head, version: Version);
 }

