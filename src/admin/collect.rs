@@ -22,6 +22,7 @@ pub(super) fn metrics(state: &State) -> String {
     of_process(&mut text, state);
     if let Some(plan) = state.plan.load_full() {
         of_listeners(&mut text, &plan);
+        of_certificates(&mut text, &plan);
         of_routes(&mut text, &plan);
         of_pools(&mut text, &plan);
         of_backends(&mut text, &plan);
@@ -121,6 +122,18 @@ fn of_listeners(text: &mut Text, plan: &Plan) {
         t.sample_with(name, &c.labels, &[("direction", "received")], c.received.get() as f64);
         t.sample_with(name, &c.labels, &[("direction", "sent")], c.sent.get() as f64);
     });
+}
+
+fn of_certificates(text: &mut Text, plan: &Plan) {
+    let name = "evenkeel_tls_certificate_not_after_timestamp_seconds";
+    text.family(name, Kind::Gauge, "When certificates expire.");
+    for listener in plan.listeners.values() {
+        let acceptor = listener.entry.acceptor();
+        for one in acceptor.iter().flat_map(|acceptor| acceptor.identities()) {
+            let labels = [("subject", &*one.label)];
+            text.sample_with(name, &listener.cells.labels, &labels, one.not_after as f64);
+        }
+    }
 }
 
 fn of_routes(text: &mut Text, plan: &Plan) {

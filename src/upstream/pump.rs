@@ -118,9 +118,13 @@ impl Pump {
             if self.is_done() {
                 return Poll::Ready(Ok(()));
             }
-            self.splice &= stream.tcp().is_some();
             if !self.may_splice(body) {
                 return Poll::Pending;
+            }
+            if stream.tcp().is_none() {
+                // What could go past us cannot go there: it is read like the rest.
+                self.splice = false;
+                continue;
             }
             self.pipe = Pipe::lend();
             self.splice = self.pipe.is_some();

@@ -220,3 +220,37 @@ fn a_pool_says_how_much_of_an_unwanted_upload_is_read_on() {
         }
     }
 }
+
+/// What could go past the proxy into a TCP socket cannot go so into another one.
+#[test]
+fn it_goes_to_a_unix_socket_too() {
+    use std::io::{BufRead, BufReader, Read};
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("backend");
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut reader = BufReader::new(stream.unwrap());
+            let mut head = String::new();
+            while !head.ends_with("\r\n\r\n") {
+                reader.read_line(&mut head).unwrap();
+            }
+            let mut body = vec![0; length(&head)];
+            reader.read_exact(&mut body).unwrap();
+            let said = format!("{} {}", body.len(), body == pattern(body.len()));
+            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{said}", said.len());
+            reader.get_mut().write_all(answer.as_bytes()).unwrap();
+        }
+    });
+    let proxy = Proxy::start(&format!(
+        "[listener.web]\nbind = \"127.0.0.1:0\"\npool = \"app\"\n\
+         [pool.app]\nkeep_alive = \"off\"\nbackends = [\"unix:{}\"]\n",
+        path.display()
+    ));
+    for size in [1000, 70_000, 5_000_000] {
+        let mut client = proxy.client();
+        client.send(post(size, ""));
+        client.send(pattern(size));
+        assert_eq!(client.response().text(), format!("{size} true"));
+    }
+}

@@ -24,5 +24,7 @@ mod reload;
 mod routes;
 mod support;
 mod tcp;
+mod tls;
+mod tls_backends;
 
 pub(crate) use support::web as support_web;

@@ -26,7 +26,14 @@ const UNBUILT: &[(&str, &str)] = &[
     ("route", "upgrade = [\"websocket\", \"connect\"]"),
     ("pool.app", "http = \"2\""),
     ("pool.app", "http = \"auto\""),
-    ("pool.app", "tls = {}"),
+    (
+        "listener.web",
+        "tls.certificates = [{ cert = \"Cargo.toml\", key = \"Cargo.toml\", acme = \"le\" }]",
+    ),
+    (
+        "listener.web",
+        "tls.certificates = [{ cert = \"Cargo.toml\", key = \"Cargo.toml\", names = [] }]",
+    ),
     ("pool.app", "sticky = {}"),
     ("pool.app", "health = { udp = { send = \"x\" } }"),
     ("pool.app", "health = { grpc = \"s\" }"),

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 pub(crate) struct Client {
     stream: TcpStream,
+    /// Above the stream, where TLS is spoken.
+    tls: Option<Box<rustls::ClientConnection>>,
     seen: Vec<u8>,
 }
 
@@ -39,11 +41,30 @@ impl Client {
         let stream = TcpStream::connect(addr).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.set_nodelay(true).unwrap();
-        Self { stream, seen: Vec::new() }
+        Self { stream, tls: None, seen: Vec::new() }
+    }
+    /// Speaks TLS with a proxy, and verifies that it is this host.
+    pub(crate) fn secure(proxy: &super::Proxy, certs: &super::Certs, host: &'static str) -> Self {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(certs.ca()).unwrap();
+        let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let name = host.try_into().unwrap();
+        let connection = rustls::ClientConnection::new(config.into(), name).unwrap();
+        Self { tls: Some(Box::new(connection)), ..proxy.client() }
     }
     /// Sends; a proxy that refused early may have closed already.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
-        let _ = self.stream.write_all(bytes.as_ref());
+        let _ = match &mut self.tls {
+            None => self.stream.write_all(bytes.as_ref()),
+            Some(tls) => {
+                rustls::Stream::new(&mut **tls, &mut self.stream).write_all(bytes.as_ref())
+            }
+        };
     }
     pub(crate) fn stream(&mut self) -> &mut TcpStream {
         &mut self.stream
@@ -54,7 +75,11 @@ impl Client {
     /// Reads more; `false` at the end, and on a reset.
     fn more(&mut self) -> bool {
         let mut buf = [0; 65536];
-        match self.stream.read(&mut buf) {
+        let read = match &mut self.tls {
+            None => self.stream.read(&mut buf),
+            Some(tls) => rustls::Stream::new(&mut **tls, &mut self.stream).read(&mut buf),
+        };
+        match read {
             Ok(n) => {
                 self.seen.extend_from_slice(&buf[..n]);
                 n > 0

@@ -1,6 +1,7 @@
 //! What tests start: a proxy in this process, scripted backends, raw clients.
 
 mod backend;
+mod certs;
 mod client;
 mod frames;
 mod nginx;
@@ -8,6 +9,7 @@ mod ports;
 mod proxy;
 
 pub(crate) use backend::Backend;
+pub(crate) use certs::Certs;
 pub(crate) use client::{Client, Response};
 pub(crate) mod h2 {
     pub(crate) use super::frames::*;

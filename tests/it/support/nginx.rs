@@ -26,10 +26,19 @@ impl Nginx {
     /// and takes PUT there; `more` are further lines of its server block, in which
     /// `{folder}` is that folder.
     pub(crate) fn start(name: &str, more: &str) -> Self {
+        Self::listen(name, "", more)
+    }
+
+    /// As `start`, by TLS: `more` names its certificate.
+    pub(crate) fn secure(name: &str, more: &str) -> Self {
+        Self::listen(name, " ssl", more)
+    }
+
+    fn listen(name: &str, how: &str, more: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join("files")).unwrap();
         let addr = nobody();
-        let config = config(folder.path(), addr, name, more);
+        let config = config(folder.path(), &format!("{addr}{how}"), name, more);
         std::fs::write(folder.path().join("nginx.conf"), config).unwrap();
         let mut child = run(folder.path());
         assert!(listens(&mut child, addr), "nginx does not start: {}", said(folder.path()));
@@ -87,7 +96,7 @@ fn said(folder: &Path) -> String {
     std::fs::read_to_string(folder.join("words")).unwrap_or_default()
 }
 
-fn config(folder: &Path, addr: SocketAddr, name: &str, more: &str) -> String {
+fn config(folder: &Path, addr: &str, name: &str, more: &str) -> String {
     let temp = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .map(|kind| format!("{kind}_temp_path {kind};"))
         .join("\n  ");

@@ -1,0 +1,145 @@
+//! TLS to backends: nginx behind, who must be who it should be.
+use crate::support::{Backend, Certs, Nginx, Proxy, Response, access_lines, access_log, until};
+use std::net::SocketAddr;
+
+/// An nginx that speaks TLS, by the pair of this name, and answers at `/` with what it knows of us.
+fn nginx(certs: &Certs, pair: &str, more: &str) -> Nginx {
+    let path = |end: &str| certs.path(&format!("{pair}.{end}")).display().to_string();
+    let tls = format!(
+        "ssl_protocols TLSv1.2 TLSv1.3; ssl_certificate {}; ssl_certificate_key {}; {more}
+         location = / {{ return 200 '$ssl_protocol $ssl_server_name $ssl_session_reused $ssl_client_s_dn'; }}
+         location = /healthz {{ return 200 'ok'; }}",
+        path("pem"),
+        path("key")
+    );
+    Nginx::secure("secure", &tls)
+}
+
+fn words(backend: SocketAddr, tls: &str, more: &str) -> String {
+    format!(
+        "[listener.web]\nbind = \"127.0.0.1:0\"\npool = \"app\"\n\
+         [pool.app]\nbackends = [{{ name = \"b1\", addr = \"{backend}\" }}]\ntls = {tls}\n{more}\n"
+    )
+}
+
+fn ca(certs: &Certs) -> String {
+    format!("ca_file = \"{}\"", certs.path("ca.pem").display())
+}
+
+/// Connections to the backend that came to nothing in TLS.
+fn refused(proxy: &Proxy) -> u64 {
+    let plan = proxy.running().state().plan.load_full().unwrap();
+    plan.pools["app"].members()[0].backend.cells.connect_tls.get()
+}
+
+#[test]
+fn a_backend_is_who_its_certificate_says() {
+    let certs = Certs::new();
+    certs.make("app", &["app.test"]);
+    let nginx = nginx(&certs, "app", "");
+    let sni = format!("{{ {}, sni = \"app.test\" }}", ca(&certs));
+    let proxy = Proxy::start(&words(nginx.addr, &sni, ""));
+    let seen = proxy.get("/").text();
+    assert_eq!(seen, "TLSv1.3 app.test . ");
+    // Kept and used again: one connection.
+    let mut client = proxy.client();
+    for _ in 0..5 {
+        assert_eq!(client.ask("GET", "/", "").text(), seen);
+    }
+    let plan = proxy.running().state().plan.load_full().unwrap();
+    assert_eq!(plan.pools["app"].members()[0].backend.cells.connect_ok.get(), 1);
+    // The next one resumes its session.
+    let keep = "keep_alive = \"off\"";
+    assert!(proxy.reload(&words(nginx.addr, &sni, keep)).is_ok());
+    proxy.get("/");
+    assert_eq!(proxy.get("/").text(), "TLSv1.3 app.test r ");
+}
+
+#[test]
+fn who_is_somebody_else_gets_nothing_and_the_log_says_why() {
+    let (certs, others) = (Certs::new(), Certs::new());
+    certs.make("app", &["app.test"]).make_with("old", &["app.test"], |params| {
+        params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+    });
+    let (app, old) = (nginx(&certs, "app", ""), nginx(&certs, "old", ""));
+    for (addr, tls, why) in [
+        (app.addr, format!("{{ {}, sni = \"other.test\" }}", ca(&certs)), "not valid for name"),
+        (app.addr, format!("{{ {}, sni = \"app.test\" }}", ca(&others)), "BadSignature"),
+        (app.addr, format!("{{ {} }}", ca(&certs)), "not valid for name"),
+        (old.addr, format!("{{ {}, sni = \"app.test\" }}", ca(&certs)), "expired"),
+    ] {
+        let (folder, log) = access_log();
+        let proxy = Proxy::start(&(words(addr, &tls, "") + &log));
+        let Response { status, .. } = proxy.get("/");
+        assert_eq!((status, refused(&proxy) > 0), (502, true), "{tls}");
+        let line = access_lines(&folder, 1).remove(0);
+        assert!(line.contains("\"reason\":\"tls\""), "{line}");
+        let plan = proxy.running().state().plan.load_full().unwrap();
+        // The probe that would bring it back meets the same.
+        let probed = || plan.pools["app"].members().remove(0).last_probe;
+        until("it is probed", || probed().is_some());
+        let said = probed().unwrap().1.to_string();
+        assert!(said.contains("TLS: invalid peer certificate") && said.contains(why), "{said}");
+    }
+    let open = "{ verify = false }";
+    let proxy = Proxy::start(&words(old.addr, open, ""));
+    assert_eq!(proxy.get("/").status, 200, "nobody is verified");
+    // It speaks no TLS at all.
+    let plain = Backend::named("plain");
+    let proxy = Proxy::start(&words(plain.addr, open, ""));
+    assert_eq!(proxy.get("/").status, 502);
+}
+
+#[test]
+fn we_show_who_we_are_and_probes_speak_tls_too() {
+    let certs = Certs::new();
+    certs.make("app", &["app.test"]).make("proxy", &["proxy.test"]);
+    let strict =
+        format!("ssl_client_certificate {}; ssl_verify_client on;", certs.path("ca.pem").display());
+    let nginx = nginx(&certs, "app", &strict);
+    let sni = format!("{}, sni = \"app.test\"", ca(&certs));
+    let health = "health = { http = \"/healthz\", interval = \"50ms\", fall = 1, rise = 1 }";
+    let without = Proxy::start(&words(nginx.addr, &format!("{{ {sni} }}"), health));
+    without.until_state("b1", "down");
+    let with = format!("{{ {sni}, {} }}", certs.words("proxy"));
+    assert!(without.reload(&words(nginx.addr, &with, health)).is_ok());
+    without.until_state("b1", "up");
+    let seen = without.get("/").text();
+    assert!(seen.starts_with("TLSv1.3 app.test ") && seen.ends_with(" CN=proxy"), "{seen}");
+}
+
+#[test]
+fn another_way_to_a_backend_ends_connections_made_the_old_one() {
+    let certs = Certs::new();
+    certs.make("app", &["app.test", "new.test"]);
+    let nginx = nginx(&certs, "app", "");
+    let sni = |name: &str| format!("{{ {}, sni = \"{name}\" }}", ca(&certs));
+    let proxy = Proxy::start(&words(nginx.addr, &sni("app.test"), ""));
+    let mut client = proxy.client();
+    assert!(client.ask("GET", "/", "").text().contains(" app.test "));
+    assert!(proxy.reload(&words(nginx.addr, &sni("new.test"), "")).is_ok());
+    assert!(client.ask("GET", "/", "").text().contains(" new.test "));
+    let plan = proxy.running().state().plan.load_full().unwrap();
+    let cells = &plan.pools["app"].members()[0].backend;
+    until("the old one is closed", || cells.cells.open.get() == 1);
+}
+
+#[test]
+fn large_files_pass_both_ways() {
+    let certs = Certs::new();
+    certs.make("app", &["app.test"]);
+    let nginx = nginx(&certs, "app", "");
+    let sni = format!("{{ {}, sni = \"app.test\" }}", ca(&certs));
+    let proxy = Proxy::start(&words(nginx.addr, &sni, ""));
+    let body: Vec<u8> =
+        (0..5_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    let mut client = proxy.client();
+    client.send(format!(
+        "PUT /files/x HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    ));
+    client.send(&body);
+    assert_eq!(client.response().status, 201);
+    let came = client.ask("GET", "/files/x", "");
+    assert!(came.complete && came.body == body);
+}
