@@ -167,7 +167,11 @@ async fn hear(
         }
         headers::interim_ready(answer);
         let version = outgoing.head.version();
-        poll_fn(|cx| Poll::Ready(client.interim(cx, answer, version))).await;
+        poll_fn(|cx| {
+            client.interim(cx, answer, version);
+            Poll::Ready(())
+        })
+        .await;
         answer.clear();
     }
 }
