@@ -1,12 +1,13 @@
 //! `[listener.*]`: where clients connect.
 use super::addr;
 use super::draft::{Draft, Ref};
+use super::http2::{self, Http2};
 use super::model::{Bind, Listener, PoolRef, Protocol};
 use super::over::{self, Place};
 use super::problem::Wrong;
 use super::server;
 use super::table::{Item, Table};
-use super::tls::{self, ListenerTls};
+use super::tls::{self, Alpn, ListenerTls};
 use super::units::Name;
 use super::value::Kind;
 
@@ -43,6 +44,8 @@ fn listener(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) 
     let tls = tls.and_then(|item| secured(&item, protocol, draft));
     let passthrough = matches!(tls, Some(Secured::Passthrough));
     let proxy_protocol = t.take("proxy_protocol").map(|item| proxies(&item));
+    let terminated = tls.as_ref().and_then(Secured::table);
+    let http2 = t.take("http2").map(|item| multiplexed(&item, protocol, terminated));
     let max_connections = t
         .take("max_connections")
         .and_then(|item| item.count_or_off(1..=u64::from(u32::MAX)))
@@ -81,6 +84,7 @@ fn listener(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) 
         tls: tls.and_then(Secured::terminated),
         passthrough,
         proxy_protocol: proxy_protocol.unwrap_or_default(),
+        http2: http2.flatten().unwrap_or_default(),
         max_connections,
         trusted_proxies,
         over,
@@ -97,6 +101,12 @@ enum Secured {
 }
 
 impl Secured {
+    fn table(&self) -> Option<&ListenerTls> {
+        match self {
+            Self::Terminated(tls) => Some(tls),
+            Self::Passthrough => None,
+        }
+    }
     fn terminated(self) -> Option<ListenerTls> {
         match self {
             Self::Terminated(tls) => Some(*tls),
@@ -108,7 +118,7 @@ impl Secured {
 /// A table, or the word of a listener that lets TLS pass.
 fn secured(item: &Item<'_>, protocol: Option<Protocol>, draft: &mut Draft) -> Option<Secured> {
     if item.kind() != Kind::Text {
-        return tls::listener(item, draft).map(|tls| Secured::Terminated(Box::new(tls)));
+        return tls::listener(item, protocol, draft).map(|tls| Secured::Terminated(Box::new(tls)));
     }
     item.word("listener.tls", &[("passthrough", ())])?;
     if protocol == Some(Protocol::Http) {
@@ -134,6 +144,20 @@ fn proxies(item: &Item<'_>) -> Vec<ipnet::IpNet> {
         all.iter().filter_map(|item| item.checked(addr::net)).collect()
     });
     read.unwrap_or_default()
+}
+
+/// Means nothing where HTTP/2 is never spoken.
+fn multiplexed(
+    item: &Item<'_>,
+    protocol: Option<Protocol>,
+    tls: Option<&ListenerTls>,
+) -> Option<Http2> {
+    if protocol == Some(Protocol::Tcp) {
+        item.key_wrong(Wrong::new("http2 means nothing to a tcp listener: it carries any bytes"));
+    } else if tls.is_some_and(|tls| !tls.alpn.contains(&Alpn::H2)) {
+        item.key_wrong(Wrong::new("http2 means nothing where tls.alpn does not have \"h2\""));
+    }
+    http2::http2(item)
 }
 
 fn binds(item: &Item<'_>, draft: &mut Draft) -> Vec<Bind> {

@@ -18,6 +18,7 @@ mod glob;
 mod header;
 mod health;
 mod hint;
+mod http2;
 mod include;
 mod listener;
 mod log;
@@ -41,6 +42,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
+pub use http2::Http2;
 pub use log::{AccessLog, Log, LogFormat, LogTarget};
 pub use model::*;
 pub use problem::{At, Problem};

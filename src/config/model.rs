@@ -1,4 +1,5 @@
 //! The shapes of a configuration: one type for each table of `proxy.toml`, defaults applied.
+use super::http2::Http2;
 use super::log::Log;
 use super::problem::At;
 use super::sources::Sources;
@@ -303,6 +304,8 @@ pub struct Listener {
     pub passthrough: bool,
     /// `proxy_protocol.from`: of whom a PROXY header is required.
     pub proxy_protocol: Vec<ipnet::IpNet>,
+    /// What HTTP/2 may cost.
+    pub http2: Http2,
     /// Client connections of this listener.
     pub max_connections: Option<usize>,
     /// Whose forwarded fields are believed.

@@ -29,7 +29,7 @@ pub(super) fn choose<'g>(
 ) -> Result<Chosen<'g>, Box<Reply>> {
     let gateway = site.gateway;
     let asked = path::asked(head, head.get(Known::Host)).map_err(|_| own(400, "bad_target"))?;
-    if !of_certificate(origin, asked.host()) {
+    if origin.tls.is_some() && !of_certificate(origin, asked.host()) {
         return Err(own(421, "misdirected"));
     }
     let Some(route) = gateway.find(&asked) else {
@@ -68,8 +68,7 @@ pub(super) fn choose<'g>(
 /// Whether the host is one of the certificate that the connection was made with, where that matters
 /// (RFC 9110 15.5.20).
 fn of_certificate(origin: &Origin, host: Option<&[u8]>) -> bool {
-    origin.tls.is_none()
-        || host.and_then(|h| std::str::from_utf8(h).ok()).is_none_or(|h| origin.covers(h))
+    host.and_then(|h| std::str::from_utf8(h).ok()).is_none_or(|h| origin.covers(h))
 }
 
 /// Boxed: it is the rare way out.

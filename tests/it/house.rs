@@ -2,7 +2,7 @@
 use std::path::{Path, PathBuf};
 
 /// Rooms by floor.
-const FLOORS: [(&str, u8); 21] = [
+const FLOORS: [(&str, u8); 22] = [
     ("config", 0),
     ("message", 0),
     ("net", 1),
@@ -10,6 +10,7 @@ const FLOORS: [(&str, u8); 21] = [
     ("metrics", 1),
     ("drain", 1),
     ("telemetry", 1),
+    ("http2", 2),
     ("tls", 2),
     ("arrival", 3),
     ("reach", 3),
