@@ -27,6 +27,7 @@ mod model;
 mod over;
 mod pool;
 mod problem;
+mod rewrite;
 mod route;
 mod route_path;
 mod server;
