@@ -237,6 +237,7 @@ impl Raw {
     }
     /// Whether the runtime has heard of bytes or an end: no system call, no waker kept. What it
     /// remembers may have been read already.
+    #[inline]
     pub(super) fn is_readable(&self) -> bool {
         self.unread || each!(&self.transport, s => s.try_io(Interest::READABLE, || Ok(()))).is_ok()
     }

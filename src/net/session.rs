@@ -51,6 +51,7 @@ impl Session {
     /// # Errors
     ///
     /// The kernel's; `InvalidData` with a [`rustls::Error`] inside, of which the peer was told.
+    #[inline(never)]
     pub(super) fn poll_handshake(
         &mut self,
         raw: &mut Raw,
@@ -69,6 +70,7 @@ impl Session {
 
     /// As [`super::Stream::poll_read`]. An end that the peer did not announce is an error: bytes may
     /// have been cut off (RFC 8446 6.1).
+    #[inline(never)]
     pub(super) fn poll_read(
         &mut self,
         raw: &mut Raw,
@@ -89,6 +91,7 @@ impl Session {
     }
 
     /// Ready when a read would find bytes or the end; looks into what the socket has for that.
+    #[inline(never)]
     pub(super) fn poll_read_ready(
         &mut self,
         raw: &mut Raw,
@@ -130,6 +133,7 @@ impl Session {
 
     /// Takes bytes to be written, once the ones before are with the kernel; what of them is not yet
     /// is told by `is_flushed`.
+    #[inline(never)]
     pub(super) fn poll_write(
         &mut self,
         raw: &mut Raw,
@@ -147,6 +151,7 @@ impl Session {
     }
 
     /// Ready when everything that was taken is with the kernel.
+    #[inline(never)]
     pub(super) fn poll_flush(
         &mut self,
         raw: &mut Raw,
@@ -165,6 +170,7 @@ impl Session {
     }
 
     /// Says that nothing more comes. Who does not take that at once goes without.
+    #[inline(never)]
     pub(super) fn close(&mut self, raw: &mut Raw) {
         self.connection.send_close_notify();
         while self.connection.wants_write() && self.connection.write_tls(&mut Now(raw)).is_ok() {}

@@ -97,6 +97,7 @@ impl Stream {
     /// # Errors
     ///
     /// The kernel's; those of TLS as `InvalidData`, or `UnexpectedEof` for an end that was cut.
+    #[inline(always)]
     pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         match &mut self.tls {
             None => self.raw.poll_read(cx, buf),
@@ -109,6 +110,7 @@ impl Stream {
     /// # Errors
     ///
     /// As `poll_read`.
+    #[inline]
     pub fn poll_read_chunk(
         &mut self,
         cx: &mut Context<'_>,
@@ -166,7 +168,7 @@ impl Stream {
     /// # Errors
     ///
     /// As `poll_read`.
-    #[inline]
+    #[inline(always)]
     pub fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.tls {
             None => self.raw.poll_read_ready(cx),
@@ -184,6 +186,7 @@ impl Stream {
     /// # Errors
     ///
     /// The kernel's.
+    #[inline(always)]
     pub fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut self.tls {
             None => self.raw.poll_write(cx, bytes),
@@ -195,6 +198,7 @@ impl Stream {
     /// # Errors
     ///
     /// The kernel's.
+    #[inline(always)]
     pub fn poll_write_vectored(
         &mut self,
         cx: &mut Context<'_>,
@@ -210,6 +214,7 @@ impl Stream {
     /// # Errors
     ///
     /// The kernel's.
+    #[inline(always)]
     pub fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut self.tls {
             None => Poll::Ready(Ok(())),
@@ -217,6 +222,7 @@ impl Stream {
         }
     }
     /// Whether all that was written is with the kernel.
+    #[inline(always)]
     pub fn is_flushed(&self) -> bool {
         self.tls.as_ref().is_none_or(|tls| tls.is_flushed())
     }
@@ -238,16 +244,19 @@ impl Stream {
     }
     /// Whether an idle connection can carry a request: nothing to read and not closed, asked of
     /// the kernel itself (one recv with MSG_PEEK), whatever the runtime remembers.
+    #[inline(always)]
     pub fn is_quiet(&self) -> bool {
         self.tls.as_ref().is_none_or(|tls| !tls.is_readable()) && self.raw.is_quiet()
     }
     /// Whether the runtime has heard of bytes or an end: no system call, no waker kept. What it
     /// remembers may have been read already.
+    #[inline(always)]
     pub fn is_readable(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.is_readable()) || self.raw.is_readable()
     }
     /// Whether bytes or an end came. What the runtime only remembers is asked of the kernel; what
     /// TLS has to say to itself (a ticket, new keys) is no news.
+    #[inline]
     pub fn has_news(&mut self) -> bool {
         if !self.is_readable() {
             return false;
@@ -262,6 +271,7 @@ impl Stream {
         !self.raw.is_quiet()
     }
     /// Another task will poll it next.
+    #[inline(always)]
     pub fn change_task(&mut self) {
         self.raw.change_task();
     }
@@ -276,6 +286,7 @@ impl Stream {
         self.raw.reset_on_close();
     }
     /// The TCP stream, for splicing; `None` where TLS is spoken.
+    #[inline(always)]
     pub fn tcp(&self) -> Option<&TcpStream> {
         if self.tls.is_some() { None } else { self.raw.tcp() }
     }

@@ -342,6 +342,7 @@ impl Exchange {
 
     /// Ends it in order, after `poll_fill` said `End`: settles the lease and gives the connection
     /// back if it can carry another request.
+    #[inline(always)]
     pub fn finish(mut self: Box<Self>, now: Instant) {
         let lease = self.take_lease();
         let clean = self.pump.is_done()

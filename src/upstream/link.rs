@@ -8,8 +8,13 @@ use std::time::Instant;
 
 /// An open connection to a backend. Whoever drops it, at the end of its life or in the middle of a
 /// request that was cut, it is open no longer.
+///
+/// It stays where it was made: only the way to it is handed around.
 #[derive(Debug)]
-pub struct Link {
+pub struct Link(Box<Open>);
+
+#[derive(Debug)]
+struct Open {
     stream: Stream,
     born: Instant,
     /// The number of the way it was connected.
@@ -29,23 +34,24 @@ impl Link {
         born: Instant,
     ) -> Self {
         backend.cells.open.add(1);
-        Self { stream, born, reach, header: header.map(Box::new), backend: backend.clone() }
+        let (header, backend) = (header.map(Box::new), backend.clone());
+        Self(Box::new(Open { stream, born, reach, header, backend }))
     }
     /// For whom it was made, where the backend was told: it carries nobody else's requests.
     pub(super) fn header(&self) -> Option<&Written> {
-        self.header.as_deref()
+        self.0.header.as_deref()
     }
     /// The number of the way it was connected ([`crate::pool::Pool::reach_number`]).
     pub(super) fn reach(&self) -> u64 {
-        self.reach
+        self.0.reach
     }
     /// When it was made.
     pub fn born(&self) -> Instant {
-        self.born
+        self.0.born
     }
 }
 
-impl Drop for Link {
+impl Drop for Open {
     fn drop(&mut self) {
         self.backend.cells.open.add(-1);
     }
@@ -54,12 +60,12 @@ impl Drop for Link {
 impl Deref for Link {
     type Target = Stream;
     fn deref(&self) -> &Stream {
-        &self.stream
+        &self.0.stream
     }
 }
 
 impl DerefMut for Link {
     fn deref_mut(&mut self) -> &mut Stream {
-        &mut self.stream
+        &mut self.0.stream
     }
 }
