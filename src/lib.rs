@@ -14,7 +14,7 @@
 //! 6 plan       plan                 pure: document -> things
 //! 5 services   tcp  udp  http       what happens to one connection
 //! 4 reach      upstream  probe  discover
-//! 2 stock      pool
+//! 2 stock      pool  tls  http2
 //! 1 wire       net  http1  metrics  drain  telemetry
 //! 0 ground     config  message
 //! ```
@@ -23,7 +23,8 @@
 //!
 //! - `config` imports nothing of the house and knows no running thing.
 //! - `pool` does no I/O and knows no protocol; time and seeds are arguments.
-//! - `http1` is a codec without I/O: bytes in, events out.
+//! - `http1` is a codec without I/O: bytes in, events out. `http2` is none: frames are the `h2`
+//!   crate's, and what it says is translated there, without I/O too.
 //! - `plan` starts no task and opens no socket, so `check` does exactly what a reload does first.
 //! - `http` knows neither listeners nor reload: it is given a way to the current gateway.
 //! - Nobody below floor 7 names a runtime or a handle.
@@ -45,6 +46,7 @@ pub mod metrics;
 pub mod net;
 pub mod telemetry;
 
+pub mod http2;
 pub mod tls;
 
 pub mod arrival;

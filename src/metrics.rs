@@ -244,6 +244,8 @@ pub struct ListenerCells {
     pub handshakes: Handshakes,
     /// PROXY headers that did not come, by reason.
     pub proxy_protocol_errors: Words,
+    /// `evenkeel_http2_floods_total` by kind.
+    pub floods: Words,
 }
 
 /// TLS handshakes by version and result.

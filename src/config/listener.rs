@@ -2,12 +2,13 @@
 use super::addr;
 use super::datagrams::Sessions;
 use super::draft::{Draft, Ref};
+use super::http2::{self, Http2};
 use super::model::{Bind, BindAddr, Listener, PoolRef, Protocol};
 use super::over::{self, Only, Place};
 use super::problem::Wrong;
 use super::server;
 use super::table::{Item, Table};
-use super::tls::{self, ListenerTls};
+use super::tls::{self, Alpn, ListenerTls};
 use super::units::Name;
 use super::value::Kind;
 
@@ -67,6 +68,8 @@ fn listener(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) 
     let tls = tls.filter(of_streams).and_then(|item| secured(&item, protocol, draft));
     let passthrough = matches!(tls, Some(Secured::Passthrough));
     let proxy_protocol = proxy_protocol.filter(of_streams).map(|item| proxies(&item));
+    let terminated = tls.as_ref().and_then(Secured::table);
+    let http2 = t.take("http2").map(|item| multiplexed(&item, protocol, terminated));
     let max_connections =
         max_connections.and_then(|item| item.count_or_off(1..=u64::from(u32::MAX))).flatten();
     let udp = t.take("udp");
@@ -106,6 +109,7 @@ fn listener(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) 
         tls: tls.and_then(Secured::terminated),
         passthrough,
         proxy_protocol: proxy_protocol.unwrap_or_default(),
+        http2: http2.flatten().unwrap_or_default(),
         max_connections,
         udp,
         trusted_proxies,
@@ -123,6 +127,12 @@ enum Secured {
 }
 
 impl Secured {
+    fn table(&self) -> Option<&ListenerTls> {
+        match self {
+            Self::Terminated(tls) => Some(tls),
+            Self::Passthrough => None,
+        }
+    }
     fn terminated(self) -> Option<ListenerTls> {
         match self {
             Self::Terminated(tls) => Some(*tls),
@@ -134,7 +144,7 @@ impl Secured {
 /// A table, or the word of a listener that lets TLS pass.
 fn secured(item: &Item<'_>, protocol: Option<Protocol>, draft: &mut Draft) -> Option<Secured> {
     if item.kind() != Kind::Text {
-        return tls::listener(item, draft).map(|tls| Secured::Terminated(Box::new(tls)));
+        return tls::listener(item, protocol, draft).map(|tls| Secured::Terminated(Box::new(tls)));
     }
     item.word("listener.tls", &[("passthrough", ())])?;
     if protocol == Some(Protocol::Http) {
@@ -174,6 +184,23 @@ fn sessions(item: &Item<'_>) -> Sessions {
         all.idle = t.take("idle").and_then(|item| item.duration()).unwrap_or(all.idle);
     });
     all
+}
+
+/// Means nothing where HTTP/2 is never spoken.
+fn multiplexed(
+    item: &Item<'_>,
+    protocol: Option<Protocol>,
+    tls: Option<&ListenerTls>,
+) -> Option<Http2> {
+    if let Some(protocol) = protocol.filter(|protocol| *protocol != Protocol::Http) {
+        let word = protocol.word();
+        item.key_wrong(Wrong::new(format!(
+            "http2 means nothing to a {word} listener: it carries any bytes"
+        )));
+    } else if tls.is_some_and(|tls| !tls.alpn.contains(&Alpn::H2)) {
+        item.key_wrong(Wrong::new("http2 means nothing where tls.alpn does not have \"h2\""));
+    }
+    http2::http2(item)
 }
 
 fn binds(item: &Item<'_>, protocol: Option<Protocol>, draft: &mut Draft) -> Vec<Bind> {

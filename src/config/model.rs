@@ -1,8 +1,10 @@
 //! The shapes of a configuration: one type for each table of `proxy.toml`, defaults applied.
 use super::datagrams::{Carries, Sessions};
 use super::health::Health;
+use super::http2::Http2;
 use super::log::Log;
 use super::problem::At;
+pub use super::rewrite::{PathRewrite, Rewrite};
 use super::sources::Sources;
 use super::tls::{ListenerTls, PoolTls};
 use super::units::{ByteSize, Name, Percent, Timeout, Weight};
@@ -305,6 +307,8 @@ pub struct Listener {
     pub passthrough: bool,
     /// `proxy_protocol.from`: of whom a PROXY header is required.
     pub proxy_protocol: Vec<ipnet::IpNet>,
+    /// What HTTP/2 may cost.
+    pub http2: Http2,
     /// Client connections of this listener.
     pub max_connections: Option<usize>,
     /// Sessions of a udp listener.
@@ -508,36 +512,6 @@ pub struct HeaderRules {
     pub set: Vec<(String, String)>,
     /// Fields to add, case kept.
     pub add: Vec<(String, String)>,
-}
-
-/// `rewrite`
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Rewrite {
-    /// Host.
-    pub host: Option<String>,
-    /// Path.
-    pub path: Option<PathRewrite>,
-}
-
-/// A new path.
-#[derive(Clone, Debug)]
-pub enum PathRewrite {
-    /// `path = "/full"`
-    Full(String),
-    /// `{ prefix = "/v2" }`: in place of the route's prefix.
-    Prefix(String),
-    /// `{ regex = "…", to = "/$1" }`
-    Regex(regex::Regex, String),
-}
-
-impl PartialEq for PathRewrite {
-    fn eq(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Full(a), Self::Full(b)) | (Self::Prefix(a), Self::Prefix(b)) => a == b,
-            (Self::Regex(a, x), Self::Regex(b, y)) => a.as_str() == b.as_str() && x == y,
-            _ => false,
-        }
-    }
 }
 
 /// `[pool.*]`

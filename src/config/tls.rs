@@ -2,6 +2,7 @@
 //! them, so that an edited file is an edited configuration; the `tls` room judges them.
 use super::addr;
 use super::draft::Draft;
+use super::model::Protocol;
 use super::problem::{At, Wrong};
 use super::table::{Item, Table};
 use super::value::Kind;
@@ -75,6 +76,8 @@ pub struct Clients {
 /// A protocol above TLS (RFC 7301).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Alpn {
+    /// `h2`
+    H2,
     /// `http/1.1`
     Http11,
 }
@@ -83,6 +86,7 @@ impl Alpn {
     /// As it is agreed on.
     pub fn id(self) -> &'static [u8] {
         match self {
+            Self::H2 => b"h2",
             Self::Http11 => b"http/1.1",
         }
     }
@@ -115,11 +119,20 @@ pub struct PoolTls {
 }
 
 /// The `tls` of a listener.
-pub(super) fn listener(item: &Item<'_>, draft: &mut Draft) -> Option<ListenerTls> {
-    item.table("listener.tls", |t| terminate(t, draft)).flatten()
+pub(super) fn listener(
+    item: &Item<'_>,
+    protocol: Option<Protocol>,
+    draft: &mut Draft,
+) -> Option<ListenerTls> {
+    // What a tcp listener carries its backends must speak: HTTP/2 is not promised for them.
+    let usual = match protocol {
+        Some(Protocol::Tcp) => vec![Alpn::Http11],
+        _ => vec![Alpn::H2, Alpn::Http11],
+    };
+    item.table("listener.tls", |t| terminate(t, usual, draft)).flatten()
 }
 
-fn terminate(t: &mut Table<'_>, draft: &mut Draft) -> Option<ListenerTls> {
+fn terminate(t: &mut Table<'_>, usual: Vec<Alpn>, draft: &mut Draft) -> Option<ListenerTls> {
     let certificates = certificates(t, draft);
     let clients = clients(t, draft);
     let tickets = t.take("tickets_file").and_then(|item| blob(&item, draft));
@@ -129,7 +142,7 @@ fn terminate(t: &mut Table<'_>, draft: &mut Draft) -> Option<ListenerTls> {
     });
     Some(ListenerTls {
         certificates: certificates?,
-        alpn: alpn.unwrap_or_else(|| vec![Alpn::Http11]),
+        alpn: alpn.unwrap_or(usual),
         min_version: min_version.unwrap_or(TlsVersion::V12),
         clients,
         tickets,
@@ -192,7 +205,7 @@ fn clients(t: &mut Table<'_>, draft: &mut Draft) -> Option<Clients> {
 }
 
 fn alpn(item: &Item<'_>) -> Vec<Alpn> {
-    let words = [("http/1.1", Alpn::Http11)];
+    let words = [("h2", Alpn::H2), ("http/1.1", Alpn::Http11)];
     let mut all = Vec::new();
     for item in item.list() {
         let Some(alpn) = item.word("listener.tls.alpn", &words) else { continue };

@@ -1,6 +1,8 @@
 //! The client's side of an HTTP/1 connection: what was read and not used, what is to be written,
 //! and the body of the current request as a [`Source`].
 use super::address::Origin;
+use super::downstream::Downstream;
+use super::rate::Rate;
 use crate::arrival::Arrival;
 use crate::config::Limits;
 use crate::http1::{
@@ -11,15 +13,9 @@ use crate::message::{
 };
 use crate::net::proxy_protocol;
 use crate::net::{Pipe, Spliced, Stream};
-use std::future::poll_fn;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
-
-/// How long a slow body may be waited for before its rate counts: a client may need a moment
-/// between its head and its body.
-const RATE_GRACE: Duration = Duration::from_secs(10);
 
 /// From so many bytes on a body is read in larger blocks.
 const BULK: u64 = 32 << 10;
@@ -60,9 +56,7 @@ struct Body {
     skip: usize,
     taken: u64,
     limit: u64,
-    rate: u64,
-    waited: Duration,
-    since: Option<Instant>,
+    rate: Rate,
     ended: bool,
 }
 
@@ -79,9 +73,7 @@ impl Client {
             skip: 0,
             taken: 0,
             limit: u64::MAX,
-            rate: 0,
-            waited: Duration::ZERO,
-            since: None,
+            rate: Rate::NONE,
             ended: true,
         };
         let machine = Server::new(limits, trailers);
@@ -141,12 +133,6 @@ impl Client {
         self.buf.rest();
     }
 
-    /// What a backend is told of it by the PROXY protocol.
-    #[cold]
-    pub(super) fn header(&self, version: proxy_protocol::Version) -> Box<proxy_protocol::Written> {
-        Box::new(self.origin.header(&self.stream).write(version))
-    }
-
     /// Whether it waits for our memory and not for the client.
     pub(super) fn is_short(&self) -> bool {
         self.buf.is_waiting()
@@ -166,18 +152,9 @@ impl Client {
             skip: 0,
             taken: 0,
             limit: u64::MAX,
-            rate: 0,
-            waited: Duration::ZERO,
-            since: None,
+            rate: Rate::NONE,
             ended: matches!(framing, BodyLength::None | BodyLength::Exact(0)),
         };
-    }
-
-    /// Bounds the body of the current request once its route is known.
-    pub(super) fn bound_body(&mut self, limits: &Limits) {
-        self.body.limit = limits.body.unwrap_or(u64::MAX);
-        self.body.rate = limits.body_rate.unwrap_or(0);
-        self.machine.bound_trailers(limits.trailers);
     }
 
     /// Bytes of the current request's body that were handed on.
@@ -203,20 +180,6 @@ impl Client {
             self.gave(n);
         }
         self.stream.poll_flush(cx)
-    }
-
-    /// Queues an interim answer behind what is to be written; an HTTP/1.0 client gets none
-    /// (RFC 9110 15.2). It is flushed as far as it goes: it never holds the request up.
-    pub(super) async fn interim(&mut self, answer: &Head, version: Version) {
-        if version == Version::Http10 {
-            return;
-        }
-        http1::response_head(answer, BodyLength::None, false, None, &mut self.out);
-        poll_fn(|cx| {
-            let _ = self.poll_flush(cx);
-            Poll::Ready(())
-        })
-        .await;
     }
 
     /// Reads and throws away what the client still sends of its body: ready when it ended.
@@ -250,21 +213,35 @@ impl Client {
 
     /// The client must send before more can be done, unless it is we who are short of memory.
     fn wait(&mut self, short: bool) {
-        if self.body.rate > 0 && !short && self.body.since.is_none() {
-            self.body.since = Some(Instant::now());
+        if !short {
+            self.body.rate.wait();
         }
     }
+}
 
-    fn judge_rate(&mut self) -> Result<(), Broken> {
-        if let Some(since) = self.body.since.take() {
-            self.body.waited += since.elapsed();
-            let allowed =
-                RATE_GRACE.as_secs_f64() + self.body.taken as f64 / self.body.rate.max(1) as f64;
-            if self.body.rate > 0 && self.body.waited.as_secs_f64() > allowed {
-                return Err(Broken::Slow);
-            }
+impl Downstream for Client {
+    fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    #[cold]
+    fn header(&self, version: proxy_protocol::Version) -> Box<proxy_protocol::Written> {
+        Box::new(self.origin.header(&self.stream).write(version))
+    }
+
+    fn bound_body(&mut self, limits: &Limits) {
+        self.body.limit = limits.body.unwrap_or(u64::MAX);
+        self.body.rate.bound(limits.body_rate);
+        self.machine.bound_trailers(limits.trailers);
+    }
+
+    /// An HTTP/1.0 client gets none (RFC 9110 15.2).
+    fn interim(&mut self, cx: &mut Context<'_>, answer: &Head, version: Version) {
+        if version == Version::Http10 {
+            return;
         }
-        Ok(())
+        http1::response_head(answer, BodyLength::None, false, None, &mut self.out);
+        let _ = self.poll_flush(cx);
     }
 }
 
@@ -317,7 +294,7 @@ impl Source for Client {
                     self.wait(self.buf.is_waiting());
                     return Poll::Pending;
                 }
-                Poll::Ready(Ok(_)) => self.judge_rate()?,
+                Poll::Ready(Ok(_)) => self.body.rate.judge(self.body.taken)?,
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(Broken::Io(error.kind()))),
             }
         }
@@ -392,6 +369,6 @@ impl Spliced for Client {
         }
         self.machine.advance(n);
         self.body.taken += n;
-        Poll::Ready(self.judge_rate())
+        Poll::Ready(self.body.rate.judge(self.body.taken))
     }
 }

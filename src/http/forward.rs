@@ -3,8 +3,8 @@
 //!
 //! Knows no version of HTTP/1 or 2: whoever carries the client's side copies the answer.
 use super::choose::{Chosen, choose};
-use super::client::Client;
-use super::gateway::Gateway;
+use super::downstream::Downstream;
+use super::gateway::{Gateway, Target};
 use super::headers;
 use super::relay::is_too_long;
 use super::reply::Reply;
@@ -15,7 +15,10 @@ use crate::http1::{BodyLength, RequestVerdict, ResponseVerdict};
 use crate::message::{Head, Known, Pressure, memory};
 use crate::net::Timer;
 use crate::upstream::{Dialer, Exchange, Heard, Outgoing};
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 /// What a request needs besides itself.
 pub(super) struct Site<'a> {
@@ -47,7 +50,7 @@ pub(super) async fn forward<'g>(
     head: &mut Head,
     verdict: RequestVerdict,
     answer: &mut Head,
-    client: &mut Client,
+    client: &mut dyn Downstream,
     timer: &mut Timer,
     report: &mut Report<'g>,
 ) -> Journey {
@@ -61,7 +64,7 @@ pub(super) async fn forward<'g>(
     if !headers::goes_on(head) {
         return Journey::Own(Box::new(Reply::own(204, "max_forwards")));
     }
-    let Chosen { route, target, hash } = match choose(site, head, &client.origin, report) {
+    let Chosen { route, target, hash } = match choose(site, head, client.origin(), report) {
         Ok(chosen) => chosen,
         Err(reply) => return Journey::Own(reply),
     };
@@ -82,7 +85,7 @@ pub(super) async fn forward<'g>(
         fresh: false,
         timed: site.timed,
         effective: &target.effective,
-        until: target.effective.timeout.request.get().map(|limit| report.begun + limit),
+        until: patience(target, client, head).map(|limit| report.begun + limit),
     };
     let mut tries = Tries::new(target, hash, site.seed, report.begun);
     loop {
@@ -126,6 +129,15 @@ pub(super) async fn forward<'g>(
     }
 }
 
+/// How long all tries together may take: as long as we say, or less where the client waits less.
+fn patience(target: &Target, client: &dyn Downstream, head: &Head) -> Option<Duration> {
+    let ours = target.effective.timeout.request.get();
+    match client.patience(head) {
+        None => ours,
+        Some(theirs) => Some(ours.map_or(theirs, |ours| ours.min(theirs))),
+    }
+}
+
 /// The Host a backend sees; `None` keeps the request's own. One of HTTP/1.0 may have none: what
 /// goes out always has one.
 fn host_sent<'a>(host: &'a HostSent, head: &Head, report: &'a Report<'_>) -> Option<&'a [u8]> {
@@ -143,7 +155,7 @@ async fn hear(
     exchange: &mut Exchange,
     outgoing: &Outgoing<'_>,
     answer: &mut Head,
-    client: &mut Client,
+    client: &mut dyn Downstream,
     timer: &mut Timer,
 ) -> Result<Heard, crate::upstream::Error> {
     let mut interim = 0;
@@ -157,7 +169,12 @@ async fn hear(
             return Err(crate::upstream::Error::Interim);
         }
         headers::interim_ready(answer);
-        client.interim(answer, outgoing.head.version()).await;
+        let version = outgoing.head.version();
+        poll_fn(|cx| {
+            client.interim(cx, answer, version);
+            Poll::Ready(())
+        })
+        .await;
         answer.clear();
     }
 }

@@ -5,7 +5,7 @@ use super::headers::Via;
 use super::path::Asked;
 use super::route::{Route, Router};
 pub use super::split::Target;
-use crate::config::{Config, Effective, Listener, Name, Problem};
+use crate::config::{Config, Effective, Http2, Listener, Name, Problem};
 use crate::metrics::ListenerCells;
 use crate::pool::Pool;
 use std::collections::BTreeMap;
@@ -20,6 +20,8 @@ pub struct Gateway {
     pub cells: Arc<ListenerCells>,
     /// What holds before a route is known: `defaults` and `listener`.
     pub effective: Effective,
+    /// What HTTP/2 may cost.
+    pub http2: Http2,
     /// Whose forwarded fields are believed.
     pub trusted: Vec<ipnet::IpNet>,
     /// What this listener calls itself in `Via`: random, kept through reloads.
@@ -55,6 +57,7 @@ impl Gateway {
             listener: listener.name.clone(),
             cells,
             effective: Effective::layered([&config.defaults, &listener.over]),
+            http2: listener.http2,
             trusted: listener.trusted_proxies.clone(),
             via: previous.map_or_else(|| Arc::new(Via::pseudonym()), |before| before.via.clone()),
             none,

@@ -2,7 +2,7 @@
 use super::client::Client;
 use crate::http1::{self, BodyLength};
 use crate::message::{Broken, Fill, Source};
-use crate::net::{Pipe, Timer};
+use crate::net::{Pipe, Spliced, Timer};
 use crate::upstream::{Error, Exchange, LOOK};
 use std::io;
 use std::task::{Context, Poll};
@@ -54,8 +54,6 @@ pub(super) async fn relay(
     framing: BodyLength,
     timer: &mut Timer,
 ) -> (u64, Result<(), Cut>) {
-    let idle = exchange.pace().idle;
-    let until = exchange.pace().until;
     let splice = matches!(framing, BodyLength::Exact(_) | BodyLength::UntilClose)
         && exchange.is_tcp()
         && client.stream.tcp().is_some();
@@ -67,21 +65,44 @@ pub(super) async fn relay(
     }
     let mut copy =
         Copy { exchange, client, framing, lent: 0, ended: false, pipe: None, splice, sent: 0 };
+    let result = paced(&mut copy, timer).await;
+    (copy.sent, result)
+}
+
+/// A copy of an answer that is under way, whatever version carries it to the client.
+pub(super) trait Copying {
+    /// Goes on; ready at the end.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Cut>>;
+    /// Where it comes from.
+    fn exchange(&self) -> &Exchange;
+    /// Bytes that the client took.
+    fn sent(&self) -> u64;
+    /// Whether something is at hand that the client has not taken yet.
+    fn waits_for_client(&self) -> bool;
+    /// Whether the client went away while the backend is waited for: nobody wants the rest.
+    fn is_client_gone(&mut self, cx: &mut Context<'_>) -> bool;
+}
+
+/// Copies within the limits of its exchange.
+#[inline]
+pub(super) async fn paced(copy: &mut impl Copying, timer: &mut Timer) -> Result<(), Cut> {
+    let idle = copy.exchange().pace().idle;
+    let until = copy.exchange().pace().until;
     let (mut armed, mut due) = (false, None::<Instant>);
-    let result = std::future::poll_fn(|cx| {
-        let before = armed.then(|| (copy.sent, copy.exchange.moved()));
+    std::future::poll_fn(|cx| {
+        let before = armed.then(|| (copy.sent(), copy.exchange().moved()));
         if let Poll::Ready(done) = copy.poll(cx) {
             return Poll::Ready(done);
         }
         // Asked when something moves or a second passes: waking each request of a backend would cost
         // all of them.
-        if copy.exchange.lease().is_over() {
+        if copy.exchange().lease().is_over() {
             return Poll::Ready(Err(Cut::Upstream(Error::Over)));
         }
         if copy.is_client_gone(cx) {
             return Poll::Ready(Err(Cut::Client));
         }
-        if before != Some((copy.sent, copy.exchange.moved())) {
+        if before != Some((copy.sent(), copy.exchange().moved())) {
             armed = true;
             let own = idle.map(|idle| Instant::now() + idle);
             due = own.into_iter().chain(until).min();
@@ -100,8 +121,7 @@ pub(super) async fn relay(
             Cut::Upstream(Error::Idle)
         }))
     })
-    .await;
-    (copy.sent, result)
+    .await
 }
 
 /// When a copy that stands still looks up: when it must be over, or before that whether its
@@ -114,9 +134,9 @@ fn look_at(due: Option<Instant>) -> Instant {
 /// A head whose body is on the way goes with it, if it comes soon: one packet less for everybody,
 /// and a backend that breaks in between can still be answered for. A body whose length nobody said
 /// is made by and by, and is not waited for.
-async fn body_begun(
+pub(super) async fn body_begun(
     exchange: &mut Exchange,
-    client: &mut Client,
+    client: &mut dyn Spliced,
     timer: &mut Timer,
 ) -> Result<(), Error> {
     let mut armed = false;
@@ -133,7 +153,7 @@ async fn body_begun(
     .await
 }
 
-impl Copy<'_> {
+impl Copying for Copy<'_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Cut>> {
         for _ in 0..ROUNDS {
             if let Some(done) = self.poll_splice(cx)? {
@@ -170,14 +190,23 @@ impl Copy<'_> {
             || self.pipe.as_ref().is_some_and(|p| p.held() > 0)
     }
 
-    /// Whether the client went away while the backend is waited for: nobody wants the rest. One that
-    /// still sends its body is watched by whoever reads that.
+    fn exchange(&self) -> &Exchange {
+        self.exchange
+    }
+
+    fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// One that still sends its body is watched by whoever reads that.
     fn is_client_gone(&mut self, cx: &mut Context<'_>) -> bool {
         !self.waits_for_client()
             && self.client.machine.is_body_done()
             && self.client.poll_gone(cx).is_ready()
     }
+}
 
+impl Copy<'_> {
     /// Moves what the backend has sent behind what waits to be written.
     fn gather(&mut self, cx: &mut Context<'_>) -> Result<(), Cut> {
         while !self.ended && self.lent == 0 && self.client.out.data().len() < GATHERED {

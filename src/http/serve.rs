@@ -4,9 +4,10 @@
 //! book and a timer; a busy spell is a future of its own that is freed when none came for a while.
 use super::client::{Client, Read};
 use super::gateway::Gateway;
+use super::http2::{self, Spoken};
 use super::request::{After, Spell, refuse, request, unfinished};
 use crate::arrival::Arrival;
-use crate::config::Effective;
+use crate::config::{Alpn, Effective};
 use crate::drain::{Phase, Watch};
 use crate::http1::{HeadLimits, Refusal, Rule};
 use crate::message::Head;
@@ -15,6 +16,7 @@ use crate::telemetry::AccessLog;
 use crate::upstream::Dialer;
 use arc_swap::ArcSwap;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -66,11 +68,20 @@ impl Connection {
 
     /// Carries it to its end.
     pub async fn serve(&mut self, access: &AccessLog) {
-        self.carry(access).await;
+        let agreed = self.client.stream.tls().and_then(|tls| tls.alpn_protocol());
+        if agreed == Some(Alpn::H2.id()) || self.carry(access).await == Over::Http2 {
+            let Self { client, slot, watch, dialer, rest: (since, _), .. } = self;
+            let spoken = Spoken { slot, watch, dialer, access, since: *since };
+            // Boxed, since it is large, and connections of HTTP/1 never need it: not even its code
+            // among theirs.
+            let served: Pin<Box<dyn Future<Output = ()> + Send + '_>> =
+                Box::pin(http2::serve(client, spoken));
+            served.await;
+        }
         self.client.stream.end_tls();
     }
 
-    async fn carry(&mut self, access: &AccessLog) {
+    async fn carry(&mut self, access: &AccessLog) -> Over {
         let Self { client, timer, slot, watch, dialer, rest, kept } = self;
         loop {
             let (since, limit) = *rest;
@@ -79,20 +90,29 @@ impl Connection {
                 watch.idle(since);
             }
             if woken(client, watch, timer).await != Woken::Request {
-                return;
+                return Over::Done;
             }
             let spell = Spell { slot, watch, dialer, access };
             // Boxed, so that an idle connection's task does not hold the room of a busy one; built
             // where it stays, since it is large.
-            let busy = Box::write(Box::new_uninit(), busy(client, timer, spell));
+            let busy = Box::write(Box::new_uninit(), busy(client, timer, spell, *kept));
             match Box::into_pin(busy).await {
-                Some(Some(next)) => (*rest, *kept) = (next, true),
+                Ok(Some(next)) => (*rest, *kept) = (next, true),
                 // No request was there: it waits on as before.
-                Some(None) => {}
-                None => return,
+                Ok(None) => {}
+                Err(over) => return over,
             }
         }
     }
+}
+
+/// How a connection of HTTP/1 ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Over {
+    /// As connections end.
+    Done,
+    /// It was none: its client speaks HTTP/2, as it knew that we do.
+    Http2,
 }
 
 /// What an idle connection hears of.
@@ -141,8 +161,17 @@ async fn woken(client: &mut Client, watch: &Watch, timer: &mut Timer) -> Woken {
 type Rest = (Instant, Option<Duration>);
 
 /// Serves requests until none has come for a while, and says how it rests after the last one, if
-/// there was any; `None` when the connection is over.
-async fn busy(client: &mut Client, timer: &mut Timer, spell: Spell<'_>) -> Option<Option<Rest>> {
+/// there was any. `kept`: it has carried requests before.
+///
+/// # Errors
+///
+/// [`Over`] when the connection is.
+async fn busy(
+    client: &mut Client,
+    timer: &mut Timer,
+    spell: Spell<'_>,
+    kept: bool,
+) -> Result<Option<Rest>, Over> {
     let mut head = Head::new();
     let mut rest = None;
     loop {
@@ -150,10 +179,10 @@ async fn busy(client: &mut Client, timer: &mut Timer, spell: Spell<'_>) -> Optio
         let timeout = &gateway.effective.timeout;
         let after =
             match next_head(client, &mut head, timer, timeout.header.get(), spell.watch).await {
-                Ok(Some(Read::Idle)) => return Some(rest),
+                Ok(Some(Read::Idle)) => return Ok(rest),
                 Ok(Some(Read::Closed)) => {
                     unfinished(client, &head, &gateway, &spell);
-                    return None;
+                    return Err(Over::Done);
                 }
                 Ok(Some(Read::Request(verdict))) => {
                     request(client, &mut head, verdict, &gateway, timer, &spell).await
@@ -168,7 +197,17 @@ async fn busy(client: &mut Client, timer: &mut Timer, spell: Spell<'_>) -> Optio
                 }
                 Err(refusal) if refusal.rule == Rule::Truncated => {
                     unfinished(client, &head, &gateway, &spell);
-                    return None;
+                    return Err(Over::Done);
+                }
+                // In the clear, before any request: its first words are no HTTP/1.
+                Err(refusal)
+                    if refusal.rule == Rule::Version
+                        && http2::begins(client.buf.data())
+                        && !kept
+                        && rest.is_none()
+                        && client.stream.tls().is_none() =>
+                {
+                    return Err(Over::Http2);
                 }
                 Err(refusal) => {
                     let said = (refusal.rule.status(), refusal.rule.word());
@@ -179,9 +218,9 @@ async fn busy(client: &mut Client, timer: &mut Timer, spell: Spell<'_>) -> Optio
             After::KeepAlive(ended) => ended,
             After::Linger => {
                 Box::pin(linger(client, timer, gateway.effective.limits.drain)).await;
-                return None;
+                return Err(Over::Done);
             }
-            After::Close => return None,
+            After::Close => return Err(Over::Done),
         };
         let keep_alive = timeout.keep_alive.get();
         rest = Some((ended, keep_alive));
@@ -198,8 +237,8 @@ async fn busy(client: &mut Client, timer: &mut Timer, spell: Spell<'_>) -> Optio
         spell.watch.idle(ended);
         match woken(client, spell.watch, timer).await {
             Woken::Request => {}
-            Woken::Late => return Some(rest),
-            Woken::Leave => return None,
+            Woken::Late => return Ok(rest),
+            Woken::Leave => return Err(Over::Done),
         }
     }
 }

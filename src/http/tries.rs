@@ -1,5 +1,4 @@
 //! The tries of one request: whom it was sent to, and whether a broken try is sent again.
-use super::client::Client;
 use super::gateway::Target;
 use super::relay::body_fault;
 use super::reply::Reply;
@@ -96,7 +95,7 @@ impl<'a> Tries<'a> {
         &mut self,
         failed: Failed,
         outgoing: &Outgoing<'_>,
-        client: &Client,
+        client: &dyn Source,
     ) -> Next {
         let Failed { lease, error, retry, stale } = failed;
         let backend = lease.backend().id;

@@ -231,7 +231,7 @@ pub fn chunk_size_line(len: usize, out: &mut Chunk) {
 }
 
 /// Names that may not stand in a trailer section (RFC 9110 6.5.1): framing, routing, authentication.
-const FORBIDDEN: u64 = Known::ContentLength.bit()
+pub const FORBIDDEN_TRAILERS: u64 = Known::ContentLength.bit()
     | Known::TransferEncoding.bit()
     | Known::Host.bit()
     | Known::Connection.bit()
@@ -261,7 +261,7 @@ const FORBIDDEN: u64 = Known::ContentLength.bit()
 pub fn last_chunk(trailers: Option<&Fields>, out: &mut Chunk) {
     out.extend(b"0\r\n");
     if let Some(trailers) = trailers {
-        trailers.write_to(FORBIDDEN, out);
+        trailers.write_to(FORBIDDEN_TRAILERS, out);
     }
     out.extend(b"\r\n");
 }

@@ -43,6 +43,7 @@ pub struct ResponseVerdict {
 /// # Errors
 ///
 /// [`Refusal`] for whatever is ambiguous.
+#[inline(always)]
 pub fn of_request(head: &Head) -> Result<RequestVerdict, Refusal> {
     host(head)?;
     let old = head.version() == Version::Http10;
@@ -90,6 +91,7 @@ pub(super) fn is_websocket(head: &Head) -> bool {
     head.get(Known::Upgrade).is_some_and(|v| v.eq_ignore_ascii_case(b"websocket"))
 }
 
+#[inline(always)]
 fn host(head: &Head) -> Result<(), Refusal> {
     let host = head.counted(Known::Host);
     if host.is_some_and(|(_, n)| n > 1) {
@@ -140,6 +142,7 @@ fn transfer_encoding(head: &Head, old: bool) -> Result<bool, Refusal> {
     Err(if plain { Rule::CodingUnknown } else { Rule::CodingInvalid }.into())
 }
 
+#[inline(always)]
 fn expect(head: &Head, old: bool) -> Result<bool, Refusal> {
     if !head.all(Known::Expect).all(|value| value.eq_ignore_ascii_case(b"100-continue")) {
         return Err(Rule::Expectation.into());

@@ -2,7 +2,7 @@
 
 macro_rules! rules {
     ($($rule:ident $word:literal $status:literal),* $(,)?) => {
-        /// A rule of HTTP/1 that a message broke.
+        /// A rule of HTTP/1, or of what becomes HTTP/1, that a message broke.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         #[allow(missing_docs, reason = "the table gives each a word and a status")]
@@ -36,6 +36,10 @@ rules! {
     HostMissing "host_missing" 400,
     HostRepeated "host_repeated" 400,
     HostInvalid "bad_host" 400,
+    HostDiffers "host_differs" 400,
+    ConnectionField "connection_field" 400,
+    Scheme "bad_scheme" 400,
+    Protocol "unknown_protocol" 501,
     BothLengths "both_lengths" 400,
     LengthInvalid "bad_content_length" 400,
     LengthRepeated "content_length_repeated" 400,

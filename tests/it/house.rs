@@ -10,6 +10,7 @@ const FLOORS: [(&str, u8); 22] = [
     ("metrics", 1),
     ("drain", 1),
     ("telemetry", 1),
+    ("http2", 2),
     ("tls", 2),
     ("arrival", 3),
     ("reach", 3),

@@ -9,6 +9,8 @@ mod health;
 mod hostile;
 mod house;
 mod http;
+mod http2;
+mod http2_floods;
 mod http_bodies;
 mod http_faults;
 mod http_uploads;

@@ -88,7 +88,8 @@ fn a_default_that_is_said_changes_nothing() {
     // {admin} {server} … stand for the README's tables; without them the same file again.
     let frame = "{admin}[server]\n{server}[log]\n{log}[defaults.timeout]\n{timeout}\
         [defaults.limits]\n{limits}[defaults.retry]\n{retry}\
-        [listener.web]\nbind = \"127.0.0.1:0\"\n{listener}[[route]]\nname = \"a\"\npool = \"app\"\n\
+        [listener.web]\nbind = \"127.0.0.1:0\"\n{listener}\
+        [listener.web.http2]\n{http2}[[route]]\nname = \"a\"\npool = \"app\"\n\
         {route}[[route]]\nname = \"b\"\nredirect.host = \"x\"\n{redirect}[pool.app]\n{pool}\
         [[pool.app.backends]]\naddr = \"127.0.0.1:1\"\n{backup}[[pool.app.backends]]\n\
         addr = \"127.0.0.1:2\"\n{tier}[pool.app.keep_alive]\n{keep_alive}[pool.app.resolve]\n\
@@ -106,6 +107,7 @@ fn a_default_that_is_said_changes_nothing() {
         ("{limits}", "### limits", "key", all),
         ("{retry}", "### retry", "key", all),
         ("{listener}", "### [listener.NAME]", "key", all),
+        ("{http2}", "### HTTP/2", "key of `http2`", all),
         ("{route}", "### [[route]]", "key", |key| !key.starts_with("redirect")),
         ("{redirect}", "### [[route]]", "key", |key| key.starts_with("redirect")),
         ("{pool}", "### [pool.NAME]", "key", all),

@@ -13,7 +13,6 @@ const UNBUILT: &[(&str, &str)] = &[
     ("log", "access.only = \"all\""),
     ("log", "access.format = \"{time} {status}\""),
     ("admin", "token_file = \"t\""),
-    ("listener.web", "http2 = {}"),
     ("route", "split_by = [\"client_ip\"]"),
     ("route", "mirror = { pool = \"app\" }"),
     ("route", "rate_limit = { rate = \"1/s\" }"),
@@ -22,10 +21,6 @@ const UNBUILT: &[(&str, &str)] = &[
     ("route", "upgrade = [\"websocket\", \"connect\"]"),
     ("pool.app", "http = \"2\""),
     ("pool.app", "http = \"auto\""),
-    (
-        "listener.web",
-        "tls.alpn = [\"h2\"]\ntls.certificates = [{ cert = \"Cargo.toml\", key = \"Cargo.toml\" }]",
-    ),
     (
         "listener.web",
         "tls.certificates = [{ cert = \"Cargo.toml\", key = \"Cargo.toml\", acme = \"le\" }]",

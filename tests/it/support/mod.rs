@@ -3,6 +3,7 @@
 mod backend;
 mod certs;
 mod client;
+mod frames;
 mod haproxy;
 mod nginx;
 mod ports;
@@ -11,6 +12,9 @@ mod proxy;
 pub(crate) use backend::Backend;
 pub(crate) use certs::Certs;
 pub(crate) use client::{Client, Response};
+pub(crate) mod h2 {
+    pub(crate) use super::frames::*;
+}
 pub(crate) use haproxy::Haproxy;
 pub(crate) use nginx::Nginx;
 pub(crate) use ports::nobody;

@@ -1,0 +1,86 @@
+//! What gRPC over HTTP/2 says in its own words: a status in fields, and how long its client waits
+//! (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
+use crate::message::{Head, Known};
+use http::{HeaderMap, HeaderValue, Response};
+use std::time::Duration;
+
+/// Whether a request is one of gRPC.
+pub fn is_grpc(head: &Head) -> bool {
+    let kind = b"application/grpc";
+    head.get(Known::ContentType).is_some_and(|value| {
+        value.len() >= kind.len()
+            && value[..kind.len()].eq_ignore_ascii_case(kind)
+            && matches!(value.get(kind.len()), None | Some(b'+' | b';' | b' '))
+    })
+}
+
+/// `grpc-timeout`: up to eight digits and a unit. What is written otherwise is no limit.
+pub fn timeout(head: &Head) -> Option<Duration> {
+    let (unit, digits) = head.find("grpc-timeout")?.split_last()?;
+    if !(1..=8).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    let n = digits.iter().fold(0u64, |n, b| n * 10 + u64::from(b - b'0'));
+    Some(match unit {
+        b'H' => Duration::from_secs(n * 3600),
+        b'M' => Duration::from_secs(n * 60),
+        b'S' => Duration::from_secs(n),
+        b'm' => Duration::from_millis(n),
+        b'u' => Duration::from_micros(n),
+        b'n' => Duration::from_nanos(n),
+        _ => return None,
+    })
+}
+
+/// A status of gRPC with a short message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// Its number.
+    pub code: u8,
+    /// A word for people.
+    pub message: &'static str,
+}
+
+impl Status {
+    /// That of an answer of our own with this HTTP status and reason.
+    pub fn of(http: u16, reason: &'static str) -> Self {
+        let code = match (http, reason) {
+            // Whoever has a limit may say so: the request can be tried later, or smaller.
+            (_, "max_active" | "memory") | (413 | 429 | 431, _) => RESOURCE_EXHAUSTED,
+            (408 | 504, _) => DEADLINE_EXCEEDED,
+            (401, _) => UNAUTHENTICATED,
+            (403, _) => PERMISSION_DENIED,
+            (404 | 405 | 501, _) => UNIMPLEMENTED,
+            (502 | 503, _) => UNAVAILABLE,
+            (400 | 414 | 417 | 421, _) => INTERNAL,
+            _ => UNKNOWN,
+        };
+        Self { code, message: reason }
+    }
+
+    /// The fields that say it.
+    pub fn fields(self) -> HeaderMap {
+        let mut map = HeaderMap::with_capacity(4);
+        map.insert("grpc-status", HeaderValue::from(u16::from(self.code)));
+        map.insert("grpc-message", HeaderValue::from_static(self.message));
+        map
+    }
+
+    /// An answer that is nothing else ("trailers-only").
+    pub fn answer(self) -> Response<()> {
+        let mut response = Response::new(());
+        *response.headers_mut() = self.fields();
+        let kind = HeaderValue::from_static("application/grpc");
+        response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+        response
+    }
+}
+
+const UNKNOWN: u8 = 2;
+const DEADLINE_EXCEEDED: u8 = 4;
+const PERMISSION_DENIED: u8 = 7;
+const RESOURCE_EXHAUSTED: u8 = 8;
+const UNIMPLEMENTED: u8 = 12;
+const INTERNAL: u8 = 13;
+const UNAVAILABLE: u8 = 14;
+const UNAUTHENTICATED: u8 = 16;

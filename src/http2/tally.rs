@@ -1,0 +1,168 @@
+//! What the frames of a connection cost, so that a client that only makes work is sent away.
+//!
+//! The library bounds what a flood may hold in memory; this bounds how much work it may ask for
+//! without ever carrying anything (RFC 9113 10.5). No clock: whoever reads says how much time went by.
+use std::time::Duration;
+
+/// A frame's header (RFC 9113 4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// Bytes of payload.
+    pub len: u32,
+    /// Its type.
+    pub kind: u8,
+    /// Its flags.
+    pub flags: u8,
+}
+
+impl Frame {
+    /// Whether it is a part of a body.
+    pub fn is_data(self) -> bool {
+        self.kind == DATA
+    }
+
+    /// Whether it ends the connection.
+    pub fn is_goodbye(self) -> bool {
+        self.kind == GOAWAY
+    }
+}
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const RST_STREAM: u8 = 3;
+const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
+
+const HEADER: usize = 9;
+/// END_STREAM, and ACK of a SETTINGS or PING.
+const FIRST_FLAG: u8 = 1;
+
+/// Finds the frames in bytes that go by.
+#[derive(Debug)]
+pub struct Walker {
+    header: [u8; HEADER],
+    have: usize,
+    skip: usize,
+}
+
+impl Walker {
+    /// The first frame begins after so many bytes.
+    pub fn after(skip: usize) -> Self {
+        Self { header: [0; HEADER], have: 0, skip }
+    }
+
+    /// Tells of every frame whose header ends in these bytes.
+    pub fn pass(&mut self, mut bytes: &[u8], mut each: impl FnMut(Frame)) {
+        loop {
+            let skipped = self.skip.min(bytes.len());
+            self.skip -= skipped;
+            bytes = &bytes[skipped..];
+            if bytes.is_empty() {
+                return;
+            }
+            let taken = (HEADER - self.have).min(bytes.len());
+            self.header[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
+            self.have += taken;
+            bytes = &bytes[taken..];
+            if self.have < HEADER {
+                return;
+            }
+            self.have = 0;
+            let [a, b, c, kind, flags, ..] = self.header;
+            let len = u32::from_be_bytes([0, a, b, c]);
+            self.skip = len as usize;
+            each(Frame { len, kind, flags });
+        }
+    }
+}
+
+/// What a flood is made of: the words of `evenkeel_http2_floods_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The client's RST_STREAM.
+    Resets,
+    /// CONTINUATION.
+    Continuations,
+    /// DATA that carries nothing.
+    DataFrames,
+    /// SETTINGS, PING, PRIORITY, WINDOW_UPDATE, what nobody knows.
+    Other,
+}
+
+impl Kind {
+    /// Its word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Resets => "resets",
+            Self::Continuations => "continuations",
+            Self::DataFrames => "data_frames",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// The account of a connection.
+#[derive(Debug)]
+pub struct Tally {
+    credit: u32,
+}
+
+/// So many frames that carry nothing are nobody's harm: a tenth of a second of one core.
+const MOST: u32 = 10_000;
+/// A reset costs as much as a request that is begun for nothing.
+const RESET: u32 = 20;
+/// For each frame that we send: a client may answer it with updates of its windows and a PING.
+const SENT: u32 = 10;
+/// For each frame of a body that comes.
+const CARRIED: u32 = 2;
+/// For each second: a client that only keeps its connection alive may do so for ever.
+const SECOND: u32 = 100;
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self { credit: MOST }
+    }
+}
+
+impl Tally {
+    /// A frame came; the kind of flood it belongs to, where it was one too many.
+    pub fn came(&mut self, frame: Frame) -> Option<Kind> {
+        let empty = frame.len == 0 && frame.flags & FIRST_FLAG == 0;
+        let (cost, kind) = match frame.kind {
+            DATA if empty => (1, Kind::DataFrames),
+            DATA => {
+                self.gain(CARRIED);
+                return None;
+            }
+            // What is behind it is bounded as a request is.
+            HEADERS => return None,
+            RST_STREAM => (RESET, Kind::Resets),
+            CONTINUATION => (1, Kind::Continuations),
+            _ => (1, Kind::Other),
+        };
+        match self.credit.checked_sub(cost) {
+            Some(left) => {
+                self.credit = left;
+                None
+            }
+            None => Some(kind),
+        }
+    }
+
+    /// A frame went out.
+    pub fn went(&mut self, frame: Frame) {
+        if matches!(frame.kind, DATA | HEADERS) {
+            self.gain(SENT);
+        }
+    }
+
+    /// So much time went by.
+    pub fn passed(&mut self, time: Duration) {
+        let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+        self.gain(seconds.saturating_mul(SECOND));
+    }
+
+    fn gain(&mut self, n: u32) {
+        self.credit = self.credit.saturating_add(n).min(MOST);
+    }
+}
