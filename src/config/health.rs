@@ -50,8 +50,21 @@ fn table(t: &mut Table<'_>) -> Option<Health> {
 
 /// The kind: at most one; none is `http`.
 fn check(t: &mut Table<'_>) -> Option<Check> {
-    let (http, tcp) = (t.take("http"), t.take("tcp"));
+    let (http, tcp, grpc) = (t.take("http"), t.take("tcp"), t.take("grpc"));
     let (host, expect) = (t.take("host"), t.take("expect"));
+    if let Some(grpc) = grpc {
+        for item in [&http, &tcp].into_iter().flatten() {
+            item.key_wrong(Wrong::new("contradicts grpc: a probe is of one kind"));
+        }
+        if let Some(item) = expect {
+            item.key_wrong(
+                Wrong::new("means nothing to a grpc probe: SERVING is what is expected")
+                    .hint("leave the key out"),
+            );
+        }
+        let host = host.and_then(|item| item.checked(addr::authority));
+        return Some(Check::Grpc { service: grpc.text()?, host });
+    }
     let Some(tcp) = tcp else {
         let path = http.map_or(Some(PATH.into()), |item| item.checked(route_path::target));
         let host = host.and_then(|item| item.checked(addr::authority));

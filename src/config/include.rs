@@ -67,6 +67,10 @@ fn finish(mut draft: Draft, at: &At, mut faults: Faults) -> Result<Config, Vec<P
     if !problems.is_empty() {
         return Err(problems);
     }
+    // A pool of tcp listeners carries bytes, in whatever version.
+    for to in &draft.tcp_pools {
+        draft.pools.entry(to.name.clone()).and_modify(|pool| pool.http = None);
+    }
     Ok(Config {
         server: draft.server.unwrap_or_else(server::server_default),
         log: draft.log.unwrap_or_else(log::default),

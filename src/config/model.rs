@@ -504,6 +504,10 @@ pub struct Pool {
     pub host: HostSent,
     /// How a backend is chosen.
     pub balance: Balance,
+    /// The version its backends are spoken to in; `None` where only tcp listeners use it.
+    pub http: Option<PoolHttp>,
+    /// Limits of connections that speak HTTP/2.
+    pub http2: PoolHttp2,
     /// The TLS its backends speak.
     pub tls: Option<PoolTls>,
     /// Active probes.
@@ -522,6 +526,44 @@ pub struct Pool {
     pub backends: Vec<Backend>,
     /// Its word on times, limits and retries.
     pub over: Overrides,
+}
+
+/// `pool.http`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolHttp {
+    /// `1.1`
+    One,
+    /// `2`: known before without TLS, agreed on by ALPN with it.
+    Two,
+    /// What ALPN agrees on; 1.1 without TLS.
+    Auto,
+}
+
+/// `pool.http2`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolHttp2 {
+    /// Requests at once on a connection, where the backend does not say fewer.
+    pub streams: usize,
+    /// Bytes of an answer that may come before its client has taken those before them.
+    pub window: u32,
+    /// As above, for all answers of a connection together.
+    pub connection_window: u32,
+    /// Bytes of a request's body that wait to be sent.
+    pub send_buffer: usize,
+    /// A connection that is waited for and says nothing for so long is asked whether it lives.
+    pub ping: Timeout,
+}
+
+impl Default for PoolHttp2 {
+    fn default() -> Self {
+        Self {
+            streams: 100,
+            window: 256 << 10,
+            connection_window: 4 << 20,
+            send_buffer: 64 << 10,
+            ping: Timeout::secs(10),
+        }
+    }
 }
 
 /// `pool.host`
@@ -625,6 +667,13 @@ pub enum Check {
         status: Vec<(u16, u16)>,
         /// What the body must hold.
         body: Option<String>,
+    },
+    /// `grpc.health.v1.Health/Check`, by HTTP/2.
+    Grpc {
+        /// The service asked for; empty for the server as a whole.
+        service: String,
+        /// `:authority`; the backend's address by default.
+        host: Option<String>,
     },
 }
 

@@ -1,9 +1,9 @@
 //! One probe within its time: which check, where, and what a failure is called.
-use super::{http, tcp};
+use super::{grpc, http, http2, tcp};
 use crate::config::{Addr, Check, Pool};
 use crate::net::{self, Stream, Target};
 use crate::pool::Backend;
-use crate::reach::{self, Reach};
+use crate::reach::{self, Offer, Reach};
 use std::io;
 use std::time::Duration;
 
@@ -34,18 +34,34 @@ pub(super) async fn run(config: &Pool, reach: &Reach, backend: &Backend) -> Verd
 async fn ask(config: &Pool, reach: &Reach, backend: &Backend) -> Result<(), Verdict> {
     let mut target =
         backend.dial().ok_or_else(|| Verdict::Bad("its name has no address".into()))?;
-    let dial = async |target: &Target| dial(reach, target, backend.addr()).await;
-    let Some(health) = &config.health else { return dial(&target).await.map(drop) };
+    let dial = async |target: &Target, offer| dial(reach, target, backend.addr(), offer).await;
+    let Some(health) = &config.health else {
+        let (stream, is_http2) = dial(&target, reach.offer()).await?;
+        return if is_http2 { http2::greet(stream).await.map_err(Verdict::Bad) } else { Ok(()) };
+    };
     if let (Some(port), Target::Ip(addr)) = (health.port, &mut target) {
         addr.set_port(port);
     }
-    let stream = dial(&target).await?;
+    let offer = match &health.check {
+        Check::Grpc { .. } => Offer::Http2,
+        Check::Http { .. } | Check::Tcp { .. } => reach.offer(),
+    };
+    let (stream, is_http2) = dial(&target, offer).await?;
+    let own = own_host(backend.addr());
     let checked = match &health.check {
         Check::Tcp { send, expect } => tcp::check(stream, send.as_deref(), expect.as_deref()).await,
         Check::Http { path, host, status, body } => {
-            let own = own_host(backend.addr());
             let host = host.as_deref().unwrap_or(&own);
-            http::check(stream, &http::Asks { path, host, status, body: body.as_deref() }).await
+            let asks = http::Asks { path, host, status, body: body.as_deref() };
+            if is_http2 {
+                http2::check(stream, &asks, reach.is_tls()).await
+            } else {
+                http::check(stream, &asks).await
+            }
+        }
+        Check::Grpc { service, host } => {
+            let host = host.as_deref().unwrap_or(&own);
+            grpc::check(stream, service, host, reach.is_tls()).await
         }
     };
     checked.map_err(Verdict::Bad)
@@ -59,8 +75,13 @@ fn own_host(addr: &Addr) -> String {
     }
 }
 
-async fn dial(reach: &Reach, target: &Target, addr: &Addr) -> Result<Stream, Verdict> {
-    reach.connect(target, addr).await.map_err(|error| match error {
+async fn dial(
+    reach: &Reach,
+    target: &Target,
+    addr: &Addr,
+    offer: Offer,
+) -> Result<(Stream, bool), Verdict> {
+    reach.connect(target, addr, offer).await.map_err(|error| match error {
         reach::Error::Connect(error) if net::is_local_fault(&error) => Verdict::Ours(error),
         reach::Error::Connect(error) => Verdict::Bad(format!("connect: {}", tcp::words(&error))),
         reach::Error::Tls(what) => Verdict::Bad(format!("TLS: {what}")),

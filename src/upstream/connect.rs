@@ -1,24 +1,53 @@
 //! A new connection to a backend: dialled within its limit, counted, and judged when it fails.
+use super::conn::Conn;
 use super::error::Error;
 use super::link::Link;
-use crate::net::{self, Stream};
+use crate::net;
 use crate::pool::{Backend, Change, Lease};
-use crate::reach::{self, Reach};
+use crate::reach::http2::HeadMost;
+use crate::reach::{self, Offer, Reach};
 use std::io::ErrorKind;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// A connection that was made.
+pub(super) enum Dialled {
+    /// It carries bytes, or one request after the other.
+    Link(Link),
+    /// It speaks HTTP/2.
+    Shared(Arc<Conn>),
+}
+
+/// What is asked of a new connection.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Wanted {
+    pub(super) offer: Offer,
+    /// What heads may come over it, where it speaks HTTP/2.
+    pub(super) most: HeadMost,
+    /// `timeout.connect`, or less.
+    pub(super) limit: Option<Duration>,
+}
 
 /// Dials the backend of a lease. Counts the result; a backend that was not reached is taken out
 /// for new work at once, and the pool is told why.
-pub(super) async fn dial(lease: &Lease, limit: Option<Duration>) -> Result<Link, Error> {
+pub(super) async fn dial(
+    lease: &Lease,
+    reach: &Reach,
+    wanted: Wanted,
+) -> Result<Dialled, Error> {
     let backend = lease.backend();
     let begun = Instant::now();
-    let reach = lease.pool().reach();
-    match attempt(backend, &reach, limit).await {
-        Ok(stream) => {
-            let born = Instant::now();
+    let dialled = match wanted.limit {
+        Some(limit) => tokio::time::timeout(limit, attempt(backend, reach, wanted))
+            .await
+            .unwrap_or(Err(Error::ConnectTimeout)),
+        None => attempt(backend, reach, wanted).await,
+    };
+    match dialled {
+        Ok(dialled) => {
             backend.cells.connect_ok.inc();
-            lease.pool().connect_duration.observe(born.saturating_duration_since(begun));
-            Ok(Link::new(stream, backend, reach.number, born))
+            lease.pool().connect_duration.observe(begun.elapsed());
+            Ok(dialled)
         }
         Err(error) => {
             failed(lease, &error);
@@ -27,24 +56,23 @@ pub(super) async fn dial(lease: &Lease, limit: Option<Duration>) -> Result<Link,
     }
 }
 
-async fn attempt(
-    backend: &Backend,
-    reach: &Reach,
-    limit: Option<Duration>,
-) -> Result<Stream, Error> {
+async fn attempt(backend: &Arc<Backend>, reach: &Reach, wanted: Wanted) -> Result<Dialled, Error> {
     let target = backend.dial().ok_or(Error::Unresolved)?;
-    let connecting = reach.connect(&target, backend.addr());
-    let connected = match limit {
-        Some(limit) => {
-            tokio::time::timeout(limit, connecting).await.map_err(|_| Error::ConnectTimeout)?
-        }
-        None => connecting.await,
-    };
-    connected.map_err(|error| match error {
+    let connected = reach.connect(&target, backend.addr(), wanted.offer).await;
+    let (stream, shared) = connected.map_err(|error| match error {
         reach::Error::Connect(error) if net::is_local_fault(&error) => Error::Local(error),
         reach::Error::Connect(error) => Error::Connect(error),
         reach::Error::Tls(what) => Error::Tls(what),
-    })
+    })?;
+    let born = Instant::now();
+    let link = Link::new(stream, backend, reach.number, born);
+    if !shared {
+        return Ok(Dialled::Link(link));
+    }
+    let spoken = Box::pin(reach::http2::begin(link, reach.http2(), wanted.most)).await;
+    let spoken = spoken.map_err(Error::Connect)?;
+    let born = (reach.number, born);
+    Ok(Dialled::Shared(Conn::carry(spoken, reach.http2(), wanted.most, backend, born)))
 }
 
 fn failed(lease: &Lease, error: &Error) {

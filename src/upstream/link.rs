@@ -1,6 +1,7 @@
 //! An open connection to a backend, counted for as long as it lives.
 use crate::net::Stream;
 use crate::pool::Backend;
+use std::borrow::{Borrow, BorrowMut};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Instant;
@@ -47,6 +48,18 @@ impl Deref for Link {
 
 impl DerefMut for Link {
     fn deref_mut(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+}
+
+impl Borrow<Stream> for Link {
+    fn borrow(&self) -> &Stream {
+        &self.stream
+    }
+}
+
+impl BorrowMut<Stream> for Link {
+    fn borrow_mut(&mut self) -> &mut Stream {
         &mut self.stream
     }
 }
