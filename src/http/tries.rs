@@ -166,7 +166,11 @@ fn no_lease(none: NoLease) -> Box<Reply> {
 pub(super) fn outcome(error: &Error, stale: bool) -> Outcome {
     match error {
         _ if stale => Outcome::Stale,
-        Error::Local(_) | Error::Body(_) | Error::Request | Error::Over => Outcome::Abandoned,
+        Error::Local(_)
+        | Error::Body(_)
+        | Error::Request
+        | Error::Over
+        | Error::NoUpgrade => Outcome::Abandoned,
         error if error.never_reached() => Outcome::NotReached,
         _ => Outcome::Failed,
     }
@@ -177,6 +181,7 @@ pub(super) fn status(error: &Error) -> u16 {
     match error {
         Error::ConnectTimeout | Error::FirstByte | Error::Idle | Error::Request => 504,
         Error::Local(_) | Error::Unresolved | Error::Over => 503,
+        Error::NoUpgrade => 501,
         _ => 502,
     }
 }

@@ -22,5 +22,6 @@ mod reload;
 mod routes;
 mod support;
 mod tcp;
+mod upstream_http2;
 
 pub(crate) use support::web as support_web;
