@@ -35,10 +35,11 @@ pub(super) fn pools(item: &Item<'_>, draft: &mut Draft) {
 
 fn pool(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) -> Pool {
     let mut http_only = Vec::new();
-    let http = t.take("http").and_then(|item| {
+    let http = t.take("http").map(|item| {
         draft.pool_http.insert(name.clone(), said(&item));
         version(&item)
     });
+    let http = http.unwrap_or(Some(PoolHttp::One));
     let host = t.take("host");
     http_only.extend(host.as_ref().map(said));
     let balance = t.take("balance").and_then(|item| balance::balance(&item, &mut http_only));
@@ -47,7 +48,7 @@ fn pool(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) -> P
         at: item.key_at(),
         host: host.and_then(|item| host_sent(&item)).unwrap_or(HostSent::Preserve),
         balance: balance.unwrap_or_else(|| balance::default(item.key_at())),
-        http: Some(http.unwrap_or(PoolHttp::One)),
+        http: http.or(Some(PoolHttp::One)),
         http2: http2(t, http, &mut http_only),
         tls: t.take("tls").and_then(|item| tls::pool(&item, draft)),
         health: t.take("health").and_then(|item| health::health(&item)),
@@ -86,7 +87,7 @@ fn http2(t: &mut Table<'_>, http: Option<PoolHttp>, http_only: &mut Vec<Said>) -
     let mut all = PoolHttp2::default();
     let Some(item) = t.take("http2") else { return all };
     http_only.push(said(&item));
-    if matches!(http, None | Some(PoolHttp::One)) {
+    if http == Some(PoolHttp::One) {
         let wrong = Wrong::new("means nothing to backends that are spoken to in HTTP/1.1");
         item.key_wrong(wrong.hint("write http = \"2\" or http = \"auto\""));
     }

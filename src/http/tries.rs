@@ -44,7 +44,17 @@ pub(super) struct Tries<'a> {
 impl<'a> Tries<'a> {
     pub(super) fn new(target: &'a Target, hash: Option<u64>, seed: u64, now: Instant) -> Self {
         let left = target.effective.retry.attempts;
-        Self { target, hash, seed, now, left, tried: Vec::new(), last: None, fresh: false, stale: 0 }
+        Self {
+            target,
+            hash,
+            seed,
+            now,
+            left,
+            tried: Vec::new(),
+            last: None,
+            fresh: false,
+            stale: 0,
+        }
     }
 
     /// When the current try began.
@@ -166,11 +176,9 @@ fn no_lease(none: NoLease) -> Box<Reply> {
 pub(super) fn outcome(error: &Error, stale: bool) -> Outcome {
     match error {
         _ if stale => Outcome::Stale,
-        Error::Local(_)
-        | Error::Body(_)
-        | Error::Request
-        | Error::Over
-        | Error::NoUpgrade => Outcome::Abandoned,
+        Error::Local(_) | Error::Body(_) | Error::Request | Error::Over | Error::NoUpgrade => {
+            Outcome::Abandoned
+        }
         error if error.never_reached() => Outcome::NotReached,
         _ => Outcome::Failed,
     }

@@ -239,9 +239,8 @@ impl Pulse {
                 *awaited && *at + ping <= now
             }
             asked if waits && self.heard + ping <= now => {
-                let again = asked.is_none_or(|(at, before, _)| {
-                    bytes - before > PONG || at + PING_AGAIN <= now
-                });
+                let again = asked
+                    .is_none_or(|(at, before, _)| bytes - before > PONG || at + PING_AGAIN <= now);
                 if again && pings.send_ping(Ping::opaque()).is_ok() {
                     *asked = Some((now, bytes, true));
                 }

@@ -30,11 +30,7 @@ pub(super) struct Wanted {
 
 /// Dials the backend of a lease. Counts the result; a backend that was not reached is taken out
 /// for new work at once, and the pool is told why.
-pub(super) async fn dial(
-    lease: &Lease,
-    reach: &Reach,
-    wanted: Wanted,
-) -> Result<Dialled, Error> {
+pub(super) async fn dial(lease: &Lease, reach: &Reach, wanted: Wanted) -> Result<Dialled, Error> {
     let backend = lease.backend();
     let begun = Instant::now();
     let dialled = match wanted.limit {

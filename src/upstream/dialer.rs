@@ -111,11 +111,8 @@ impl Dialer {
         request: &Outgoing<'_>,
         now: Instant,
     ) -> Result<Box<Exchange>, Lease> {
-        let slot = if request.upgrade {
-            None
-        } else {
-            self.shared.slot(&lease, request.heads(), now)
-        };
+        let slot =
+            if request.upgrade { None } else { self.shared.slot(&lease, request.heads(), now) };
         match slot {
             Some(slot) => Ok(self.on(lease, slot, request, now, None)),
             None => Err(lease),
@@ -134,9 +131,8 @@ impl Dialer {
         now: Instant,
     ) -> Result<Box<Exchange>, Failed> {
         let reach = lease.pool().reach();
-        let failed = |lease, error| {
-            Err(Failed { lease, error, retry: Retry::NothingWritten, stale: false })
-        };
+        let failed =
+            |lease, error| Err(Failed { lease, error, retry: Retry::NothingWritten, stale: false });
         let limit = request.connect_limit(now);
         let mut offer = reach.offer();
         if request.upgrade {
@@ -168,9 +164,8 @@ impl Dialer {
         begun: Instant,
     ) -> Result<Box<Exchange>, Failed> {
         let until = request.connect_limit(begun).map(|limit| begun + limit);
-        let failed = |lease, error| {
-            Err(Failed { lease, error, retry: Retry::NothingWritten, stale: false })
-        };
+        let failed =
+            |lease, error| Err(Failed { lease, error, retry: Retry::NothingWritten, stale: false });
         loop {
             let now = Instant::now();
             let limit = until.map(|until| until.saturating_duration_since(now));

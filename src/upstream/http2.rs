@@ -185,8 +185,7 @@ impl Http2 {
     /// What went wrong on the stream or the connection, in our words.
     fn broke(&mut self, error: &h2::Error) -> Error {
         if error.is_remote() {
-            self.refused =
-                error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM);
+            self.refused = error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM);
             self.slot.broke(error);
             return Error::Io(io::Error::new(ErrorKind::ConnectionReset, error.to_string()));
         }

@@ -6,9 +6,9 @@
 use super::conn::Conn;
 use crate::pool::{Backend, Lease, Pool};
 use crate::reach::http2::HeadMost;
-use h2::client::{ResponseFuture, SendRequest};
-use h2::SendStream;
 use bytes::Bytes;
+use h2::SendStream;
+use h2::client::{ResponseFuture, SendRequest};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -60,12 +60,7 @@ impl Shared {
     }
 
     /// A place on a connection, or what is to be done to get one.
-    pub(super) fn claim(
-        self: &Arc<Self>,
-        lease: &Lease,
-        most: HeadMost,
-        now: Instant,
-    ) -> Claim {
+    pub(super) fn claim(self: &Arc<Self>, lease: &Lease, most: HeadMost, now: Instant) -> Claim {
         let mut groups = self.0.lock();
         let backend = lease.backend();
         let group = groups.entry(key(backend)).or_insert_with(|| Group {
@@ -258,4 +253,3 @@ impl Drop for Slot {
         self.conn.exit(Instant::now());
     }
 }
-

@@ -92,10 +92,11 @@ fn a_default_that_is_said_changes_nothing() {
         [[pool.app.backends]]\naddr = \"127.0.0.1:1\"\n{backup}[[pool.app.backends]]\n\
         addr = \"127.0.0.1:2\"\n{tier}[pool.app.keep_alive]\n{keep_alive}[pool.app.resolve]\n\
         {resolve}[pool.app.health]\n{health}[pool.hash]\nbackends = []\n[pool.hash.balance]\n\
-        policy = \"consistent_hash\"\nkey = \"path\"\n{hash}";
+        policy = \"consistent_hash\"\nkey = \"path\"\n{hash}[pool.two]\nhttp = \"2\"\n\
+        backends = []\n[pool.two.http2]\n{http2}";
     type Only = fn(&str) -> bool;
     let all: Only = |_| true;
-    let tables: [(&str, &str, &str, Only); 16] = [
+    let tables: [(&str, &str, &str, Only); 17] = [
         ("{admin}", "### [admin] and [metrics]", "key", all),
         ("{server}", "### [server]", "key", all),
         ("{log}", "### [log]", "key", all),
@@ -110,6 +111,7 @@ fn a_default_that_is_said_changes_nothing() {
         ("{tier}", "### backends", "key", |key| key == "tier"),
         ("{keep_alive}", "### keep_alive", "key", all),
         ("{resolve}", "### resolve", "key", all),
+        ("{http2}", "### HTTP/2 to backends", "key of `http2`", all),
         ("{health}", "## Health and states", "key of `health`", all),
         ("{hash}", "## Balancing", "key of `consistent_hash`", all),
     ];

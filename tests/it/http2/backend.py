@@ -41,7 +41,7 @@ class Conn:
             settings[h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS] = int(OPTIONS["streams"])
         if "window" in OPTIONS:
             settings[h2.settings.SettingCodes.INITIAL_WINDOW_SIZE] = int(OPTIONS["window"])
-        self.h2.update_settings(settings)
+        self.h2.local_settings = h2.settings.Settings(client=False, initial_values=settings)
         self.requests = {}
 
     def flush(self):
@@ -78,10 +78,8 @@ class Conn:
                 STATE["most"] = max(STATE["most"], self.h2.open_inbound_streams)
             self.head(event.stream_id, dict(head))
         elif isinstance(event, h2.events.DataReceived):
-            request = self.requests[event.stream_id]
-            request[1] += event.data
-            if request[0][1][1] != "/never-read" and "/stall" not in dict(request[0])[":path"]:
-                self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            self.requests[event.stream_id][1] += event.data
+            self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, h2.events.TrailersReceived):
             self.requests[event.stream_id][2] = event.headers
         elif isinstance(event, h2.events.StreamEnded):
@@ -127,8 +125,6 @@ class Conn:
             self.respond(stream, 403, b"no", {})
             self.flush()
             self.h2.reset_stream(stream, CODES.NO_ERROR)
-        elif path == "/silent":
-            pass
         self.flush()
 
     def respond(self, stream, status, body, fields, end=True):
@@ -143,7 +139,9 @@ class Conn:
         if stream not in self.h2.streams or self.h2.streams[stream].closed:
             return
         path = dict(head)[":path"]
-        if path == "/state":
+        if path == "/silent":
+            pass
+        elif path == "/state":
             with LOCK:
                 text = " ".join(f"{k}={v}" for k, v in STATE.items())
             self.respond(stream, 200, text.encode(), {})
