@@ -25,6 +25,7 @@ mod measure;
 mod model;
 mod over;
 mod pool;
+mod pool_http;
 mod problem;
 mod route;
 mod route_path;
@@ -42,6 +43,7 @@ mod tests;
 
 pub use log::{AccessLog, Log, LogFormat, LogTarget};
 pub use model::*;
+pub use pool_http::{PoolHttp, PoolHttp2};
 pub use problem::{At, Problem};
 pub use sources::{Contents, Folder, Folders, Names, Sources};
 pub use tls::{Alpn, Blob, Certificate, Clients, ListenerTls, PoolTls, TlsVersion};

@@ -1,5 +1,6 @@
 //! The shapes of a configuration: one type for each table of `proxy.toml`, defaults applied.
 use super::log::Log;
+use super::pool_http::{PoolHttp, PoolHttp2};
 use super::problem::At;
 use super::sources::Sources;
 use super::tls::{ListenerTls, PoolTls};
@@ -526,44 +527,6 @@ pub struct Pool {
     pub backends: Vec<Backend>,
     /// Its word on times, limits and retries.
     pub over: Overrides,
-}
-
-/// `pool.http`
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PoolHttp {
-    /// `1.1`
-    One,
-    /// `2`: known before without TLS, agreed on by ALPN with it.
-    Two,
-    /// What ALPN agrees on; 1.1 without TLS.
-    Auto,
-}
-
-/// `pool.http2`
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PoolHttp2 {
-    /// Requests at once on a connection, where the backend does not say fewer.
-    pub streams: usize,
-    /// Bytes of an answer that may come before its client has taken those before them.
-    pub window: u32,
-    /// As above, for all answers of a connection together.
-    pub connection_window: u32,
-    /// Bytes of a request's body that wait to be sent.
-    pub send_buffer: usize,
-    /// A connection that is waited for and says nothing for so long is asked whether it lives.
-    pub ping: Timeout,
-}
-
-impl Default for PoolHttp2 {
-    fn default() -> Self {
-        Self {
-            streams: 100,
-            window: 256 << 10,
-            connection_window: 4 << 20,
-            send_buffer: 64 << 10,
-            ping: Timeout::secs(10),
-        }
-    }
 }
 
 /// `pool.host`

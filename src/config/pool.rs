@@ -3,10 +3,9 @@ use super::addr;
 use super::balance;
 use super::draft::{Draft, Said};
 use super::health;
-use super::model::{
-    Addr, Backend, Family, HostSent, KeepAlive, Pool, PoolHttp, PoolHttp2, Resolve,
-};
+use super::model::{Addr, Backend, Family, HostSent, KeepAlive, Pool, Resolve};
 use super::over::{self, Place};
+use super::pool_http::{self, PoolHttp};
 use super::problem::{At, Wrong};
 use super::table::{Item, Table};
 use super::tls;
@@ -37,7 +36,7 @@ fn pool(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) -> P
     let mut http_only = Vec::new();
     let http = t.take("http").map(|item| {
         draft.pool_http.insert(name.clone(), said(&item));
-        version(&item)
+        pool_http::version(&item)
     });
     let http = http.unwrap_or(Some(PoolHttp::One));
     let host = t.take("host");
@@ -49,7 +48,7 @@ fn pool(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) -> P
         host: host.and_then(|item| host_sent(&item)).unwrap_or(HostSent::Preserve),
         balance: balance.unwrap_or_else(|| balance::default(item.key_at())),
         http: http.or(Some(PoolHttp::One)),
-        http2: http2(t, http, &mut http_only),
+        http2: pool_http::limits(t, http, &mut http_only),
         tls: t.take("tls").and_then(|item| tls::pool(&item, draft)),
         health: t.take("health").and_then(|item| health::health(&item)),
         panic_threshold: t.take("panic_threshold").and_then(|item| threshold(&item)),
@@ -64,44 +63,8 @@ fn pool(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) -> P
     pool
 }
 
-fn said(item: &Item<'_>) -> Said {
+pub(super) fn said(item: &Item<'_>) -> Said {
     Said { key: item.path.clone(), at: item.key_at() }
-}
-
-fn version(item: &Item<'_>) -> Option<PoolHttp> {
-    const WORDS: [(&str, PoolHttp); 3] =
-        [("1.1", PoolHttp::One), ("2", PoolHttp::Two), ("auto", PoolHttp::Auto)];
-    if let (Kind::Number, Some(shown)) = (item.kind(), item.shown()) {
-        item.wrong(item.type_fault("a string").hint(format!("write \"{shown}\"")));
-        return None;
-    }
-    item.word("pool.http", &WORDS)
-}
-
-/// What a window may be: RFC 9113 6.9.1; below what it is without a word nothing is gained.
-const WINDOW: std::ops::RangeInclusive<u64> = 65_535..=i32::MAX as u64;
-/// No more than this can be in flight anyway: it is a slip.
-const STREAMS: u64 = 1_000_000;
-
-fn http2(t: &mut Table<'_>, http: Option<PoolHttp>, http_only: &mut Vec<Said>) -> PoolHttp2 {
-    let mut all = PoolHttp2::default();
-    let Some(item) = t.take("http2") else { return all };
-    http_only.push(said(&item));
-    if http == Some(PoolHttp::One) {
-        let wrong = Wrong::new("means nothing to backends that are spoken to in HTTP/1.1");
-        item.key_wrong(wrong.hint("write http = \"2\" or http = \"auto\""));
-    }
-    item.table("pool.http2", |t| {
-        let window = |item: Item<'_>| item.size(WINDOW).and_then(|n| u32::try_from(n).ok());
-        all.streams = t.take("streams").and_then(|i| i.count(1..=STREAMS)).unwrap_or(all.streams);
-        all.window = t.take("window").and_then(window).unwrap_or(all.window);
-        all.connection_window =
-            t.take("connection_window").and_then(window).unwrap_or(all.connection_window);
-        let buffer = t.take("send_buffer").and_then(|item| item.size(1024..=i32::MAX as u64));
-        all.send_buffer = buffer.map_or(all.send_buffer, |bytes| bytes as usize);
-        all.ping = t.take("ping").and_then(|item| item.timeout()).unwrap_or(all.ping);
-    });
-    all
 }
 
 fn host_sent(item: &Item<'_>) -> Option<HostSent> {

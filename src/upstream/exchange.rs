@@ -40,6 +40,10 @@ pub struct Pace {
 
 /// What carries it.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "boxed with its exchange; the usual one is the large one"
+)]
 pub(super) enum Wire {
     /// A connection of its own.
     Http1(Http1),

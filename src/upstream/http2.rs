@@ -246,7 +246,7 @@ impl Http2 {
             }
             return Poll::Ready(Ok(()));
         }
-        if send.capacity() == 0 {
+        if send.capacity() < body.data().len() {
             send.reserve_capacity(body.data().len());
         }
         if send.capacity() == 0 {

@@ -174,3 +174,133 @@ pub(super) fn request_trailers(from: &Fields) -> HeaderMap {
     }
     map
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Effective;
+
+    fn head(method: &str, target: &str, fields: &[(&str, &str)]) -> Head {
+        let mut head = Head::new();
+        head.start_request(method.as_bytes(), target.as_bytes(), Version::Http11).unwrap();
+        for (name, value) in fields {
+            head.append(name, value.as_bytes()).unwrap();
+        }
+        head
+    }
+
+    fn made(head: &Head, host: Option<&str>, body: BodyLength) -> Result<http::Request<()>, Unfit> {
+        let effective = Effective::default();
+        let out = Outgoing {
+            head,
+            host: host.map(str::as_bytes),
+            body,
+            upgrade: false,
+            trailers: false,
+            repeatable: false,
+            fresh: false,
+            timed: false,
+            effective: &effective,
+            until: None,
+        };
+        request(&out, true, "unix:/run/app.sock")
+    }
+
+    #[test]
+    fn a_target_becomes_a_uri_that_says_the_same() {
+        for (target, host, said, uri) in [
+            ("/", Some("a.test"), None, "https://a.test/"),
+            ("/p?q", Some("a.test:81"), Some("b"), "https://b/p?q"),
+            ("http://c:1/p", Some("a.test"), None, "https://c:1/p"),
+            ("http://c?q", Some("a.test"), None, "https://c/?q"),
+            (
+                "/<a>`b?\"c{d}|e^f\\",
+                Some("[::1]:80"),
+                None,
+                "https://[::1]:80/%3Ca%3E%60b?%22c%7Bd%7D%7Ce%5Ef%5C",
+            ),
+            ("//x//y/../z", Some("a"), None, "https://a//x//y/../z"),
+            ("/", None, None, "https://localhost/"),
+        ] {
+            let fields: Vec<_> = host.map(|host| ("Host", host)).into_iter().collect();
+            let made = made(&head("GET", target, &fields), said, BodyLength::None).unwrap();
+            assert_eq!(made.uri().to_string(), uri, "{target}");
+        }
+        let star = made(&head("OPTIONS", "*", &[("Host", "a")]), None, BodyLength::None).unwrap();
+        assert_eq!(star.uri().path(), "*");
+        let odd = made(&head("GET", "/", &[("Host", "a b")]), None, BodyLength::None);
+        assert_eq!(odd.unwrap_err(), "bad_host");
+    }
+
+    #[test]
+    fn fields_lose_what_is_of_http1_and_secrets_stay_out_of_the_table() {
+        let head = head(
+            "POST",
+            "/",
+            &[
+                ("Host", "a"),
+                ("Transfer-Encoding", "chunked"),
+                ("Upgrade", "x"),
+                ("TE", "trailers"),
+                ("Authorization", "Basic x"),
+                ("Cookie", "a=b"),
+                ("Cookie", "c=d"),
+                ("X-A", "1"),
+            ],
+        );
+        let made = made(&head, None, BodyLength::Exact(7)).unwrap();
+        let shown: Vec<_> = made
+            .headers()
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.to_str().unwrap(), value.is_sensitive()))
+            .collect();
+        assert_eq!(
+            shown,
+            [
+                ("authorization", "Basic x", true),
+                ("cookie", "a=b", true),
+                ("cookie", "c=d", true),
+                ("x-a", "1", false),
+                ("content-length", "7", false),
+            ]
+        );
+    }
+
+    #[test]
+    fn an_answer_is_bounded_and_strict() {
+        let limits = HeadLimits { head: 100, fields: 3, target: 10 };
+        let answer = |fields: &[(&'static str, &str)]| {
+            let mut from = http::Response::new(()).into_parts().0;
+            for (name, value) in fields {
+                let value = HeaderValue::from_bytes(value.as_bytes()).unwrap();
+                from.headers.append(HeaderName::from_static(name), value);
+            }
+            let mut head = Head::new();
+            answer(&from, &limits, &mut head).map(|()| head)
+        };
+        let good = answer(&[("x-a", "1"), ("set-cookie", "a"), ("set-cookie", "b")]).unwrap();
+        assert_eq!((good.status(), good.len()), (200, 3));
+        assert!(answer(&[("x-a", ""); 4]).is_err(), "too many");
+        assert!(answer(&[("x-a", &"x".repeat(93))]).is_ok());
+        assert!(answer(&[("x-a", &"x".repeat(94))]).is_err(), "too long");
+        for value in [" 1", "1\t"] {
+            assert!(answer(&[("x-a", value)]).is_err(), "{value:?}");
+        }
+        for name in ["connection", "transfer-encoding", "upgrade", "keep-alive"] {
+            assert!(answer(&[(name, "x")]).is_err(), "{name}");
+        }
+        let trailers = |most| {
+            let mut map = HeaderMap::new();
+            map.insert("x-sum", HeaderValue::from_static("1"));
+            super::trailers(&map, most, 1)
+        };
+        assert!(trailers(10).is_ok() && trailers(9).is_err());
+    }
+
+    #[test]
+    fn a_request_has_no_trailers_that_mean_something_elsewhere() {
+        let head = head("POST", "/", &[("X-Sum", "1"), ("Content-Length", "5"), ("Host", "b")]);
+        let map = request_trailers(&head);
+        assert_eq!((map.len(), map.contains_key("x-sum")), (1, true));
+    }
+}

@@ -139,8 +139,12 @@ impl Group {
     fn slot(&self, lease: &Lease, most: HeadMost, now: Instant) -> Option<Slot> {
         let reach = lease.pool().reach_number();
         let keep = &lease.pool().config().keep_alive;
+        let kept = keep.idle.get().is_some() && keep.max_idle > 0;
         let fits = |conn: &&Arc<Conn>| {
-            conn.reach() == reach && conn.carries(most) && !conn.is_too_old(keep, now)
+            (kept || !conn.is_idle())
+                && conn.reach() == reach
+                && conn.carries(most)
+                && !conn.is_too_old(keep, now)
         };
         let taken = self.all.iter().filter(fits).find(|conn| conn.enter());
         taken.map(|conn| Slot { conn: conn.clone(), reused: true })

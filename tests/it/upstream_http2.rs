@@ -131,8 +131,6 @@ fn bodies_and_trailers_go_both_ways() {
     assert_eq!(answer.trailers, ["grpc-status: 0", "x-sum: 7"]);
     let answer = proxy.get("/bulk/3000000");
     assert_eq!((answer.body.len(), answer.complete), (3_000_000, true));
-    let head = ask(&proxy, "HEAD", "/bulk/10", "", "");
-    assert_eq!((head.status, head.field("Content-Length")), (200, Some("10")));
 }
 
 #[test]
@@ -346,6 +344,29 @@ fn one_that_speaks_something_else_is_not_reached() {
 }
 
 #[test]
+fn one_that_says_nothing_is_not_waited_for() {
+    let server = Server::h2(&["mute"]);
+    let more = "timeout = { connect = \"200ms\" }\nretry = { attempts = 1 }";
+    let proxy = two(server.addr, more);
+    assert_eq!(proxy.get("/").status, 504);
+}
+
+/// However many ask at the same moment, one connection is dialled for them, or as many as it takes.
+#[test]
+fn a_crowd_does_not_dial_at_once() {
+    let server = Server::h2(&[]);
+    let proxy = two(server.addr, "");
+    let clients: Vec<_> = (0..50)
+        .map(|_| {
+            let addr = proxy.addr();
+            std::thread::spawn(move || Client::connect(addr).ask("GET", "/", "").status)
+        })
+        .collect();
+    assert!(clients.into_iter().all(|client| client.join().unwrap() == 200));
+    assert_eq!(state(&proxy, "conns"), 2, "one, and the look whether it listens");
+}
+
+#[test]
 fn a_websocket_needs_http1() {
     let server = Server::h2(&[]);
     let proxy = two(server.addr, "");
@@ -382,6 +403,8 @@ fn nghttpd_serves_files_takes_uploads_and_restarts() {
         })
         .collect();
     assert!(threads.into_iter().all(|thread| thread.join().unwrap() == 500_000));
+    let head = ask(&proxy, "HEAD", "/file", "", "");
+    assert_eq!((head.status, head.field("Content-Length")), (200, Some("500000")));
     assert_eq!(proxy.get("/none").status, 404);
 }
 
