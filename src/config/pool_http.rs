@@ -37,8 +37,10 @@ impl Default for PoolHttp2 {
     fn default() -> Self {
         Self {
             streams: 100,
-            window: 256 << 10,
-            connection_window: 4 << 20,
+            // All of them together fit the connection's: however many clients stand still, the others
+            // go on.
+            window: 64 << 10,
+            connection_window: 8 << 20,
             send_buffer: 64 << 10,
             ping: Timeout::secs(10),
         }

@@ -131,8 +131,12 @@ impl Dialer {
         now: Instant,
     ) -> Result<Box<Exchange>, Failed> {
         let reach = lease.pool().reach();
-        let failed =
-            |lease, error| Err(Failed { lease, error, retry: Retry::NothingWritten, stale: false });
+        let failed = |lease, error| {
+            // Nobody else of the pool can switch either.
+            let no = matches!(error, Error::NoUpgrade);
+            let retry = if no { Retry::No } else { Retry::NothingWritten };
+            Err(Failed { lease, error, retry, stale: false })
+        };
         let limit = request.connect_limit(now);
         let mut offer = reach.offer();
         if request.upgrade {
