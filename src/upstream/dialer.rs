@@ -49,6 +49,34 @@ pub struct Outgoing<'a> {
     pub until: Option<Instant>,
 }
 
+/// An exchange, built where it stays: it is too large to be handed around.
+macro_rules! exchange {
+    ($self:ident, $lease:ident, $request:ident, $begun:ident, $connect:ident, $wire:expr) => {{
+        let place = Box::new_uninit();
+        let timed = $request.timed || $lease.pool().wants_cost();
+        let timeout = &$request.effective.timeout;
+        let exchange = Exchange {
+            dialer: $self.clone(),
+            lease: Some($lease),
+            wire: $wire,
+            begun: $begun,
+            pace: Pace {
+                first_byte: timeout.first_byte.get(),
+                idle: timeout.idle.get(),
+                until: $request.until,
+            },
+            late: None,
+            timed,
+            ended: false,
+            status: 0,
+            connect: $connect,
+            first_byte: None,
+            received: 0,
+        };
+        Box::write(place, exchange)
+    }};
+}
+
 impl Dialer {
     /// Nothing idle yet.
     pub fn new() -> Arc<Self> {
@@ -218,8 +246,7 @@ impl Dialer {
     ) -> Box<Exchange> {
         let (is_tls, written) = (lease.pool().reach().is_tls(), lease.backend().clone());
         let wire = Http2::begin(slot, request, is_tls, written.written());
-        let wire = Wire::Http2(Box::new(wire));
-        self.begin(lease, wire, request, begun, connect)
+        exchange!(self, lease, request, begun, connect, Wire::Http2(Box::new(wire)))
     }
 
     /// A request on a connection of its own.
@@ -239,50 +266,23 @@ impl Dialer {
         let mut out = Chunk::lend(Size::Head);
         let connection = request.upgrade.then_some("Upgrade");
         http1::request_head(request.head, request.host, request.body, connection, &mut out);
-        let wire = Wire::Http1(Http1 {
-            link: Some(link),
-            pump: Pump::new(out, request.body),
-            client,
-            buf: Chunk::none(),
-            data: 0,
-            skip: 0,
-            eof: false,
-        });
-        self.begin(lease, wire, request, begun, connect)
-    }
-
-    #[inline(always)]
-    fn begin(
-        self: &Arc<Self>,
-        lease: Lease,
-        wire: Wire,
-        request: &Outgoing<'_>,
-        begun: Instant,
-        connect: Option<Duration>,
-    ) -> Box<Exchange> {
-        let place = Box::new_uninit();
-        let timed = request.timed || lease.pool().wants_cost();
-        let timeout = &request.effective.timeout;
-        // Built where it stays: it is too large to be handed around.
-        let exchange = Exchange {
-            dialer: self.clone(),
-            lease: Some(lease),
-            wire,
+        let pump = Pump::new(out, request.body);
+        exchange!(
+            self,
+            lease,
+            request,
             begun,
-            pace: Pace {
-                first_byte: timeout.first_byte.get(),
-                idle: timeout.idle.get(),
-                until: request.until,
-            },
-            late: None,
-            timed,
-            ended: false,
-            status: 0,
             connect,
-            first_byte: None,
-            received: 0,
-        };
-        Box::write(place, exchange)
+            Wire::Http1(Http1 {
+                link: Some(link),
+                pump,
+                client,
+                buf: Chunk::none(),
+                data: 0,
+                skip: 0,
+                eof: false,
+            })
+        )
     }
 
     /// Closes idle connections past their age, those the backend closed, and those of backends

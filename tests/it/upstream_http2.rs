@@ -296,6 +296,24 @@ fn a_client_that_does_not_read_costs_a_window() {
 }
 
 #[test]
+fn clients_that_do_not_read_hold_up_nobody_else() {
+    let server = Server::h2(&[]);
+    let proxy = two(server.addr, "");
+    let mut held: Vec<Client> = (0..15).map(|_| proxy.client()).collect();
+    for client in &mut held {
+        socket2::SockRef::from(&*client.stream()).set_recv_buffer_size(4096).unwrap();
+        client.send("GET /bulk/50000000 HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    }
+    let mut before = 0;
+    until("all stand still", || {
+        let now = state(&proxy, "sent");
+        std::mem::replace(&mut before, now) == now && state(&proxy, "streams") >= 15 && now > 0
+    });
+    assert_eq!(proxy.get("/bulk/1000000").body.len(), 1_000_000);
+    assert_eq!(open(&proxy).0, 1, "all on one connection");
+}
+
+#[test]
 fn floods_keep_nobody_from_being_served() {
     for path in ["/settings", "/pings", "/empty-data"] {
         let (server, good) = (Server::h2(&[]), Server::h2(&[]));
