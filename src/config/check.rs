@@ -170,9 +170,14 @@ fn raw_pools(draft: &Draft, faults: &mut Faults) {
 pub(super) fn carry(draft: &mut Draft) {
     let of = |users: &[Ref]| -> BTreeSet<Name> { users.iter().map(|to| to.name.clone()).collect() };
     let datagrams = of(&draft.udp_pools);
-    let mut streams = of(&draft.http_pools);
-    streams.extend(of(&draft.tcp_pools));
+    let mut streams = of(&draft.tcp_pools);
+    let bytes: BTreeSet<_> = streams.union(&datagrams).cloned().collect();
+    streams.extend(of(&draft.http_pools));
     for (name, pool) in &mut draft.pools {
+        // A pool that carries bytes carries them in whatever version.
+        if bytes.contains(name) {
+            pool.http = None;
+        }
         pool.carries = match (datagrams.contains(name), streams.contains(name)) {
             (true, true) => Carries::Both,
             (true, false) => Carries::Datagrams,

@@ -64,6 +64,13 @@ pub enum Check {
         /// What the body must hold.
         body: Option<String>,
     },
+    /// `grpc.health.v1.Health/Check`, by HTTP/2.
+    Grpc {
+        /// The service asked for; empty for the server as a whole.
+        service: String,
+        /// `:authority`; the backend's address by default.
+        host: Option<String>,
+    },
 }
 
 /// A table, or the path of an HTTP probe.
@@ -113,7 +120,10 @@ fn table(t: &mut Table<'_>, announced: bool) -> Option<Health> {
 /// The kind: at most one; none is `http`.
 fn check(t: &mut Table<'_>) -> Option<Check> {
     let (http, tcp, udp) = (t.take("http"), t.take("tcp"), t.take("udp"));
-    let (host, expect) = (t.take("host"), t.take("expect"));
+    let (host, expect, grpc) = (t.take("host"), t.take("expect"), t.take("grpc"));
+    if let Some(grpc) = grpc {
+        return call(&grpc, &[http, tcp, udp], host, expect);
+    }
     let (word, other) = match (&tcp, &udp) {
         (None, None) => {
             let path = http.map_or(Some(PATH.into()), |item| item.checked(route_path::target));
@@ -144,6 +154,26 @@ fn check(t: &mut Table<'_>) -> Option<Check> {
         send: bytes(t, "send"),
         expect: bytes(t, "expect"),
     })
+}
+
+/// A question of gRPC's health service: SERVING is good.
+fn call(
+    grpc: &Item<'_>,
+    others: &[Option<Item<'_>>],
+    host: Option<Item<'_>>,
+    expect: Option<Item<'_>>,
+) -> Option<Check> {
+    for item in others.iter().flatten() {
+        item.key_wrong(Wrong::new("contradicts grpc: a probe is of one kind"));
+    }
+    if let Some(item) = expect {
+        item.key_wrong(
+            Wrong::new("means nothing to a grpc probe: SERVING is what is expected")
+                .hint("leave the key out"),
+        );
+    }
+    let host = host.and_then(|item| item.checked(addr::authority));
+    Some(Check::Grpc { service: grpc.text()?, host })
 }
 
 /// There is nothing to connect to: what is not answered says nothing.

@@ -3,6 +3,7 @@ use super::datagrams::{Carries, Sessions};
 use super::health::Health;
 use super::http2::Http2;
 use super::log::Log;
+use super::pool_http::{PoolHttp, PoolHttp2};
 use super::problem::At;
 pub use super::rewrite::{PathRewrite, Rewrite};
 use super::sources::Sources;
@@ -525,6 +526,10 @@ pub struct Pool {
     pub host: HostSent,
     /// How a backend is chosen.
     pub balance: Balance,
+    /// The version its backends are spoken to in; `None` where only tcp listeners use it.
+    pub http: Option<PoolHttp>,
+    /// Limits of connections that speak HTTP/2.
+    pub http2: PoolHttp2,
     /// The TLS its backends speak.
     pub tls: Option<PoolTls>,
     /// In which version of the PROXY protocol backends are told of clients.

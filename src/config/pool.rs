@@ -6,6 +6,7 @@ use super::draft::{Draft, Said};
 use super::health;
 use super::model::{Addr, Backend, Family, HostSent, KeepAlive, Pool, ProxyProtocol, Resolve};
 use super::over::{self, Only, Place};
+use super::pool_http::{self, PoolHttp};
 use super::problem::{At, Wrong};
 use super::table::{Item, Table};
 use super::tls;
@@ -34,10 +35,11 @@ pub(super) fn pools(item: &Item<'_>, draft: &mut Draft) {
 
 fn pool(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) -> Pool {
     let (mut only, mut unix) = (Only::default(), Vec::new());
-    if let Some(item) = t.take("http") {
+    let http = t.take("http").map(|item| {
         draft.pool_http.insert(name.clone(), said(&item));
-        version(&item);
-    }
+        pool_http::version(&item)
+    });
+    let http = http.unwrap_or(Some(PoolHttp::One));
     let host = t.take("host");
     only.http.extend(host.as_ref().map(said));
     let balance = t.take("balance").and_then(|item| balance::balance(&item, &mut only.http));
@@ -49,6 +51,8 @@ fn pool(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) -> P
         at: item.key_at(),
         host: host.and_then(|item| host_sent(&item)).unwrap_or(HostSent::Preserve),
         balance: balance.unwrap_or_else(|| balance::default(item.key_at())),
+        http: http.or(Some(PoolHttp::One)),
+        http2: pool_http::limits(t, http, &mut only.http),
         tls: tls.and_then(|item| tls::pool(&item, draft)),
         send_proxy_protocol: announced.and_then(|item| announce(&item)),
         health,
@@ -67,17 +71,8 @@ fn pool(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) -> P
     pool
 }
 
-fn said(item: &Item<'_>) -> Said {
+pub(super) fn said(item: &Item<'_>) -> Said {
     Said { key: item.path.clone(), at: item.key_at() }
-}
-
-/// HTTP/1.1 is what backends are spoken to in.
-fn version(item: &Item<'_>) {
-    if let (Kind::Number, Some(shown)) = (item.kind(), item.shown()) {
-        item.wrong(item.type_fault("a string").hint(format!("write \"{shown}\"")));
-        return;
-    }
-    item.word("pool.http", &[("1.1", ())]);
 }
 
 fn announce(item: &Item<'_>) -> Option<ProxyProtocol> {

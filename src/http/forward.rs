@@ -74,12 +74,14 @@ pub(super) async fn forward<'g>(
         return Journey::Own(Box::new(Reply::own(413, "body_too_large")));
     }
     let upgrade = verdict.websocket && route.websocket;
+    let trailers = headers::takes_trailers(head);
     headers::request_ready(&route.rules, head, upgrade);
     let outgoing = Outgoing {
         head,
         host: None,
         body: verdict.body,
         upgrade,
+        trailers,
         repeatable: head.method().is_idempotent() && verdict.body == BodyLength::None,
         header: None,
         fresh: false,

@@ -78,6 +78,15 @@ fn counted_down(head: &mut Head) -> bool {
     left.is_some_and(|left| head.set(NAME, left.to_string().as_bytes()).is_ok())
 }
 
+/// Whether the client takes trailers: what it says of that ends here, and is said anew.
+#[inline]
+pub(super) fn takes_trailers(head: &Head) -> bool {
+    let said = |value: &[u8]| {
+        value.split(|b| *b == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+    };
+    head.has(Known::Te) && head.all(Known::Te).any(said)
+}
+
 /// Makes a request head ready for a backend: hop-by-hop fields out, the route's rules applied.
 pub(super) fn request_ready(rules: &Rules, head: &mut Head, upgrade: bool) {
     hop_by_hop(head);

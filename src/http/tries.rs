@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 /// How long a first verdict is waited for where `timeout.connect` is off.
 const WAIT: Duration = Duration::from_secs(2);
 
+/// So often a request is sent again because its connection ended in order or was closed already; an
+/// HTTP/2 connection ends under many at once, and so may the next one.
+const STALE: u32 = 5;
+
 /// What to do after a broken try.
 pub(super) enum Next {
     /// Send it again.
@@ -32,12 +36,24 @@ pub(super) struct Tries<'a> {
     /// What the client gets if nobody else can be asked, and whether that try never left us.
     last: Option<(Box<Reply>, bool)>,
     fresh: bool,
+    /// How often it was nobody's fault.
+    stale: u32,
 }
 
 impl<'a> Tries<'a> {
     pub(super) fn new(target: &'a Target, hash: Option<u64>, seed: u64, now: Instant) -> Self {
         let left = target.effective.retry.attempts;
-        Self { target, hash, seed, now, left, tried: Vec::new(), last: None, fresh: false }
+        Self {
+            target,
+            hash,
+            seed,
+            now,
+            left,
+            tried: Vec::new(),
+            last: None,
+            fresh: false,
+            stale: 0,
+        }
     }
 
     /// When the current try began.
@@ -122,7 +138,8 @@ impl<'a> Tries<'a> {
         if !again || !in_time {
             return Next::Answer(reply);
         }
-        if stale {
+        if stale && self.stale < STALE {
+            self.stale += 1;
             // Nobody's fault, and no try: the same backend may be asked again, by a new connection.
             self.fresh = true;
             self.last = None;
@@ -158,7 +175,9 @@ fn no_lease(none: NoLease) -> Box<Reply> {
 pub(super) fn outcome(error: &Error, stale: bool) -> Outcome {
     match error {
         _ if stale => Outcome::Stale,
-        Error::Local(_) | Error::Body(_) | Error::Request | Error::Over => Outcome::Abandoned,
+        Error::Local(_) | Error::Body(_) | Error::Request | Error::Over | Error::NoUpgrade => {
+            Outcome::Abandoned
+        }
         error if error.never_reached() => Outcome::NotReached,
         _ => Outcome::Failed,
     }
@@ -169,6 +188,7 @@ pub(super) fn status(error: &Error) -> u16 {
     match error {
         Error::ConnectTimeout | Error::FirstByte | Error::Idle | Error::Request => 504,
         Error::Local(_) | Error::Unresolved | Error::Over | Error::Changed => 503,
+        Error::NoUpgrade => 501,
         _ => 502,
     }
 }

@@ -33,6 +33,8 @@ pub(super) fn backend(text: &str) -> config::Backend {
 
 pub(super) fn pool(text: &str, backends: &[&str]) -> config::Pool {
     config::Pool {
+        http: Some(config::PoolHttp::One),
+        http2: config::PoolHttp2::default(),
         tls: None,
         send_proxy_protocol: None,
         name: name(text),

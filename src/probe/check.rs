@@ -1,10 +1,10 @@
 //! One probe within its time: which check, where, and what a failure is called.
-use super::{http, tcp, udp};
+use super::{grpc, http, http2, tcp, udp};
 use crate::config::{Addr, Check, Pool};
-use crate::net::proxy_protocol::{Header, Written};
+use crate::net::proxy_protocol::Header;
 use crate::net::{self, Stream, Target};
 use crate::pool::Backend;
-use crate::reach::{self, Reach};
+use crate::reach::{self, Offer, Reach, Way};
 use std::io;
 use std::time::Duration;
 
@@ -40,27 +40,45 @@ async fn ask(config: &Pool, reach: &Reach, backend: &Backend) -> Result<(), Verd
     // ask says whether to send one.
     let says = config.health.as_ref().is_none_or(|health| health.proxy_protocol);
     let header = reach.announces.filter(|_| says).map(|version| Header::default().write(version));
-    let dial = async |target: &Target| dial(reach, target, backend.addr(), header.as_ref()).await;
+    let way = |offer| Way { offer, header: header.as_ref() };
+    let dial = async |target: &Target, offer| dial(reach, target, backend.addr(), way(offer)).await;
     let Some(health) = &config.health else {
         if config.carries.datagrams() {
             udp::knock(&target).await?;
         }
-        return if config.carries.streams() { dial(&target).await.map(drop) } else { Ok(()) };
+        if !config.carries.streams() {
+            return Ok(());
+        }
+        let (stream, is_http2) = dial(&target, reach.offer()).await?;
+        return if is_http2 { http2::greet(stream).await.map_err(Verdict::Bad) } else { Ok(()) };
     };
     if let (Some(port), Target::Ip(addr)) = (health.port, &mut target) {
         addr.set_port(port);
     }
-    if let Check::Udp { send, expect } = &health.check {
-        return udp::check(&target, send, expect.as_deref()).await;
-    }
-    let stream = dial(&target).await?;
+    let offer = match &health.check {
+        Check::Udp { send, expect } => {
+            return udp::check(&target, send, expect.as_deref()).await;
+        }
+        Check::Grpc { .. } => Offer::Http2,
+        Check::Http { .. } | Check::Tcp { .. } => reach.offer(),
+    };
+    let (stream, is_http2) = dial(&target, offer).await?;
+    let own = own_host(backend.addr());
     let checked = match &health.check {
         Check::Udp { .. } => Ok(()),
         Check::Tcp { send, expect } => tcp::check(stream, send.as_deref(), expect.as_deref()).await,
         Check::Http { path, host, status, body } => {
-            let own = own_host(backend.addr());
             let host = host.as_deref().unwrap_or(&own);
-            http::check(stream, &http::Asks { path, host, status, body: body.as_deref() }).await
+            let asks = http::Asks { path, host, status, body: body.as_deref() };
+            if is_http2 {
+                http2::check(stream, &asks, reach.is_tls()).await
+            } else {
+                http::check(stream, &asks).await
+            }
+        }
+        Check::Grpc { service, host } => {
+            let host = host.as_deref().unwrap_or(&own);
+            grpc::check(stream, service, host, reach.is_tls()).await
         }
     };
     checked.map_err(Verdict::Bad)
@@ -78,9 +96,9 @@ async fn dial(
     reach: &Reach,
     target: &Target,
     addr: &Addr,
-    header: Option<&Written>,
-) -> Result<Stream, Verdict> {
-    reach.connect_as(target, addr, header).await.map_err(|error| match error {
+    way: Way<'_>,
+) -> Result<(Stream, bool), Verdict> {
+    reach.connect_as(target, addr, way).await.map_err(|error| match error {
         reach::Error::Connect(error) if net::is_local_fault(&error) => Verdict::Ours(error),
         reach::Error::Connect(error) => Verdict::Bad(format!("connect: {}", tcp::words(&error))),
         error @ reach::Error::Changed => Verdict::Bad(error.to_string()),

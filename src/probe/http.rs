@@ -7,11 +7,11 @@ use std::future::poll_fn;
 use std::time::Duration;
 
 /// A body is searched within so many bytes.
-const MOST: usize = 64 << 10;
+pub(super) const MOST: usize = 64 << 10;
 /// Once all is well the rest of the answer is read for so long and so far, so that the backend
 /// sees an end instead of a reset.
 const POLITE: Duration = Duration::from_millis(20);
-const LIMITS: HeadLimits = HeadLimits { head: 32 << 10, fields: 100, target: 8 << 10 };
+pub(super) const LIMITS: HeadLimits = HeadLimits { head: 32 << 10, fields: 100, target: 8 << 10 };
 
 /// What a check asks for.
 pub(super) struct Asks<'a> {
@@ -19,6 +19,16 @@ pub(super) struct Asks<'a> {
     pub(super) host: &'a str,
     pub(super) status: &'a [(u16, u16)],
     pub(super) body: Option<&'a str>,
+}
+
+impl Asks<'_> {
+    /// Whether a status is a good one.
+    pub(super) fn judge(&self, status: u16) -> Result<(), String> {
+        if self.status.iter().any(|(from, to)| (*from..=*to).contains(&status)) {
+            return Ok(());
+        }
+        Err(format!("status {status}, expected {}", ranges(self.status)))
+    }
 }
 
 pub(super) async fn check(mut stream: Stream, asks: &Asks<'_>) -> Result<(), String> {
@@ -64,9 +74,7 @@ impl Answer {
                 Step::Data(_) => {}
             }
         };
-        if !asks.status.iter().any(|(from, to)| (*from..=*to).contains(&status)) {
-            return Err(format!("status {status}, expected {}", ranges(asks.status)));
-        }
+        asks.judge(status)?;
         match asks.body {
             Some(wanted) => self.find(wanted.as_bytes()).await,
             None => Ok(()),
@@ -78,13 +86,11 @@ impl Answer {
         let mut seen = Vec::new();
         while seen.len() < MOST {
             let Step::Data(more) = self.step().await? else { break };
-            let from = seen.len().saturating_sub(wanted.len());
-            seen.extend_from_slice(&more);
-            if memchr::memmem::find(&seen[from..], wanted).is_some() {
+            if add_and_find(&mut seen, &more, wanted) {
                 return Ok(());
             }
         }
-        Err(format!("the body does not hold {:?}", String::from_utf8_lossy(wanted)))
+        Err(not_there(wanted))
     }
 
     async fn rest(&mut self) {
@@ -126,6 +132,17 @@ impl Answer {
         self.eof = n == 0;
         Ok(())
     }
+}
+
+/// Adds a piece to what was seen; says whether that now holds what is wanted.
+pub(super) fn add_and_find(seen: &mut Vec<u8>, more: &[u8], wanted: &[u8]) -> bool {
+    let from = seen.len().saturating_sub(wanted.len());
+    seen.extend_from_slice(more);
+    memchr::memmem::find(&seen[from..], wanted).is_some()
+}
+
+pub(super) fn not_there(wanted: &[u8]) -> String {
+    format!("the body does not hold {:?}", String::from_utf8_lossy(wanted))
 }
 
 fn ranges(all: &[(u16, u16)]) -> String {

@@ -6,7 +6,9 @@
 
 mod beat;
 mod check;
+mod grpc;
 mod http;
+mod http2;
 mod order;
 mod tcp;
 #[cfg(test)]

@@ -13,8 +13,36 @@ use std::sync::Arc;
 /// What handshakes with backends need.
 #[derive(Debug)]
 pub struct Connector {
-    config: Arc<ClientConfig>,
+    /// By what is offered, in the order of [`Offer`].
+    configs: [Arc<ClientConfig>; 4],
     sni: Option<ServerName<'static>>,
+}
+
+/// The protocols a handshake offers (ALPN, RFC 7301).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// None: what follows is bytes.
+    Nothing,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+    /// HTTP/2, else HTTP/1.1.
+    Either,
+}
+
+impl Offer {
+    const ALL: [Self; 4] = [Self::Nothing, Self::Http1, Self::Http2, Self::Either];
+
+    fn ids(self) -> Vec<Vec<u8>> {
+        let ids: &[&[u8]] = match self {
+            Self::Nothing => &[],
+            Self::Http1 => &[b"http/1.1"],
+            Self::Http2 => &[b"h2"],
+            Self::Either => &[b"h2", b"http/1.1"],
+        };
+        ids.iter().map(|id| id.to_vec()).collect()
+    }
 }
 
 impl Connector {
@@ -49,7 +77,14 @@ impl Connector {
             None => config.with_no_client_auth(),
         };
         match sni {
-            Ok(sni) if problems.is_empty() => Ok(Self { config: Arc::new(config), sni }),
+            Ok(sni) if problems.is_empty() => {
+                let offering = |offer: Offer| {
+                    let mut config = config.clone();
+                    config.alpn_protocols = offer.ids();
+                    Arc::new(config)
+                };
+                Ok(Self { configs: Offer::ALL.map(offering), sni })
+            }
             _ => Err(problems),
         }
     }
@@ -59,12 +94,12 @@ impl Connector {
     /// # Errors
     ///
     /// An address that is no name to verify.
-    pub fn begin(&self, addr: &Addr) -> Result<ClientConnection, rustls::Error> {
+    pub fn begin(&self, addr: &Addr, offer: Offer) -> Result<ClientConnection, rustls::Error> {
         let name = match &self.sni {
             Some(name) => name.clone(),
             None => name(addr)?,
         };
-        ClientConnection::new(self.config.clone(), name)
+        ClientConnection::new(self.configs[offer as usize].clone(), name)
     }
 }
 

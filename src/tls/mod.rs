@@ -13,5 +13,5 @@ mod tickets;
 mod tests;
 
 pub use acceptor::{Acceptor, Client};
-pub use connector::Connector;
+pub use connector::{Connector, Offer};
 pub use identity::Identity;

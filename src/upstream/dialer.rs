@@ -1,15 +1,20 @@
 //! One worker's connections to backends: a lease becomes a stream or an exchange.
-use super::connect;
+use super::connect::{self, Dialled, Wanted};
 use super::error::{Error, Failed, Retry};
-use super::exchange::{Exchange, Pace};
+use super::exchange::{Exchange, Pace, Wire};
+use super::http1::Http1;
+use super::http2::Http2;
 use super::idle::{Idle, Kept, Reuse};
 use super::link::Link;
 use super::pump::Pump;
+use super::shared::{Claim, Shared, Slot, Wants};
 use crate::config::Effective;
 use crate::http1::{self, BodyLength, Client, HeadLimits};
 use crate::message::{Chunk, Head, Size};
 use crate::net::proxy_protocol::Written;
 use crate::pool::Lease;
+use crate::reach::http2::HeadMost;
+use crate::reach::{Offer, Reach};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -17,6 +22,7 @@ use std::time::{Duration, Instant};
 #[derive(Debug, Default)]
 pub struct Dialer {
     pub(super) idle: Idle,
+    shared: Arc<Shared>,
 }
 
 /// A request as it is sent.
@@ -30,6 +36,8 @@ pub struct Outgoing<'a> {
     pub body: BodyLength,
     /// Whether it asks for another protocol (WebSocket).
     pub upgrade: bool,
+    /// Whether whoever asked takes trailers (`TE: trailers`).
+    pub trailers: bool,
     /// Whether it can be sent again: idempotent and without a body.
     pub repeatable: bool,
     /// Whether only a new connection will do.
@@ -45,6 +53,34 @@ pub struct Outgoing<'a> {
     pub until: Option<Instant>,
 }
 
+/// An exchange, built where it stays: it is too large to be handed around.
+macro_rules! exchange {
+    ($self:ident, $lease:ident, $request:ident, $begun:ident, $connect:ident, $wire:expr) => {{
+        let place = Box::new_uninit();
+        let timed = $request.timed || $lease.pool().wants_cost();
+        let timeout = &$request.effective.timeout;
+        let exchange = Exchange {
+            dialer: $self.clone(),
+            lease: Some($lease),
+            wire: $wire,
+            begun: $begun,
+            pace: Pace {
+                first_byte: timeout.first_byte.get(),
+                idle: timeout.idle.get(),
+                until: $request.until,
+            },
+            late: None,
+            timed,
+            ended: false,
+            status: 0,
+            connect: $connect,
+            first_byte: None,
+            received: 0,
+        };
+        Box::write(place, exchange)
+    }};
+}
+
 impl Dialer {
     /// Nothing idle yet.
     pub fn new() -> Arc<Self> {
@@ -53,7 +89,7 @@ impl Dialer {
 
     /// Dials the backend of a lease and tells it of the client, where the pool says so
     /// ([`crate::pool::Pool::announces`]). Counts the connection, its result and its duration. Tells
-    /// the pool when the backend was not reached.
+    /// the pool when the backend was not reached. What it carries is bytes.
     ///
     /// # Errors
     ///
@@ -61,16 +97,36 @@ impl Dialer {
     pub async fn stream(
         &self,
         lease: &Lease,
-        timeout: Option<Duration>,
+        limit: Option<Duration>,
         header: Option<&Written>,
     ) -> Result<Link, Error> {
-        match connect::dial(lease, timeout, header).await {
+        let reach = lease.pool().reach();
+        // Where HTTP is spoken it is not asked for here.
+        let offer = if reach.offer() == Offer::Nothing { Offer::Nothing } else { Offer::Http1 };
+        let wanted = Wanted { offer, header, most: NO_HEADS, limit };
+        match self.dial(lease, &reach, wanted).await? {
+            Dialled::Link(link) => Ok(link),
+            Dialled::Shared(_) => Err(Error::NoUpgrade),
+        }
+    }
+
+    async fn dial(
+        &self,
+        lease: &Lease,
+        reach: &Reach,
+        wanted: Wanted<'_>,
+    ) -> Result<Dialled, Error> {
+        match connect::dial(lease, reach, wanted).await {
             // Kept connections are a convenience, this one is wanted now.
-            Err(Error::Local(error)) if is_out_of_descriptors(&error) && self.idle.shed() => {
-                connect::dial(lease, timeout, header).await
+            Err(Error::Local(error)) if is_out_of_descriptors(&error) && self.shed() => {
+                connect::dial(lease, reach, wanted).await
             }
             dialled => dialled,
         }
+    }
+
+    fn shed(&self) -> bool {
+        self.idle.shed() | self.shared.shed(Instant::now())
     }
 
     /// Begins a request on a kept connection; gives the lease back if there is none.
@@ -92,11 +148,26 @@ impl Dialer {
         };
         match kept {
             Some(Kept { link, .. }) => Ok(self.exchange(lease, link, request, now, None)),
+            None => self.share(lease, request, now),
+        }
+    }
+
+    /// Begins a request on a connection that is shared.
+    fn share(
+        self: &Arc<Self>,
+        lease: Lease,
+        request: &Outgoing<'_>,
+        now: Instant,
+    ) -> Result<Box<Exchange>, Lease> {
+        let slot =
+            if request.upgrade { None } else { self.shared.slot(&lease, request.wants(), now) };
+        match slot {
+            Some(slot) => Ok(self.on(lease, slot, request, now, None)),
             None => Err(lease),
         }
     }
 
-    /// Begins a request on a new connection.
+    /// Begins a request on a new connection, or on one with room that others made meanwhile.
     ///
     /// # Errors
     ///
@@ -107,19 +178,95 @@ impl Dialer {
         request: &Outgoing<'_>,
         now: Instant,
     ) -> Result<Box<Exchange>, Failed> {
-        match self.stream(&lease, request.connect_limit(now), request.header).await {
-            Ok(link) => {
+        let reach = lease.pool().reach();
+        let mut offer = reach.offer();
+        if request.upgrade {
+            if offer == Offer::Http2 {
+                return failed(lease, Error::NoUpgrade);
+            }
+            offer = Offer::Http1;
+        }
+        if offer != Offer::Http1 {
+            return Box::pin(self.join(lease, &reach, request, now)).await;
+        }
+        let (header, limit) = (request.header, request.connect_limit(now));
+        match self.dial(&lease, &reach, Wanted { offer, header, most: NO_HEADS, limit }).await {
+            Ok(Dialled::Link(link)) => {
                 let born = link.born();
                 let took = born.saturating_duration_since(now);
                 Ok(self.exchange(lease, link, request, born, Some(took)))
             }
-            Err(error) => {
-                let stale = matches!(error, Error::Changed);
-                Err(Failed { lease, error, retry: Retry::NothingWritten, stale })
-            }
+            Ok(Dialled::Shared(_)) => failed(lease, Error::NoUpgrade),
+            Err(error) => failed(lease, error),
         }
     }
 
+    /// Waits for a place on a connection that is shared; dials where it must.
+    async fn join(
+        self: &Arc<Self>,
+        lease: Lease,
+        reach: &Reach,
+        request: &Outgoing<'_>,
+        begun: Instant,
+    ) -> Result<Box<Exchange>, Failed> {
+        let until = request.connect_limit(begun).map(|limit| begun + limit);
+        loop {
+            let now = Instant::now();
+            let limit = until.map(|until| until.saturating_duration_since(now));
+            let ticket = match self.shared.claim(&lease, request.wants(), now) {
+                Claim::Slot(slot) => return Ok(self.on(lease, slot, request, now, None)),
+                Claim::Wait(wait) => {
+                    let dialled = wait.dialled();
+                    let in_time = match limit {
+                        Some(limit) => tokio::time::timeout(limit, dialled).await.is_ok(),
+                        None => {
+                            dialled.await;
+                            true
+                        }
+                    };
+                    if in_time {
+                        continue;
+                    }
+                    return failed(lease, Error::ConnectTimeout);
+                }
+                Claim::Dial(ticket) => ticket,
+            };
+            let wanted = Wanted {
+                offer: reach.offer(),
+                header: request.header,
+                most: request.heads(),
+                limit,
+            };
+            let dialled = self.dial(&lease, reach, wanted).await;
+            let (born, took) = (Instant::now(), Some(begun.elapsed()));
+            return match dialled {
+                Ok(Dialled::Shared(conn)) => {
+                    Ok(self.on(lease, ticket.made(conn), request, born, took))
+                }
+                Ok(Dialled::Link(link)) => {
+                    ticket.only_http1();
+                    Ok(self.exchange(lease, link, request, born, took))
+                }
+                Err(error) => failed(lease, error),
+            };
+        }
+    }
+
+    /// A request on a place of a connection that is shared.
+    fn on(
+        self: &Arc<Self>,
+        lease: Lease,
+        slot: Slot,
+        request: &Outgoing<'_>,
+        begun: Instant,
+        connect: Option<Duration>,
+    ) -> Box<Exchange> {
+        let (is_tls, written) = (lease.pool().reach().is_tls(), lease.backend().clone());
+        let wire = Http2::begin(slot, request, is_tls, written.written());
+        exchange!(self, lease, request, begun, connect, Wire::Http2(Box::new(wire)))
+    }
+
+    /// A request on a connection of its own.
     fn exchange(
         self: &Arc<Self>,
         lease: Lease,
@@ -128,8 +275,6 @@ impl Dialer {
         begun: Instant,
         connect: Option<Duration>,
     ) -> Box<Exchange> {
-        let place = Box::new_uninit();
-        let timed = request.timed || lease.pool().wants_cost();
         let limits = &request.effective.limits;
         let head_limits =
             HeadLimits { head: limits.head, fields: limits.fields, target: limits.target };
@@ -138,40 +283,43 @@ impl Dialer {
         let mut out = Chunk::lend(Size::Head);
         let connection = request.upgrade.then_some("Upgrade");
         http1::request_head(request.head, request.host, request.body, connection, &mut out);
-        let timeout = &request.effective.timeout;
-        // Built where it stays: it is too large to be handed around.
-        let exchange = Exchange {
-            dialer: self.clone(),
-            lease: Some(lease),
-            link: Some(link),
+        let pump = Pump::new(out, request.body);
+        exchange!(
+            self,
+            lease,
+            request,
             begun,
-            pump: Pump::new(out, request.body),
-            client,
-            pace: Pace {
-                first_byte: timeout.first_byte.get(),
-                idle: timeout.idle.get(),
-                until: request.until,
-            },
-            late: None,
-            timed,
-            buf: Chunk::none(),
-            data: 0,
-            skip: 0,
-            eof: false,
-            ended: false,
-            status: 0,
             connect,
-            first_byte: None,
-            received: 0,
-        };
-        Box::write(place, exchange)
+            Wire::Http1(Http1 {
+                link: Some(link),
+                pump,
+                client,
+                buf: Chunk::none(),
+                data: 0,
+                skip: 0,
+                eof: false,
+            })
+        )
     }
 
     /// Closes idle connections past their age, those the backend closed, and those of backends
     /// that are gone. Called each second by the worker.
     pub fn sweep(&self) {
-        self.idle.sweep(Instant::now());
+        let now = Instant::now();
+        self.idle.sweep(now);
+        self.shared.sweep(now);
     }
+}
+
+/// No connection came about: nothing was written.
+fn failed<T>(lease: Lease, error: Error) -> Result<T, Failed> {
+    let retry = match error {
+        // Nobody else of the pool can switch either.
+        Error::NoUpgrade => Retry::No,
+        _ => Retry::NothingWritten,
+    };
+    let stale = matches!(error, Error::Changed);
+    Err(Failed { lease, error, retry, stale })
 }
 
 fn is_out_of_descriptors(error: &std::io::Error) -> bool {
@@ -179,7 +327,19 @@ fn is_out_of_descriptors(error: &std::io::Error) -> bool {
     matches!(error.raw_os_error(), Some(code) if [Errno::MFILE, Errno::NFILE].iter().any(|e| e.raw_os_error() == code))
 }
 
+/// Where no HTTP/2 is spoken.
+const NO_HEADS: HeadMost = HeadMost { bytes: 0, fields: 0 };
+
 impl Outgoing<'_> {
+    /// What it asks of a connection that is shared.
+    fn wants(&self) -> Wants<'_> {
+        Wants { header: self.header, most: self.heads() }
+    }
+    /// What heads of its answer may be.
+    fn heads(&self) -> HeadMost {
+        let limits = &self.effective.limits;
+        HeadMost { bytes: limits.head, fields: limits.fields }
+    }
     /// `timeout.connect`, or what is left of `timeout.request` if that is less.
     fn connect_limit(&self, now: Instant) -> Option<Duration> {
         let left = self.until.map(|until| until.saturating_duration_since(now));

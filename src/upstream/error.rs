@@ -34,6 +34,10 @@ pub enum Error {
     Over,
     /// The answer is no HTTP.
     Garbage(Refusal),
+    /// The answer is no HTTP/2, or breaks its rules.
+    Malformed(String),
+    /// Another protocol was asked for, and the backend's connections cannot switch.
+    NoUpgrade,
     /// More interim answers than `limits.interim`.
     Interim,
     /// The request's own body broke: the client's fault.
@@ -55,7 +59,8 @@ impl Error {
             Self::Idle => "timeout_idle",
             Self::Request => "timeout_request",
             Self::Over => "drain_cut",
-            Self::Garbage(_) => "bad_response",
+            Self::Garbage(_) | Self::Malformed(_) => "bad_response",
+            Self::NoUpgrade => "upgrade_unsupported",
             Self::Interim => "too_many_interim",
             Self::Body(_) => "client_body",
         }
@@ -95,6 +100,8 @@ impl fmt::Display for Error {
             Self::Request => f.write_str("the request took too long"),
             Self::Over => f.write_str("its backend was drained, and the time for that is over"),
             Self::Garbage(r) => write!(f, "invalid answer: {r}"),
+            Self::Malformed(what) => write!(f, "invalid answer: {what}"),
+            Self::NoUpgrade => f.write_str("its connections are HTTP/2's, which cannot switch"),
             Self::Interim => f.write_str("too many interim answers"),
             Self::Body(b) => write!(f, "the request's body: {b}"),
         }

@@ -1,14 +1,15 @@
-//! One request and its answer on one connection to a backend.
+//! One request and its answer at a backend: one face over the wires it may go by.
 //!
-//! Owns the lease and the connection: at the last byte the lease is settled and the connection
-//! given back; an exchange dropped before that closes the connection and counts as abandoned.
-//! Sending goes on while the answer is read, in the same task.
+//! Owns the lease and the wire: at the last byte the lease is settled and the connection given back;
+//! an exchange dropped before that closes the connection, or its stream of one, and counts as
+//! abandoned. Sending goes on while the answer is read, in the same task.
 use super::dialer::Dialer;
 use super::error::{Error, Failed, Retry};
+use super::http1::Http1;
+use super::http2::Http2;
 use super::link::Link;
-use super::pump::{Pump, Stop};
-use crate::http1::{Client, Event, ResponseVerdict, Want};
-use crate::message::{Broken, Chunk, Fields, Fill, Head, Part, Pressure, Size, memory};
+use crate::http1::ResponseVerdict;
+use crate::message::{Broken, Chunk, Fields, Fill, Head};
 use crate::net::{Pipe, Spliced, Timer};
 use crate::pool::Lease;
 use std::sync::Arc;
@@ -37,23 +38,30 @@ pub struct Pace {
     pub until: Option<Instant>,
 }
 
-/// One request and its answer on one connection.
+/// What carries it.
+#[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "boxed with its exchange; the usual one is the large one"
+)]
+pub(super) enum Wire {
+    /// A connection of its own.
+    Http1(Http1),
+    /// A stream of a connection that others share.
+    Http2(Box<Http2>),
+}
+
+/// One request and its answer.
 #[derive(Debug)]
 pub struct Exchange {
     pub(super) dialer: Arc<Dialer>,
     pub(super) lease: Option<Lease>,
-    pub(super) link: Option<Link>,
+    pub(super) wire: Wire,
     pub(super) begun: Instant,
-    pub(super) pump: Pump,
-    pub(super) client: Client,
     pub(super) pace: Pace,
     /// When the wait for the head must be over.
     pub(super) late: Option<(Instant, Late)>,
     pub(super) timed: bool,
-    pub(super) buf: Chunk,
-    pub(super) data: usize,
-    pub(super) skip: usize,
-    pub(super) eof: bool,
     pub(super) ended: bool,
     pub(super) status: u16,
     /// How long the connection took to be made; `None` for a kept one.
@@ -62,6 +70,16 @@ pub struct Exchange {
     pub first_byte: Option<Duration>,
     /// Body bytes handed on.
     pub received: u64,
+}
+
+/// The same of either wire.
+macro_rules! wire {
+    ($wire:expr, $it:ident => $body:expr) => {
+        match $wire {
+            Wire::Http1($it) => $body,
+            Wire::Http2($it) => $body,
+        }
+    };
 }
 
 impl Exchange {
@@ -103,37 +121,48 @@ impl Exchange {
         timer: &mut Timer,
         first: bool,
     ) -> Poll<Result<Heard, Error>> {
-        let mut moved = self.pump(cx, body)? || first;
+        let sent = self.pump(cx, body)?;
+        let (came, heard) = match &mut self.wire {
+            Wire::Http1(wire) => wire.poll_head(cx, head),
+            Wire::Http2(wire) => wire.poll_head(cx, head, body),
+        };
+        if came && self.first_byte.is_none() {
+            self.first_byte_came();
+        }
+        if let Poll::Ready(heard) = heard {
+            self.status = head.status();
+            return Poll::Ready(heard);
+        }
+        if self.lease().is_over() {
+            return Poll::Ready(Err(Error::Over));
+        }
+        if wire!(&self.wire, it => it.is_sent()) && body.poll_gone(cx).is_ready() {
+            return Poll::Ready(Err(Error::Body(Broken::Closed)));
+        }
+        if sent || came || first {
+            // The first look comes right after the beginning; one after an interim answer
+            // does not.
+            let fresh = first && self.first_byte.is_none();
+            let now = if fresh { self.begun } else { Instant::now() };
+            self.late = self.deadline(now);
+            timer.start(now, Some(self.look_at(now)));
+        }
         loop {
-            if (self.buf.is_lent() || self.eof)
-                && let Some(heard) = self.judge(head)?
-            {
-                return Poll::Ready(Ok(heard));
+            ready!(timer.poll(cx));
+            let now = Instant::now();
+            if self.late.is_some_and(|(at, _)| at <= now) {
+                return Poll::Ready(Err(self.too_late()));
             }
-            if self.read(cx, Part::Answer)?.is_pending() {
-                if self.lease().is_over() {
-                    return Poll::Ready(Err(Error::Over));
-                }
-                if self.pump.is_done() && body.poll_gone(cx).is_ready() {
-                    return Poll::Ready(Err(Error::Body(Broken::Closed)));
-                }
-                if moved {
-                    // The first look comes right after the beginning; one after an interim answer
-                    // does not.
-                    let fresh = first && self.first_byte.is_none();
-                    let now = if fresh { self.begun } else { Instant::now() };
-                    self.late = self.deadline(now);
-                    timer.start(now, Some(self.look_at(now)));
-                }
-                ready!(timer.poll(cx));
-                let now = Instant::now();
-                if self.late.is_some_and(|(at, _)| at <= now) {
-                    return Poll::Ready(Err(self.too_late()));
-                }
-                timer.set(Some(self.look_at(now)));
-                ready!(timer.poll(cx));
-            }
-            moved = true;
+            timer.set(Some(self.look_at(now)));
+        }
+    }
+
+    fn first_byte_came(&mut self) {
+        self.first_byte = Some(Duration::ZERO);
+        if self.timed {
+            let took = self.begun.elapsed();
+            self.first_byte = Some(took);
+            self.lease().first_byte(took);
         }
     }
 
@@ -144,70 +173,15 @@ impl Exchange {
         self.late.map_or(look, |(at, _)| at.min(look))
     }
 
-    /// Judges the bytes at hand until a head is complete.
-    fn judge(&mut self, head: &mut Head) -> Result<Option<Heard>, Error> {
-        let (used, event) = self.client.next(self.buf.data(), self.eof, head)?;
-        self.buf.consume(used);
-        match event {
-            Event::Head(verdict) => {
-                self.status = head.status();
-                Ok(Some(Heard::Answer(verdict)))
-            }
-            Event::Informational => Ok(Some(Heard::Interim)),
-            Event::Switched => Ok(Some(Heard::Switched)),
-            Event::Closed => Err(Error::Closed),
-            _ if self.eof => Err(Error::Closed),
-            _ => Ok(None),
-        }
-    }
-
-    /// Writes what can be written. A backend that takes no more may have answered already, so after
-    /// a broken write it is what can be read, an answer or an end, that counts.
+    /// Sends what can be sent; says whether something was.
+    #[inline(always)]
     fn pump(&mut self, cx: &mut Context<'_>, body: &mut dyn Spliced) -> Result<bool, Error> {
-        if self.pump.is_done() {
-            return Ok(false);
-        }
-        let stream = self.link.as_deref_mut().expect("open until over");
-        let before = self.pump.written();
-        match self.pump.poll(cx, stream, body) {
-            Poll::Ready(Err(Stop::Body(broken))) => return Err(Error::Body(broken)),
-            Poll::Ready(Err(Stop::Upstream(error))) => {
-                if self.pump.written() == 0 {
-                    return Err(Error::Io(error));
-                }
-                self.pump.give_up();
-            }
-            Poll::Ready(Ok(())) | Poll::Pending => {}
-        }
-        Ok(self.pump.written() != before)
-    }
-
-    /// Reads once. The block is borrowed when there is something to read into it.
-    fn read(&mut self, cx: &mut Context<'_>, part: Part) -> Result<Poll<()>, Error> {
-        if self.eof {
-            return Ok(Poll::Ready(()));
-        }
-        let stream = self.link.as_deref_mut().expect("open until over");
-        let n = match stream.poll_read_chunk(cx, &mut self.buf, part) {
-            Poll::Pending => return Ok(Poll::Pending),
-            Poll::Ready(read) => read.map_err(Error::Io)?,
-        };
-        self.eof = n == 0;
-        if n > 0 && self.first_byte.is_none() {
-            self.first_byte = Some(Duration::ZERO);
-            if self.timed {
-                let took = self.begun.elapsed();
-                self.first_byte = Some(took);
-                self.lease().first_byte(took);
-            }
-        }
-        Ok(Poll::Ready(()))
+        wire!(&mut self.wire, it => it.pump(cx, body))
     }
 
     /// When this must go on, and what it is called if it does not.
     fn deadline(&self, now: Instant) -> Option<(Instant, Late)> {
-        let waits = self.pump.is_done() && self.buf.data().is_empty();
-        let (limit, late) = if waits {
+        let (limit, late) = if wire!(&self.wire, it => it.waits()) {
             (self.pace.first_byte, Late::FirstByte)
         } else {
             (self.pace.idle, Late::Idle)
@@ -224,7 +198,7 @@ impl Exchange {
         }
         match self.deadline(now) {
             Some((_, Late::FirstByte)) => Error::FirstByte,
-            _ if self.pump.waits_for_body() => Error::Body(Broken::Slow),
+            _ if wire!(&self.wire, it => it.waits_for_body()) => Error::Body(Broken::Slow),
             _ => Error::Idle,
         }
     }
@@ -243,63 +217,32 @@ impl Exchange {
         if self.ended {
             return Poll::Ready(Ok(Fill::End));
         }
-        if self.data > 0 {
-            return Poll::Ready(Ok(Fill::Data));
-        }
-        self.pump(cx, body)?;
-        loop {
-            // Without a block at hand the machine still knows an end that needs no byte.
-            let (used, event) = self.client.next_body(self.buf.data(), self.eof)?;
-            match event {
-                Event::Data(range) => {
-                    self.skip = range.start;
-                    self.data = range.len();
-                    return Poll::Ready(Ok(Fill::Data));
-                }
-                Event::End => {
-                    self.buf.consume(used);
-                    self.ended = true;
-                    return Poll::Ready(Ok(Fill::End));
-                }
-                Event::Want(Want::Read | Want::Idle) if !self.eof => self.buf.consume(used),
-                _ => return Poll::Ready(Err(Error::Closed)),
-            }
-            if self.buf.data().is_empty()
-                && self.received > BULK
-                && self.buf.spare().len() < BULK_BLOCK
-                && memory().pressure() == Pressure::None
-            {
-                self.buf = Chunk::lend(Size::Body);
-            }
-            if self.read(cx, Part::Body)?.is_pending() {
-                // However slow it is, it holds no block while it says nothing.
-                self.buf.rest();
-                return Poll::Pending;
-            }
-        }
+        let filled = match &mut self.wire {
+            Wire::Http1(wire) => wire.poll_fill(cx, body, self.received),
+            Wire::Http2(wire) => wire.poll_fill(cx, body),
+        };
+        self.ended = matches!(filled, Poll::Ready(Ok(Fill::End)));
+        filled
     }
 
     /// The body bytes at hand.
     pub fn data(&self) -> &[u8] {
-        if self.data == 0 {
-            return &[];
-        }
-        &self.buf.data()[self.skip..self.skip + self.data]
+        wire!(&self.wire, it => it.data())
     }
 
     /// Takes `n` of them.
     pub fn consume(&mut self, n: usize) {
-        assert!(n <= self.data);
-        self.buf.consume(self.skip + n);
-        self.skip = 0;
-        self.data -= n;
+        wire!(&mut self.wire, it => it.consume(n));
         self.received += n as u64;
     }
 
     /// How many of the next bytes may be spliced to the client: 0 while bytes are at hand, and once
     /// the backend has closed.
     pub fn opaque(&self) -> u64 {
-        if self.ended || self.eof || !self.buf.data().is_empty() { 0 } else { self.client.opaque() }
+        match &self.wire {
+            Wire::Http1(wire) if !self.ended => wire.opaque(),
+            _ => 0,
+        }
     }
 
     /// Moves up to `opaque` body bytes into a pipe, writing the rest of the request meanwhile.
@@ -313,31 +256,29 @@ impl Exchange {
         pipe: &mut Pipe,
         body: &mut dyn Spliced,
     ) -> Poll<Result<u64, Error>> {
-        self.pump(cx, body)?;
-        // The kernel holds what is under way.
-        self.buf.give_up();
-        let most = self.client.opaque();
-        let stream = self.link.as_deref_mut().expect("open until over");
-        let n = ready!(pipe.poll_fill(cx, stream, most)).map_err(Error::Io)? as u64;
-        self.eof = n == 0;
-        self.client.advance(n);
+        // Of a stream nothing is ever opaque.
+        let Wire::Http1(wire) = &mut self.wire else { return Poll::Ready(Err(Error::Closed)) };
+        let n = ready!(wire.poll_splice(cx, pipe, body))?;
         self.received += n;
         Poll::Ready(Ok(n))
     }
 
     /// Body bytes of the answer and bytes of the request that were moved so far.
     pub fn moved(&self) -> u64 {
-        self.received + self.pump.written()
+        self.received + wire!(&self.wire, it => it.written())
     }
 
     /// Whether nothing of the body is at hand.
     pub fn has_nothing(&self) -> bool {
-        self.buf.data().is_empty()
+        wire!(&self.wire, it => it.has_nothing())
     }
 
     /// Whether the connection can be spliced from at all.
     pub fn is_tcp(&self) -> bool {
-        self.link.as_ref().is_some_and(|link| link.tcp().is_some())
+        match &self.wire {
+            Wire::Http1(wire) => wire.link.as_ref().is_some_and(|link| link.tcp().is_some()),
+            Wire::Http2(_) => false,
+        }
     }
 
     /// Ends it in order, after `poll_fill` said `End`: settles the lease and gives the connection
@@ -345,27 +286,27 @@ impl Exchange {
     #[inline(always)]
     pub fn finish(mut self: Box<Self>, now: Instant) {
         let lease = self.take_lease();
-        let clean = self.pump.is_done()
-            && !self.eof
-            && self.buf.data().is_empty()
-            && self.client.is_reusable();
-        if clean && let Some(link) = self.link.take() {
+        if let Wire::Http1(wire) = &mut self.wire
+            && let Some(link) = wire.take_clean()
+        {
             self.dialer.idle.give(&lease, link, now);
         }
         lease.answered(self.status, now);
     }
 
-    /// Ends it after an error: closes the connection and gives the lease back.
+    /// Ends it after an error: closes the connection, or its stream of one, and gives the lease
+    /// back.
     pub fn fail(mut self: Box<Self>, error: Error) -> Failed {
         let lease = self.take_lease();
-        let retry = match (self.client.is_begun(), self.pump.written()) {
-            (true, _) => Retry::No,
-            (false, 0) => Retry::NothingWritten,
-            _ => Retry::OnlyIdempotent,
+        let (retry, stale) = match &self.wire {
+            Wire::Http1(wire) => {
+                let (retry, reused) = (wire.retry(), self.connect.is_none());
+                let closed = matches!(error, Error::Io(_) | Error::Closed);
+                (retry, reused && retry != Retry::No && closed)
+            }
+            Wire::Http2(wire) => wire.retry(&error),
         };
-        let reused = self.connect.is_none();
-        let stale = reused && retry != Retry::No && matches!(error, Error::Io(_) | Error::Closed);
-        if stale {
+        if stale && matches!(self.wire, Wire::Http1(_)) {
             self.dialer.idle.raced(lease.backend(), Instant::now());
         }
         Failed { lease, error, retry, stale }
@@ -373,8 +314,14 @@ impl Exchange {
 
     /// The connection after 101, with what was read of the other protocol.
     pub fn into_tunnel(mut self: Box<Self>) -> (Link, Chunk, Lease) {
-        let link = self.link.take().expect("open until over");
-        (link, std::mem::replace(&mut self.buf, Chunk::none()), self.take_lease())
+        let lease = self.take_lease();
+        match &mut self.wire {
+            Wire::Http1(wire) => {
+                let link = wire.link.take().expect("open until over");
+                (link, std::mem::replace(&mut wire.buf, Chunk::none()), lease)
+            }
+            Wire::Http2(wire) => (wire.take_tunnel(), Chunk::none(), lease),
+        }
     }
 
     fn take_lease(&mut self) -> Lease {
@@ -383,7 +330,7 @@ impl Exchange {
 
     /// The answer's trailers, once `poll_fill` said `End`.
     pub fn trailers(&self) -> Option<&Fields> {
-        self.client.trailers()
+        wire!(&self.wire, it => it.trailers())
     }
 }
 
@@ -397,7 +344,3 @@ pub(super) enum Late {
 /// So often a request that waits looks whether its backend was drained and the time for that is
 /// over.
 pub const LOOK: Duration = Duration::from_secs(1);
-
-/// From so many bytes on an answer is read in larger blocks.
-const BULK: u64 = 32 << 10;
-const BULK_BLOCK: usize = 32 << 10;

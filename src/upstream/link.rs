@@ -2,6 +2,7 @@
 use crate::net::Stream;
 use crate::net::proxy_protocol::Written;
 use crate::pool::Backend;
+use std::borrow::{Borrow, BorrowMut};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::time::Instant;
@@ -66,6 +67,18 @@ impl Deref for Link {
 
 impl DerefMut for Link {
     fn deref_mut(&mut self) -> &mut Stream {
+        &mut self.0.stream
+    }
+}
+
+impl Borrow<Stream> for Link {
+    fn borrow(&self) -> &Stream {
+        &self.0.stream
+    }
+}
+
+impl BorrowMut<Stream> for Link {
+    fn borrow_mut(&mut self) -> &mut Stream {
         &mut self.0.stream
     }
 }

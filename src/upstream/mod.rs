@@ -1,12 +1,17 @@
 //! Reaching backends: a worker's connections, and one request on one of them.
 
+mod conn;
 mod connect;
 mod dialer;
 mod error;
 mod exchange;
+mod http1;
+mod http2;
+mod http2_head;
 mod idle;
 mod link;
 mod pump;
+mod shared;
 
 pub use connect::not_reached;
 pub use dialer::{Dialer, Outgoing};

@@ -2,7 +2,7 @@
 use std::path::{Path, PathBuf};
 
 /// Rooms by floor.
-const FLOORS: [(&str, u8); 22] = [
+const FLOORS: [(&str, u8); 23] = [
     ("config", 0),
     ("message", 0),
     ("net", 1),

@@ -31,5 +31,6 @@ mod tls;
 mod tls_backends;
 mod udp;
 mod udp_dns;
+mod upstream_http2;
 
 pub(crate) use support::web as support_web;

@@ -96,10 +96,11 @@ fn a_default_that_is_said_changes_nothing() {
         {resolve}[pool.app.health]\n{health}[pool.hash]\nbackends = []\n[pool.hash.balance]\n\
         policy = \"consistent_hash\"\nkey = \"path\"\n{hash}[listener.dns]\n\
         bind = \"127.0.0.1:0\"\nprotocol = \"udp\"\npool = \"dns\"\n[listener.dns.udp]\n{udp}\
-        [pool.dns]\nbackends = []\n";
+        [pool.dns]\nbackends = []\n[pool.two]\nhttp = \"2\"\nbackends = []\n\
+        [pool.two.http2]\n{pool_http2}";
     type Only = fn(&str) -> bool;
     let all: Only = |_| true;
-    let tables: [(&str, &str, &str, Only); 17] = [
+    let tables: [(&str, &str, &str, Only); 19] = [
         ("{admin}", "### [admin] and [metrics]", "key", all),
         ("{server}", "### [server]", "key", all),
         ("{log}", "### [log]", "key", all),
@@ -115,6 +116,7 @@ fn a_default_that_is_said_changes_nothing() {
         ("{tier}", "### backends", "key", |key| key == "tier"),
         ("{keep_alive}", "### keep_alive", "key", all),
         ("{resolve}", "### resolve", "key", all),
+        ("{pool_http2}", "### HTTP/2 to backends", "key of `http2`", all),
         ("{health}", "## Health and states", "key of `health`", all),
         ("{hash}", "## Balancing", "key of `consistent_hash`", all),
         ("{udp}", "## UDP", "key of `udp`", all),

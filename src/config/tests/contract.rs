@@ -19,8 +19,6 @@ const UNBUILT: &[(&str, &str)] = &[
     ("route", "hedge = {}"),
     ("route", "filters = [\"auth\"]"),
     ("route", "upgrade = [\"websocket\", \"connect\"]"),
-    ("pool.app", "http = \"2\""),
-    ("pool.app", "http = \"auto\""),
     (
         "listener.web",
         "tls.certificates = [{ cert = \"Cargo.toml\", key = \"Cargo.toml\", acme = \"le\" }]",
@@ -30,7 +28,6 @@ const UNBUILT: &[(&str, &str)] = &[
         "tls.certificates = [{ cert = \"Cargo.toml\", key = \"Cargo.toml\", names = [] }]",
     ),
     ("pool.app", "sticky = {}"),
-    ("pool.app", "health = { grpc = \"s\" }"),
     ("pool.app", "outlier = {}"),
     ("pool.app", "slow_start = \"30s\""),
     ("pool.app", "max_active = { min = 4, max = 1000 }"),

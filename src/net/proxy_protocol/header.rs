@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 pub const MOST: usize = 8 << 10;
 
 /// A version of the protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Version {
     /// A line of text.
     V1,

@@ -16,7 +16,7 @@ pub fn read(bytes: &[u8]) -> Result<Read, Fault> {
 }
 
 /// A header as it is sent, or one that was: two are equal when they say the same to a backend.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Written {
     version: Version,
     bytes: Box<[u8]>,

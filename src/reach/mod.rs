@@ -1,9 +1,12 @@
-//! How the backends of a pool are spoken to below HTTP: whether they are told of the client by the
-//! PROXY protocol, in the clear, or by TLS.
-use crate::config::{self, Addr, PoolTls, Problem};
+//! How the backends of a pool are spoken to below a request: whether they are told of the client by
+//! the PROXY protocol, in the clear or by TLS, and in which version of HTTP.
+pub mod http2;
+
+use crate::config::{self, Addr, PoolHttp, PoolTls, Problem};
 use crate::net::proxy_protocol::{Version, Written};
 use crate::net::{self, Stream, Target};
 use crate::tls::Connector;
+pub use crate::tls::Offer;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
@@ -17,8 +20,25 @@ pub struct Reach {
     pub number: u64,
     /// `send_proxy_protocol`
     pub announces: Option<Version>,
-    said: Option<PoolTls>,
+    said: Said,
     tls: Option<Connector>,
+}
+
+/// What a pool's section says of it.
+#[derive(Debug, PartialEq)]
+struct Said {
+    http: Option<PoolHttp>,
+    http2: config::PoolHttp2,
+    tls: Option<PoolTls>,
+}
+
+/// What is said on a new connection before anything else.
+#[derive(Clone, Copy, Debug)]
+pub struct Way<'a> {
+    /// The versions of HTTP to agree on.
+    pub offer: Offer,
+    /// What the backend is told of the client.
+    pub header: Option<&'a Written>,
 }
 
 /// Why a backend was not reached.
@@ -44,22 +64,42 @@ impl Reach {
     /// # Errors
     ///
     /// Every problem of its files.
-    pub fn new(said: &config::Pool, before: Option<&Arc<Self>>) -> Result<Arc<Self>, Vec<Problem>> {
-        if let Some(same) = before.filter(|before| before.is(said)) {
+    pub fn new(pool: &config::Pool, before: Option<&Arc<Self>>) -> Result<Arc<Self>, Vec<Problem>> {
+        let (http, http2) = (pool.http, pool.http2.clone());
+        let said = Said { http, http2, tls: pool.tls.clone() };
+        let announces = pool.send_proxy_protocol.map(version);
+        let is_same = |before: &&Arc<Self>| before.said == said && before.announces == announces;
+        if let Some(same) = before.filter(is_same) {
             return Ok(same.clone());
         }
         let tls = said.tls.as_ref().map(Connector::new).transpose()?;
         let number = NUMBERS.fetch_add(1, Relaxed);
-        let announces = said.send_proxy_protocol.map(version);
-        Ok(Arc::new(Self { number, announces, said: said.tls.clone(), tls }))
+        Ok(Arc::new(Self { number, announces, said, tls }))
     }
 
-    fn is(&self, said: &config::Pool) -> bool {
-        self.said == said.tls && self.announces == said.send_proxy_protocol.map(version)
+    /// Whether TLS is spoken.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
     }
 
-    /// Connects to a backend, named `addr`, at one of its addresses, and tells it for whom. No limit
-    /// on time: the caller has one.
+    /// `pool.http2`
+    pub fn http2(&self) -> &config::PoolHttp2 {
+        &self.said.http2
+    }
+
+    /// The versions of HTTP its backends may be spoken to in.
+    pub fn offer(&self) -> Offer {
+        match (self.said.http, self.is_tls()) {
+            (None, _) => Offer::Nothing,
+            (Some(PoolHttp::Two), _) => Offer::Http2,
+            (Some(PoolHttp::Auto), true) => Offer::Either,
+            (Some(PoolHttp::One | PoolHttp::Auto), _) => Offer::Http1,
+        }
+    }
+
+    /// Connects to a backend, named `addr`, at one of its addresses, and tells it for whom. Also
+    /// returns whether HTTP/2 is to be spoken: known before without TLS, agreed on with it. No limit on
+    /// time: the caller has one.
     ///
     /// # Errors
     ///
@@ -68,12 +108,12 @@ impl Reach {
         &self,
         target: &Target,
         addr: &Addr,
-        header: Option<&Written>,
-    ) -> Result<Stream, Error> {
-        if header.map(Written::version) != self.announces {
+        way: Way<'_>,
+    ) -> Result<(Stream, bool), Error> {
+        if way.header.map(Written::version) != self.announces {
             return Err(Error::Changed);
         }
-        self.connect_as(target, addr, header).await
+        self.connect_as(target, addr, way).await
     }
 
     /// As [`Self::connect`], with a header or without one whatever the pool says: probes are no
@@ -86,17 +126,22 @@ impl Reach {
         &self,
         target: &Target,
         addr: &Addr,
-        header: Option<&Written>,
-    ) -> Result<Stream, Error> {
+        way: Way<'_>,
+    ) -> Result<(Stream, bool), Error> {
         let mut stream = net::connect(target).await.map_err(Error::Connect)?;
-        if let Some(header) = header {
+        if let Some(header) = way.header {
             say(&mut stream, header.bytes()).await.map_err(Error::Connect)?;
         }
-        let Some(tls) = &self.tls else { return Ok(stream) };
-        let connection = tls.begin(addr).map_err(|error| Error::Tls(error.to_string()))?;
+        let Some(tls) = &self.tls else { return Ok((stream, way.offer == Offer::Http2)) };
+        let connection = tls.begin(addr, way.offer).map_err(|e| Error::Tls(e.to_string()))?;
         // Boxed: with its connection it would be the largest part of each request's future.
         let secured = Box::pin(stream.secure(connection.into())).await;
-        secured.map_err(|error| Error::Tls(words(&error)))
+        let stream = secured.map_err(|error| Error::Tls(words(&error)))?;
+        let agreed = stream.tls().and_then(|tls| tls.alpn_protocol()) == Some(b"h2");
+        if way.offer == Offer::Http2 && !agreed {
+            return Err(Error::Tls("it does not agree to HTTP/2 (ALPN h2)".into()));
+        }
+        Ok((stream, agreed))
     }
 }
 

@@ -1,0 +1,274 @@
+//! One HTTP/2 connection to a backend: who is on it, whether it lives, and its end.
+use super::link::Link;
+use crate::config::{KeepAlive, PoolHttp2};
+use crate::pool::Backend;
+use crate::reach::http2::{HeadMost, Seen, Spoken, Wire};
+use bytes::Bytes;
+use h2::client::{Connection, SendRequest};
+use h2::{Ping, PingPong};
+use parking_lot::Mutex;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+use tokio::task::AbortHandle;
+
+/// Once nobody is on it and it leaves, its last frames may take so long.
+const FAREWELL: Duration = Duration::from_secs(5);
+/// A silence that goes on is not asked about more often: servers of gRPC take more for an attack
+/// and close (`too_many_pings`).
+const PING_AGAIN: Duration = Duration::from_secs(300);
+/// What the answer to a PING alone amounts to on the wire: 9 bytes of a frame's head, and 8.
+const PONG: u64 = 17;
+
+/// One HTTP/2 connection to a backend.
+pub(super) struct Conn {
+    backend: Arc<Backend>,
+    reach: u64,
+    most: HeadMost,
+    born: Instant,
+    ping: Option<Duration>,
+    seen: Arc<Seen>,
+    ended: Arc<AtomicBool>,
+    task: AbortHandle,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// `None` once it leaves: it ends with the last request on it.
+    sender: Option<SendRequest<Bytes>>,
+    /// Requests on it.
+    active: usize,
+    /// As many as are let on.
+    limit: usize,
+    /// Since when it is idle, or leaves.
+    since: Instant,
+    pulse: Pulse,
+}
+
+/// Whether the peer is there.
+struct Pulse {
+    pings: Option<PingPong>,
+    /// Bytes that had come at the last look, and when that was found.
+    bytes: u64,
+    heard: Instant,
+    /// When it was asked last, the bytes that had come then, and whether the answer is awaited.
+    asked: Option<(Instant, u64, bool)>,
+}
+
+impl Conn {
+    /// Carries a connection in a task of its own.
+    pub(super) fn carry(
+        mut spoken: Spoken<Link>,
+        said: &PoolHttp2,
+        most: HeadMost,
+        backend: &Arc<Backend>,
+        (reach, born): (u64, Instant),
+    ) -> Arc<Self> {
+        let ended = Arc::new(AtomicBool::new(false));
+        let pings = spoken.connection.ping_pong();
+        let over = Over(ended.clone());
+        let task = tokio::spawn(drive(spoken.connection, spoken.seen.clone(), over));
+        backend.cells.idle.add(1);
+        let pulse = Pulse { pings, bytes: spoken.seen.bytes(), heard: born, asked: None };
+        Arc::new(Self {
+            backend: backend.clone(),
+            reach,
+            most,
+            born,
+            ping: said.ping.get(),
+            seen: spoken.seen,
+            ended,
+            task: task.abort_handle(),
+            state: Mutex::new(State {
+                sender: Some(spoken.sender),
+                active: 0,
+                limit: said.streams,
+                since: born,
+                pulse,
+            }),
+        })
+    }
+
+    /// The number of the way it was connected.
+    pub(super) fn reach(&self) -> u64 {
+        self.reach
+    }
+
+    /// Whether heads of this size may come over it.
+    pub(super) fn carries(&self, most: HeadMost) -> bool {
+        self.most.bytes >= most.bytes && self.most.fields >= most.fields
+    }
+
+    /// Bytes that came so far.
+    pub(super) fn seen(&self) -> u64 {
+        self.seen.bytes()
+    }
+
+    pub(super) fn is_ended(&self) -> bool {
+        self.ended.load(Relaxed)
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        let state = self.state.lock();
+        state.sender.is_some() && state.active == 0
+    }
+
+    /// Requests that it takes at once.
+    pub(super) fn room(&self) -> usize {
+        self.state.lock().room()
+    }
+
+    /// Whether it is past its age, or was idle for too long.
+    pub(super) fn is_past(&self, keep: &KeepAlive, now: Instant) -> bool {
+        let state = self.state.lock();
+        let idle = keep.idle.get().is_none_or(|idle| state.since + idle <= now);
+        (state.active == 0 && idle) || self.is_too_old(keep, now)
+    }
+
+    pub(super) fn is_too_old(&self, keep: &KeepAlive, now: Instant) -> bool {
+        keep.max_age.get().is_some_and(|age| self.born + age <= now)
+    }
+
+    /// Takes a place, if there is one.
+    pub(super) fn enter(&self) -> bool {
+        if self.is_ended() {
+            return false;
+        }
+        let mut state = self.state.lock();
+        let mut nobody = Context::from_waker(Waker::noop());
+        let Some(sender) = &mut state.sender else { return false };
+        if matches!(sender.poll_ready(&mut nobody), Poll::Ready(Err(_))) {
+            // It said that it goes away, or broke.
+            self.gone(&mut state, Instant::now());
+            return false;
+        }
+        if state.active >= state.room() {
+            return false;
+        }
+        if state.active == 0 {
+            self.backend.cells.idle.add(-1);
+        }
+        state.active += 1;
+        true
+    }
+
+    /// Gives a place back.
+    pub(super) fn exit(&self, now: Instant) {
+        let mut state = self.state.lock();
+        state.active -= 1;
+        if state.active == 0 {
+            state.since = now;
+            if state.sender.is_some() {
+                self.backend.cells.idle.add(1);
+            }
+        }
+    }
+
+    /// What begins requests.
+    ///
+    /// # Errors
+    ///
+    /// It takes none any more.
+    pub(super) fn sender(&self) -> Result<SendRequest<Bytes>, h2::Error> {
+        self.state.lock().sender.clone().ok_or_else(|| h2::Reason::REFUSED_STREAM.into())
+    }
+
+    /// Lets nobody on any more: it ends with the last request on it.
+    pub(super) fn leave(&self, now: Instant) {
+        self.gone(&mut self.state.lock(), now);
+    }
+
+    fn gone(&self, state: &mut State, now: Instant) {
+        if state.sender.take().is_some() {
+            state.pulse.pings = None;
+            if state.active == 0 {
+                state.since = now;
+                self.backend.cells.idle.add(-1);
+            }
+        }
+    }
+
+    /// The backend refused a request: it takes no more than the others.
+    pub(super) fn refused(&self, now: Instant) {
+        let mut state = self.state.lock();
+        state.limit = state.active - 1;
+        if state.limit == 0 {
+            self.gone(&mut state, now);
+        }
+    }
+
+    /// Asks whether the peer lives where it is waited for in vain, and ends what is dead or takes too
+    /// long to end.
+    pub(super) fn look(&self, now: Instant) {
+        let mut state = self.state.lock();
+        let lost = if state.sender.is_none() && state.active == 0 {
+            state.since + FAREWELL <= now
+        } else {
+            let (waits, bytes) = (state.active > 0, self.seen.bytes());
+            self.ping.is_some_and(|ping| state.pulse.is_lost(waits, bytes, ping, now))
+        };
+        if lost {
+            self.gone(&mut state, now);
+            // What is on it hears of a broken connection.
+            self.task.abort();
+        }
+    }
+}
+
+impl State {
+    fn room(&self) -> usize {
+        let peer = self.sender.as_ref().map_or(0, SendRequest::current_max_send_streams);
+        self.limit.min(peer)
+    }
+}
+
+impl Pulse {
+    fn is_lost(&mut self, waits: bool, bytes: u64, ping: Duration, now: Instant) -> bool {
+        if bytes != self.bytes || !waits {
+            (self.bytes, self.heard) = (bytes, now);
+        }
+        let Some(pings) = &mut self.pings else { return false };
+        // The answer is taken out, so that the next question can be asked.
+        let _ = pings.poll_pong(&mut Context::from_waker(Waker::noop()));
+        match &mut self.asked {
+            Some((at, before, awaited @ true)) => {
+                *awaited = bytes == *before;
+                *awaited && *at + ping <= now
+            }
+            asked if waits && self.heard + ping <= now => {
+                let again = asked
+                    .is_none_or(|(at, before, _)| bytes - before > PONG || at + PING_AGAIN <= now);
+                if again && pings.send_ping(Ping::opaque()).is_ok() {
+                    *asked = Some((now, bytes, true));
+                }
+                false
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Says that the task has ended, however it did.
+struct Over(Arc<AtomicBool>);
+
+impl Drop for Over {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// Moves its frames until it ends.
+async fn drive(mut connection: Connection<Wire<Link>, Bytes>, seen: Arc<Seen>, over: Over) {
+    let ended = poll_fn(|cx| {
+        seen.turn();
+        Pin::new(&mut connection).poll(cx)
+    })
+    .await;
+    if let Err(error) = ended {
+        tracing::debug!(%error, "an HTTP/2 connection to a backend ended");
+    }
+    drop(over);
+}

@@ -1,0 +1,602 @@
+//! Backends that speak HTTP/2, each by a library or a server of others: Python's h2 for what goes
+//! wrong, nghttpd and nginx for what goes right, grpcio for its health service.
+use crate::support::{Client, Nginx, Proxy, Response, nobody, until};
+use rustix::process::{Pid, Signal, kill_process};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The Python that `tests/run` prepares.
+fn python() -> PathBuf {
+    let own = root().join("target/python/bin/python3");
+    assert!(own.is_file(), "no {}: tests/run makes it", own.display());
+    own
+}
+
+/// A process that listens; ended when dropped.
+struct Server {
+    addr: SocketAddr,
+    child: Child,
+}
+
+impl Server {
+    fn start(mut command: Command, addr: SocketAddr) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        until(&format!("{command:?} listens"), || {
+            assert!(child.try_wait().unwrap().is_none(), "{command:?} ended");
+            TcpStream::connect(addr).is_ok()
+        });
+        Self { addr, child }
+    }
+    /// `tests/it/http2/backend.py`
+    fn h2(options: &[&str]) -> Self {
+        let addr = nobody();
+        let mut command = Command::new(python());
+        command.arg(root().join("tests/it/http2/backend.py")).arg(addr.port().to_string());
+        command.args(options);
+        Self::start(command, addr)
+    }
+    fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// One worker, so that all share its connections.
+fn two(addr: SocketAddr, more: &str) -> Proxy {
+    Proxy::http(&[addr], &format!("http = \"2\"\n{more}\n[server]\nworkers = 1"))
+}
+
+fn ask(proxy: &Proxy, method: &str, path: &str, fields: &str, body: &str) -> Response {
+    let mut client = proxy.client();
+    client.send(format!(
+        "{method} {path} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n{fields}\r\n{body}"
+    ));
+    client.response_to(method)
+}
+
+/// A number of what the scripted backend says of itself.
+fn state(proxy: &Proxy, word: &str) -> usize {
+    let text = proxy.get("/state").text();
+    let found = text.split(' ').find_map(|pair| pair.strip_prefix(word)?.strip_prefix('='));
+    found.unwrap_or("0").parse().unwrap()
+}
+
+/// Open and idle connections to backend b1.
+fn open(proxy: &Proxy) -> (i64, i64) {
+    let plan = proxy.running().state().plan.load_full().unwrap();
+    let cells = &plan.pools["app"].members()[0].backend.cells;
+    (cells.open.get(), cells.idle.get())
+}
+
+#[test]
+fn a_request_goes_as_http2_says_it() {
+    let server = Server::h2(&[]);
+    let proxy = two(server.addr, "");
+    let fields = "X-Mixed-Case: Ab\r\nTE: trailers, deflate\r\nConnection: X-Hop\r\nX-Hop: 1\r\n\
+        Cookie: a=b\r\nKeep-Alive: timeout=5\r\nContent-Length: 3\r\n";
+    let mut client = proxy.client();
+    client.send(format!("POST /a?b=<c>`d HTTP/1.1\r\nHost: a.test\r\n{fields}\r\nxyz"));
+    let answer = client.response();
+    let text = answer.text();
+    assert_eq!(answer.status, 200, "{answer:?}");
+    for line in [
+        ":method: POST",
+        ":scheme: http",
+        ":authority: a.test",
+        ":path: /a?b=%3Cc%3E%60d",
+        "x-mixed-case: Ab",
+        "te: trailers",
+        "cookie: a=b",
+        "content-length: 3",
+        "body: 3",
+        "x-forwarded-for: 127.0.0.1",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line}: {text}");
+    }
+    for gone in ["host:", "connection:", "x-hop:", "keep-alive:", "transfer-encoding:"] {
+        assert!(!text.lines().any(|l| l.starts_with(gone)), "{gone} {text}");
+    }
+    assert_eq!(answer.field("X-Length"), Some("3"));
+    let plain = ask(&proxy, "GET", "/", "", "").text();
+    assert!(!plain.contains("te: trailers"), "{plain}");
+}
+
+#[test]
+fn bodies_and_trailers_go_both_ways() {
+    let server = Server::h2(&["window=2000"]);
+    let proxy = two(server.addr, "");
+    let body = "y".repeat(200_000);
+    let sized = format!("Content-Length: {}\r\n", body.len());
+    assert_eq!(ask(&proxy, "POST", "/", &sized, &body).field("X-Length"), Some("200000"));
+    let chunks =
+        format!("{:x}\r\n{body}\r\n0\r\nX-Sum: 5\r\nContent-Length: 1\r\n\r\n", body.len());
+    let answer = ask(&proxy, "PUT", "/", "Transfer-Encoding: chunked\r\n", &chunks);
+    let text = answer.text();
+    assert!(text.contains("body: 200000") && text.contains("trailer x-sum: 5"), "{text}");
+    assert!(!text.contains("trailer content-length"), "{text}");
+    let answer = proxy.get("/trailers");
+    assert_eq!((answer.text().as_str(), answer.complete), ("body", true));
+    assert_eq!(answer.trailers, ["grpc-status: 0", "x-sum: 7"]);
+    let answer = proxy.get("/bulk/3000000");
+    assert_eq!((answer.body.len(), answer.complete), (3_000_000, true));
+}
+
+#[test]
+fn interim_answers_are_relayed_and_bounded() {
+    let server = Server::h2(&[]);
+    let proxy = two(server.addr, "");
+    let mut client = proxy.client();
+    let hint = client.ask("GET", "/hints", "");
+    assert_eq!((hint.status, hint.field("link")), (103, Some("</a.css>")));
+    assert_eq!(client.response().text(), "body");
+    let mut client = proxy.client();
+    client.send("GET /many-hints HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
+    let statuses: Vec<u16> = std::iter::from_fn(|| {
+        let status = client.response().status;
+        Some(status)
+    })
+    .take(17)
+    .collect();
+    assert_eq!(statuses[..16], [103; 16]);
+    assert_eq!(statuses[16], 502);
+}
+
+#[test]
+fn requests_share_a_connection() {
+    let server = Server::h2(&[]);
+    let proxy = two(server.addr, "");
+    let mut held: Vec<Client> = (0..20).map(|_| proxy.client()).collect();
+    for client in &mut held {
+        client.send("GET /hold HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    }
+    until("all are there", || state(&proxy, "streams") >= 20 && state(&proxy, "most") >= 20);
+    assert_eq!(open(&proxy), (1, 0));
+    assert_eq!(proxy.get("/release").text(), "released");
+    for client in &mut held {
+        assert_eq!(client.response().text(), "held");
+    }
+    assert_eq!(state(&proxy, "conns"), 2, "one, and the look whether it listens");
+    until("it is idle", || open(&proxy) == (1, 1));
+}
+
+#[test]
+fn a_further_connection_is_made_when_all_are_full() {
+    for (server, more, most) in
+        [(Server::h2(&["streams=1"]), "", 1), (Server::h2(&[]), "http2 = { streams = 4 }", 4)]
+    {
+        let proxy = two(server.addr, more);
+        let mut held: Vec<Client> = (0..8).map(|_| proxy.client()).collect();
+        for client in &mut held {
+            client.send("GET /hold HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        }
+        until("all are there", || state(&proxy, "streams") >= 8);
+        until("as many as it takes", || open(&proxy).0 >= (8 / most) as i64);
+        assert_eq!(proxy.get("/release").text(), "released");
+        for client in &mut held {
+            assert_eq!(client.response().text(), "held");
+        }
+        assert_eq!(state(&proxy, "most"), most, "never more at once than it said");
+    }
+}
+
+#[test]
+fn what_was_never_looked_at_is_sent_again() {
+    for path in ["/refuse-once", "/away-once"] {
+        for (method, fields, body) in
+            [("GET", "", ""), ("POST", "", ""), ("POST", "Content-Length: 4\r\n", "body")]
+        {
+            let server = Server::h2(&[]);
+            let proxy = two(server.addr, "");
+            assert_eq!(proxy.get("/").status, 200);
+            let answer = ask(&proxy, method, path, fields, body);
+            assert_eq!(answer.status, 200, "{method} {path}: {answer:?}");
+            assert!(answer.text().contains(&format!("body: {}", body.len())), "{answer:?}");
+            assert_eq!(state(&proxy, "refused"), 2);
+        }
+    }
+}
+
+#[test]
+fn what_may_have_been_looked_at_is_sent_again_only_if_that_does_no_harm() {
+    for (method, status) in [("GET", 200), ("POST", 502)] {
+        // A connection that was closed while nobody used it.
+        let server = Server::h2(&[]);
+        let proxy = two(server.addr, "");
+        assert_eq!(proxy.get("/").status, 200);
+        assert_eq!(ask(&proxy, method, "/drop-once", "", "").status, status, "{method}");
+        // A stream that was reset: the other backend is asked.
+        let other = Server::h2(&[]);
+        assert_eq!(two(other.addr, "").get("/reset-once").status, 502);
+        let server = Server::h2(&[]);
+        let proxy = Proxy::http(&[server.addr, other.addr], "http = \"2\"");
+        let mut all: Vec<u16> =
+            (0..2).map(|_| ask(&proxy, method, "/reset-once", "", "").status).collect();
+        all.sort_unstable();
+        assert_eq!(all, [200, status], "{method}");
+    }
+}
+
+#[test]
+fn a_cut_answer_never_looks_whole() {
+    let server = Server::h2(&[]);
+    let proxy = two(server.addr, "");
+    for path in ["/cut", "/cut-no-error", "/cut-connection", "/short", "/long"] {
+        let answer = proxy.get(path);
+        let cut = !answer.complete || answer.status == 502;
+        assert!(cut, "{path}: {answer:?}");
+    }
+    assert_eq!(proxy.get("/").status, 200);
+}
+
+#[test]
+fn what_breaks_the_rules_is_refused() {
+    let server = Server::h2(&[]);
+    let proxy = two(server.addr, "");
+    for path in [
+        "/connection",
+        "/encoding",
+        "/upper",
+        "/value",
+        "/space",
+        "/status",
+        "/no-status",
+        "/switch",
+        "/fields",
+        "/huge",
+        "/garbage",
+        "/continuations",
+    ] {
+        let answer = proxy.get(path);
+        assert_eq!(answer.status, 502, "{path}: {answer:?}");
+    }
+    let answer = proxy.get("/head-with-body");
+    assert!(answer.status == 502 || answer.status == 204, "{answer:?}");
+    assert_eq!(proxy.get("/").status, 200);
+}
+
+#[test]
+fn an_early_answer_is_passed_on() {
+    let server = Server::h2(&["window=1000"]);
+    let proxy = two(server.addr, "");
+    let mut client = proxy.client();
+    client.send("POST /early HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1000000\r\n\r\n");
+    client.send("x".repeat(1000));
+    let answer = client.response();
+    assert_eq!((answer.status, answer.text().as_str()), (403, "no"));
+}
+
+#[test]
+fn a_client_that_does_not_read_costs_a_window() {
+    let server = Server::h2(&[]);
+    let proxy = two(server.addr, "http2 = { window = \"128KiB\" }");
+    let mut client = proxy.client();
+    client.send("GET /bulk/100000000 HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    let mut before = 0;
+    until("it stands still", || {
+        let now = state(&proxy, "sent");
+        std::mem::replace(&mut before, now) == now && now > 0
+    });
+    // What the kernel's buffers hold is not ours.
+    assert!(before < 20_000_000, "{before}");
+    drop(client);
+    until("the stream was reset", || state(&proxy, "resets") == 1);
+    assert_eq!(state(&proxy, "conns"), 2);
+}
+
+#[test]
+fn clients_that_do_not_read_hold_up_nobody_else() {
+    let server = Server::h2(&[]);
+    let proxy = two(server.addr, "");
+    let mut held: Vec<Client> = (0..15).map(|_| proxy.client()).collect();
+    for client in &mut held {
+        socket2::SockRef::from(&*client.stream()).set_recv_buffer_size(4096).unwrap();
+        client.send("GET /bulk/50000000 HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    }
+    let mut before = 0;
+    until("all stand still", || {
+        let now = state(&proxy, "sent");
+        std::mem::replace(&mut before, now) == now && state(&proxy, "streams") >= 15 && now > 0
+    });
+    assert_eq!(proxy.get("/bulk/1000000").body.len(), 1_000_000);
+    assert_eq!(open(&proxy).0, 1, "all on one connection");
+}
+
+#[test]
+fn floods_keep_nobody_from_being_served() {
+    for path in ["/settings", "/pings", "/empty-data"] {
+        let (server, good) = (Server::h2(&[]), Server::h2(&[]));
+        let more = format!(
+            "http = \"2\"\n[[route]]\npath = \"/good\"\npool = \"good\"\n[pool.good]\nhttp = \"2\"\nbackends = [\"{}\"]",
+            good.addr
+        );
+        let proxy = Proxy::http(
+            &[server.addr],
+            &format!("timeout = {{ first_byte = \"2s\", idle = \"2s\" }}\n{more}"),
+        );
+        let mut client = proxy.client();
+        client.send(format!("GET {path} HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n"));
+        for _ in 0..20 {
+            assert_eq!(proxy.get("/good").status, 200, "{path}");
+        }
+        let rest = client.rest();
+        let text = String::from_utf8_lossy(&rest);
+        assert!(text.starts_with("HTTP/1.1 50") || path == "/empty-data", "{path}: {text}");
+    }
+}
+
+#[test]
+fn a_dead_connection_is_noticed() {
+    let server = Server::h2(&[]);
+    let more = "http2 = { ping = \"1s\" }\ntimeout = { first_byte = \"60s\" }";
+    let (proxy, watcher) = (two(server.addr, more), two(server.addr, ""));
+    let mut client = proxy.client();
+    client.send("GET /silent HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    until("it was asked", || state(&watcher, "pings") == 1);
+    // Bytes came since: its next silence is another one.
+    assert_eq!(proxy.get("/").status, 200);
+    kill_process(Pid::from_child(&server.child), Signal::STOP).unwrap();
+    assert_eq!(client.response().status, 502, "long before first_byte");
+    until("it is closed", || open(&proxy) == (0, 0));
+    kill_process(Pid::from_child(&server.child), Signal::CONT).unwrap();
+}
+
+#[test]
+fn one_that_speaks_something_else_is_not_reached() {
+    let other = crate::support::Backend::named("http/1.1");
+    let proxy = two(other.addr, "retry = { attempts = 1 }");
+    let answer = proxy.get("/");
+    assert_eq!(answer.status, 502, "{answer:?}");
+    proxy.until_state("b1", "down");
+}
+
+#[test]
+fn one_that_says_nothing_is_not_waited_for() {
+    let server = Server::h2(&["mute"]);
+    let more = "timeout = { connect = \"200ms\" }\nretry = { attempts = 1 }";
+    let proxy = two(server.addr, more);
+    assert_eq!(proxy.get("/").status, 504);
+}
+
+/// However many ask at the same moment, one connection is dialled for them, or as many as it takes.
+#[test]
+fn a_crowd_does_not_dial_at_once() {
+    let server = Server::h2(&[]);
+    let proxy = two(server.addr, "");
+    let clients: Vec<_> = (0..50)
+        .map(|_| {
+            let addr = proxy.addr();
+            std::thread::spawn(move || Client::connect(addr).ask("GET", "/", "").status)
+        })
+        .collect();
+    assert!(clients.into_iter().all(|client| client.join().unwrap() == 200));
+    assert_eq!(state(&proxy, "conns"), 2, "one, and the look whether it listens");
+}
+
+#[test]
+fn a_websocket_needs_http1() {
+    let server = Server::h2(&[]);
+    let proxy = two(server.addr, "");
+    let mut client = proxy.client();
+    let answer = client.ask(
+        "GET",
+        "/ws",
+        "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n",
+    );
+    assert_eq!(answer.status, 501, "{answer:?}");
+    assert_eq!(proxy.get("/").status, 200);
+}
+
+#[test]
+fn nghttpd_serves_files_takes_uploads_and_restarts() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("file"), "z".repeat(500_000)).unwrap();
+    let addr = nobody();
+    let mut command = Command::new("nghttpd");
+    command.args(["--no-tls", "--echo-upload", "--trailer", "x-end: 1", "-m", "3", "-d"]);
+    command.arg(folder.path()).arg(addr.port().to_string());
+    let server = Server::start(command, addr);
+    let proxy = two(server.addr, "");
+    let answer = proxy.get("/file");
+    assert_eq!((answer.status, answer.body.len(), answer.complete), (200, 500_000, true));
+    let body = "u".repeat(300_000);
+    let sized = format!("Content-Length: {}\r\n", body.len());
+    let answer = ask(&proxy, "POST", "/file", &sized, &body);
+    assert_eq!((answer.body.len(), answer.complete), (300_000, true));
+    let threads: Vec<_> = (0..12)
+        .map(|_| {
+            let addr = proxy.addr();
+            std::thread::spawn(move || Client::connect(addr).ask("GET", "/file", "").body.len())
+        })
+        .collect();
+    assert!(threads.into_iter().all(|thread| thread.join().unwrap() == 500_000));
+    let head = ask(&proxy, "HEAD", "/file", "", "");
+    assert_eq!((head.status, head.field("Content-Length")), (200, Some("500000")));
+    assert_eq!(proxy.get("/none").status, 404);
+}
+
+/// nginx ends each connection in order after so many requests: none of them is lost.
+#[test]
+fn nginx_that_ends_its_connections_loses_no_request() {
+    let addr = nobody();
+    let more = format!(
+        "listen {addr} http2; keepalive_requests 20; location = /post {{ return 200 'got'; }}"
+    );
+    let _nginx = Nginx::start("two", &more);
+    let proxy = two(addr, "");
+    let threads: Vec<_> = (0..8)
+        .map(|_| {
+            let addr = proxy.addr();
+            std::thread::spawn(move || {
+                let mut client = Client::connect(addr);
+                for _ in 0..100 {
+                    let answer = client.ask("GET", "/name", "");
+                    assert_eq!((answer.status, answer.text().as_str()), (200, "two"));
+                    client.send(
+                        "POST /post HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\nhello",
+                    );
+                    let answer = client.response();
+                    assert_eq!((answer.status, answer.text().as_str()), (200, "got"));
+                }
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+}
+
+/// A certificate for localhost in a folder: `cert.pem` and `key.pem`.
+fn certificate() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_string()]).unwrap();
+    std::fs::write(folder.path().join("cert.pem"), made.cert.pem()).unwrap();
+    std::fs::write(folder.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    folder
+}
+
+#[test]
+fn by_tls_alpn_decides() {
+    let certs = certificate();
+    let [both, old] = [nobody(), nobody()];
+    let more = format!(
+        "listen {both} ssl http2; listen {old} ssl; ssl_certificate {0}/cert.pem; ssl_certificate_key {0}/key.pem; \
+         location = /version {{ return 200 $server_protocol; }}",
+        certs.path().display()
+    );
+    let _nginx = Nginx::start("tls", &more);
+    let tls = format!(
+        "tls = {{ ca_file = \"{}/cert.pem\", sni = \"localhost\" }}",
+        certs.path().display()
+    );
+    for (addr, http, version) in [
+        // This nginx speaks HTTP/2 on all ports of a server or on none by what a client offers.
+        (both, "1.1", "HTTP/1.1"),
+        (both, "auto", "HTTP/2.0"),
+        (both, "2", "HTTP/2.0"),
+    ] {
+        let proxy = Proxy::http(&[addr], &format!("http = \"{http}\"\n{tls}"));
+        for _ in 0..3 {
+            assert_eq!(proxy.get("/version").text(), version, "{http}");
+        }
+    }
+    let proxy = Proxy::http(&[old], &format!("http = \"auto\"\n{tls}"));
+    assert_eq!(proxy.get("/version").text(), "HTTP/1.1");
+    let proxy = Proxy::http(&[old], &format!("http = \"2\"\n{tls}\nretry = {{ attempts = 1 }}"));
+    assert_eq!(proxy.get("/version").status, 502);
+}
+
+#[test]
+fn what_nobody_wants_is_closed() {
+    let server = Server::h2(&[]);
+    let words = |more: &str| {
+        let more = format!("http = \"2\"\n{more}\n[server]\nworkers = 1");
+        crate::support::web(&[server.addr], &more)
+    };
+    let proxy = Proxy::start(&words("keep_alive = { idle = \"1s\" }"));
+    assert_eq!(proxy.get("/").status, 200);
+    until("it was idle for long enough", || open(&proxy) == (0, 0));
+    let proxy = Proxy::start(&words(""));
+    assert_eq!(proxy.get("/").status, 200);
+    until("it is kept", || open(&proxy) == (1, 1));
+    proxy.reload(&words("http2 = { streams = 7 }")).unwrap();
+    until("another way is another connection", || open(&proxy) == (0, 0));
+    assert_eq!(proxy.get("/").status, 200);
+}
+
+#[test]
+fn probes_speak_http2_too() {
+    let server = Server::h2(&[]);
+    let more =
+        "health = { http = \"/ok\", interval = \"50ms\", expect = { body = \":path: /ok\" } }";
+    let proxy = two(server.addr, more);
+    proxy.until_state("b1", "up");
+    assert_eq!(proxy.get("/").status, 200);
+    let proxy = two(server.addr, "health = { http = \"/reset\", interval = \"50ms\" }");
+    proxy.until_state("b1", "down");
+    let proxy = two(
+        server.addr,
+        "health = { http = \"/trailers\", interval = \"50ms\", expect = { body = \"other\" } }",
+    );
+    proxy.until_state("b1", "down");
+}
+
+const HEALTH: &str = "
+import sys
+from concurrent import futures
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+server = grpc.server(futures.ThreadPoolExecutor(4))
+servicer = health.HealthServicer()
+health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+serving = health_pb2.HealthCheckResponse
+servicer.set('', serving.SERVING)
+servicer.set('app.Good', serving.SERVING)
+servicer.set('app.Bad', serving.NOT_SERVING)
+if len(sys.argv) > 2:
+    pair = [open(f'{sys.argv[2]}/{n}.pem', 'rb').read() for n in ('key', 'cert')]
+    server.add_secure_port(f'127.0.0.1:{sys.argv[1]}', grpc.ssl_server_credentials([pair]))
+else:
+    server.add_insecure_port(f'127.0.0.1:{sys.argv[1]}')
+server.start()
+server.wait_for_termination()
+";
+
+fn grpc(certs: Option<&Path>) -> Server {
+    let addr = nobody();
+    let mut command = Command::new(python());
+    command.args(["-c", HEALTH]).arg(addr.port().to_string()).args(certs);
+    Server::start(command, addr)
+}
+
+#[test]
+fn the_health_service_of_grpc_is_asked() {
+    let certs = certificate();
+    let tls = format!(
+        "tls = {{ ca_file = \"{}/cert.pem\", sni = \"localhost\" }}",
+        certs.path().display()
+    );
+    for (server, tls) in [(grpc(None), String::new()), (grpc(Some(certs.path())), tls)] {
+        for (service, state, detail) in [
+            ("", "up", ""),
+            ("app.Good", "up", ""),
+            ("app.Bad", "down", "it says NOT_SERVING, expected SERVING"),
+            ("app.None", "down", "grpc-status 5"),
+        ] {
+            let health = format!("health = {{ grpc = \"{service}\", interval = \"50ms\" }}\n{tls}");
+            let proxy = two(server.addr, &health);
+            proxy.until_state("b1", state);
+            let plan = proxy.running().state().plan.load_full().unwrap();
+            let members = plan.pools["app"].members();
+            assert!(format!("{:?}", members[0]).contains(detail), "{:?}", members[0]);
+        }
+    }
+}
+
+/// A unary call of gRPC as an HTTP/1.1 client with trailers can send it.
+#[test]
+fn a_call_of_grpc_keeps_its_trailers() {
+    let server = grpc(None);
+    let proxy = two(server.addr, "");
+    let mut client = proxy.client();
+    client.send(
+        "POST /grpc.health.v1.Health/Check HTTP/1.1\r\nHost: a.test\r\nContent-Type: application/grpc\r\n\
+         TE: trailers\r\nConnection: TE\r\nContent-Length: 5\r\n\r\n\0\0\0\0\0",
+    );
+    let answer = client.response();
+    assert_eq!(
+        (answer.status, &answer.body[..]),
+        (200, &b"\0\0\0\0\x02\x08\x01"[..]),
+        "{answer:?}"
+    );
+    assert!(answer.trailers.iter().any(|line| line == "grpc-status: 0"), "{answer:?}");
+}
