@@ -79,12 +79,17 @@ fn counted_down(head: &mut Head) -> bool {
 }
 
 /// Whether the client takes trailers: what it says of that ends here, and is said anew.
-#[inline]
+#[inline(always)]
 pub(super) fn takes_trailers(head: &Head) -> bool {
+    head.has(Known::Te) && says_trailers(head)
+}
+
+#[cold]
+fn says_trailers(head: &Head) -> bool {
     let said = |value: &[u8]| {
         value.split(|b| *b == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(b"trailers"))
     };
-    head.has(Known::Te) && head.all(Known::Te).any(said)
+    head.all(Known::Te).any(said)
 }
 
 /// Makes a request head ready for a backend: hop-by-hop fields out, the route's rules applied.

@@ -115,10 +115,18 @@ fn content_length(head: &Head) -> Result<Option<u64>, Refusal> {
         Some((value, 1)) => value,
         Some(_) => return Err(Rule::LengthRepeated.into()),
     };
-    if value.is_empty() || value.len() > 19 || !value.iter().all(u8::is_ascii_digit) {
+    // Nineteen digits fit.
+    if value.is_empty() || value.len() > 19 {
         return Err(Rule::LengthInvalid.into());
     }
-    let number = value.iter().fold(0u64, |n, b| n * 10 + u64::from(b - b'0'));
+    let mut number = 0;
+    for byte in value {
+        let digit = byte.wrapping_sub(b'0');
+        if digit > 9 {
+            return Err(Rule::LengthInvalid.into());
+        }
+        number = number * 10 + u64::from(digit);
+    }
     if number > i64::MAX as u64 { Err(Rule::LengthInvalid.into()) } else { Ok(Some(number)) }
 }
 

@@ -5,7 +5,7 @@
 //! A head that comes whole and flawless, as nearly all do, is read by the second pass alone.
 use super::refusal::{Refusal, Rule};
 use crate::message::{
-    Fields, Head, Known, Version, byte_at, control_at, is_target, is_token, is_value,
+    Fields, Head, Known, Version, byte_at, control_at, is_plain_name, is_target, is_token, is_value,
 };
 use std::ops::Range;
 
@@ -309,68 +309,57 @@ fn status_line(line: &[u8]) -> Result<(u16, Range<usize>, Version), Refusal> {
 
 /// Reads field lines from `at` to the empty line. `None`: it did not come. Keeps the bytes of all
 /// lines that were read, however it ends: a refused head can still be told about.
-fn fields(
+fn fields(wire: &[u8], at: usize, most: usize, out: &mut Fields) -> Result<Option<usize>, Refusal> {
+    let (end, read) = field_lines(wire, at, most, out);
+    out.keep(&wire[..end]);
+    Ok(read?.then_some(end))
+}
+
+/// As `fields`; also says how far it read. A value ends where a byte stands that may not be in it:
+/// that must be the line's CRLF.
+fn field_lines(
     wire: &[u8],
     mut at: usize,
     most: usize,
     out: &mut Fields,
-) -> Result<Option<usize>, Refusal> {
-    let read = field_lines(wire, &mut at, most, out);
-    out.keep(&wire[..at]);
-    read
-}
-
-/// As `fields`, and leaves in `at` how far it read.
-fn field_lines(
-    wire: &[u8],
-    at: &mut usize,
-    most: usize,
-    out: &mut Fields,
-) -> Result<Option<usize>, Refusal> {
-    let mut count = 0;
+) -> (usize, Result<bool, Refusal>) {
+    let mut left = most;
     loop {
-        if wire[*at..].starts_with(b"\r\n") {
-            *at += 2;
-            return Ok(Some(*at));
+        let line = &wire[at..];
+        match line {
+            [b'\r', b'\n', ..] => return (at + 2, Ok(true)),
+            [] => return (at, Ok(false)),
+            _ if left == 0 => return (at, Err(Rule::TooManyFields.into())),
+            _ => left -= 1,
         }
-        if *at == wire.len() {
-            return Ok(None);
+        let Some(colon) = byte_at(line, b':') else {
+            // What begins a line without one is judged once its end is there.
+            let ends = control_at(line, 0) < line.len();
+            return (at, if ends { Err(bad_name(line)) } else { Ok(false) });
+        };
+        let name = &line[..colon];
+        let known = Known::number(name);
+        if known == Known::NONE && !is_name(line, name) {
+            return (at, Err(bad_name(line)));
         }
-        count += 1;
-        if count > most {
-            return Err(Rule::TooManyFields.into());
+        let end = control_at(line, colon + 1);
+        match &line[end..] {
+            [b'\r', b'\n', ..] => {}
+            [] | [_] => return (at, Ok(false)),
+            _ => return (at, Err(Rule::FieldValue.into())),
         }
-        match field(wire, *at, out)? {
-            Some(next) => *at = next,
-            None => return Ok(None),
-        }
+        let value = &line[colon + 1..end];
+        let (before, after, usual) = spaces(value);
+        let value = (at + colon + 1 + before, value.len() - before - after);
+        out.index_line((at, colon, known), value, usual);
+        at += end + 2;
     }
 }
 
-/// Reads the line that begins at `at` and says where the next one does. A value ends where a byte
-/// stands that may not be in it: that must be the line's CRLF.
-fn field(wire: &[u8], at: usize, out: &mut Fields) -> Result<Option<usize>, Refusal> {
-    let text = &wire[at..];
-    let Some(colon) = byte_at(text, b':') else {
-        // What begins a line without one is judged once its end is there.
-        let end = control_at(text, 0);
-        return if end < text.len() { Err(bad_name(text)) } else { Ok(None) };
-    };
-    let name = &text[..colon];
-    let known = Known::number(name);
-    if known == Known::NONE && (!is_token(name) || colon > usize::from(u16::MAX)) {
-        return Err(bad_name(text));
-    }
-    let end = control_at(text, colon + 1);
-    match &text[end..] {
-        [b'\r', b'\n', ..] => {}
-        [] | [_] => return Ok(None),
-        _ => return Err(Rule::FieldValue.into()),
-    }
-    let (before, after, usual) = spaces(&text[colon + 1..end]);
-    let value = at + colon + 1 + before..at + end - after;
-    out.index_line((at..at + colon, known), value, usual);
-    Ok(Some(at + end + 2))
+/// Whether `name`, with which `line` begins, can be one.
+#[inline]
+fn is_name(line: &[u8], name: &[u8]) -> bool {
+    is_plain_name(line, name.len()) || is_token(name) && name.len() <= usize::from(u16::MAX)
 }
 
 /// How many spaces and tabs stand before a value and behind it, and whether it is the usual one

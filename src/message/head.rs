@@ -324,18 +324,19 @@ impl Fields {
     }
     /// Indexes a line of bytes that will be kept, whose name and value were checked. `usual`: it is
     /// `name: value CRLF` to the byte.
+    #[inline]
     pub(crate) fn index_line(
         &mut self,
-        (name, known): (Range<usize>, u8),
-        value: Range<usize>,
+        (name_at, name_len, known): (usize, usize, u8),
+        (value_at, value_len): (usize, usize),
         usual: bool,
     ) {
         self.known |= 1 << known;
         self.index.push(Field {
-            name_at: name.start as u32,
-            value_at: value.start as u32,
-            value_len: value.len() as u32,
-            name_len: name.len() as u16,
+            name_at: name_at as u32,
+            value_at: value_at as u32,
+            value_len: value_len as u32,
+            name_len: name_len as u16,
             known,
             flags: if usual { 0 } else { ODD },
         });

@@ -60,9 +60,9 @@ fn loaded(lines: &[(&str, &str, &str)]) -> Fields {
         let bare = value.trim_end();
         let value_at = at + name.len() + sep.len();
         let end = value_at + value.len() + 2;
-        let name = (at..at + name.len(), Known::number(name.as_bytes()));
+        let name = (at, name.len(), Known::number(name.as_bytes()));
         let usual = *sep == ": " && bare.len() == value.len();
-        fields.index_line(name, value_at..value_at + bare.len(), usual);
+        fields.index_line(name, (value_at, bare.len()), usual);
         at = end;
     }
     fields.keep(wire.as_bytes());

@@ -2,6 +2,26 @@
 //! longer than a few dozen bytes, `memchr` is faster.
 use wide::u8x16;
 
+/// Whether the first `len` bytes are letters and dashes, as most names are. `false` where that is not
+/// known at a glance.
+#[inline]
+pub(crate) fn is_plain_name(bytes: &[u8], len: usize) -> bool {
+    let all = |block: &[u8; 16]| {
+        let block = u8x16::new(*block);
+        let letter = (block | u8x16::splat(0x20)) - u8x16::splat(b'a');
+        let is_letter = letter.min(u8x16::splat(b'z' - b'a')).simd_eq(letter);
+        (is_letter | block.simd_eq(u8x16::splat(b'-'))).to_bitmask()
+    };
+    match (len, bytes.first_chunk::<16>()) {
+        (1..16, Some(block)) => !all(block) & ((1 << len) - 1) == 0,
+        (16..=32, Some(block)) => {
+            let last = bytes[..len].last_chunk::<16>();
+            all(block) == 0xffff && last.is_some_and(|last| all(last) == 0xffff)
+        }
+        _ => false,
+    }
+}
+
 /// Where a byte stands first.
 #[inline]
 pub(crate) fn byte_at(bytes: &[u8], wanted: u8) -> Option<usize> {
@@ -31,14 +51,15 @@ fn first(
     in_block: impl Fn(u8x16) -> u8x16,
     is: impl Fn(u8) -> bool,
 ) -> Option<usize> {
-    let (blocks, rest) = bytes.as_chunks::<16>();
-    for (i, block) in blocks.iter().enumerate() {
+    let mut at = 0;
+    while let Some(block) = bytes[at..].first_chunk::<16>() {
         let found = in_block(u8x16::new(*block)).to_bitmask();
         if found != 0 {
-            return Some(i * 16 + found.trailing_zeros() as usize);
+            return Some(at + found.trailing_zeros() as usize);
         }
+        at += 16;
     }
-    rest.iter().position(|byte| is(*byte)).map(|at| blocks.len() * 16 + at)
+    bytes[at..].iter().position(|byte| is(*byte)).map(|found| at + found)
 }
 
 #[cfg(test)]
@@ -58,6 +79,27 @@ mod tests {
                 }
             }
             assert_eq!(byte_at(&vec![b'a'; len], b'b'), None);
+        }
+    }
+
+    #[test]
+    fn a_plain_name_is_letters_and_dashes() {
+        for len in 0..40 {
+            for behind in [0, 1, 16] {
+                let mut text = b"Sec-WebSocket-Extensions-and-even-longer-ones".to_vec();
+                text.truncate(len);
+                text.extend(vec![b':'; behind]);
+                let known = (1..=32).contains(&len) && text.len() >= 16;
+                assert_eq!(is_plain_name(&text, len), known, "{len}, {behind} behind");
+                for at in 0..len {
+                    for b in 0..=255u8 {
+                        let before = std::mem::replace(&mut text[at], b);
+                        let plain = b.is_ascii_alphabetic() || b == b'-';
+                        assert_eq!(is_plain_name(&text, len), known && plain, "{b:#x} at {at}");
+                        text[at] = before;
+                    }
+                }
+            }
         }
     }
 

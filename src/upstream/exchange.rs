@@ -226,11 +226,13 @@ impl Exchange {
     }
 
     /// The body bytes at hand.
+    #[inline(always)]
     pub fn data(&self) -> &[u8] {
         wire!(&self.wire, it => it.data())
     }
 
     /// Takes `n` of them.
+    #[inline(always)]
     pub fn consume(&mut self, n: usize) {
         wire!(&mut self.wire, it => it.consume(n));
         self.received += n as u64;
