@@ -1,0 +1,53 @@
+//! The shapes of a configuration: one type for each table of `proxy.toml`, defaults applied.
+mod action;
+mod address;
+mod balance;
+mod effective;
+mod listener;
+mod matching;
+mod over;
+mod pool;
+mod route;
+mod server;
+
+pub use super::rewrite::{PathRewrite, Rewrite};
+pub use action::{Action, HeaderRules, Redirect, Respond};
+pub use address::{Addr, Bind, BindAddr};
+pub use balance::{Balance, Hash, KeyPart, Table};
+pub use effective::{Effective, Limits, Retry, RetryOn, Timeouts};
+pub use listener::{Listener, ListenerRef, PoolRef, Protocol};
+pub use matching::{HostMatch, PathMatch, ValueMatch};
+pub use over::{LimitsPart, Overrides, RetryPart, TimeoutsPart};
+pub use pool::{Backend, Family, HostSent, KeepAlive, Pool, ProxyProtocol, Resolve};
+pub use route::{Route, SniRoute};
+pub use server::{Admin, Memory, Server};
+
+use super::log::Log;
+use super::sources::Sources;
+use super::units::Name;
+use std::collections::BTreeMap;
+
+/// A whole configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// `[server]`
+    pub server: Server,
+    /// `[log]`
+    pub log: Log,
+    /// `[admin]`
+    pub admin: Admin,
+    /// `[metrics]`
+    pub metrics: Option<Bind>,
+    /// `[defaults]`
+    pub defaults: Overrides,
+    /// `[listener.*]`
+    pub listeners: BTreeMap<Name, Listener>,
+    /// `[[route]]` in file order, those of HTTP.
+    pub routes: Vec<Route>,
+    /// `[[route]]` in file order, those with `sni`.
+    pub sni_routes: Vec<SniRoute>,
+    /// `[pool.*]`
+    pub pools: BTreeMap<Name, Pool>,
+    /// The files it came from, to be watched.
+    pub sources: Sources,
+}
