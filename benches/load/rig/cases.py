@@ -57,10 +57,11 @@ CASES = {
 
 class Drivers:
     """The generators of a run, all on one core; those that are programs of ours are built when they are
-    first wanted. Each takes a case, a proxy's port, seconds and a rate: `None` is a closed loop."""
+    first wanted. Each takes a case, a proxy's port, seconds and a rate: `None` is a closed loop. An
+    answer that takes longer than `patience` is an error to wrk."""
 
-    def __init__(self, folder, core):
-        self.folder, self.core, self.programs = folder, core, {}
+    def __init__(self, folder, core, patience="5s"):
+        self.folder, self.core, self.patience, self.programs = folder, core, patience, {}
 
     def drive(self, case, ports, seconds, rate=None):
         """Drives one proxy with one case."""
@@ -73,7 +74,7 @@ class Drivers:
         return self.programs[name]
 
     def wrk(self, case, port, seconds, _):
-        return generate.wrk(port, case.path, case.connections, seconds, self.core, case.words, tls=case.port == "tls")
+        return generate.wrk(port, case.path, case.connections, seconds, self.core, case.words, self.patience, case.port == "tls")
 
     def paced(self, case, port, seconds, rate):
         fields = generate.fields_file(self.folder, case.words)

@@ -6,6 +6,7 @@ import subprocess
 
 from .generate import MESSAGE
 from .process import need
+from .tls import CIPHER
 
 ASKED = b"GET /seen HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 SEEN = "x-forwarded-for: 127.0.0.1, HTTP/1.1, connection: "
@@ -22,8 +23,8 @@ def https(folder, port):
         key, alpn = re.search(r"^Server Temp Key: (\w+)", text, re.M), re.search(r"^ALPN protocol: (\S+)", text, re.M)
         tickets = text.count("Post-Handshake New Session Ticket arrived")
         said.append(f"{kind.lower()}, {version}, {cipher}, {key and key[1]}, {alpn and alpn[1]}, {tickets} tickets")
-        if SEEN not in text:
-            raise SystemExit(f"port {port}: the backend did not see what it should have:\n{text}")
+        if SEEN not in text or [version, cipher, key and key[1], alpn and alpn[1]] != ["TLSv1.3", CIPHER, "X25519", "http/1.1"]:
+            raise SystemExit(f"port {port}: not what was to be agreed on, or to be seen by the backend:\n{text}")
     if not said[1].startswith("reused"):
         raise SystemExit(f"port {port}: a ticket resumed nothing: {said}")
     return "; ".join(said)
