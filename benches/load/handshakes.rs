@@ -16,7 +16,7 @@ use rustls::{CipherSuite, ClientConfig, ClientConnection, DigitallySignedStruct,
 use rustls::{NamedGroup, SignatureScheme};
 use std::io::Read;
 use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A server that says nothing for this long has failed.
@@ -39,15 +39,11 @@ fn main() {
     let clients: u32 = clients.parse().expect("a number of clients");
     let rate: f64 = rate.parse().expect("handshakes per second");
     let time = Duration::from_secs_f64(seconds.parse().expect("seconds"));
-    // One full handshake for all of them, whose ticket each client begins with.
-    let first = Client::new(addr, None);
-    first.handshake().expect("a first handshake");
-    let ticket = (kind == "resumed").then(|| first.tickets.last().expect("a ticket came"));
     let step = if rate > 0.0 { Duration::from_secs_f64(f64::from(clients) / rate) } else { Duration::ZERO };
     let start = Instant::now();
     let threads: Vec<_> = (0..clients)
         .map(|index| {
-            let client = Client::new(addr, ticket.clone());
+            let client = Client::new(addr, kind == "resumed");
             let due = start + step.mul_f64(f64::from(index) / f64::from(clients));
             std::thread::spawn(move || client.drive(due, step, start + time))
         })
@@ -77,12 +73,12 @@ struct Client {
 }
 
 impl Client {
-    /// Resumes what `ticket` is of, and then what each handshake left; without one, nothing.
-    fn new(addr: &str, ticket: Option<Tls13ClientSessionValue>) -> Self {
+    /// One that resumes what its last handshake left, or that has nothing to resume.
+    fn new(addr: &str, resumes: bool) -> Self {
         let mut provider = ClientConfig::builder().crypto_provider().as_ref().clone();
         provider.kx_groups.retain(|group| group.name() == NamedGroup::X25519);
         provider.cipher_suites.retain(|suite| suite.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256);
-        let tickets = Arc::new(Tickets { resumes: ticket.is_some(), last: Mutex::new(ticket) });
+        let tickets = Arc::new(Tickets { resumes, last: Mutex::new(None) });
         let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .expect("the provider has TLS 1.3")
@@ -96,6 +92,10 @@ impl Client {
     fn drive(&self, mut due: Instant, step: Duration, end: Instant) -> Tally {
         let mut tally = Tally::default();
         let wanted = if self.tickets.resumes { HandshakeKind::Resumed } else { HandshakeKind::Full };
+        // The first ticket is of a full handshake, which does not count.
+        if self.tickets.resumes && self.handshake().is_err() {
+            tally.broken += 1;
+        }
         while due < end {
             std::thread::sleep(due.saturating_duration_since(Instant::now()));
             match self.handshake() {
@@ -121,7 +121,7 @@ impl Client {
         while tls.is_handshaking() {
             tls.complete_io(&mut tcp)?;
         }
-        while self.tickets.last().is_none() {
+        while !self.tickets.came() {
             if tls.read_tls(&mut tcp)? == 0 {
                 return Err(std::io::Error::other("closed before the ticket"));
             }
@@ -144,11 +144,14 @@ struct Tickets {
 }
 
 impl Tickets {
-    fn last(&self) -> Option<Tls13ClientSessionValue> {
-        self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn last(&self) -> MutexGuard<'_, Option<Tls13ClientSessionValue>> {
+        self.last.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+    fn came(&self) -> bool {
+        self.last().is_some()
     }
     fn forget(&self) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.last() = None;
     }
 }
 
@@ -169,10 +172,10 @@ impl ClientSessionStore for Tickets {
     }
     fn remove_tls12_session(&self, _: &ServerName<'static>) {}
     fn insert_tls13_ticket(&self, _: ServerName<'static>, ticket: Tls13ClientSessionValue) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(ticket);
+        *self.last() = Some(ticket);
     }
     fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
-        self.last().filter(|_| self.resumes)
+        if self.resumes { self.last().take() } else { None }
     }
 }
 

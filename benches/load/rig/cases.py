@@ -33,6 +33,7 @@ class Case:
 
 
 MULTIPLEXED = {"connections": 4, "streams": 100, "loop": "h2load", "paced": "h2load"}
+HANDSHAKES = {"connections": 16, "port": "tls", "loop": "handshakes", "paced": "handshakes"}
 
 CASES = {
     "64b": Case("HTTP, 64 B", floor=True),
@@ -43,8 +44,8 @@ CASES = {
     "new": Case("HTTP, 64 B, a connection each", words=("close",), paced=""),
     "https": Case("HTTPS, 64 B", port="tls", paced="h2load"),
     "https-1m": Case("HTTPS, 1 MiB", "/1m", port="tls", paced="h2load", size=1 << 20),
-    "full": Case("TLS, full handshakes", port="tls", words=("full",), loop="handshakes", paced="handshakes"),
-    "resumed": Case("TLS, resumed handshakes", port="tls", words=("resumed",), loop="handshakes", paced="handshakes"),
+    "full": Case("TLS, full handshakes", words=("full",), **HANDSHAKES),
+    "resumed": Case("TLS, resumed handshakes", words=("resumed",), **HANDSHAKES),
     "h2": Case("HTTP/2 to HTTP/1.1, 64 B, 4 × 100 streams", port="h2", **MULTIPLEXED),
     "h2-tls": Case("the same over TLS", port="tls", **MULTIPLEXED),
     "grpc": Case("gRPC, unary, 4 × 100 streams", "/load.Echo/Unary", port="grpc", size=len(generate.MESSAGE), **MULTIPLEXED),
