@@ -101,7 +101,10 @@ impl Client {
             match self.handshake() {
                 Ok(kind) if kind == wanted => tally.done += 1,
                 Ok(_) => tally.other_kind += 1,
-                Err(_) => tally.broken += 1,
+                Err(error) => {
+                    eprintln!("{error}");
+                    tally.broken += 1;
+                }
             }
             tally.micros.push(due.elapsed().as_micros().min(u128::from(u32::MAX)) as u32);
             due = if step.is_zero() { Instant::now() } else { due + step };

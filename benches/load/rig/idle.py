@@ -105,6 +105,9 @@ def _open(port, count, context=None):
             stream = socket.create_connection(("127.0.0.1", port), 30)
             stream.settimeout(60)
             streams.append(context.wrap_socket(stream) if context else stream)
+            if context:
+                # Handshakes take their time: who has not asked for too long is sent away.
+                _exchange(streams[-1])
         print("done", flush=True)
         for line in sys.stdin:
             word = line.strip()
