@@ -39,7 +39,11 @@ fn main() {
     let clients: u32 = clients.parse().expect("a number of clients");
     let rate: f64 = rate.parse().expect("handshakes per second");
     let time = Duration::from_secs_f64(seconds.parse().expect("seconds"));
-    let step = if rate > 0.0 { Duration::from_secs_f64(f64::from(clients) / rate) } else { Duration::ZERO };
+    let step = if rate > 0.0 {
+        Duration::from_secs_f64(f64::from(clients) / rate)
+    } else {
+        Duration::ZERO
+    };
     let start = Instant::now();
     let threads: Vec<_> = (0..clients)
         .map(|index| {
@@ -57,11 +61,18 @@ fn main() {
         all.micros.extend(one.micros);
     }
     all.micros.sort_unstable();
-    let at = |share: f64| all.micros.get((all.micros.len() as f64 * share) as usize).copied().unwrap_or(0);
+    let at = |share: f64| {
+        all.micros.get((all.micros.len() as f64 * share) as usize).copied().unwrap_or(0)
+    };
     println!(
         "{{\"requests\":{},\"seconds\":{:.6},\"status\":{},\"socket\":{},\"timeout\":0,\"p50\":{},\"p99\":{},\"max\":{}}}",
-        all.done, start.elapsed().as_secs_f64(), all.other_kind, all.broken,
-        at(0.5), at(0.99), all.micros.last().copied().unwrap_or(0)
+        all.done,
+        start.elapsed().as_secs_f64(),
+        all.other_kind,
+        all.broken,
+        at(0.5),
+        at(0.99),
+        all.micros.last().copied().unwrap_or(0)
     );
 }
 
@@ -77,7 +88,9 @@ impl Client {
     fn new(addr: &str, resumes: bool) -> Self {
         let mut provider = ClientConfig::builder().crypto_provider().as_ref().clone();
         provider.kx_groups.retain(|group| group.name() == NamedGroup::X25519);
-        provider.cipher_suites.retain(|suite| suite.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256);
+        provider
+            .cipher_suites
+            .retain(|suite| suite.suite() == CipherSuite::TLS13_AES_128_GCM_SHA256);
         let tickets = Arc::new(Tickets { resumes, last: Mutex::new(None) });
         let mut config = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
@@ -91,7 +104,8 @@ impl Client {
 
     fn drive(&self, mut due: Instant, step: Duration, end: Instant) -> Tally {
         let mut tally = Tally::default();
-        let wanted = if self.tickets.resumes { HandshakeKind::Resumed } else { HandshakeKind::Full };
+        let wanted =
+            if self.tickets.resumes { HandshakeKind::Resumed } else { HandshakeKind::Full };
         // The first ticket is of a full handshake, which does not count.
         if self.tickets.resumes && self.handshake().is_err() {
             tally.broken += 1;
@@ -118,7 +132,8 @@ impl Client {
         tcp.set_nodelay(true)?;
         tcp.set_read_timeout(Some(PATIENCE))?;
         let name = ServerName::try_from("localhost").map_err(std::io::Error::other)?;
-        let mut tls = ClientConnection::new(self.config.clone(), name).map_err(std::io::Error::other)?;
+        let mut tls =
+            ClientConnection::new(self.config.clone(), name).map_err(std::io::Error::other)?;
         // A ticket is given away as the hello is made: what is there later was sent by this server.
         self.tickets.forget();
         while tls.is_handshaking() {
@@ -187,17 +202,28 @@ struct Anybody;
 
 impl ServerCertVerifier for Anybody {
     fn verify_server_cert(
-        &self, _: &CertificateDer<'_>, _: &[CertificateDer<'_>], _: &ServerName<'_>, _: &[u8], _: UnixTime,
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         Ok(ServerCertVerified::assertion())
     }
     fn verify_tls12_signature(
-        &self, _: &[u8], _: &CertificateDer<'_>, _: &DigitallySignedStruct,
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         Ok(HandshakeSignatureValid::assertion())
     }
     fn verify_tls13_signature(
-        &self, _: &[u8], _: &CertificateDer<'_>, _: &DigitallySignedStruct,
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         Ok(HandshakeSignatureValid::assertion())
     }
