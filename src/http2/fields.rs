@@ -12,7 +12,8 @@ pub(super) const CONNECTION: u64 = Known::Connection.bit()
 
 /// Every field but those of `skip` (a set of [`Known::bit`]s), in order, names in lower case.
 pub(super) fn to_map(fields: &Fields, skip: u64) -> HeaderMap {
-    let mut map = HeaderMap::with_capacity(32);
+    // And a Content-Length.
+    let mut map = HeaderMap::with_capacity(fields.len() + 1);
     for (name, value) in fields.iter() {
         if Known::of(name).is_some_and(|known| skip & known.bit() != 0) {
             continue;

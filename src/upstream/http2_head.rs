@@ -81,6 +81,10 @@ const LEFT_OUT: u64 = Known::Host.bit()
 const SECRET: u64 =
     Known::Authorization.bit() | Known::ProxyAuthorization.bit() | Known::Cookie.bit();
 
+/// What no other request says again: in the table (RFC 7541 2.3.2) it would push out what is said
+/// again, and be compared with all others of its name.
+const UNIQUE: u64 = Known::XRequestId.bit();
+
 fn fields(out: &Outgoing<'_>) -> Result<HeaderMap, Unfit> {
     let mut map = HeaderMap::with_capacity(out.head.len() + 2);
     for (name, value) in out.head.iter() {
@@ -90,7 +94,7 @@ fn fields(out: &Outgoing<'_>) -> Result<HeaderMap, Unfit> {
         }
         let name = HeaderName::from_bytes(name).map_err(|_| "bad_field_name")?;
         let mut value = HeaderValue::from_bytes(value).map_err(|_| "bad_field_value")?;
-        value.set_sensitive(SECRET & bit != 0);
+        value.set_sensitive((SECRET | UNIQUE) & bit != 0);
         map.try_append(name, value).map_err(|_| "too_many_fields")?;
     }
     if let BodyLength::Exact(n) = out.body {

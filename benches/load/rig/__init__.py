@@ -1,4 +1,4 @@
-"""The rig of the load harness: processes, peers, generators and tables.
+"""The rig of the load harness: processes, peers, generators, cases and tables.
 
-Python's standard library only. Nothing here knows which case is being measured.
+Python's standard library only. What is measured, and how often, is said by the programs above.
 """

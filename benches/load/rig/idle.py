@@ -7,6 +7,7 @@ import os
 import resource
 import selectors
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -20,13 +21,13 @@ SHARE = 5000
 class Openers:
     """Processes that hold idle connections, told by lines on their stdin what to do."""
 
-    def __init__(self, port, count, core):
+    def __init__(self, port, count, core, kind="plain"):
         self.parts = []
         while count > 0:
             n = min(count, SHARE)
             count -= n
             self.parts.append(subprocess.Popen(
-                ["taskset", "-c", str(core), sys.executable, __file__, "open", str(port), str(n)],
+                ["taskset", "-c", str(core), sys.executable, __file__, kind, str(port), str(n)],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
         self._answers()
 
@@ -89,13 +90,24 @@ def _read(stream):
         body += stream.recv(4096)
 
 
-def _open(port, count):
+def _tls():
+    """What a client offers is said by tls.py; the certificate is nobody's."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context
+
+
+def _open(port, count, context=None):
     _raise_limit()
     streams = []
     try:
         for _ in range(count):
-            streams.append(socket.create_connection(("127.0.0.1", port), 30))
-            streams[-1].settimeout(60)
+            stream = socket.create_connection(("127.0.0.1", port), 30)
+            stream.settimeout(60)
+            streams.append(context.wrap_socket(stream) if context else stream)
+            if context:
+                # Handshakes take their time: who has not asked for too long is sent away.
+                _exchange(streams[-1])
         print("done", flush=True)
         for line in sys.stdin:
             word = line.strip()
@@ -153,4 +165,5 @@ def _barrier(port, count):
 
 
 if __name__ == "__main__":
-    {"open": _open, "barrier": _barrier}[sys.argv[1]](int(sys.argv[2]), int(sys.argv[3]))
+    kinds = {"plain": _open, "tls": lambda port, count: _open(port, count, _tls()), "barrier": _barrier}
+    kinds[sys.argv[1]](int(sys.argv[2]), int(sys.argv[3]))

@@ -1,7 +1,7 @@
 """The backend, Evenkeel and its peers, configured for the same work.
 
-One thread each; keep-alive on both sides; X-Forwarded-For added; no access log. Each proxy has one
-HTTP port and one TCP port, both in front of the same backend.
+One thread each; keep-alive on both sides; X-Forwarded-For added; no access log; TLS 1.3 alone, with
+tickets and without a session cache. All ports but that of gRPC are in front of the same backend.
 """
 
 import os
@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 from .process import need
+from .tls import certificate
 
 REPO = Path(__file__).resolve().parents[3]
 
@@ -23,6 +24,17 @@ BROWSER_RESPONSE = {
     "X-Content-Type-Options": "nosniff",
     "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
 }
+
+
+class Ports:
+    """The ports of one proxy, from `base` on, by what is spoken there; `tls` has HTTP/1.1 and HTTP/2."""
+
+    COUNT = 6
+
+    def __init__(self, base):
+        self.web, self.raw, self.admin, self.tls, self.h2, self.grpc = range(base, base + self.COUNT)
+        self.datagrams = self.raw
+
 
 NGINX_HEAD = """
 pid {dir}/{name}.pid;
@@ -42,6 +54,10 @@ NGINX_PATHS = """
 """
 
 
+# The backend of gRPC listens so many ports above the other one.
+CALLS = 1
+
+
 def descriptors():
     import resource
 
@@ -49,7 +65,7 @@ def descriptors():
 
 
 def backend(family, folder, port, core, name="backend", single=False):
-    """nginx with one worker: / 64 bytes, /browser with twelve fields, /10k, /1m."""
+    """nginx with one worker: / 64 bytes, /browser with twelve fields, /10k, /1m; /seen says what it saw."""
     nginx = need("nginx", "nginx-light")
     www = folder / "www"
     www.mkdir(exist_ok=True)
@@ -76,6 +92,7 @@ http {{
     location = /browser {{
 {fields}      return 200 '{"x" * 64}';
     }}
+    location = /seen {{ return 200 'x-forwarded-for: $http_x_forwarded_for, $server_protocol, connection: $http_connection'; }}
     location = /name {{ return 200 '{name}'; }}
     location / {{ }}
   }}
@@ -92,8 +109,8 @@ def nginx(family, folder, ports, upstream, core, wrapper=(), single=False):
     files = descriptors()
     stream = f"""
 stream {{
-  server {{ listen 127.0.0.1:{ports[1]} backlog=4096; proxy_pass 127.0.0.1:{upstream}; proxy_timeout 1h; }}
-  server {{ listen 127.0.0.1:{ports[1]} udp; proxy_pass 127.0.0.1:{upstream}; proxy_timeout 500ms; }}
+  server {{ listen 127.0.0.1:{ports.raw} backlog=4096; proxy_pass 127.0.0.1:{upstream}; proxy_timeout 1h; }}
+  server {{ listen 127.0.0.1:{ports.datagrams} udp; proxy_pass 127.0.0.1:{upstream}; proxy_timeout 500ms; }}
 }}
 """ if modules.exists() else ""
     config = folder / "nginx.conf"
@@ -111,8 +128,24 @@ http {{
     server 127.0.0.1:{upstream};
     keepalive 4096; keepalive_requests 1000000000; keepalive_timeout 1h;
   }}
+  upstream calls {{
+    server 127.0.0.1:{upstream + CALLS};
+    keepalive 4096; keepalive_requests 1000000000; keepalive_timeout 1h;
+  }}
   server {{
-    listen 127.0.0.1:{ports[0]} backlog=4096;
+    listen 127.0.0.1:{ports.grpc} backlog=4096 http2;
+    location / {{
+      grpc_pass grpc://calls;
+      grpc_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+    }}
+  }}
+  server {{
+    listen 127.0.0.1:{ports.web} backlog=4096;
+    listen 127.0.0.1:{ports.h2} backlog=4096 http2;
+    listen 127.0.0.1:{ports.tls} backlog=4096 ssl http2;
+    ssl_certificate {certificate(folder)};
+    ssl_certificate_key {certificate(folder)};
+    ssl_protocols TLSv1.3;
     location / {{
       proxy_pass http://app;
       proxy_http_version 1.1;
@@ -131,7 +164,7 @@ http {{
     command = [*wrapper, program, "-c", str(config), "-p", str(folder)]
     child = family.start("nginx", command, core, folder / "nginx.log")
     child.has_tcp = child.has_udp = bool(stream)
-    return child.wait_for(*ports[: 2 if stream else 1], deadline=60 if wrapper else 10)
+    return child.wait_for(ports.web, deadline=60 if wrapper else 10)
 
 
 def haproxy(family, folder, ports, upstream, core, wrapper=()):
@@ -154,20 +187,30 @@ defaults
   http-reuse always
 frontend web
   mode http
-  bind 127.0.0.1:{ports[0]} backlog 4096
+  bind 127.0.0.1:{ports.web} backlog 4096
+  bind 127.0.0.1:{ports.h2} backlog 4096 proto h2
+  bind 127.0.0.1:{ports.tls} backlog 4096 ssl crt {certificate(folder)} ssl-min-ver TLSv1.3 alpn h2,http/1.1
   option forwardfor
   default_backend app
+frontend calls
+  mode http
+  bind 127.0.0.1:{ports.grpc} backlog 4096 proto h2
+  option forwardfor
+  default_backend calls
+backend calls
+  mode http
+  server one 127.0.0.1:{upstream + CALLS} proto h2 pool-max-conn -1 pool-purge-delay 1h
 backend app
   mode http
   server one 127.0.0.1:{upstream} pool-max-conn -1 pool-purge-delay 1h
 listen raw
   mode tcp
-  bind 127.0.0.1:{ports[1]} backlog 4096
+  bind 127.0.0.1:{ports.raw} backlog 4096
   server one 127.0.0.1:{upstream}
 """)
     child = family.start("haproxy", [*wrapper, program, "-db", "-f", str(config)], core, folder / "haproxy.log")
     child.has_tcp, child.has_udp = True, False
-    return child.wait_for(*ports[:2], deadline=60 if wrapper else 10)
+    return child.wait_for(ports.web, deadline=60 if wrapper else 10)
 
 
 def datagrams(family, folder, port, core, program):
@@ -175,14 +218,20 @@ def datagrams(family, folder, port, core, program):
     return family.start("datagrams", [str(program), "echo", f"127.0.0.1:{port}"], core, folder / "datagrams.log")
 
 
+def calls(family, folder, port, core, program):
+    """The backend of gRPC, beside the other one."""
+    child = family.start("unary", [str(program), f"127.0.0.1:{port + CALLS}"], core, folder / "unary.log")
+    return child.wait_for(port + CALLS)
+
+
 def floor(family, folder, ports, upstream, core):
     """No proxy: bytes passed on as they come. What is left is what the kernel costs."""
     program = folder / "floor"
     source = Path(__file__).resolve().parent.parent / "floor.rs"
     subprocess.run([need("rustc", "rustc"), "--edition", "2024", "-O", "-o", str(program), str(source)], check=True)
-    child = family.start("floor", [str(program), str(ports[0]), str(upstream)], core, folder / "log")
+    child = family.start("floor", [str(program), str(ports.web), str(upstream)], core, folder / "log")
     child.has_tcp = child.has_udp = False
-    child.wait_for(ports[0])
+    child.wait_for(ports.web)
     return child
 
 
@@ -195,7 +244,7 @@ def evenkeel_binary(path=None, profile="release"):
     return target / profile / "evenkeel"
 
 
-def evenkeel_config(ports, upstream):
+def evenkeel_config(ports, upstream, certificate):
     """A route, a balancer and the metrics are on; health checks would only blur the figures."""
     return f"""
 [server]
@@ -203,16 +252,31 @@ workers = 1
 [log]
 level = "warn"
 [admin]
-bind = "127.0.0.1:{ports[2]}"
+bind = "127.0.0.1:{ports.admin}"
 [listener.web]
-bind = "127.0.0.1:{ports[0]}"
+bind = ["127.0.0.1:{ports.web}", "127.0.0.1:{ports.h2}"]
 protocol = "http"
+[listener.tls]
+bind = "127.0.0.1:{ports.tls}"
+protocol = "http"
+tls = {{ certificates = [{{ cert = "{certificate}", key = "{certificate}" }}], min_version = "1.3" }}
+[listener.grpc]
+bind = "127.0.0.1:{ports.grpc}"
+protocol = "http"
+[[route]]
+name = "calls"
+listener = "grpc"
+path = "/"
+pool = "calls"
+[pool.calls]
+http = "2"
+backends = ["127.0.0.1:{upstream + CALLS}"]
 [listener.raw]
-bind = "127.0.0.1:{ports[1]}"
+bind = "127.0.0.1:{ports.raw}"
 protocol = "tcp"
 pool = "app"
 [listener.datagrams]
-bind = "127.0.0.1:{ports[1]}"
+bind = "127.0.0.1:{ports.datagrams}"
 protocol = "udp"
 pool = "datagrams"
 udp = {{ sessions = 100000, per_client = "off", idle = "500ms" }}
@@ -220,7 +284,7 @@ udp = {{ sessions = 100000, per_client = "off", idle = "500ms" }}
 backends = ["127.0.0.1:{upstream}"]
 [[route]]
 name = "all"
-listener = "web"
+listener = ["web", "tls"]
 path = "/"
 pool = "app"
 [pool.app]
@@ -233,8 +297,8 @@ backends = ["127.0.0.1:{upstream}"]
 def evenkeel(family, folder, ports, upstream, core, binary, wrapper=(), config=None):
     """Evenkeel with one worker."""
     file = folder / "proxy.toml"
-    file.write_text(config or evenkeel_config(ports, upstream))
+    file.write_text(config or evenkeel_config(ports, upstream, certificate(folder)))
     command = [*wrapper, str(binary), "run", "-c", str(file)]
     child = family.start("evenkeel", command, core, folder / "evenkeel.log")
     child.has_tcp = child.has_udp = True
-    return child.wait_for(ports[0], deadline=120 if wrapper else 10)
+    return child.wait_for(ports.web, deadline=120 if wrapper else 10)
