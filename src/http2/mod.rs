@@ -6,6 +6,7 @@
 
 mod fields;
 mod grpc;
+mod outbound;
 mod request;
 mod response;
 mod tally;
@@ -15,6 +16,7 @@ mod tests;
 
 pub use fields::{from_trailers, to_trailers};
 pub use grpc::{Status, is_grpc, timeout};
+pub use outbound::{Outbound, answer};
 pub use request::{is_websocket, request};
 pub use response::{interim, response, short_answer};
 pub use tally::{Frame, Kind, Tally, Walker};

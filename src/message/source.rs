@@ -56,6 +56,11 @@ pub trait Source: Send {
     fn data(&self) -> &[u8];
     /// Takes `n` of them.
     fn consume(&mut self, n: usize);
+    /// Whether nothing follows the bytes at hand, not even trailers. `false` where it is not known.
+    fn is_last(&mut self, cx: &mut Context<'_>) -> bool {
+        let _ = cx;
+        false
+    }
     /// The trailer section, once `poll_fill` said `End`.
     fn trailers(&self) -> Option<&Fields> {
         None
