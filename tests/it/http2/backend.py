@@ -162,6 +162,8 @@ class Conn:
             for _ in range(40):
                 self.h2.send_headers(stream, [(":status", "103"), ("link", "</a.css>")])
             self.respond(stream, 200, b"body", {})
+        elif path == "/begin":
+            self.respond(stream, 200, b"begun", {"content-type": "application/grpc"}, end=False)
         elif path == "/cut":
             self.respond(stream, 200, b"x" * 1000, {"content-length": "5000"}, end=False)
             self.flush()
