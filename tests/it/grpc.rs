@@ -260,11 +260,13 @@ fn own_answers_are_statuses() {
 /// A call with one message is kept until its answer begins.
 #[test]
 fn a_call_that_was_never_looked_at_is_made_again() {
-    for path in ["/refuse-once", "/away-once"] {
+    for path in ["/refuse-once", "/away-once", "/refuse-late", "/away-late"] {
         for more in [&[][..], &["split"]] {
             let server = Server::h2(&[]);
             let lines = raw(&proxy(&[&server], ""), path, more);
             assert_eq!((&*lines[0], lines.last().map(|l| &**l)), (":status: 200", Some("end")));
+            let own = lines.iter().any(|line| line.starts_with("grpc-status"));
+            assert!(!own, "{path} {more:?}: {lines:?}");
         }
     }
 }

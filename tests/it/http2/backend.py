@@ -95,37 +95,38 @@ class Conn:
         """What is done as soon as the head is there."""
         path = head[":path"]
         if path == "/refuse-once":
-            with LOCK:
-                STATE["refused"] += 1
-                first = STATE["refused"] == 1
-            if first:
-                self.h2.reset_stream(stream, CODES.REFUSED_STREAM)
+            self.refuse_once(stream)
         elif path == "/reset":
             self.h2.reset_stream(stream, CODES.INTERNAL_ERROR)
         elif path == "/reset-once":
-            with LOCK:
-                STATE["refused"] += 1
-                first = STATE["refused"] == 1
-            if first:
+            if self.is_first():
                 self.h2.reset_stream(stream, CODES.INTERNAL_ERROR)
         elif path == "/away-once":
-            with LOCK:
-                STATE["refused"] += 1
-                first = STATE["refused"] == 1
-            if first:
-                self.raw(7, 0, 0, (stream - 2 if stream > 1 else 0).to_bytes(4, "big") + bytes(4))
-                self.sock.shutdown(socket.SHUT_WR)
+            self.away_once(stream)
         elif path == "/drop-once":
-            with LOCK:
-                STATE["refused"] += 1
-                first = STATE["refused"] == 1
-            if first:
+            if self.is_first():
                 self.sock.shutdown(socket.SHUT_RDWR)
         elif path == "/early":
             self.respond(stream, 403, b"no", {})
             self.flush()
             self.h2.reset_stream(stream, CODES.NO_ERROR)
         self.flush()
+
+    def is_first(self):
+        with LOCK:
+            STATE["refused"] += 1
+            return STATE["refused"] == 1
+
+    def refuse_once(self, stream):
+        if self.is_first():
+            self.h2.reset_stream(stream, CODES.REFUSED_STREAM)
+            return True
+
+    def away_once(self, stream):
+        if self.is_first():
+            self.raw(7, 0, 0, (stream - 2 if stream > 1 else 0).to_bytes(4, "big") + bytes(4))
+            self.sock.shutdown(socket.SHUT_WR)
+            return True
 
     def respond(self, stream, status, body, fields, end=True):
         head = [(":status", str(status)), ("x-conn", str(self.number)), *fields.items()]
@@ -139,6 +140,11 @@ class Conn:
         if stream not in self.h2.streams or self.h2.streams[stream].closed:
             return
         path = dict(head)[":path"]
+        # Once all of it was read.
+        if path == "/refuse-late" and self.refuse_once(stream):
+            return
+        if path == "/away-late" and self.away_once(stream):
+            return
         if path == "/silent":
             pass
         elif path == "/state":
