@@ -8,7 +8,7 @@ use super::exchange::Heard;
 use super::link::Link;
 use super::shared::Slot;
 use crate::http1::{self, BodyLength, HeadLimits, ResponseVerdict, Rule};
-use crate::http2::{self, Outbound};
+use crate::http2::{self, Outbound, Pieces};
 use crate::message::{Broken, Fields, Fill, Head, Method, Part, Place, memory};
 use crate::net::Spliced;
 use bytes::{Buf, Bytes};
@@ -58,6 +58,8 @@ pub(super) struct Http2 {
     /// Its answer has no body.
     bodyless: bool,
     chunk: Bytes,
+    /// What came behind it.
+    behind: Pieces,
     /// Bytes that the client has taken and the backend was not told of.
     owed: usize,
     /// Bytes that are held for it, counted as memory.
@@ -106,6 +108,7 @@ impl Http2 {
             seen,
             bodyless: false,
             chunk: Bytes::new(),
+            behind: Pieces::default(),
             owed: 0,
             held: 0,
             place: Place::none(),
@@ -251,6 +254,8 @@ impl Http2 {
         if send.capacity() < body.data().len() {
             send.reserve_capacity(body.data().len());
         }
+        // Many a client says in a piece of its own, an empty one, that there are no more.
+        body.gather(cx);
         if send.capacity() == 0 {
             match ready!(send.poll_capacity(cx)) {
                 Some(Ok(_)) => {}
@@ -265,7 +270,7 @@ impl Http2 {
         if n == 0 {
             return Poll::Ready(Ok(()));
         }
-        let last = left == Some(n as u64) || (n == body.data().len() && body.is_last(cx));
+        let last = left == Some(n as u64) || (n == body.data().len() && body.is_last());
         if send.send_data(Bytes::copy_from_slice(&body.data()[..n]), last).is_err() {
             self.sending = Sending::Abandoned;
             return Poll::Ready(Ok(()));
@@ -293,10 +298,25 @@ impl Http2 {
         filled
     }
 
+    /// The client takes nothing more for now: its request goes on all the same, and what comes
+    /// behind the bytes at hand is drawn together.
+    pub(super) fn wait(
+        &mut self,
+        cx: &mut Context<'_>,
+        body: &mut dyn Spliced,
+    ) -> Result<(), Error> {
+        self.pump(cx, body)?;
+        if let Some(recv) = &mut self.recv {
+            self.behind.gather(recv, cx);
+        }
+        self.count();
+        Ok(())
+    }
+
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Fill, Error>> {
         let Some(recv) = &mut self.recv else { return Poll::Ready(Err(Error::Closed)) };
         loop {
-            match ready!(recv.poll_data(cx)) {
+            match ready!(self.behind.poll_next(recv, cx)) {
                 Some(Ok(piece)) if piece.is_empty() => {}
                 Some(Ok(_)) if self.bodyless => {
                     let what = "a body behind a head that has none";

@@ -1,5 +1,6 @@
 //! gRPC through the proxy, by HTTP/2 on both of its sides: grpcio asks and answers; h2 of PyPI asks
 //! where a client is wanted that gives nothing up.
+use crate::support::h2::{Frames, WINDOW_UPDATE};
 use crate::support::{
     Backend, Certs, Client, Proxy, Server, access_lines, access_log, nobody, python, until, web,
 };
@@ -335,7 +336,7 @@ fn a_server_that_reads_slowly_holds_up_the_client() {
     let proxy = proxy(&[&server], more);
     let (mut talk, mut watcher) = (Talk::new(proxy.addr()), Talk::new(server.addr));
     let n = 40_000;
-    talk.ask(&format!("pour 1 {n} 1000"));
+    talk.ask(&format!("pour 1 {n} 1000 sink"));
     let mut before = 0;
     until("it stands still", || {
         std::thread::sleep(std::time::Duration::from_millis(200));
@@ -347,6 +348,66 @@ fn a_server_that_reads_slowly_holds_up_the_client() {
     assert_eq!(watcher.ask("call release"), "released");
     assert_eq!(talk.ask("result 1"), n.to_string());
     until("nothing is held", || memory().used() < 64 << 10);
+}
+
+/// What waits is bounded in frames as well, without an end for the calls beside it.
+#[test]
+fn small_messages_wait_for_a_server_that_reads_slowly() {
+    let server = Server::h2(&["window=1000"]);
+    let proxy = proxy(&[&server], "timeout = { idle = \"60s\", first_byte = \"60s\" }");
+    let mut talk = Talk::new(proxy.addr());
+    // Each in a frame of its own: more than the library lets wait.
+    let n = 40_000;
+    talk.ask(&format!("pour 1 {n} 1 stall"));
+    until("all are on their way", || talk.ask("poured") == n.to_string());
+    assert_eq!(proxy.get("/").status, 200);
+    assert!(memory().used() < 2 << 20, "{} bytes are held", memory().used());
+    assert_eq!(proxy.get("/release").text(), "released");
+    let bytes: usize = (0..n).map(|i| 5 + i.to_string().len()).sum();
+    assert_eq!(talk.ask("result 1"), bytes.to_string());
+}
+
+#[test]
+fn small_messages_wait_for_clients_that_read_slowly() {
+    let server = Server::h2(&[]);
+    let windows = "http2 = { window = \"64KiB\", connection_window = \"1MiB\" }";
+    let proxy = proxy(&[&server], &format!("{windows}\ntimeout = {{ idle = \"60s\" }}"));
+    let dripped = || {
+        let text = proxy.get("/state").text();
+        let found = text.split(' ').find_map(|pair| pair.strip_prefix("dripped="));
+        found.map_or(0, |n| n.parse::<usize>().unwrap())
+    };
+    let n = 40_000;
+    let mut slow: Vec<Frames> = (0..2).map(|_| Frames::connect(proxy.addr())).collect();
+    slow.iter_mut().for_each(|client| client.get(1, &format!("/drip/{n}"), &[]));
+    let mut old = proxy.client();
+    socket2::SockRef::from(&*old.stream()).set_recv_buffer_size(4096).unwrap();
+    old.send(format!("GET /drip/{n} HTTP/1.1\r\nHost: a.test\r\n\r\n"));
+    let mut before = 0;
+    until("they stand still", || {
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        let now = dripped();
+        std::mem::replace(&mut before, now) == now && now > 2 * 20_000
+    });
+    let drip = |at: usize| format!("drip{:02}", (n - at) % 100);
+    let whole: String = (0..n).map(drip).collect();
+    for mut client in slow {
+        client.send(WINDOW_UPDATE, 0, 0, &(1u32 << 30).to_be_bytes());
+        client.send(WINDOW_UPDATE, 0, 1, &(1u32 << 30).to_be_bytes());
+        assert!(client.answer(1) == (200, whole.clone()), "not all, or not in order");
+    }
+    assert!(old.response().text() == whole);
+}
+
+/// Either way goes on while the other one waits.
+#[test]
+fn a_client_that_does_not_read_yet_can_send() {
+    let server = serve("a", None, &[]);
+    let proxy = proxy(&[&server], "timeout = { idle = \"60s\" }");
+    let (mut talk, mut watcher) = (Talk::new(proxy.addr()), Talk::new(server.addr));
+    assert_eq!(talk.ask("both 1 8000"), "0");
+    until("all were taken", || watcher.state("taken") == 8_000);
+    assert_eq!(talk.ask("rest 1"), "7999");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::http::address::Origin;
 use crate::http::downstream::Downstream;
 use crate::http::rate::Rate;
 use crate::http1::BodyLength;
-use crate::http2;
+use crate::http2::{self, Pieces};
 use crate::message::{
     Broken, Fields, Fill, Head, Length, Part, Place, Pressure, Source, Version, memory,
 };
@@ -28,8 +28,8 @@ pub(super) struct Stream {
     held: Arc<Held>,
     body: RecvStream,
     data: Bytes,
-    /// What was found behind `data` when somebody asked whether it is the last.
-    next: Option<Result<Bytes, h2::Error>>,
+    /// What came behind it.
+    behind: Pieces,
     length: Length,
     /// Bytes of its body, or through a tunnel, that were handed on.
     pub(super) taken: u64,
@@ -62,7 +62,7 @@ impl Stream {
             held: carrier.held.clone(),
             sender,
             data: Bytes::new(),
-            next: None,
+            behind: Pieces::default(),
             length: Length::Empty,
             taken: 0,
             given: 0,
@@ -152,17 +152,11 @@ impl Source for Stream {
             if !self.data.is_empty() {
                 return Poll::Ready(Ok(Fill::Data));
             }
-            let came = match self.next.take() {
-                Some(next) => Some(next),
-                None => {
-                    let Poll::Ready(came) = self.body.poll_data(cx) else {
-                        self.rate.wait();
-                        return Poll::Pending;
-                    };
-                    self.rate.judge(self.taken)?;
-                    came
-                }
+            let Poll::Ready(came) = self.behind.poll_next(&mut self.body, cx) else {
+                self.rate.wait();
+                return Poll::Pending;
             };
+            self.rate.judge(self.taken)?;
             let Some(data) = came else { return self.poll_trailers(cx) };
             self.data = data.map_err(|error| broken(&error))?;
             if self.taken + self.data.len() as u64 > self.limit {
@@ -186,17 +180,12 @@ impl Source for Stream {
         }
     }
 
-    /// Many a client says in a piece of its own, an empty one, that there are no more.
-    fn is_last(&mut self, cx: &mut Context<'_>) -> bool {
-        while self.next.is_none() && !self.body.is_end_stream() {
-            match self.body.poll_data(cx) {
-                Poll::Ready(Some(Ok(data))) if data.is_empty() => {}
-                Poll::Ready(Some(next)) => self.next = Some(next),
-                // Its trailers, or nothing yet.
-                Poll::Ready(None) | Poll::Pending => return false,
-            }
-        }
-        self.next.is_none()
+    fn gather(&mut self, cx: &mut Context<'_>) {
+        self.behind.gather(&mut self.body, cx);
+    }
+
+    fn is_last(&self) -> bool {
+        self.behind.is_empty() && self.body.is_end_stream()
     }
 
     fn trailers(&self) -> Option<&Fields> {

@@ -129,6 +129,21 @@ def sink(requests, context):
     return str(n).encode()
 
 
+def both(requests, context):
+    """Says all it has to say, and reads meanwhile."""
+    note("both")
+
+    def take():
+        for _ in requests:
+            note("taken")
+
+    reader = threading.Thread(target=take)
+    reader.start()
+    for i in range(8_000):
+        yield str(i).encode().ljust(1000)
+    reader.join()
+
+
 def chat(requests, context):
     context.send_initial_metadata(own(context))
     note("chats")
@@ -142,7 +157,7 @@ def serve():
         grpc.unary_unary_rpc_method_handler: [echo, name, state, head, release, abort, hold],
         grpc.unary_stream_rpc_method_handler: [late, count, die],
         grpc.stream_unary_rpc_method_handler: [total, sink],
-        grpc.stream_stream_rpc_method_handler: [chat, abort_all],
+        grpc.stream_stream_rpc_method_handler: [chat, abort_all, both],
     }
     handlers = {f.__name__: kind(f) for kind, all in kinds.items() for f in all}
     options = [*UNLIMITED, ("grpc.so_reuseport", 0)]
@@ -421,8 +436,14 @@ def talk():
                     note("poured")
                     yield str(i).encode().ljust(size)
 
-            chats[words[0]] = (None, channel.stream_unary("sink").future(numbers(), timeout=120))
+            ask = channel.stream_unary(words[3])
+            chats[words[0]] = (None, ask.future(numbers(), timeout=120))
             answer = "pours"
+        elif command == "both":
+            # As many, to one that answers as many and more; nothing is read but the first.
+            numbers = (str(i).encode().ljust(1000) for i in range(int(words[1])))
+            chats[words[0]] = (None, channel.stream_stream("both")(numbers, timeout=120))
+            answer = said(lambda: next(chats[words[0]][1]).decode().strip())
         elif command == "poured":
             answer = str(STATE["poured"])
         elif command == "result":
