@@ -94,7 +94,7 @@ pub(super) async fn forward<'g>(
         let lease = match tries.lease(report) {
             Ok(lease) => lease,
             // Boxed: to wait for a first verdict is the rare way.
-            Err(none) => match Box::pin(tries.wait(none, report)).await {
+            Err(none) => match Box::pin(tries.wait(none, outgoing.until, report)).await {
                 Ok(lease) => lease,
                 Err(reply) => return Journey::Own(reply),
             },

@@ -176,6 +176,7 @@ impl Copying for Copy<'_> {
                 return Poll::Pending;
             }
             if self.write(cx)?.is_pending() {
+                self.exchange.wait(cx, self.client).map_err(Cut::Upstream)?;
                 return Poll::Pending;
             }
         }

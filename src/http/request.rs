@@ -217,11 +217,7 @@ impl Turn<'_, '_> {
         self.client.stream.reset_on_close();
         match cut {
             Cut::Upstream(error) => {
-                self.report.reason = match error {
-                    Error::Body(_) => "client_gone",
-                    Error::Idle | Error::Request | Error::Over => error.word(),
-                    _ => "upstream_cut",
-                };
+                self.report.reason = super::tries::cut_fault(&error).1;
                 let failed = exchange.fail(error);
                 let outcome = super::tries::outcome(&failed.error, false);
                 failed.lease.settle(outcome);

@@ -77,15 +77,21 @@ impl<'a> Tries<'a> {
     pub(super) async fn wait(
         &mut self,
         none: NoLease,
+        until: Option<Instant>,
         report: &mut Report<'_>,
     ) -> Result<Lease, Box<Reply>> {
-        let limit = self.target.effective.timeout.connect.get().unwrap_or(WAIT);
+        let limit = self.now + self.target.effective.timeout.connect.get().unwrap_or(WAIT);
+        let limit = until.map_or(limit, |until| until.min(limit));
         let lease = match none {
-            NoLease::Pending => self.target.pool.lease_by(&self.ask(), self.now + limit).await,
+            NoLease::Pending => self.target.pool.lease_by(&self.ask(), limit).await,
             none => Err(none),
         };
         match lease {
             Ok(lease) => Ok(self.leased(lease, report)),
+            Err(_) if until.is_some_and(|until| until <= Instant::now()) => {
+                let late = Error::Request;
+                Err(Box::new(Reply::own(status(&late), late.word())))
+            }
             Err(none) => Err(self.last.take().map_or_else(|| no_lease(none), |(reply, _)| reply)),
         }
     }
@@ -190,5 +196,15 @@ pub(super) fn status(error: &Error) -> u16 {
         Error::Local(_) | Error::Unresolved | Error::Over | Error::Changed => 503,
         Error::NoUpgrade => 501,
         _ => 502,
+    }
+}
+
+/// What broke an answer in the middle: the status it would have earned, and the reason for the log.
+pub(super) fn cut_fault(error: &Error) -> (u16, &'static str) {
+    let status = status(error);
+    match error {
+        Error::Body(broken) => body_fault(broken),
+        Error::Idle | Error::Request | Error::Over => (status, error.word()),
+        _ => (status, "upstream_cut"),
     }
 }

@@ -257,11 +257,6 @@ pub const FORBIDDEN_TRAILERS: u64 = Known::ContentLength.bit()
     | Known::Range.bit()
     | Known::CacheControl.bit();
 
-/// Whether a field of this name may stand in a trailer section.
-pub fn may_trail(name: &[u8]) -> bool {
-    Known::of(name).is_none_or(|known| FORBIDDEN_TRAILERS & known.bit() == 0)
-}
-
 /// `0\r\n`, the trailers, `\r\n`. Forbidden trailer names are left out.
 pub fn last_chunk(trailers: Option<&Fields>, out: &mut Chunk) {
     out.extend(b"0\r\n");

@@ -10,46 +10,80 @@ pub(super) const CONNECTION: u64 = Known::Connection.bit()
     | Known::TransferEncoding.bit()
     | Known::Upgrade.bit();
 
+/// Secrets that are kept out of the table which all requests of a connection share (RFC 7541 7.1).
+const SECRET: u64 =
+    Known::Authorization.bit() | Known::ProxyAuthorization.bit() | Known::Cookie.bit();
+
+/// What no other message says again: in that table (RFC 7541 2.3.2) it would push out what is said
+/// again, and be compared with all others of its name.
+const UNIQUE: u64 = Known::XRequestId.bit();
+
 /// Every field but those of `skip` (a set of [`Known::bit`]s), in order, names in lower case.
-pub(super) fn to_map(fields: &Fields, skip: u64) -> HeaderMap {
-    // And a Content-Length.
-    let mut map = HeaderMap::with_capacity(fields.len() + 1);
+///
+/// # Errors
+///
+/// [`Refusal`] when one could not be said; the others are there. What stands in a head may stand
+/// here too; more names than a map can hold do not.
+pub(super) fn to_map(fields: &Fields, skip: u64, map: &mut HeaderMap) -> Result<(), Refusal> {
+    let mut unfit = Ok(());
     for (name, value) in fields.iter() {
-        if Known::of(name).is_some_and(|known| skip & known.bit() != 0) {
-            continue;
+        let bit = Known::of(name).map_or(0, Known::bit);
+        if skip & bit == 0
+            && let Err(rule) = put(map, name, value, (SECRET | UNIQUE) & bit != 0)
+        {
+            unfit = Err(rule.into());
         }
-        // What stands in a head may stand here too; more names than the map can hold do not.
-        let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value))
-        else {
-            continue;
-        };
-        let _ = map.try_append(name, value);
     }
-    map
+    unfit
 }
 
-/// The trailers of an answer; `None` where nothing of them may go on.
+fn put(map: &mut HeaderMap, name: &[u8], value: &[u8], apart: bool) -> Result<(), Rule> {
+    let name = HeaderName::from_bytes(name).map_err(|_| Rule::FieldName)?;
+    let mut value = HeaderValue::from_bytes(value).map_err(|_| Rule::FieldValue)?;
+    value.set_sensitive(apart);
+    map.try_append(name, value).map(drop).map_err(|_| Rule::TooManyFields)
+}
+
+/// Trailers as they go on, to a client or to a backend; `None` where nothing of them may.
 pub fn to_trailers(trailers: Option<&Fields>) -> Option<HeaderMap> {
-    let map = to_map(trailers?, FORBIDDEN_TRAILERS | CONNECTION);
+    let mut map = HeaderMap::new();
+    let _ = to_map(trailers?, FORBIDDEN_TRAILERS | CONNECTION, &mut map);
     (!map.is_empty()).then_some(map)
 }
 
-/// The trailers of a request, in `most` bytes at the most.
+/// Trailers as they came: `most` bytes and `count` fields at the most.
 ///
 /// # Errors
 ///
 /// [`Refusal`] for too many, and for what no trailer may say.
-pub fn from_trailers(map: &HeaderMap, most: usize) -> Result<Fields, Refusal> {
+pub fn from_trailers(map: &HeaderMap, most: usize, count: usize) -> Result<Fields, Refusal> {
     let mut fields = Fields::new();
-    let mut size = 0;
-    for (name, value) in map {
-        size += name.as_str().len() + value.len() + LINE;
-        if size > most {
-            return Err(Rule::TrailersTooLarge.into());
-        }
-        append(&mut fields, name.as_str(), value.as_bytes())?;
-    }
+    from_map(map, most, count, Rule::TrailersTooLarge, &mut fields)?;
     Ok(fields)
+}
+
+/// Appends all of a map: `most` bytes, counted as lines of HTTP/1, and `count` fields at the most.
+///
+/// # Errors
+///
+/// [`Refusal`]: `too_large`, too many, or what [`append`] refuses.
+pub(super) fn from_map(
+    map: &HeaderMap,
+    most: usize,
+    count: usize,
+    too_large: Rule,
+    into: &mut Fields,
+) -> Result<(), Refusal> {
+    if map.len() > count {
+        return Err(Rule::TooManyFields.into());
+    }
+    let mut left = most;
+    for (name, value) in map {
+        let size = name.as_str().len() + value.len() + LINE;
+        left = left.checked_sub(size).ok_or(too_large)?;
+        append(into, name.as_str(), value.as_bytes())?;
+    }
+    Ok(())
 }
 
 /// What a line has besides its name and its value.

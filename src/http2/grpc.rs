@@ -1,13 +1,14 @@
 //! What gRPC over HTTP/2 says in its own words: a status in fields, and how long its client waits
 //! (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
-use crate::message::{Head, Known};
+use crate::message::Head;
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Response};
 use std::time::Duration;
 
 /// Whether a request is one of gRPC.
-pub fn is_grpc(head: &Head) -> bool {
+pub fn is_grpc(fields: &HeaderMap) -> bool {
     let kind = b"application/grpc";
-    head.get(Known::ContentType).is_some_and(|value| {
+    fields.get(CONTENT_TYPE).map(HeaderValue::as_bytes).is_some_and(|value| {
         value.len() >= kind.len()
             && value[..kind.len()].eq_ignore_ascii_case(kind)
             && matches!(value.get(kind.len()), None | Some(b'+' | b';' | b' '))
@@ -47,6 +48,8 @@ impl Status {
         let code = match (http, reason) {
             // Whoever has a limit may say so: the request can be tried later, or smaller.
             (_, "max_active" | "memory") | (413 | 429 | 431, _) => RESOURCE_EXHAUSTED,
+            // The call's own time is not over, and nobody has begun with it.
+            (_, "timeout_connect") => UNAVAILABLE,
             (408 | 504, _) => DEADLINE_EXCEEDED,
             (401, _) => UNAUTHENTICATED,
             (403, _) => PERMISSION_DENIED,
@@ -71,7 +74,7 @@ impl Status {
         let mut response = Response::new(());
         *response.headers_mut() = self.fields();
         let kind = HeaderValue::from_static("application/grpc");
-        response.headers_mut().insert(http::header::CONTENT_TYPE, kind);
+        response.headers_mut().insert(CONTENT_TYPE, kind);
         response
     }
 }

@@ -6,6 +6,8 @@
 
 mod fields;
 mod grpc;
+mod outbound;
+mod pieces;
 mod request;
 mod response;
 mod tally;
@@ -15,6 +17,8 @@ mod tests;
 
 pub use fields::{from_trailers, to_trailers};
 pub use grpc::{Status, is_grpc, timeout};
+pub use outbound::{Outbound, answer};
+pub use pieces::Pieces;
 pub use request::{is_websocket, request};
 pub use response::{interim, response, short_answer};
 pub use tally::{Frame, Kind, Tally, Walker};

@@ -244,11 +244,11 @@ fn trailers_pass_both_ways_without_what_frames_or_routes() {
     let map = to_trailers(Some(&fields)).unwrap();
     assert_eq!((map.len(), &map["grpc-status"]), (1, &HeaderValue::from_static("0")));
     assert!(to_trailers(None).is_none() && to_trailers(Some(&Fields::new())).is_none());
-    assert_eq!(from_trailers(&map, 100).unwrap().find("grpc-status"), Some(&b"0"[..]));
-    assert_eq!(from_trailers(&map, 15).unwrap_err().rule, Rule::TrailersTooLarge);
+    assert_eq!(from_trailers(&map, 100, 9).unwrap().find("grpc-status"), Some(&b"0"[..]));
+    assert_eq!(from_trailers(&map, 15, 9).unwrap_err().rule, Rule::TrailersTooLarge);
     let mut bad = HeaderMap::new();
     bad.insert("te", HeaderValue::from_static("x"));
-    assert_eq!(from_trailers(&bad, 100).unwrap_err().rule, Rule::ConnectionField);
+    assert_eq!(from_trailers(&bad, 100, 9).unwrap_err().rule, Rule::ConnectionField);
 }
 
 #[test]
@@ -256,9 +256,10 @@ fn grpc_has_words_of_its_own() {
     let mut head = Head::new();
     let asked = |head: &mut Head, kind: &str, wait: &str| {
         head.start_request(b"POST", b"/s/M", Version::Http2).unwrap();
-        head.append("content-type", kind.as_bytes()).unwrap();
+        let kind = HeaderValue::from_str(kind).unwrap();
+        let fields = HeaderMap::from_iter([(http::header::CONTENT_TYPE, kind)]);
         head.append("grpc-timeout", wait.as_bytes()).unwrap();
-        (is_grpc(head), timeout(head))
+        (is_grpc(&fields), timeout(head))
     };
     let some = |ms| Some(Duration::from_millis(ms));
     assert_eq!(asked(&mut head, "application/grpc", "100m"), (true, some(100)));
@@ -277,6 +278,7 @@ fn grpc_has_words_of_its_own() {
         (503, "max_active", 8),
         (503, "memory", 8),
         (504, "timeout_request", 4),
+        (504, "timeout_connect", 14),
         (413, "body_too_large", 8),
         (404, "no_route", 12),
         (400, "bad_target", 13),

@@ -225,6 +225,19 @@ impl Exchange {
         filled
     }
 
+    /// The client takes none of the bytes at hand for now: what shares a connection with others goes
+    /// on meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`]; follow with [`Exchange::fail`].
+    pub fn wait(&mut self, cx: &mut Context<'_>, body: &mut dyn Spliced) -> Result<(), Error> {
+        match &mut self.wire {
+            Wire::Http2(wire) if !self.ended => wire.wait(cx, body),
+            _ => Ok(()),
+        }
+    }
+
     /// The body bytes at hand.
     #[inline(always)]
     pub fn data(&self) -> &[u8] {

@@ -5,10 +5,10 @@
 use super::dialer::Outgoing;
 use super::error::{Error, Retry};
 use super::exchange::Heard;
-use super::http2_head as convert;
 use super::link::Link;
 use super::shared::Slot;
 use crate::http1::{self, BodyLength, HeadLimits, ResponseVerdict, Rule};
+use crate::http2::{self, Outbound, Pieces};
 use crate::message::{Broken, Fields, Fill, Head, Method, Part, Place, memory};
 use crate::net::Spliced;
 use bytes::{Buf, Bytes};
@@ -41,7 +41,8 @@ pub(super) struct Http2 {
     recv: Option<RecvStream>,
     sending: Sending,
     /// Bytes at hand that are sent already. They are taken from the client when more is to be sent,
-    /// or when the backend has answered: a request that it never looked at can be sent again.
+    /// or when the backend has answered: a request that it never looked at can be sent again, if
+    /// what came at once is all of it (a call of gRPC with one message).
     ahead: usize,
     written: u64,
     /// Whether the backend has room, and it is the client who does not send.
@@ -57,6 +58,8 @@ pub(super) struct Http2 {
     /// Its answer has no body.
     bodyless: bool,
     chunk: Bytes,
+    /// What came behind it.
+    behind: Pieces,
     /// Bytes that the client has taken and the backend was not told of.
     owed: usize,
     /// Bytes that are held for it, counted as memory.
@@ -105,13 +108,15 @@ impl Http2 {
             seen,
             bodyless: false,
             chunk: Bytes::new(),
+            behind: Pieces::default(),
             owed: 0,
             held: 0,
             place: Place::none(),
             trailers: None,
         };
-        match convert::request(out, is_tls, written) {
-            Err(word) => all.unfit = Some(Error::Body(Broken::Invalid(word))),
+        let (head, host, body, trailers) = (out.head, out.host, out.body, out.trailers);
+        match (Outbound { head, host, body, trailers, is_tls, written }).request() {
+            Err(unfit) => all.unfit = Some(Error::Body(Broken::Invalid(unfit.rule.word()))),
             Ok(request) => match all.slot.send(request, empty) {
                 Ok((response, send)) => {
                     all.response = Some(response);
@@ -156,14 +161,14 @@ impl Http2 {
             if parts.status == http::StatusCode::SWITCHING_PROTOCOLS {
                 return Poll::Ready(Err(Error::Garbage(Rule::UnaskedSwitch.into())));
             }
-            convert::answer(&parts, &self.limits, head)?;
+            http2::answer(&parts, &self.limits, head)?;
             return Poll::Ready(Ok(Heard::Interim));
         }
         let answer = ready!(Pin::new(response).poll(cx)).map_err(|error| self.broke(&error))?;
         self.heard = true;
         self.response = None;
         let (parts, recv) = answer.into_parts();
-        convert::answer(&parts, &self.limits, head)?;
+        http2::answer(&parts, &self.limits, head)?;
         let verdict = self.judge(head, recv.is_end_stream())?;
         self.recv = Some(recv);
         Poll::Ready(Ok(Heard::Answer(verdict)))
@@ -237,9 +242,9 @@ impl Http2 {
         let Some(send) = &mut self.send else { return Poll::Pending };
         if filled == Fill::End {
             self.sending = Sending::Sent;
-            let sent = match body.trailers().map(convert::request_trailers) {
-                Some(trailers) if !trailers.is_empty() => send.send_trailers(trailers),
-                _ => send.send_data(Bytes::new(), true),
+            let sent = match http2::to_trailers(body.trailers()) {
+                Some(trailers) => send.send_trailers(trailers),
+                None => send.send_data(Bytes::new(), true),
             };
             if sent.is_err() {
                 self.sending = Sending::Abandoned;
@@ -249,6 +254,8 @@ impl Http2 {
         if send.capacity() < body.data().len() {
             send.reserve_capacity(body.data().len());
         }
+        // Many a client says in a piece of its own, an empty one, that there are no more.
+        body.gather(cx);
         if send.capacity() == 0 {
             match ready!(send.poll_capacity(cx)) {
                 Some(Ok(_)) => {}
@@ -263,7 +270,7 @@ impl Http2 {
         if n == 0 {
             return Poll::Ready(Ok(()));
         }
-        let last = left == Some(n as u64);
+        let last = left == Some(n as u64) || (n == body.data().len() && body.is_last());
         if send.send_data(Bytes::copy_from_slice(&body.data()[..n]), last).is_err() {
             self.sending = Sending::Abandoned;
             return Poll::Ready(Ok(()));
@@ -291,10 +298,25 @@ impl Http2 {
         filled
     }
 
+    /// The client takes nothing more for now: its request goes on all the same, and what comes
+    /// behind the bytes at hand is drawn together.
+    pub(super) fn wait(
+        &mut self,
+        cx: &mut Context<'_>,
+        body: &mut dyn Spliced,
+    ) -> Result<(), Error> {
+        self.pump(cx, body)?;
+        if let Some(recv) = &mut self.recv {
+            self.behind.gather(recv, cx);
+        }
+        self.count();
+        Ok(())
+    }
+
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Fill, Error>> {
         let Some(recv) = &mut self.recv else { return Poll::Ready(Err(Error::Closed)) };
         loop {
-            match ready!(recv.poll_data(cx)) {
+            match ready!(self.behind.poll_next(recv, cx)) {
                 Some(Ok(piece)) if piece.is_empty() => {}
                 Some(Ok(_)) if self.bodyless => {
                     let what = "a body behind a head that has none";
@@ -311,8 +333,8 @@ impl Http2 {
         match ready!(recv.poll_trailers(cx)) {
             Ok(None) => {}
             Ok(Some(map)) => {
-                let fields = convert::trailers(&map, self.trailers_most, self.limits.fields)?;
-                self.trailers = Some(fields);
+                let (most, count) = (self.trailers_most, self.limits.fields);
+                self.trailers = Some(http2::from_trailers(&map, most, count)?);
             }
             Err(error) => return Poll::Ready(Err(self.broke(&error))),
         }

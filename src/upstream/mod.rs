@@ -7,7 +7,6 @@ mod error;
 mod exchange;
 mod http1;
 mod http2;
-mod http2_head;
 mod idle;
 mod link;
 mod pump;

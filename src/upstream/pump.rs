@@ -105,7 +105,11 @@ impl Pump {
             }
             self.gather(cx, body)?;
             if self.waits_for_backend() {
-                ready!(self.write(cx, stream, body)).map_err(Stop::Upstream)?;
+                let Poll::Ready(written) = self.write(cx, stream, body) else {
+                    body.gather(cx);
+                    return Poll::Pending;
+                };
+                written.map_err(Stop::Upstream)?;
                 continue;
             }
             if !stream.is_flushed() {

@@ -116,12 +116,16 @@ impl Process {
         let text = self.admin_get("/metrics")?.1;
         text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
     }
-    fn signal(&self, name: &str) {
+    pub(crate) fn signal(&self, name: &str) {
         let done = Command::new("kill")
             .args([&format!("-{name}"), &self.child.id().to_string()])
             .status()
             .unwrap();
         assert!(done.success());
+    }
+    /// Waits until it has ended by itself; its exit code.
+    pub(crate) fn ended(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
     }
     fn get(&self) -> String {
         let mut client = Client::connect(([127, 0, 0, 1], self.port).into());

@@ -1,4 +1,5 @@
 //! The files of `examples/`: each is right, and does what its comments say.
+use crate::grpc;
 use crate::support::{Backend, Client, Proxy, Response, config, until};
 use evenkeel::server::Options;
 use std::path::{Path, PathBuf};
@@ -216,6 +217,48 @@ fn the_proxy_protocol_is_taken_and_sent_as_its_comments_say() {
     let mut mail = Client::connect(proxy.addr_of("smtp"));
     mail.send(header);
     assert_eq!(mail.rest(), format!("220 hello\r\n{header}").into_bytes());
+}
+
+#[test]
+fn calls_go_as_the_examples_of_grpc_say() {
+    let certs = grpc::certs();
+    let (cert, key) = (certs.path("a.pem").display().to_string(), certs.path("a.key"));
+    let all = ["a", "b"].map(|name| grpc::serve(name, Some(&certs), &[]));
+    let proxy = Proxy::start(&read(
+        "grpc_tls.toml",
+        &[
+            ("127.0.0.1:8443", "127.0.0.1:0"),
+            (
+                "ca_file = \"tls/localhost.pem\"",
+                &format!("ca_file = \"{}\"", certs.path("ca.pem").display()),
+            ),
+            ("cert = \"tls/localhost.pem\"", &format!("cert = \"{cert}\"")),
+            ("tls/localhost.key", &key.display().to_string()),
+            ("127.0.0.1:50051", &all[0].addr.to_string()),
+            ("127.0.0.1:50052", &all[1].addr.to_string()),
+        ],
+    ));
+    let mut talk = grpc::Talk::by(proxy.addr_of("calls"), Some(&certs));
+    until("both are up", || talk.ask("calls 20") == "10 a, 10 b");
+
+    let all = ["a", "b"].map(|name| grpc::serve(name, None, &[]));
+    let proxy = Proxy::start(&read(
+        "grpc.toml",
+        &[
+            ("0.0.0.0:8080", "127.0.0.1:0"),
+            ("path = \"/shop.Orders\"", "path = \"/test.T\""),
+            ("grpc = \"shop.Orders\"", "grpc = \"app.Good\""),
+            ("10.0.0.1:50051", &all[0].addr.to_string()),
+            ("10.0.0.2:50051", &all[1].addr.to_string()),
+        ],
+    ));
+    let mut talk = grpc::Talk::new(proxy.addr());
+    until("both are up", || {
+        let mut two: Vec<String> = (0..2).map(|n| talk.ask(&format!("open {n}"))).collect();
+        (0..2).for_each(|n| drop(talk.ask(&format!("end {n}"))));
+        two.sort();
+        two == ["a hello", "b hello"]
+    });
 }
 
 #[test]

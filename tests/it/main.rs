@@ -5,6 +5,8 @@ mod cli;
 mod cut;
 mod examples;
 mod fuzz_seeds;
+mod grpc;
+mod grpc_moves;
 mod health;
 mod hostile;
 mod house;

@@ -1,5 +1,6 @@
 //! The PROXY protocol towards backends: what HAProxy and nginx understand of it, and whose
 //! connections are used again.
+use crate::support::h2::Frames;
 use crate::support::{Backend, Certs, Client, Haproxy, Nginx, Proxy, nobody, until, web};
 use evenkeel::net::proxy_protocol::{Ends, Header, Read, Ssl, read};
 use std::net::SocketAddr;
@@ -129,6 +130,71 @@ fn connections_kept_for_clients_that_left_give_way() {
     let plan = proxy.running().state().plan.load_full().unwrap();
     let cells = &plan.pools["app"].members()[0].backend.cells;
     until("no more are kept than may be", || cells.idle.get() <= 2 && cells.open.get() <= 2);
+}
+
+/// An nginx that is spoken to in HTTP/2 behind a header, and says for whom, and on which of its
+/// connections.
+fn nginx_of_http2(certs: &Certs) -> (SocketAddr, SocketAddr, Nginx) {
+    let (plain, secure) = (nobody(), nobody());
+    let (cert, key) = (certs.path("a.pem"), certs.path("a.key"));
+    let more = format!(
+        "listen {plain} proxy_protocol http2; listen {secure} ssl proxy_protocol http2;\n\
+         ssl_certificate {}; ssl_certificate_key {};\n\
+         location = /who {{ return 200 \"$proxy_protocol_addr:$proxy_protocol_port $connection\"; }}",
+        cert.display(),
+        key.display()
+    );
+    (plain, secure, Nginx::start("n", &more))
+}
+
+#[test]
+fn a_shared_connection_carries_requests_of_its_own_client_alone() {
+    let certs = Certs::new();
+    certs.make("a", &["a.test"]);
+    let (plain, secure, _nginx) = nginx_of_http2(&certs);
+    let tls =
+        format!("tls = {{ ca_file = \"{}\", sni = \"a.test\" }}", certs.path("ca.pem").display());
+    for (addr, tls) in [(plain, ""), (secure, &*tls)] {
+        let more = format!("http = \"2\"\nsend_proxy_protocol = \"v2\"\n{tls}");
+        let proxy = Proxy::http(&[addr], &format!("{more}\n[server]\nworkers = 1"));
+        let mut clients = [proxy.client(), proxy.client(), proxy.client()];
+        let mut all = std::collections::BTreeSet::new();
+        for _ in 0..4 {
+            for client in &mut clients {
+                let own = client.stream().local_addr().unwrap().to_string();
+                let said = client.ask("GET", "/who", "").text();
+                assert!(said.starts_with(&format!("{own} ")), "{said}, not {own}");
+                all.insert(said);
+            }
+        }
+        assert_eq!(all.len(), clients.len(), "one for each client: {all:?}");
+        // All streams of one client share one.
+        let mut streams = Frames::connect(proxy.addr());
+        let own = streams.stream().local_addr().unwrap().to_string();
+        streams.get(1, "/who", &[]);
+        let (_, first) = streams.answer(1);
+        assert!(first.starts_with(&own) && all.insert(first.clone()), "{first}");
+        for stream in [3, 5, 7] {
+            streams.get(stream, "/who", &[]);
+            assert_eq!(streams.answer(stream), (200, first.clone()));
+        }
+    }
+}
+
+#[test]
+fn shared_connections_of_clients_that_left_give_way() {
+    let certs = Certs::new();
+    certs.make("a", &["a.test"]);
+    let (plain, _, _nginx) = nginx_of_http2(&certs);
+    let more =
+        "http = \"2\"\nsend_proxy_protocol = \"v1\"\nkeep_alive = { max_idle = 2, idle = \"1h\" }";
+    let proxy = Proxy::http(&[plain], &format!("{more}\n[server]\nworkers = 1"));
+    for _ in 0..8 {
+        assert_eq!(proxy.client().ask("GET", "/who", "").status, 200);
+    }
+    let plan = proxy.running().state().plan.load_full().unwrap();
+    let cells = &plan.pools["app"].members()[0].backend.cells;
+    until("no more are kept than may be", || (cells.idle.get(), cells.open.get()) == (2, 2));
 }
 
 #[test]

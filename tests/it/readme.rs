@@ -2,6 +2,7 @@
 use crate::support::{Backend, Proxy, until};
 use evenkeel::admin::{self, Access};
 use evenkeel::config::{self, Config, Effective};
+use evenkeel::http2::Status;
 use evenkeel::net::proxy_protocol::{Ends, Header, Version};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -58,6 +59,23 @@ fn every_file_shown_is_right_and_the_first_is_the_demo() {
         text.split("\n```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert_eq!(*blocks.first().unwrap(), read("proxy.toml"));
     blocks.into_iter().for_each(|block| drop(parse(block)));
+}
+
+#[test]
+fn the_statuses_of_grpc_are_those_that_are_said() {
+    let mut count = 0;
+    for row in rows("### gRPC", "status") {
+        let said: u8 = row[0].split(' ').next().unwrap().parse().unwrap();
+        for http in row[1].split(' ') {
+            assert_eq!(Status::of(http.parse().unwrap(), "-").code, said, "{row:?}");
+            count += 1;
+        }
+        for (http, reason) in [(503, "max_active"), (503, "memory"), (504, "timeout_connect")] {
+            let is_said = code(&row.concat()).contains(&reason.to_string());
+            assert_eq!(Status::of(http, reason).code == said, is_said, "{row:?}");
+        }
+    }
+    assert_eq!(count, 14);
 }
 
 #[test]

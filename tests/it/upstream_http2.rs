@@ -1,57 +1,9 @@
 //! Backends that speak HTTP/2, each by a library or a server of others: Python's h2 for what goes
-//! wrong, nghttpd and nginx for what goes right, grpcio for its health service.
-use crate::support::{Client, Nginx, Proxy, Response, nobody, until};
-use rustix::process::{Pid, Signal, kill_process};
-use std::net::{SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The Python that `tests/run` prepares.
-fn python() -> PathBuf {
-    let own = root().join("target/python/bin/python3");
-    assert!(own.is_file(), "no {}: tests/run makes it", own.display());
-    own
-}
-
-/// A process that listens; ended when dropped.
-struct Server {
-    addr: SocketAddr,
-    child: Child,
-}
-
-impl Server {
-    fn start(mut command: Command, addr: SocketAddr) -> Self {
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap_or_else(|e| panic!("{command:?}: {e}"));
-        until(&format!("{command:?} listens"), || {
-            assert!(child.try_wait().unwrap().is_none(), "{command:?} ended");
-            TcpStream::connect(addr).is_ok()
-        });
-        Self { addr, child }
-    }
-    /// `tests/it/http2/backend.py`
-    fn h2(options: &[&str]) -> Self {
-        let addr = nobody();
-        let mut command = Command::new(python());
-        command.arg(root().join("tests/it/http2/backend.py")).arg(addr.port().to_string());
-        command.args(options);
-        Self::start(command, addr)
-    }
-    fn end(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        self.end();
-    }
-}
+//! wrong, nghttpd and nginx for what goes right.
+use crate::support::{Client, Nginx, Proxy, Response, Server, nobody, until};
+use rustix::process::Signal;
+use std::net::SocketAddr;
+use std::process::Command;
 
 /// One worker, so that all share its connections.
 fn two(addr: SocketAddr, more: &str) -> Proxy {
@@ -346,10 +298,10 @@ fn a_dead_connection_is_noticed() {
     until("it was asked", || state(&watcher, "pings") == 1);
     // Bytes came since: its next silence is another one.
     assert_eq!(proxy.get("/").status, 200);
-    kill_process(Pid::from_child(&server.child), Signal::STOP).unwrap();
+    server.signal(Signal::STOP);
     assert_eq!(client.response().status, 502, "long before first_byte");
     until("it is closed", || open(&proxy) == (0, 0));
-    kill_process(Pid::from_child(&server.child), Signal::CONT).unwrap();
+    server.signal(Signal::CONT);
 }
 
 #[test]
@@ -528,75 +480,4 @@ fn probes_speak_http2_too() {
         "health = { http = \"/trailers\", interval = \"50ms\", expect = { body = \"other\" } }",
     );
     proxy.until_state("b1", "down");
-}
-
-const HEALTH: &str = "
-import sys
-from concurrent import futures
-import grpc
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-server = grpc.server(futures.ThreadPoolExecutor(4))
-servicer = health.HealthServicer()
-health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-serving = health_pb2.HealthCheckResponse
-servicer.set('', serving.SERVING)
-servicer.set('app.Good', serving.SERVING)
-servicer.set('app.Bad', serving.NOT_SERVING)
-if len(sys.argv) > 2:
-    pair = [open(f'{sys.argv[2]}/{n}.pem', 'rb').read() for n in ('key', 'cert')]
-    server.add_secure_port(f'127.0.0.1:{sys.argv[1]}', grpc.ssl_server_credentials([pair]))
-else:
-    server.add_insecure_port(f'127.0.0.1:{sys.argv[1]}')
-server.start()
-server.wait_for_termination()
-";
-
-fn grpc(certs: Option<&Path>) -> Server {
-    let addr = nobody();
-    let mut command = Command::new(python());
-    command.args(["-c", HEALTH]).arg(addr.port().to_string()).args(certs);
-    Server::start(command, addr)
-}
-
-#[test]
-fn the_health_service_of_grpc_is_asked() {
-    let certs = certificate();
-    let tls = format!(
-        "tls = {{ ca_file = \"{}/cert.pem\", sni = \"localhost\" }}",
-        certs.path().display()
-    );
-    for (server, tls) in [(grpc(None), String::new()), (grpc(Some(certs.path())), tls)] {
-        for (service, state, detail) in [
-            ("", "up", ""),
-            ("app.Good", "up", ""),
-            ("app.Bad", "down", "it says NOT_SERVING, expected SERVING"),
-            ("app.None", "down", "grpc-status 5"),
-        ] {
-            let health = format!("health = {{ grpc = \"{service}\", interval = \"50ms\" }}\n{tls}");
-            let proxy = two(server.addr, &health);
-            proxy.until_state("b1", state);
-            let plan = proxy.running().state().plan.load_full().unwrap();
-            let members = plan.pools["app"].members();
-            assert!(format!("{:?}", members[0]).contains(detail), "{:?}", members[0]);
-        }
-    }
-}
-
-/// A unary call of gRPC as an HTTP/1.1 client with trailers can send it.
-#[test]
-fn a_call_of_grpc_keeps_its_trailers() {
-    let server = grpc(None);
-    let proxy = two(server.addr, "");
-    let mut client = proxy.client();
-    client.send(
-        "POST /grpc.health.v1.Health/Check HTTP/1.1\r\nHost: a.test\r\nContent-Type: application/grpc\r\n\
-         TE: trailers\r\nConnection: TE\r\nContent-Length: 5\r\n\r\n\0\0\0\0\0",
-    );
-    let answer = client.response();
-    assert_eq!(
-        (answer.status, &answer.body[..]),
-        (200, &b"\0\0\0\0\x02\x08\x01"[..]),
-        "{answer:?}"
-    );
-    assert!(answer.trailers.iter().any(|line| line == "grpc-status: 0"), "{answer:?}");
 }

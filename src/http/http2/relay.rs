@@ -54,6 +54,7 @@ impl Copying for Copy<'_> {
             let wanted = self.exchange.data().len();
             let Poll::Ready(room) = self.stream.sender.poll_room(cx, wanted) else {
                 self.waits = true;
+                self.exchange.wait(cx, self.stream).map_err(Cut::Upstream)?;
                 return Poll::Pending;
             };
             self.piece(room.map_err(|_| Cut::Client)?)?;

@@ -61,10 +61,12 @@ pub(super) async fn carry(
     let mut head = Head::new();
     let seed = fastrand::u64(..);
     let read = http2::request(&parts, body.is_end_stream(), &limits, seed, &mut head);
+    // Known also of a head that is refused.
+    let is_call = http2::is_grpc(&parts.headers);
     drop(parts);
     let came = carrier.access.is_on().then(|| Box::new(Came::of(&head)));
     let sender = Arc::new(Sender::new(respond));
-    let mut stream = Stream::new(&carrier, sender.clone(), body);
+    let mut stream = Stream::new(&carrier, sender.clone(), body, is_call);
     let gone = {
         let mut served =
             pin!(served(&carrier, &mut stream, &mut head, read, &gateway, &mut report));
@@ -219,13 +221,10 @@ impl Turn<'_, '_> {
     fn cut(&mut self, exchange: Box<Exchange>, cut: Cut) {
         match cut {
             Cut::Upstream(error) => {
-                self.report.reason = match error {
-                    Error::Body(_) => "client_gone",
-                    Error::Idle | Error::Request | Error::Over => error.word(),
-                    _ => "upstream_cut",
-                };
+                let status;
+                (status, self.report.reason) = tries::cut_fault(&error);
                 let failed = exchange.fail(error);
-                self.abort(tries::status(&failed.error));
+                self.abort(status);
                 failed.lease.settle(tries::outcome(&failed.error, false));
             }
             Cut::Client => self.report.reason = "client_gone",
@@ -238,9 +237,8 @@ impl Turn<'_, '_> {
 
     /// Ends the stream in the middle: gRPC has a status for that, everything else a reset.
     fn abort(&mut self, status: u16) {
-        let grpc = http2::is_grpc(self.head);
         let status = Status::of(status, self.report.reason);
-        if !grpc || self.stream.sender.trailers(status.fields()).is_err() {
+        if !self.stream.is_call || self.stream.sender.trailers(status.fields()).is_err() {
             self.stream.sender.reset(Reason::INTERNAL_ERROR);
         }
     }
@@ -251,7 +249,7 @@ impl Turn<'_, '_> {
         self.report.own = true;
         self.report.status = reply.status();
         let sender = &self.stream.sender;
-        if http2::is_grpc(self.head) && reply.is_fault() {
+        if self.stream.is_call && reply.is_fault() {
             let status = Status::of(reply.status(), reply.reason());
             self.report.status = 200;
             let _ = sender.respond(status.answer(), true);

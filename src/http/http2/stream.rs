@@ -8,7 +8,7 @@ use crate::http::address::Origin;
 use crate::http::downstream::Downstream;
 use crate::http::rate::Rate;
 use crate::http1::BodyLength;
-use crate::http2;
+use crate::http2::{self, Pieces};
 use crate::message::{
     Broken, Fields, Fill, Head, Length, Part, Place, Pressure, Source, Version, memory,
 };
@@ -28,6 +28,8 @@ pub(super) struct Stream {
     held: Arc<Held>,
     body: RecvStream,
     data: Bytes,
+    /// What came behind it.
+    behind: Pieces,
     length: Length,
     /// Bytes of its body, or through a tunnel, that were handed on.
     pub(super) taken: u64,
@@ -36,6 +38,8 @@ pub(super) struct Stream {
     limit: u64,
     most_trailers: usize,
     rate: Rate,
+    /// Whether it is a call of gRPC.
+    pub(super) is_call: bool,
     ended: bool,
     trailers: Option<Fields>,
     /// Bytes that were taken, for which the client's window was not opened again.
@@ -46,19 +50,26 @@ pub(super) struct Stream {
 
 impl Stream {
     /// Its body is not bounded yet.
-    pub(super) fn new(carrier: &Carrier, sender: Arc<Sender>, body: RecvStream) -> Self {
+    pub(super) fn new(
+        carrier: &Carrier,
+        sender: Arc<Sender>,
+        body: RecvStream,
+        is_call: bool,
+    ) -> Self {
         Self {
             origin: carrier.origin.clone(),
             header: carrier.header.clone(),
             held: carrier.held.clone(),
             sender,
             data: Bytes::new(),
+            behind: Pieces::default(),
             length: Length::Empty,
             taken: 0,
             given: 0,
             limit: u64::MAX,
             most_trailers: usize::MAX,
             rate: Rate::NONE,
+            is_call,
             ended: body.is_end_stream(),
             body,
             trailers: None,
@@ -103,7 +114,7 @@ impl Stream {
         let came = ready!(self.body.poll_trailers(cx)).map_err(|error| broken(&error))?;
         self.ended = true;
         if let Some(map) = came {
-            let read = http2::from_trailers(&map, self.most_trailers);
+            let read = http2::from_trailers(&map, self.most_trailers, usize::MAX);
             self.trailers = Some(read.map_err(|refusal| Broken::Invalid(refusal.rule.word()))?);
         }
         Poll::Ready(Ok(Fill::End))
@@ -141,7 +152,7 @@ impl Source for Stream {
             if !self.data.is_empty() {
                 return Poll::Ready(Ok(Fill::Data));
             }
-            let Poll::Ready(came) = self.body.poll_data(cx) else {
+            let Poll::Ready(came) = self.behind.poll_next(&mut self.body, cx) else {
                 self.rate.wait();
                 return Poll::Pending;
             };
@@ -169,6 +180,14 @@ impl Source for Stream {
         }
     }
 
+    fn gather(&mut self, cx: &mut Context<'_>) {
+        self.behind.gather(&mut self.body, cx);
+    }
+
+    fn is_last(&self) -> bool {
+        self.behind.is_empty() && self.body.is_end_stream()
+    }
+
     fn trailers(&self) -> Option<&Fields> {
         self.trailers.as_ref()
     }
@@ -191,12 +210,13 @@ impl Downstream for Stream {
 
     fn bound_body(&mut self, limits: &Limits) {
         self.limit = limits.body.unwrap_or(u64::MAX);
-        self.rate.bound(limits.body_rate);
+        // A call may say nothing for long: it is a conversation, and no upload.
+        self.rate.bound(limits.body_rate.filter(|_| !self.is_call));
         self.most_trailers = limits.trailers;
     }
 
     fn patience(&self, head: &Head) -> Option<Duration> {
-        if http2::is_grpc(head) { http2::timeout(head) } else { None }
+        if self.is_call { http2::timeout(head) } else { None }
     }
 
     fn interim(&mut self, _: &mut Context<'_>, answer: &Head, _: Version) {

@@ -114,6 +114,9 @@ impl Tunnel<'_> {
             match filled.map_err(|_| Ended::Left(ErrorKind::ConnectionReset))? {
                 Fill::Data => {
                     let written = self.backend.poll_write(cx, self.stream.data());
+                    if written.is_pending() {
+                        self.stream.gather(cx);
+                    }
                     self.stream.consume(ready!(written).map_err(right)?);
                 }
                 Fill::End => {

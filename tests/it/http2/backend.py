@@ -43,6 +43,7 @@ class Conn:
             settings[h2.settings.SettingCodes.INITIAL_WINDOW_SIZE] = int(OPTIONS["window"])
         self.h2.local_settings = h2.settings.Settings(client=False, initial_values=settings)
         self.requests = {}
+        self.owed = {}
 
     def flush(self):
         with self.lock:
@@ -78,8 +79,15 @@ class Conn:
                 STATE["most"] = max(STATE["most"], self.h2.open_inbound_streams)
             self.head(event.stream_id, dict(head))
         elif isinstance(event, h2.events.DataReceived):
-            self.requests[event.stream_id][1] += event.data
-            self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            request = self.requests[event.stream_id]
+            request[1] += event.data
+            if dict(request[0])[":path"].endswith("/stall") and not RELEASED.is_set():
+                n = self.owed.get(event.stream_id, 0)
+                self.owed[event.stream_id] = n + event.flow_controlled_length
+                with LOCK:
+                    STATE["stalled"] = STATE.get("stalled", 0) + len(event.data)
+            else:
+                self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
         elif isinstance(event, h2.events.TrailersReceived):
             self.requests[event.stream_id][2] = event.headers
         elif isinstance(event, h2.events.StreamEnded):
@@ -95,37 +103,38 @@ class Conn:
         """What is done as soon as the head is there."""
         path = head[":path"]
         if path == "/refuse-once":
-            with LOCK:
-                STATE["refused"] += 1
-                first = STATE["refused"] == 1
-            if first:
-                self.h2.reset_stream(stream, CODES.REFUSED_STREAM)
+            self.refuse_once(stream)
         elif path == "/reset":
             self.h2.reset_stream(stream, CODES.INTERNAL_ERROR)
         elif path == "/reset-once":
-            with LOCK:
-                STATE["refused"] += 1
-                first = STATE["refused"] == 1
-            if first:
+            if self.is_first():
                 self.h2.reset_stream(stream, CODES.INTERNAL_ERROR)
         elif path == "/away-once":
-            with LOCK:
-                STATE["refused"] += 1
-                first = STATE["refused"] == 1
-            if first:
-                self.raw(7, 0, 0, (stream - 2 if stream > 1 else 0).to_bytes(4, "big") + bytes(4))
-                self.sock.shutdown(socket.SHUT_WR)
+            self.away_once(stream)
         elif path == "/drop-once":
-            with LOCK:
-                STATE["refused"] += 1
-                first = STATE["refused"] == 1
-            if first:
+            if self.is_first():
                 self.sock.shutdown(socket.SHUT_RDWR)
         elif path == "/early":
             self.respond(stream, 403, b"no", {})
             self.flush()
             self.h2.reset_stream(stream, CODES.NO_ERROR)
         self.flush()
+
+    def is_first(self):
+        with LOCK:
+            STATE["refused"] += 1
+            return STATE["refused"] == 1
+
+    def refuse_once(self, stream):
+        if self.is_first():
+            self.h2.reset_stream(stream, CODES.REFUSED_STREAM)
+            return True
+
+    def away_once(self, stream):
+        if self.is_first():
+            self.raw(7, 0, 0, (stream - 2 if stream > 1 else 0).to_bytes(4, "big") + bytes(4))
+            self.sock.shutdown(socket.SHUT_WR)
+            return True
 
     def respond(self, stream, status, body, fields, end=True):
         head = [(":status", str(status)), ("x-conn", str(self.number)), *fields.items()]
@@ -139,6 +148,11 @@ class Conn:
         if stream not in self.h2.streams or self.h2.streams[stream].closed:
             return
         path = dict(head)[":path"]
+        # Once all of it was read.
+        if path == "/refuse-late" and self.refuse_once(stream):
+            return
+        if path == "/away-late" and self.away_once(stream):
+            return
         if path == "/silent":
             pass
         elif path == "/state":
@@ -149,6 +163,9 @@ class Conn:
             threading.Thread(target=self.hold, args=(stream,), daemon=True).start()
         elif path == "/release":
             RELEASED.set()
+            for owing, n in self.owed.items():
+                self.h2.acknowledge_received_data(n, owing)
+            self.owed = {}
             self.respond(stream, 200, b"released", {})
         elif path == "/trailers":
             self.respond(stream, 200, b"body", {}, end=False)
@@ -162,6 +179,8 @@ class Conn:
             for _ in range(40):
                 self.h2.send_headers(stream, [(":status", "103"), ("link", "</a.css>")])
             self.respond(stream, 200, b"body", {})
+        elif path == "/begin":
+            self.respond(stream, 200, b"begun", {"content-type": "application/grpc"}, end=False)
         elif path == "/cut":
             self.respond(stream, 200, b"x" * 1000, {"content-length": "5000"}, end=False)
             self.flush()
@@ -203,6 +222,14 @@ class Conn:
         elif path == "/garbage":
             self.flush()
             self.sock.sendall(b"\xff" * 100)
+        elif path.endswith("/stall"):
+            said = str(len(body)).encode()
+            said = b"\0" + len(said).to_bytes(4, "big") + said
+            self.respond(stream, 200, said, {"content-type": "application/grpc"}, end=False)
+            self.h2.send_headers(stream, [("grpc-status", "0")], end_stream=True)
+        elif path.startswith("/drip/"):
+            thread = threading.Thread(target=self.drip, args=(stream, int(path[6:])), daemon=True)
+            thread.start()
         elif path.startswith("/bulk/"):
             thread = threading.Thread(target=self.bulk, args=(stream, int(path[6:])), daemon=True)
             thread.start()
@@ -249,6 +276,30 @@ class Conn:
                     size -= n
                     with LOCK:
                         STATE["sent"] = STATE.get("sent", 0) + n
+            if n <= 0:
+                time.sleep(0.001)
+        with self.lock:
+            self.h2.end_stream(stream)
+            self.flush()
+
+    def drip(self, stream, frames):
+        """So many frames of six bytes each."""
+        with self.lock:
+            self.h2.send_headers(stream, [(":status", "200")])
+            self.flush()
+        while frames:
+            with self.lock:
+                try:
+                    room = self.h2.local_flow_control_window(stream)
+                except h2.exceptions.ProtocolError:
+                    return
+                n = min(room // 6, frames, 500)
+                for _ in range(n):
+                    self.h2.send_data(stream, b"drip%02d" % (frames % 100))
+                    frames -= 1
+                self.flush()
+                with LOCK:
+                    STATE["dripped"] = STATE.get("dripped", 0) + n
             if n <= 0:
                 time.sleep(0.001)
         with self.lock:

@@ -8,6 +8,7 @@ mod haproxy;
 mod nginx;
 mod ports;
 mod proxy;
+mod server;
 
 pub(crate) use backend::Backend;
 pub(crate) use certs::Certs;
@@ -19,6 +20,7 @@ pub(crate) use haproxy::Haproxy;
 pub(crate) use nginx::Nginx;
 pub(crate) use ports::nobody;
 pub(crate) use proxy::{Proxy, config, web};
+pub(crate) use server::{Server, python};
 
 use std::time::{Duration, Instant};
 
