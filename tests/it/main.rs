@@ -13,6 +13,7 @@ mod house;
 mod http;
 mod http2;
 mod http2_floods;
+mod http2_wrong;
 mod http_bodies;
 mod http_faults;
 mod http_uploads;
@@ -34,5 +35,6 @@ mod tls_backends;
 mod udp;
 mod udp_dns;
 mod upstream_http2;
+mod websocket;
 
 pub(crate) use support::web as support_web;

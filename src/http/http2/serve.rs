@@ -18,6 +18,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// What a connection begins with (RFC 9113 3.4).
@@ -92,11 +93,13 @@ async fn carried(client: &mut Client, spoken: Spoken<'_>) -> bool {
         dialer: dialer.clone(),
         access: access.clone(),
         held: held.clone(),
+        leaving: watch::Sender::new(None),
         cut: false.into(),
     });
     let alarm = Alarm::default();
     let first = std::mem::replace(&mut client.buf, crate::message::Chunk::none());
-    let wire = Wire::new(&mut client.stream, first, alarm.clone(), held);
+    let cells = gateway.cells.clone();
+    let wire = Wire::new(&mut client.stream, first, alarm.clone(), held, cells);
     let mut handshake = builder(&gateway.http2, &gateway.effective).handshake(wire);
     drop(gateway);
     let begun = poll_fn(|cx| {
@@ -105,6 +108,9 @@ async fn carried(client: &mut Client, spoken: Spoken<'_>) -> bool {
             return Poll::Ready(None);
         }
         if let Poll::Ready(begun) = std::pin::Pin::new(&mut handshake).poll(cx) {
+            if begun.is_err() && alarm.has_begun() {
+                slot.load().cells.http2_errors.inc("preface");
+            }
             return Poll::Ready(begun.ok());
         }
         ready!(timer.poll(cx));
@@ -158,6 +164,10 @@ impl Life<'_, '_> {
         self.watch.register(cx);
         if self.watch.phase() == Phase::Cut {
             return Poll::Ready(());
+        }
+        if self.watch.phase() == Phase::Graceful {
+            let until = self.watch.until();
+            self.carrier.leaving.send_if_modified(|said| std::mem::replace(said, until) != until);
         }
         if self.watch.is_told_to_leave() && !self.leaving {
             self.leave();
