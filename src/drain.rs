@@ -34,6 +34,8 @@ struct Inner {
     phase: AtomicU8,
     members: AtomicUsize,
     born: Instant,
+    /// Milliseconds of its life after which what was asked to finish is ended.
+    until: AtomicU64,
     book: Mutex<Book>,
     emptied: Notify,
 }
@@ -44,6 +46,7 @@ impl Default for Inner {
             phase: AtomicU8::new(0),
             members: AtomicUsize::new(0),
             born: Instant::now(),
+            until: AtomicU64::new(u64::MAX),
             book: Mutex::default(),
             emptied: Notify::new(),
         }
@@ -128,8 +131,11 @@ impl Drain {
         let key = self.0.book.lock().enter(member.clone());
         Watch { inner: self.0.clone(), member, key }
     }
-    /// Asks every member to finish; idle ones leave soon.
-    pub fn graceful(&self) {
+    /// Asks every member to finish; idle ones leave soon. After `grace` at the latest it will be
+    /// cut, by whoever asks.
+    pub fn graceful(&self, grace: Duration) {
+        let until = self.0.born.elapsed().saturating_add(grace).as_millis();
+        self.0.until.fetch_min(u64::try_from(until).unwrap_or(u64::MAX), Relaxed);
         self.advance(Phase::Graceful);
     }
     /// Ends every member.
@@ -216,6 +222,11 @@ impl Watch {
     /// How far the group is: one load. `Cut` or `Graceful` wakes the member's task.
     pub fn phase(&self) -> Phase {
         self.inner.phase()
+    }
+    /// When the group will be cut, once it is past `Run`.
+    pub fn until(&self) -> Option<Instant> {
+        let until = Duration::from_millis(self.inner.until.load(Relaxed));
+        if self.phase() == Phase::Run { None } else { self.inner.born.checked_add(until) }
     }
     /// Keeps the task's waker for `graceful`, `cut` and evictions. Once is enough: the task stays
     /// the same.
@@ -309,7 +320,7 @@ mod tests {
         let watch = drain.enter();
         let member = tokio::spawn(async move { watch.cut().await });
         tokio::task::yield_now().await;
-        drain.graceful();
+        drain.graceful(Duration::from_secs(5));
         assert!(!member.is_finished());
         drain.cut();
         drain.emptied().await;

@@ -16,7 +16,7 @@
 //! 4 reach      upstream  probe  discover
 //! 2 stock      pool  tls  http2
 //! 1 wire       net  http1  metrics  drain  telemetry
-//! 0 ground     config  message
+//! 0 ground     config  message  websocket
 //! ```
 //!
 //! # What is deliberately absent
@@ -39,6 +39,7 @@
 
 pub mod config;
 pub mod message;
+pub mod websocket;
 
 pub mod drain;
 pub mod http1;

@@ -14,6 +14,7 @@ mod gateway;
 mod headers;
 mod http2;
 mod key;
+mod leaving;
 mod path;
 mod query;
 mod rate;

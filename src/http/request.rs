@@ -97,7 +97,8 @@ async fn served<'g>(
         Journey::Answer(exchange, came) => turn.answer(exchange, came, &mut answer, verdict).await,
         Journey::Tunnel(exchange) => {
             // Boxed as every rare way is: the room of all ways is paid for by each busy spell.
-            Box::pin(upgrade::tunnel(turn.client, turn.timer, turn.report, exchange, &answer)).await
+            let Turn { client, timer, report, .. } = turn;
+            Box::pin(upgrade::tunnel(client, timer, report, exchange, &answer, spell.watch)).await
         }
         Journey::Own(reply) => Box::pin(turn.own(reply, verdict)).await,
         Journey::Gone => {

@@ -1,12 +1,16 @@
-//! After 101: the connection is a tunnel for another protocol (WebSocket).
+//! After 101: the connection is a WebSocket, carried until it ends or until it is to be ended.
 use super::client::Client;
+use super::leaving::leaving;
 use super::report::Report;
 use super::request::After;
+use crate::drain::Watch;
 use crate::http1::{self, BodyLength};
 use crate::message::{Chunk, Head};
-use crate::net::{self, Ended, Timer, TwoWay};
+use crate::net::{self, Ended, Goodbye, Timer, TwoWay};
 use crate::pool::Outcome;
 use crate::upstream::Exchange;
+use crate::websocket::Closing;
+use std::pin::pin;
 use std::sync::atomic::Ordering::Relaxed;
 
 /// Writes the 101 and carries both directions until they end.
@@ -16,6 +20,7 @@ pub(super) async fn tunnel(
     report: &mut Report<'_>,
     exchange: Box<Exchange>,
     answer: &Head,
+    watch: &Watch,
 ) -> After {
     http1::response_head(answer, BodyLength::None, false, Some("Upgrade"), &mut client.out);
     report.status = answer.status();
@@ -33,21 +38,38 @@ pub(super) async fn tunnel(
         tunnelled.fetch_add(there, Relaxed);
         given.fetch_add(back, Relaxed);
     };
-    let ended = tokio::select! {
-        biased;
-        copied = net::two_way(stream, &mut upstream, from_client, first, how, timer, &moved) => Some(copied.ended),
-        // Its backend was drained or removed, and the time for that is over.
-        () = lease.over() => None,
+    let mut closing = Closing::new();
+    let ended = {
+        let drained = async {
+            watch.graceful().await;
+            watch.until()
+        };
+        let goodbye = Goodbye { closing: &mut closing, due: pin!(leaving(drained, &lease)) };
+        let ends = (stream, &mut *upstream);
+        tokio::select! {
+            biased;
+            copied = net::websocket(ends, [from_client, first], how, timer, &moved, goodbye) => Some(copied.ended),
+            // Its backend was drained or removed, and the time for that is over.
+            () = lease.over() => None,
+        }
     };
-    let (reason, outcome) = match ended {
-        Some(Ended::Done) => ("-", Outcome::Answered(101)),
+    let (reason, outcome) = verdict(ended, &closing);
+    report.reason = reason;
+    lease.settle(outcome);
+    // What the client still says must not destroy the Close it was sent.
+    if reason == "going_away" { After::Linger } else { After::Close }
+}
+
+/// How a WebSocket ended, for the log and for the backend. One that was told Close by us ended by
+/// that, however its ends took it.
+pub(super) fn verdict(ended: Option<Ended>, closing: &Closing) -> (&'static str, Outcome) {
+    match ended {
+        Some(_) if closing.is_told() => ("going_away", Outcome::Answered(101)),
+        Some(Ended::Done | Ended::Closed) => ("-", Outcome::Answered(101)),
         Some(Ended::Idle) => ("timeout_tunnel", Outcome::Answered(101)),
         Some(Ended::Max) => ("timeout_tunnel_max", Outcome::Answered(101)),
         Some(Ended::Left(_)) => ("client_reset", Outcome::Abandoned),
         Some(Ended::Right(_)) => ("upstream_reset", Outcome::Failed),
         None => ("drain_cut", Outcome::Answered(101)),
-    };
-    report.reason = reason;
-    lease.settle(outcome);
-    After::Close
+    }
 }

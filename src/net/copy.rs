@@ -1,10 +1,13 @@
-//! Two-way copy between two streams: idle limit, half-close, byte counts, splice for bulk.
+//! Two-way copy between two streams: idle limit, half-close, byte counts, splice for bulk. That of
+//! a WebSocket can be ended by a word of ours between two of its frames.
 use super::splice::Pipe;
 use super::stream::Stream;
 use super::timer::Timer;
 use crate::message::{Chunk, Part};
-use std::future::poll_fn;
+use crate::websocket::{Closing, Next, Side as Words, Step};
+use std::future::{Future, poll_fn};
 use std::io;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -30,6 +33,8 @@ pub enum Ended {
     Left(io::ErrorKind),
     /// The right side broke.
     Right(io::ErrorKind),
+    /// Both sides were told Close, as was asked for.
+    Closed,
 }
 
 /// What a two-way copy moved.
@@ -77,13 +82,18 @@ impl Way {
         cx: &mut Context<'_>,
         from: &mut Stream,
         to: &mut Stream,
+        mut words: Option<&mut Words>,
     ) -> Poll<Result<(), Side>> {
         for _ in 0..ROUNDS {
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
-            if self.holds() {
-                match self.write(cx, to) {
+            let step = words.as_mut().map(|words| words.step(self.buf.data()));
+            if step == Some(Step::Drop) {
+                self.throw_away(words.as_deref_mut());
+            }
+            if step == Some(Step::Say) || self.holds() {
+                match self.write(cx, to, words.as_deref_mut(), step) {
                     Poll::Pending => return Poll::Pending,
                     Poll::Ready(Err(e)) => return Poll::Ready(Err(Side::To(e))),
                     Poll::Ready(Ok(())) => continue,
@@ -102,7 +112,7 @@ impl Way {
                 let _ = to.shutdown_write();
                 return Poll::Ready(Ok(()));
             }
-            match self.read(cx, from, to) {
+            match self.read(cx, from, to, words.as_deref()) {
                 Poll::Pending => {
                     self.rest();
                     return Poll::Pending;
@@ -126,18 +136,29 @@ impl Way {
         self.burst = 0;
     }
 
+    /// What came is nobody's any more.
+    fn throw_away(&mut self, words: Option<&mut Words>) {
+        let Some(words) = words else { return };
+        words.passed(self.buf.data());
+        self.buf.clear();
+        self.read_ended |= words.is_done();
+    }
+
     fn read(
         &mut self,
         cx: &mut Context<'_>,
         from: &mut Stream,
         to: &Stream,
+        words: Option<&Words>,
     ) -> Poll<io::Result<()>> {
-        if self.burst >= BULK && self.pipe.is_none() && from.tcp().is_some() && to.tcp().is_some() {
+        let opaque = words.map_or(u64::MAX, Words::opaque);
+        let bulk = self.burst >= BULK && opaque >= BULK;
+        if bulk && self.pipe.is_none() && from.tcp().is_some() && to.tcp().is_some() {
             self.pipe = Pipe::lend();
             self.buf.give_up();
         }
-        let n = if let Some(pipe) = &mut self.pipe {
-            std::task::ready!(pipe.poll_fill(cx, from, u64::MAX))?
+        let n = if let Some(pipe) = self.pipe.as_mut().filter(|_| opaque > 0) {
+            std::task::ready!(pipe.poll_fill(cx, from, opaque))?
         } else {
             std::task::ready!(from.poll_read_chunk(cx, &mut self.buf, Part::Body))?
         };
@@ -145,11 +166,33 @@ impl Way {
         Poll::Ready(Ok(()))
     }
 
-    fn write(&mut self, cx: &mut Context<'_>, to: &mut Stream) -> Poll<io::Result<()>> {
-        let n = match &mut self.pipe {
-            Some(pipe) if pipe.held() > 0 => std::task::ready!(pipe.poll_drain(cx, to))?,
-            _ => {
-                let n = std::task::ready!(to.poll_write(cx, self.buf.data()))?;
+    fn write(
+        &mut self,
+        cx: &mut Context<'_>,
+        to: &mut Stream,
+        words: Option<&mut Words>,
+        step: Option<Step>,
+    ) -> Poll<io::Result<()>> {
+        let n = match (&mut self.pipe, words) {
+            (_, Some(words)) if step == Some(Step::Say) => {
+                let n = std::task::ready!(to.poll_write(cx, words.words()))?;
+                words.said(n);
+                n
+            }
+            (Some(pipe), words) if pipe.held() > 0 => {
+                let n = std::task::ready!(pipe.poll_drain(cx, to))?;
+                if let Some(words) = words {
+                    words.skipped(n as u64);
+                }
+                n
+            }
+            (_, words) => {
+                let most = if let Some(Step::Pass(n)) = step { n } else { usize::MAX };
+                let data = &self.buf.data()[..self.buf.data().len().min(most)];
+                let n = std::task::ready!(to.poll_write(cx, data))?;
+                if let Some(words) = words {
+                    words.passed(&data[..n]);
+                }
                 self.buf.consume(n);
                 n
             }
@@ -158,6 +201,14 @@ impl Way {
         self.burst += n as u64;
         Poll::Ready(Ok(()))
     }
+}
+
+/// How a WebSocket is ended by us, where it is not by its ends.
+pub struct Goodbye<'a> {
+    /// Where its frames are, and what is said.
+    pub closing: &'a mut Closing,
+    /// Ready when it is to be ended.
+    pub due: Pin<&'a mut (dyn Future<Output = ()> + Send)>,
 }
 
 /// Copies both ways until both ended. `from_left` and `from_right` are bytes already read from
@@ -173,33 +224,80 @@ pub async fn two_way(
     timer: &mut Timer,
     moved: &(dyn Fn(u64, u64) + Send + Sync),
 ) -> Copied {
-    let (mut there, mut back) = (Way::new(from_left), Way::new(from_right));
+    let ways = [Way::new(from_left), Way::new(from_right)];
+    copied((left, right), ways, how, timer, moved, None).await
+}
+
+/// As [`two_way`], of a WebSocket whose client is at the left: frames are spliced one by one, and
+/// the small ones copied.
+pub async fn websocket(
+    ends: (&mut Stream, &mut Stream),
+    [from_left, from_right]: [Chunk; 2],
+    how: TwoWay,
+    timer: &mut Timer,
+    moved: &(dyn Fn(u64, u64) + Send + Sync),
+    goodbye: Goodbye<'_>,
+) -> Copied {
+    let ways = [Way::new(from_left), Way::new(from_right)];
+    copied(ends, ways, how, timer, moved, Some(goodbye)).await
+}
+
+async fn copied(
+    (left, right): (&mut Stream, &mut Stream),
+    [mut there, mut back]: [Way; 2],
+    how: TwoWay,
+    timer: &mut Timer,
+    moved: &(dyn Fn(u64, u64) + Send + Sync),
+    mut goodbye: Option<Goodbye<'_>>,
+) -> Copied {
     let until = how.max.map(|max| Instant::now() + max);
     let mut told = None;
     let ended = poll_fn(|cx| {
-        let there_ended = there.poll(cx, left, right);
-        let back_ended = back.poll(cx, right, left);
-        let totals = (there.total, back.total);
-        if told != Some(totals) {
-            let (a, b) = told.unwrap_or((0, 0));
-            moved(totals.0 - a, totals.1 - b);
-            told = Some(totals);
-            let now = Instant::now();
-            let idle = how.idle.map(|idle| now + idle);
-            timer.start(now, idle.into_iter().chain(until).min());
-        }
-        match (there_ended, back_ended) {
-            (Poll::Ready(Err(Side::From(e))), _) | (_, Poll::Ready(Err(Side::To(e)))) => {
-                Poll::Ready(Ended::Left(e.kind()))
+        loop {
+            let (mut to_right, mut to_left) = (None, None);
+            if let Some(Goodbye { closing, due }) = &mut goodbye {
+                if !closing.is_begun() && due.as_mut().poll(cx).is_ready() {
+                    closing.begin();
+                }
+                (to_right, to_left) = (Some(&mut closing.there), Some(&mut closing.back));
             }
-            (Poll::Ready(Err(Side::To(e))), _) | (_, Poll::Ready(Err(Side::From(e)))) => {
-                Poll::Ready(Ended::Right(e.kind()))
+            let there_ended = there.poll(cx, left, right, to_right);
+            let back_ended = back.poll(cx, right, left, to_left);
+            let totals = (there.total, back.total);
+            if told != Some(totals) {
+                let (a, b) = told.unwrap_or((0, 0));
+                moved(totals.0 - a, totals.1 - b);
+                told = Some(totals);
+                let now = Instant::now();
+                let idle = how.idle.map(|idle| now + idle);
+                timer.start(now, idle.into_iter().chain(until).min());
             }
-            (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => Poll::Ready(Ended::Done),
-            _ => timer.poll(cx).map(|()| match until {
-                Some(until) if until <= Instant::now() => Ended::Max,
-                _ => Ended::Idle,
-            }),
+            match (there_ended, back_ended) {
+                (Poll::Ready(Err(Side::From(e))), _) | (_, Poll::Ready(Err(Side::To(e)))) => {
+                    return Poll::Ready(Ended::Left(e.kind()));
+                }
+                (Poll::Ready(Err(Side::To(e))), _) | (_, Poll::Ready(Err(Side::From(e)))) => {
+                    return Poll::Ready(Ended::Right(e.kind()));
+                }
+                (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Ended::Done),
+                _ => {}
+            }
+            match goodbye.as_mut().map(|goodbye| goodbye.closing.next(Instant::now())) {
+                Some(Next::Again) => continue,
+                Some(Next::Over) => return Poll::Ready(Ended::Closed),
+                Some(Next::Until(at)) => {
+                    timer.set(Some(at));
+                    if timer.poll(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                }
+                Some(Next::Open) | None => {
+                    return timer.poll(cx).map(|()| match until {
+                        Some(until) if until <= Instant::now() => Ended::Max,
+                        _ => Ended::Idle,
+                    });
+                }
+            }
         }
     })
     .await;
@@ -222,7 +320,7 @@ mod tests {
         while way.total < 14 {
             poll_fn(|cx| {
                 way.burst = BULK;
-                let still = way.poll(cx, &mut from, &mut to).is_pending();
+                let still = way.poll(cx, &mut from, &mut to, None).is_pending();
                 assert!(still && way.pipe.is_none() && !way.buf.is_lent());
                 if way.total < 14 { Poll::Pending } else { Poll::Ready(()) }
             })

@@ -25,7 +25,7 @@ mod stream_tests;
 #[cfg(test)]
 mod testing;
 
-pub use copy::{Copied, Ended, TwoWay, two_way};
+pub use copy::{Copied, Ended, Goodbye, TwoWay, two_way, websocket};
 pub use datagrams::{BATCH, Batch, Door, Flow, Sent, knock, watch, with_batch};
 pub use last_words::last_words;
 pub use raw::Transport;

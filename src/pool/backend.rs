@@ -18,6 +18,15 @@ use tokio::sync::watch;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct BackendId(pub u32);
 
+/// What becomes of the work of a backend that was drained or removed, and of others: nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leave {
+    /// When it will be cut: after `pool.drain`.
+    pub until: Option<Instant>,
+    /// It is to be cut now.
+    pub over: bool,
+}
+
 /// A backend as config or discovery says it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
@@ -53,8 +62,7 @@ pub struct Backend {
     /// Which of several addresses is dialled next.
     turn: AtomicU32,
     born: Instant,
-    /// Whether it was drained or removed longer ago than `pool.drain`.
-    over: watch::Sender<bool>,
+    leave: watch::Sender<Leave>,
     is_over: AtomicBool,
     /// It is down: what need not stay there goes elsewhere. Written by turns.
     is_down: AtomicBool,
@@ -86,7 +94,7 @@ impl Backend {
             resolved: ArcSwap::default(),
             turn: AtomicU32::new(0),
             born: now,
-            over: watch::Sender::new(false),
+            leave: watch::Sender::new(Leave::default()),
             is_over: AtomicBool::new(false),
             is_down: AtomicBool::new(false),
             hot: Hot::new(limit),
@@ -135,10 +143,13 @@ impl Backend {
     pub fn is_usable(&self) -> bool {
         self.hot.is_usable()
     }
-    /// Whether it was drained or removed longer ago than `pool.drain`.
-    pub(super) fn set_over(&self, over: bool) {
-        self.is_over.store(over, Relaxed);
-        self.over.send_replace(over);
+    pub(super) fn set_leave(&self, leave: Leave) {
+        self.is_over.store(leave.over, Relaxed);
+        self.leave.send_replace(leave);
+    }
+    /// What becomes of the work it has.
+    pub(super) fn leave(&self) -> watch::Receiver<Leave> {
+        self.leave.subscribe()
     }
     /// Whether it is down and gets no new work: one that drains is not down. Two relaxed loads.
     pub fn is_down(&self) -> bool {
@@ -153,7 +164,7 @@ impl Backend {
     /// Ends when its time is over.
     pub(super) async fn over(&self) {
         // The sender lives in `self`, so the wait cannot fail.
-        let _ = self.over.subscribe().wait_for(|over| *over).await;
+        let _ = self.leave().wait_for(|leave| leave.over).await;
     }
     /// What a first byte costs now, in seconds; `None` when nothing is known.
     pub fn cost(&self, now: Instant) -> Option<f32> {

@@ -1,6 +1,6 @@
 //! One member of a pool: its endpoint, what probes and tries say of it, what an operator wants, and
 //! the state that follows from all of these. Pure.
-use super::backend::{Backend, Endpoint};
+use super::backend::{Backend, Endpoint, Leave};
 use super::change::{Glance, Member, Reason, State, Wish};
 use super::health::Health;
 use crate::config::Addr;
@@ -26,8 +26,8 @@ pub(super) struct Known {
     pub(super) state: State,
     pub(super) reason: Reason,
     pub(super) since: Instant,
-    /// It leaves for longer than `pool.drain`.
-    pub(super) over: bool,
+    /// What becomes of its work.
+    pub(super) leave: Leave,
     pub(super) last_probe: Option<(Instant, String)>,
 }
 
@@ -53,7 +53,7 @@ impl Known {
             state: State::Unknown,
             reason: Reason::NotProbed,
             since: now,
-            over: false,
+            leave: Leave::default(),
             last_probe: None,
         };
         (known.state, known.reason) = known.judge();
@@ -100,10 +100,11 @@ impl Known {
 
     /// Ends its leases when it leaves for longer than `pool.drain`.
     pub(super) fn end(&mut self, drain: Option<Duration>, now: Instant) {
-        let since = now.saturating_duration_since(self.since);
-        let over = self.state.is_leaving() && drain.is_some_and(|drain| since >= drain);
-        if over != std::mem::replace(&mut self.over, over) {
-            self.backend.set_over(over);
+        let drain = drain.filter(|_| self.state.is_leaving());
+        let until = drain.and_then(|drain| self.since.checked_add(drain));
+        let leave = Leave { until, over: until.is_some_and(|until| now >= until) };
+        if leave != std::mem::replace(&mut self.leave, leave) {
+            self.backend.set_leave(leave);
         }
     }
 

@@ -1,8 +1,9 @@
 //! A backend taken for one connection or request.
-use super::backend::Backend;
+use super::backend::{Backend, Leave};
 use super::core::Pool;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// Why there is no lease.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +76,10 @@ impl Lease {
     /// runs on it is cut.
     pub async fn over(&self) {
         self.backend.over().await;
+    }
+    /// What becomes of it: heard of as it changes.
+    pub fn leave(&self) -> watch::Receiver<Leave> {
+        self.backend.leave()
     }
     /// Whether [`Lease::over`] has ended: one load, for those who look now and then.
     pub fn is_over(&self) -> bool {

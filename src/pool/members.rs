@@ -266,7 +266,7 @@ impl Members {
         }
         let before = self.list.len();
         let stays =
-            |known: &Known| known.removed.is_none() || (known.backend.active() > 0 && !known.over);
+            |known: &Known| known.removed.is_none() || (known.backend.active() > 0 && !known.leave.over);
         self.list.retain(stays);
         if self.list.len() < before {
             self.index();

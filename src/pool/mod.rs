@@ -27,7 +27,7 @@ mod split;
 mod testing;
 
 pub use self::core::Pool;
-pub use backend::{Backend, BackendId, Candidate, Endpoint};
+pub use backend::{Backend, BackendId, Candidate, Endpoint, Leave};
 pub use balance::{Ask, Balancer, Policies, client_hash, key_hash};
 pub use cells::{Cells, Picks};
 pub use change::{Change, Glance, Member, Reason, State, Turn, Wish};

@@ -116,7 +116,7 @@ impl Live {
 
     /// Ends its connections: gracefully, and after the grace at once.
     pub(super) async fn drain(&self, grace: Duration) {
-        self.drains.iter().for_each(Drain::graceful);
+        self.drains.iter().for_each(|drain| drain.graceful(grace));
         if tokio::time::timeout(grace, self.emptied()).await.is_err() {
             self.drains.iter().for_each(Drain::cut);
             let _ = tokio::time::timeout(LAST_WORDS, self.emptied()).await;

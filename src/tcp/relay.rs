@@ -236,7 +236,7 @@ fn header(arrival: &Arrival, stream: &Stream, sni: Option<&str>) -> Header {
 /// How a connection ended, for the log and for the backend. A reset by the client teaches nothing.
 fn verdict(copied: Option<&Copied>) -> (&'static str, Outcome) {
     match copied.map(|c| c.ended) {
-        Some(Ended::Done) => ("-", Outcome::Closed),
+        Some(Ended::Done | Ended::Closed) => ("-", Outcome::Closed),
         Some(Ended::Idle) => ("timeout_tunnel", Outcome::Closed),
         Some(Ended::Max) => ("timeout_tunnel_max", Outcome::Closed),
         Some(Ended::Left(_)) => ("client_reset", Outcome::Abandoned),

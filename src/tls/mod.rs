@@ -15,3 +15,4 @@ mod tests;
 pub use acceptor::{Acceptor, Client};
 pub use connector::{Connector, Offer};
 pub use identity::Identity;
+pub use provider::sha1;

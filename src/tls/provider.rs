@@ -30,3 +30,10 @@ pub(super) fn random<const N: usize>() -> Option<[u8; N]> {
     provider().secure_random.fill(&mut bytes).ok()?;
     Some(bytes)
 }
+
+/// The hash that the handshake of WebSocket is made of (RFC 6455 4.2.2): it proves understanding
+/// and keeps no secret.
+pub fn sha1(bytes: &[u8]) -> [u8; 20] {
+    let hash = digest::digest(&digest::SHA1_FOR_LEGACY_USE_ONLY, bytes);
+    hash.as_ref().try_into().expect("SHA-1 has 20 bytes")
+}

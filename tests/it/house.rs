@@ -2,9 +2,10 @@
 use std::path::{Path, PathBuf};
 
 /// Rooms by floor.
-const FLOORS: [(&str, u8); 23] = [
+const FLOORS: [(&str, u8); 24] = [
     ("config", 0),
     ("message", 0),
+    ("websocket", 0),
     ("net", 1),
     ("http1", 1),
     ("metrics", 1),

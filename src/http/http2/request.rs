@@ -1,5 +1,6 @@
 //! One request of an HTTP/2 connection, in a task of its own: forwarded, its answer sent, its end
 //! counted and logged.
+use super::accept::is_proven;
 use super::held::Held;
 use super::relay::relay;
 use super::sender::{Gone, Sender};
@@ -18,6 +19,7 @@ use crate::message::{Head, Method, Source};
 use crate::net::Timer;
 use crate::net::proxy_protocol;
 use crate::telemetry::AccessLog;
+use crate::pool::Outcome;
 use crate::upstream::{Dialer, Error, Exchange};
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -30,6 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::task::Poll;
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 
 /// What the streams of a connection share.
 #[derive(Debug)]
@@ -43,6 +46,8 @@ pub(super) struct Carrier {
     pub(super) access: AccessLog,
     /// The bytes of bodies that came and that nobody has taken.
     pub(super) held: Arc<Held>,
+    /// When it will be cut, once its listener is on its way out.
+    pub(super) leaving: watch::Sender<Option<Instant>>,
     /// Its connection was cut at the end of a drain.
     pub(super) cut: AtomicBool,
 }
@@ -115,7 +120,7 @@ async fn served<'g>(
     let site = Site { gateway, dialer: &carrier.dialer, scheme, seed, timed };
     let journey = forward(&site, head, verdict, &mut answer, stream, &mut timer, report).await;
     let mut turn = Turn { stream, timer: &mut timer, head, report };
-    answered(&mut turn, journey, answer, verdict).await;
+    answered(carrier, &mut turn, journey, answer, verdict).await;
     // A client that was never told to go on may never send its body.
     if !(verdict.expect_continue && turn.stream.untouched()) {
         turn.discard(gateway).await;
@@ -124,6 +129,7 @@ async fn served<'g>(
 
 /// Gives the client what its request came to.
 async fn answered(
+    carrier: &Carrier,
     turn: &mut Turn<'_, '_>,
     journey: Journey,
     answer: Head,
@@ -131,6 +137,11 @@ async fn answered(
 ) {
     match journey {
         // A 200 would tell the client that its WebSocket is open (RFC 8441 5).
+        Journey::Tunnel(exchange) if !is_proven(turn.head, &answer) => {
+            let failed = exchange.fail(Error::Closed);
+            failed.lease.settle(Outcome::Failed);
+            turn.own(&Reply::own(502, "bad_response"));
+        }
         Journey::Answer(exchange, _)
             if verdict.websocket && (200..300).contains(&answer.status()) =>
         {
@@ -140,8 +151,13 @@ async fn answered(
         }
         Journey::Answer(exchange, came) => turn.answer(exchange, came, &answer).await,
         Journey::Tunnel(exchange) => {
-            let head = opened(answer);
-            tunnel(turn.stream, turn.timer, turn.report, exchange, head).await;
+            let mut drained = carrier.leaving.subscribe();
+            let drained = async move {
+                let until = drained.wait_for(Option::is_some).await;
+                until.ok().and_then(|until| *until)
+            };
+            let (head, Turn { stream, timer, report, .. }) = (opened(answer), turn);
+            tunnel(stream, timer, report, exchange, head, drained).await;
         }
         Journey::Own(reply) => turn.own(&reply),
         Journey::Gone => turn.report.reason = "client_gone",

@@ -18,6 +18,7 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 /// What a connection begins with (RFC 9113 3.4).
@@ -92,6 +93,7 @@ async fn carried(client: &mut Client, spoken: Spoken<'_>) -> bool {
         dialer: dialer.clone(),
         access: access.clone(),
         held: held.clone(),
+        leaving: watch::Sender::new(None),
         cut: false.into(),
     });
     let alarm = Alarm::default();
@@ -158,6 +160,10 @@ impl Life<'_, '_> {
         self.watch.register(cx);
         if self.watch.phase() == Phase::Cut {
             return Poll::Ready(());
+        }
+        if self.watch.phase() == Phase::Graceful {
+            let until = self.watch.until();
+            self.carrier.leaving.send_if_modified(|said| std::mem::replace(said, until) != until);
         }
         if self.watch.is_told_to_leave() && !self.leaving {
             self.leave();

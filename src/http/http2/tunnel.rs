@@ -1,14 +1,18 @@
 //! A WebSocket of one stream (RFC 8441): what comes as DATA goes on by HTTP/1's tunnel, and back.
 use super::stream::Stream;
+use crate::http::leaving::leaving;
 use crate::http::report::Report;
+use crate::http::upgrade::verdict;
 use crate::message::{Chunk, Fill, Part, Source};
 use crate::net::{Ended, Timer, TwoWay};
 use crate::pool::Outcome;
 use crate::upstream::Exchange;
+use crate::websocket::{Closing, Next, Step};
 use bytes::Bytes;
 use h2::Reason;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
@@ -27,6 +31,7 @@ struct Tunnel<'a> {
     eof: bool,
     /// Which directions have ended: to the backend, to the client.
     done: (bool, bool),
+    closing: &'a mut Closing,
 }
 
 /// Says 200 and carries both directions until they end.
@@ -36,6 +41,7 @@ pub(super) async fn tunnel(
     report: &mut Report<'_>,
     exchange: Box<Exchange>,
     answer: http::Response<()>,
+    drained: impl Future<Output = Option<Instant>>,
 ) {
     report.status = answer.status().as_u16();
     let (mut link, from_backend, lease) = exchange.into_tunnel();
@@ -49,54 +55,75 @@ pub(super) async fn tunnel(
         report.reason = "client_gone";
         return lease.settle(Outcome::Abandoned);
     }
-    let mut tunnel =
-        Tunnel { stream, backend: &mut link, from_backend, eof: false, done: (false, false) };
-    let ended = tokio::select! {
-        biased;
-        ended = tunnel.carry(how, timer) => Some(ended),
-        // Its backend was drained or removed, and the time for that is over.
-        () = lease.over() => None,
+    let mut closing = Closing::new();
+    let ended = {
+        let (stream, backend) = (&mut *stream, &mut *link);
+        let mut tunnel =
+            Tunnel { stream, backend, from_backend, eof: false, done: (false, false), closing: &mut closing };
+        let due = pin!(leaving(drained, &lease));
+        tokio::select! {
+            biased;
+            ended = tunnel.carry(how, timer, due) => Some(ended),
+            // Its backend was drained or removed, and the time for that is over.
+            () = lease.over() => None,
+        }
     };
-    let (reason, outcome) = match ended {
-        Some(Ended::Done) => ("-", Outcome::Answered(101)),
-        Some(Ended::Idle) => ("timeout_tunnel", Outcome::Answered(101)),
-        Some(Ended::Max) => ("timeout_tunnel_max", Outcome::Answered(101)),
-        Some(Ended::Left(_)) => ("client_reset", Outcome::Abandoned),
-        Some(Ended::Right(_)) => ("upstream_reset", Outcome::Failed),
-        None => ("drain_cut", Outcome::Answered(101)),
-    };
+    let (reason, outcome) = verdict(ended, &closing);
     report.reason = reason;
-    if reason != "-" {
-        sender.reset(Reason::CANCEL);
+    match reason {
+        "-" => {}
+        "going_away" => {
+            // After its end nothing can be said: it may have been said before.
+            let _ = sender.send(Bytes::new(), true);
+        }
+        _ => sender.reset(Reason::CANCEL),
     }
     lease.settle(outcome);
 }
 
 impl Tunnel<'_> {
-    async fn carry(&mut self, how: TwoWay, timer: &mut Timer) -> Ended {
+    async fn carry(
+        &mut self,
+        how: TwoWay,
+        timer: &mut Timer,
+        mut due: Pin<&mut impl Future<Output = ()>>,
+    ) -> Ended {
         let over = how.max.map(|max| Instant::now() + max);
         let mut before = None;
         poll_fn(|cx| {
-            let there = self.poll_there(cx);
-            if let Poll::Ready(Err(ended)) = there {
-                return Poll::Ready(ended);
+            loop {
+                if !self.closing.is_begun() && due.as_mut().poll(cx).is_ready() {
+                    self.closing.begin();
+                }
+                let there = self.poll_there(cx);
+                if let Poll::Ready(Err(ended)) = there {
+                    return Poll::Ready(ended);
+                }
+                let back = self.poll_back(cx);
+                if let Poll::Ready(Err(ended)) = back {
+                    return Poll::Ready(ended);
+                }
+                if there.is_ready() && back.is_ready() {
+                    return Poll::Ready(Ended::Done);
+                }
+                let moved = Some((self.stream.taken, self.stream.given));
+                if before != moved {
+                    before = moved;
+                    let idle = how.idle.map(|idle| Instant::now() + idle);
+                    timer.set(idle.into_iter().chain(over).min());
+                }
+                match self.closing.next(Instant::now()) {
+                    Next::Again => continue,
+                    Next::Over => return Poll::Ready(Ended::Closed),
+                    Next::Until(at) => timer.set(Some(at)),
+                    Next::Open => {
+                        ready!(timer.poll(cx));
+                        let is_over = over.is_some_and(|over| over <= Instant::now());
+                        return Poll::Ready(if is_over { Ended::Max } else { Ended::Idle });
+                    }
+                }
+                ready!(timer.poll(cx));
             }
-            let back = self.poll_back(cx);
-            if let Poll::Ready(Err(ended)) = back {
-                return Poll::Ready(ended);
-            }
-            if there.is_ready() && back.is_ready() {
-                return Poll::Ready(Ended::Done);
-            }
-            let moved = Some((self.stream.taken, self.stream.given));
-            if before != moved {
-                before = moved;
-                let idle = how.idle.map(|idle| Instant::now() + idle);
-                timer.set(idle.into_iter().chain(over).min());
-            }
-            ready!(timer.poll(cx));
-            let is_over = over.is_some_and(|over| over <= Instant::now());
-            Poll::Ready(if is_over { Ended::Max } else { Ended::Idle })
         })
         .await
     }
@@ -107,19 +134,33 @@ impl Tunnel<'_> {
             return Poll::Ready(Ok(()));
         }
         for _ in 0..ROUNDS {
-            let Poll::Ready(filled) = self.stream.poll_fill(cx) else {
-                let _ = self.backend.poll_flush(cx).map_err(right)?;
-                return Poll::Pending;
-            };
-            match filled.map_err(|_| Ended::Left(ErrorKind::ConnectionReset))? {
-                Fill::Data => {
-                    let written = self.backend.poll_write(cx, self.stream.data());
-                    self.stream.consume(ready!(written).map_err(right)?);
+            match self.closing.there.step(self.stream.data()) {
+                Step::Say => {
+                    let words = self.closing.there.words();
+                    let n = ready!(self.backend.poll_write(cx, words)).map_err(right)?;
+                    self.closing.there.said(n);
                 }
-                Fill::End => {
-                    ready!(self.backend.poll_flush(cx)).map_err(right)?;
-                    self.done.0 = true;
-                    return Poll::Ready(self.backend.shutdown_write().map_err(right));
+                Step::Pass(n) if n > 0 => {
+                    let data = &self.stream.data()[..n];
+                    let n = ready!(self.backend.poll_write(cx, data)).map_err(right)?;
+                    self.closing.there.passed(&data[..n]);
+                    self.stream.consume(n);
+                }
+                Step::Drop if !self.stream.data().is_empty() => {
+                    self.closing.there.passed(self.stream.data());
+                    self.stream.consume(self.stream.data().len());
+                }
+                Step::Pass(_) | Step::Drop => {
+                    let Poll::Ready(filled) = self.stream.poll_fill(cx) else {
+                        let _ = self.backend.poll_flush(cx).map_err(right)?;
+                        return Poll::Pending;
+                    };
+                    let filled = filled.map_err(|_| Ended::Left(ErrorKind::ConnectionReset))?;
+                    if filled == Fill::End {
+                        ready!(self.backend.poll_flush(cx)).map_err(right)?;
+                        self.done.0 = true;
+                        return Poll::Ready(self.backend.shutdown_write().map_err(right));
+                    }
                 }
             }
         }
@@ -134,28 +175,55 @@ impl Tunnel<'_> {
             return Poll::Ready(Ok(()));
         }
         for _ in 0..ROUNDS {
-            let waiting = self.from_backend.data().len();
-            if waiting > 0 {
-                let n = ready!(self.stream.sender.poll_room(cx, waiting)).map_err(|_| gone())?;
-                let data = Bytes::copy_from_slice(&self.from_backend.data()[..n]);
-                self.stream.sender.send(data, false).map_err(|_| gone())?;
-                self.from_backend.consume(n);
-                self.stream.given += n as u64;
-            } else if self.eof {
-                self.done.1 = true;
-                return Poll::Ready(
-                    self.stream.sender.send(Bytes::new(), true).map_err(|_| gone()),
-                );
-            } else {
-                let read = self.backend.poll_read_chunk(cx, &mut self.from_backend, Part::Body);
-                if read.is_pending() {
-                    // However quiet it is, it holds no block while it says nothing.
-                    self.from_backend.rest();
+            let data = self.from_backend.data();
+            match self.closing.back.step(data) {
+                Step::Say => {
+                    let words = self.closing.back.words();
+                    let n = ready!(self.room(cx, words.len()))?;
+                    let data = Bytes::copy_from_slice(&words[..n]);
+                    self.send(data)?;
+                    self.closing.back.said(n);
                 }
-                self.eof = ready!(read).map_err(right)? == 0;
+                Step::Pass(n) if n > 0 => {
+                    let n = ready!(self.room(cx, n))?;
+                    let data = Bytes::copy_from_slice(&data[..n]);
+                    self.closing.back.passed(&data);
+                    self.send(data)?;
+                    self.from_backend.consume(n);
+                }
+                Step::Drop if !data.is_empty() => {
+                    self.closing.back.passed(data);
+                    self.from_backend.clear();
+                    self.eof |= self.closing.back.is_done();
+                }
+                Step::Pass(_) | Step::Drop if self.eof => {
+                    self.done.1 = true;
+                    let sent = self.stream.sender.send(Bytes::new(), true);
+                    return Poll::Ready(sent.map_err(|_| gone()));
+                }
+                Step::Pass(_) | Step::Drop => {
+                    let read = self.backend.poll_read_chunk(cx, &mut self.from_backend, Part::Body);
+                    if read.is_pending() {
+                        // However quiet it is, it holds no block while it says nothing.
+                        self.from_backend.rest();
+                    }
+                    self.eof = ready!(read).map_err(right)? == 0;
+                }
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// How much of this the client has room for.
+    fn room(&self, cx: &mut Context<'_>, wanted: usize) -> Poll<Result<usize, Ended>> {
+        let room = self.stream.sender.poll_room(cx, wanted);
+        room.map_err(|_| Ended::Left(ErrorKind::ConnectionReset))
+    }
+
+    fn send(&mut self, data: Bytes) -> Result<(), Ended> {
+        self.stream.given += data.len() as u64;
+        let sent = self.stream.sender.send(data, false);
+        sent.map_err(|_| Ended::Left(ErrorKind::ConnectionReset))
     }
 }
