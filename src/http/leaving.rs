@@ -5,25 +5,27 @@ use crate::websocket::moment;
 use std::time::Instant;
 use tokio::time::sleep_until;
 
-/// Ends at the moment chosen for this tunnel. `drained` ends when the proxy lets go of its listener,
+/// Ends at the moment chosen for this tunnel, with when it will be cut. `drained` ends when the proxy lets go of its listener,
 /// with when what is left will be cut; `None`: it will not.
-pub(super) async fn leaving(drained: impl Future<Output = Option<Instant>>, lease: &Lease) {
+pub(super) async fn leaving(
+    drained: impl Future<Output = Option<Instant>>,
+    lease: &Lease,
+) -> Instant {
     tokio::select! {
         biased;
-        () = spread(drained) => {}
-        () = left(lease) => {}
+        until = spread(drained) => until,
+        until = left(lease) => until,
     }
 }
 
-async fn spread(drained: impl Future<Output = Option<Instant>>) {
-    match drained.await {
-        Some(until) => sleep_until(moment(Instant::now(), until, fastrand::f64()).into()).await,
-        None => std::future::pending().await,
-    }
+async fn spread(drained: impl Future<Output = Option<Instant>>) -> Instant {
+    let Some(until) = drained.await else { return std::future::pending().await };
+    sleep_until(moment(Instant::now(), until, fastrand::f64()).into()).await;
+    until
 }
 
 /// Ends when the backend leaves; one that comes back meanwhile keeps its tunnels.
-async fn left(lease: &Lease) {
+async fn left(lease: &Lease) -> Instant {
     let mut leave = lease.leave();
     loop {
         // Its sender lives in the backend, and the lease holds that: neither wait can fail.
@@ -35,7 +37,7 @@ async fn left(lease: &Lease) {
         tokio::select! {
             biased;
             _ = leave.wait_for(|leave| leave.until != Some(until)) => {}
-            () = sleep_until(at.into()) => return,
+            () = sleep_until(at.into()) => return until,
         }
     }
 }

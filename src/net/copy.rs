@@ -207,8 +207,8 @@ impl Way {
 pub struct Goodbye<'a> {
     /// Where its frames are, and what is said.
     pub closing: &'a mut Closing,
-    /// Ready when it is to be ended.
-    pub due: Pin<&'a mut (dyn Future<Output = ()> + Send)>,
+    /// Ready when it is to be ended, with when it will be cut.
+    pub due: Pin<&'a mut (dyn Future<Output = Instant> + Send)>,
 }
 
 /// Copies both ways until both ended. `from_left` and `from_right` are bytes already read from
@@ -256,8 +256,10 @@ async fn copied(
         loop {
             let (mut to_right, mut to_left) = (None, None);
             if let Some(Goodbye { closing, due }) = &mut goodbye {
-                if !closing.is_begun() && due.as_mut().poll(cx).is_ready() {
-                    closing.begin();
+                if !closing.is_begun()
+                    && let Poll::Ready(until) = due.as_mut().poll(cx)
+                {
+                    closing.begin(until);
                 }
                 (to_right, to_left) = (Some(&mut closing.there), Some(&mut closing.back));
             }

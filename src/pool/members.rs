@@ -265,8 +265,9 @@ impl Members {
             self.leaving |= known.state.is_leaving();
         }
         let before = self.list.len();
-        let stays =
-            |known: &Known| known.removed.is_none() || (known.backend.active() > 0 && !known.leave.over);
+        let stays = |known: &Known| {
+            known.removed.is_none() || (known.backend.active() > 0 && !known.leave.over)
+        };
         self.list.retain(stays);
         if self.list.len() < before {
             self.index();

@@ -4,10 +4,11 @@
 use super::frames::Frames;
 use std::time::{Duration, Instant};
 
-/// How long the client may take to say Close, too. What it sends until then reaches its backend.
+/// How long the client may take to say Close, too, and never longer than half of what is left. What
+/// it sends until then reaches its backend.
 const ANSWER: Duration = Duration::from_secs(2);
 
-/// How long the backend may take after that.
+/// The same for the backend after that.
 const LAST: Duration = Duration::from_secs(1);
 
 /// Close, 1001: "an endpoint is going away" (RFC 6455 7.4.1).
@@ -128,6 +129,8 @@ pub struct Closing {
     /// From the backend.
     pub back: Side,
     phase: Phase,
+    /// When it is cut, whatever it waits for.
+    until: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,7 +160,7 @@ pub enum Next {
 
 impl Default for Closing {
     fn default() -> Self {
-        Self { there: Side::new(true), back: Side::new(false), phase: Phase::Open }
+        Self { there: Side::new(true), back: Side::new(false), phase: Phase::Open, until: None }
     }
 }
 
@@ -167,9 +170,10 @@ impl Closing {
         Self::default()
     }
 
-    /// Asks for its end.
-    pub fn begin(&mut self) {
+    /// Asks for its end; it will be cut then.
+    pub fn begin(&mut self, until: Instant) {
         if self.phase == Phase::Open {
+            self.until = Some(until);
             self.phase = Phase::Asked;
             self.back.wanted = true;
         }
@@ -190,22 +194,27 @@ impl Closing {
         match self.phase {
             Phase::Open => Next::Open,
             Phase::Asked if self.back.is_told() => {
-                self.phase = Phase::Answer(now + ANSWER);
+                self.phase = Phase::Answer(self.within(now, ANSWER));
                 Next::Again
             }
             Phase::Asked => Next::Open,
             Phase::Answer(_) if self.there.is_told() => {
-                self.phase = Phase::Last(now + LAST);
+                self.phase = Phase::Last(self.within(now, LAST));
                 Next::Again
             }
             Phase::Answer(at) if now >= at => {
                 self.there.wanted = true;
-                self.phase = Phase::Last(now + LAST);
+                self.phase = Phase::Last(self.within(now, LAST));
                 Next::Again
             }
             Phase::Last(_) if self.there.is_told() && self.back.frames.has_closed() => Next::Over,
             Phase::Last(at) if now >= at => Next::Over,
             Phase::Answer(at) | Phase::Last(at) => Next::Until(at),
         }
+    }
+
+    fn within(&self, now: Instant, most: Duration) -> Instant {
+        let left = self.until.map(|until| until.saturating_duration_since(now) / 2);
+        now + left.map_or(most, |left| left.min(most))
     }
 }

@@ -156,7 +156,7 @@ fn an_end_is_said_between_two_frames_and_nothing_after_it() {
         let mut data = bytes[..cut].to_vec();
         assert_eq!(moved(&mut closing.back, &mut data), bytes[..cut]);
         assert_eq!(closing.next(now), Next::Open);
-        closing.begin();
+        closing.begin(now + Duration::from_secs(3600));
         let mut rest = bytes[cut..].to_vec();
         let end = *[0].iter().chain(&ends).find(|end| **end >= cut).unwrap();
         let wanted = [&bytes[cut..end], &CLOSE].concat();
@@ -170,7 +170,7 @@ fn an_end_is_said_between_two_frames_and_nothing_after_it() {
 fn what_the_client_sends_before_its_own_close_reaches_the_backend() {
     let now = Instant::now();
     let mut closing = Closing::new();
-    closing.begin();
+    closing.begin(now + Duration::from_secs(3600));
     assert_eq!(moved(&mut closing.back, &mut Vec::new()), CLOSE);
     assert_eq!(closing.next(now), Next::Again);
     let Next::Until(_) = closing.next(now) else { panic!("the client has a moment") };
@@ -188,7 +188,7 @@ fn what_the_client_sends_before_its_own_close_reaches_the_backend() {
 fn a_client_that_says_nothing_has_its_close_said_for_it() {
     let (now, long) = (Instant::now(), Duration::from_secs(60));
     let mut closing = Closing::new();
-    closing.begin();
+    closing.begin(now + Duration::from_secs(3600));
     moved(&mut closing.back, &mut Vec::new());
     assert_eq!(closing.next(now), Next::Again);
     // In the middle of a frame.
@@ -204,11 +204,25 @@ fn a_client_that_says_nothing_has_its_close_said_for_it() {
 }
 
 #[test]
+fn nobody_is_waited_for_until_it_is_cut() {
+    let now = Instant::now();
+    let second = Duration::from_secs(1);
+    let mut closing = Closing::new();
+    closing.begin(now + second);
+    moved(&mut closing.back, &mut Vec::new());
+    assert_eq!(closing.next(now), Next::Again);
+    assert_eq!(closing.next(now), Next::Until(now + second / 2));
+    assert_eq!(closing.next(now + second / 2), Next::Again);
+    assert_eq!(closing.next(now + second / 2), Next::Until(now + second / 4 * 3));
+    assert_eq!(closing.next(now + second), Next::Over);
+}
+
+#[test]
 fn one_that_closes_by_itself_is_told_nothing_more() {
     let now = Instant::now();
     let mut closing = Closing::new();
     assert_eq!(moved(&mut closing.back, &mut CLOSE.to_vec()), CLOSE);
-    closing.begin();
+    closing.begin(now + Duration::from_secs(3600));
     assert!(moved(&mut closing.back, &mut Vec::new()).is_empty());
     assert_eq!(closing.next(now), Next::Again);
     let close = frame(0x88, true, b"\x03\xe9");

@@ -359,7 +359,9 @@ fn a_websocket_goes_through_a_stream() {
         peer.send(
             "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n",
         );
-        peer.send("Sec-WebSocket-Accept: x\r\n\r\nhi");
+        let key = head.split("sec-websocket-key: ").nth(1).unwrap().lines().next().unwrap();
+        let accept = crate::websocket::accept(key);
+        peer.send(format!("Sec-WebSocket-Accept: {accept}\r\n\r\nhi"));
         let got = peer.bytes(4);
         peer.send(got);
         assert_eq!(peer.byte(), None);

@@ -32,5 +32,6 @@ mod tls_backends;
 mod udp;
 mod udp_dns;
 mod upstream_http2;
+mod websocket;
 
 pub(crate) use support::web as support_web;

@@ -58,8 +58,14 @@ pub(super) async fn tunnel(
     let mut closing = Closing::new();
     let ended = {
         let (stream, backend) = (&mut *stream, &mut *link);
-        let mut tunnel =
-            Tunnel { stream, backend, from_backend, eof: false, done: (false, false), closing: &mut closing };
+        let mut tunnel = Tunnel {
+            stream,
+            backend,
+            from_backend,
+            eof: false,
+            done: (false, false),
+            closing: &mut closing,
+        };
         let due = pin!(leaving(drained, &lease));
         tokio::select! {
             biased;
@@ -86,14 +92,16 @@ impl Tunnel<'_> {
         &mut self,
         how: TwoWay,
         timer: &mut Timer,
-        mut due: Pin<&mut impl Future<Output = ()>>,
+        mut due: Pin<&mut impl Future<Output = Instant>>,
     ) -> Ended {
         let over = how.max.map(|max| Instant::now() + max);
         let mut before = None;
         poll_fn(|cx| {
             loop {
-                if !self.closing.is_begun() && due.as_mut().poll(cx).is_ready() {
-                    self.closing.begin();
+                if !self.closing.is_begun()
+                    && let Poll::Ready(until) = due.as_mut().poll(cx)
+                {
+                    self.closing.begin(until);
                 }
                 let there = self.poll_there(cx);
                 if let Poll::Ready(Err(ended)) = there {
