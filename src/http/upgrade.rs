@@ -27,6 +27,7 @@ pub(super) async fn tunnel(
     let (mut upstream, from_backend, lease) = exchange.into_tunnel();
     client.machine.switched();
     let mut first = std::mem::replace(&mut client.out, Chunk::none());
+    let head = first.data().len();
     first.extend(from_backend.data());
     let from_client = std::mem::replace(&mut client.buf, Chunk::none());
     let how = report.target.map_or(TwoWay { idle: None, max: None }, |target| {
@@ -38,7 +39,7 @@ pub(super) async fn tunnel(
         tunnelled.fetch_add(there, Relaxed);
         given.fetch_add(back, Relaxed);
     };
-    let mut closing = Closing::new();
+    let mut closing = Closing::behind(head);
     let ended = {
         let drained = async {
             watch.graceful().await;
@@ -65,6 +66,9 @@ pub(super) async fn tunnel(
 pub(super) fn verdict(ended: Option<Ended>, closing: &Closing) -> (&'static str, Outcome) {
     match ended {
         Some(_) if closing.is_told() => ("going_away", Outcome::Answered(101)),
+        Some(Ended::Left(_) | Ended::Right(_)) if closing.is_over() => {
+            ("-", Outcome::Answered(101))
+        }
         Some(Ended::Done | Ended::Closed) => ("-", Outcome::Answered(101)),
         Some(Ended::Idle) => ("timeout_tunnel", Outcome::Answered(101)),
         Some(Ended::Max) => ("timeout_tunnel_max", Outcome::Answered(101)),

@@ -158,16 +158,12 @@ pub enum Next {
     Over,
 }
 
-impl Default for Closing {
-    fn default() -> Self {
-        Self { there: Side::new(true), back: Side::new(false), phase: Phase::Open, until: None }
-    }
-}
-
 impl Closing {
-    /// Nothing went by yet.
-    pub fn new() -> Self {
-        Self::default()
+    /// Nothing went by yet; to the client so many bytes of a head will before the first frame.
+    pub fn behind(head: usize) -> Self {
+        let mut back = Side::new(false);
+        back.frames = back.frames.behind(head as u64);
+        Self { there: Side::new(true), back, phase: Phase::Open, until: None }
     }
 
     /// Asks for its end; it will be cut then.
@@ -184,7 +180,12 @@ impl Closing {
         self.phase != Phase::Open
     }
 
-    /// Whether the client heard a Close.
+    /// Whether both sides heard a Close: however their connections end now, it is in order.
+    pub fn is_over(&self) -> bool {
+        self.there.is_told() && self.back.is_told()
+    }
+
+    /// Whether the client heard a Close because its end was asked for.
     pub fn is_told(&self) -> bool {
         matches!(self.phase, Phase::Answer(_) | Phase::Last(_))
     }

@@ -33,6 +33,13 @@ impl Frames {
         Self { masked, at: At::Head(0), head: [0; HEAD], closes: false, closed: false }
     }
 
+    /// So many bytes before the first frame are something else.
+    pub fn behind(self, n: u64) -> Self {
+        let mut behind = Self { at: At::Payload(n), ..self };
+        behind.end();
+        behind
+    }
+
     /// Whether the last frame is whole: another one may stand here.
     pub fn is_between(&self) -> bool {
         self.at == At::Head(0)

@@ -151,7 +151,7 @@ const CLOSE: [u8; 4] = [0x88, 2, 0x03, 0xe9];
 fn an_end_is_said_between_two_frames_and_nothing_after_it() {
     let (bytes, ends) = stream(false);
     for cut in (0..ends[4]).chain([ends[6] - 1, ends[8], bytes.len()]) {
-        let mut closing = Closing::new();
+        let mut closing = Closing::behind(0);
         let now = Instant::now();
         let mut data = bytes[..cut].to_vec();
         assert_eq!(moved(&mut closing.back, &mut data), bytes[..cut]);
@@ -167,9 +167,17 @@ fn an_end_is_said_between_two_frames_and_nothing_after_it() {
 }
 
 #[test]
+fn a_head_before_the_first_frame_is_none() {
+    let mut closing = Closing::behind(16);
+    closing.begin(Instant::now());
+    let mut data = b"HTTP/1.1 101 OK\n".to_vec();
+    assert_eq!(moved(&mut closing.back, &mut data), [&b"HTTP/1.1 101 OK\n"[..], &CLOSE].concat());
+}
+
+#[test]
 fn what_the_client_sends_before_its_own_close_reaches_the_backend() {
     let now = Instant::now();
-    let mut closing = Closing::new();
+    let mut closing = Closing::behind(0);
     closing.begin(now + Duration::from_secs(3600));
     assert_eq!(moved(&mut closing.back, &mut Vec::new()), CLOSE);
     assert_eq!(closing.next(now), Next::Again);
@@ -187,7 +195,7 @@ fn what_the_client_sends_before_its_own_close_reaches_the_backend() {
 #[test]
 fn a_client_that_says_nothing_has_its_close_said_for_it() {
     let (now, long) = (Instant::now(), Duration::from_secs(60));
-    let mut closing = Closing::new();
+    let mut closing = Closing::behind(0);
     closing.begin(now + Duration::from_secs(3600));
     moved(&mut closing.back, &mut Vec::new());
     assert_eq!(closing.next(now), Next::Again);
@@ -207,7 +215,7 @@ fn a_client_that_says_nothing_has_its_close_said_for_it() {
 fn nobody_is_waited_for_until_it_is_cut() {
     let now = Instant::now();
     let second = Duration::from_secs(1);
-    let mut closing = Closing::new();
+    let mut closing = Closing::behind(0);
     closing.begin(now + second);
     moved(&mut closing.back, &mut Vec::new());
     assert_eq!(closing.next(now), Next::Again);
@@ -220,7 +228,7 @@ fn nobody_is_waited_for_until_it_is_cut() {
 #[test]
 fn one_that_closes_by_itself_is_told_nothing_more() {
     let now = Instant::now();
-    let mut closing = Closing::new();
+    let mut closing = Closing::behind(0);
     assert_eq!(moved(&mut closing.back, &mut CLOSE.to_vec()), CLOSE);
     closing.begin(now + Duration::from_secs(3600));
     assert!(moved(&mut closing.back, &mut Vec::new()).is_empty());

@@ -55,7 +55,7 @@ pub(super) async fn tunnel(
         report.reason = "client_gone";
         return lease.settle(Outcome::Abandoned);
     }
-    let mut closing = Closing::new();
+    let mut closing = Closing::behind(0);
     let ended = {
         let (stream, backend) = (&mut *stream, &mut *link);
         let mut tunnel = Tunnel {
@@ -77,9 +77,8 @@ pub(super) async fn tunnel(
     let (reason, outcome) = verdict(ended, &closing);
     report.reason = reason;
     match reason {
-        "-" => {}
-        "going_away" => {
-            // After its end nothing can be said: it may have been said before.
+        "-" | "going_away" => {
+            // It may have been said before: then this goes nowhere.
             let _ = sender.send(Bytes::new(), true);
         }
         _ => sender.reset(Reason::CANCEL),

@@ -27,7 +27,7 @@ def server(port, cert=None, key=None):
             if path.startswith("/push"):
                 threading.Thread(target=push, args=(ws,), daemon=True).start()
             for message in ws:
-                if path.startswith("/fragments") and isinstance(message, bytes):
+                if path.startswith("/fragments") and isinstance(message, bytes) and message:
                     ws.send(message[at : at + 1000] for at in range(0, len(message), 1000))
                 else:
                     ws.send(message)
@@ -75,7 +75,12 @@ class One:
         from websockets.sync.client import connect
 
         self.ws = connect(
-            url, ssl=trust(ca, ["http/1.1"]), max_size=None, ping_interval=None, open_timeout=20
+            url,
+            ssl=trust(ca, ["http/1.1"]),
+            max_size=None,
+            ping_interval=None,
+            open_timeout=20,
+            legacy=True,
         )
         self.extensions = [e.name for e in self.ws.protocol.extensions]
 
@@ -111,6 +116,7 @@ class Two:
         import h2.config
         import h2.connection
         import h2.settings
+        import hyperframe.frame
         import wsproto.connection
         import wsproto.extensions
 
@@ -122,6 +128,8 @@ class Two:
             self.sock = context.wrap_socket(self.sock, server_hostname=parts.hostname)
         config = h2.config.H2Configuration(header_encoding="utf-8")
         self.h2 = h2.connection.H2Connection(config)
+        # The library takes a GOAWAY for the end of streams that are to go on.
+        self.h2._frame_dispatch_table[hyperframe.frame.GoAwayFrame] = lambda _: ([], [])
         self.h2.initiate_connection()
         self.answer = None
         self.over = False
@@ -130,6 +138,7 @@ class Two:
         self.partial = []
         self.pongs = 0
         self.ws = None
+        self.early = b""
         self.flush()
         enable = h2.settings.SettingCodes.ENABLE_CONNECT_PROTOCOL
         while not self.h2.remote_settings.get(enable):
@@ -159,6 +168,7 @@ class Two:
         self.ws = wsproto.connection.Connection(
             wsproto.connection.ConnectionType.CLIENT, extensions=[deflate]
         )
+        self.frames(self.early)
 
     def flush(self):
         data = self.h2.data_to_send()
@@ -187,6 +197,12 @@ class Two:
     def frames(self, data):
         from wsproto import events
 
+        if self.ws is None:
+            self.early += data
+            return
+        if not data:
+            return
+        assert self.ws.state.name != "CLOSED", f"{data[:20]} behind a Close"
         self.ws.receive_data(data)
         for event in self.ws.events():
             if isinstance(event, (events.TextMessage, events.BytesMessage)):
