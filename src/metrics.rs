@@ -246,6 +246,8 @@ pub struct ListenerCells {
     pub proxy_protocol_errors: Words,
     /// `evenkeel_http2_floods_total` by kind.
     pub floods: Words,
+    /// `evenkeel_http2_errors_total` by reason.
+    pub http2_errors: Words,
 }
 
 /// TLS handshakes by version and result.

@@ -102,10 +102,13 @@ fn of_listeners(text: &mut Text, plan: &Plan) {
         ("evenkeel_responses_own_total", "reason", "Answers the proxy gave itself."),
         ("evenkeel_datagrams_dropped_total", "reason", "Datagrams that went no further."),
         ("evenkeel_http2_floods_total", "kind", "HTTP/2 connections ended for what they cost."),
+        ("evenkeel_http2_errors_total", "reason", "HTTP/2 streams and connections ended as wrong."),
     ];
     for (at, (name, label, help)) in words.into_iter().enumerate() {
         family(name, Kind::Counter, help, &|t, c| {
-            let cells = [&c.accept_errors, &c.limit_hits, &c.own, &c.dropped, &c.floods][at];
+            let cells =
+                [&c.accept_errors, &c.limit_hits, &c.own, &c.dropped, &c.floods, &c.http2_errors]
+                    [at];
             for (word, count) in cells.all() {
                 t.sample_with(name, &c.labels, &[(label, word)], count as f64);
             }

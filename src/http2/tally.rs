@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 /// A frame's header (RFC 9113 4.1).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Frame {
     /// Bytes of payload.
     pub len: u32,
@@ -13,6 +13,8 @@ pub struct Frame {
     pub kind: u8,
     /// Its flags.
     pub flags: u8,
+    /// Why a stream or the connection ends (RFC 9113 7), of RST_STREAM and GOAWAY.
+    pub code: u32,
 }
 
 impl Frame {
@@ -25,6 +27,28 @@ impl Frame {
     pub fn is_goodbye(self) -> bool {
         self.kind == GOAWAY
     }
+
+    /// What the peer did wrong, where this frame tells it so (RFC 9113 7): the words of
+    /// `evenkeel_http2_errors_total`.
+    pub fn error(self) -> Option<&'static str> {
+        if !matches!(self.kind, RST_STREAM | GOAWAY) {
+            return None;
+        }
+        match self.code {
+            1 => Some("protocol_error"),
+            3 => Some("flow_control_error"),
+            4 => Some("settings_timeout"),
+            5 => Some("stream_closed"),
+            6 => Some("frame_size_error"),
+            9 => Some("compression_error"),
+            _ => None,
+        }
+    }
+
+    /// Whether it tells the peer that a request was never looked at.
+    pub fn is_refusal(self) -> bool {
+        self.kind == RST_STREAM && self.code == REFUSED
+    }
 }
 
 const DATA: u8 = 0;
@@ -34,13 +58,17 @@ const GOAWAY: u8 = 7;
 const CONTINUATION: u8 = 9;
 
 const HEADER: usize = 9;
+/// The most of a payload that is looked at: the stream and the code of a GOAWAY.
+const LOOK: usize = 8;
+/// REFUSED_STREAM
+const REFUSED: u32 = 7;
 /// END_STREAM, and ACK of a SETTINGS or PING.
 const FIRST_FLAG: u8 = 1;
 
 /// Finds the frames in bytes that go by.
 #[derive(Debug)]
 pub struct Walker {
-    header: [u8; HEADER],
+    header: [u8; HEADER + LOOK],
     have: usize,
     skip: usize,
 }
@@ -48,10 +76,11 @@ pub struct Walker {
 impl Walker {
     /// The first frame begins after so many bytes.
     pub fn after(skip: usize) -> Self {
-        Self { header: [0; HEADER], have: 0, skip }
+        Self { header: [0; HEADER + LOOK], have: 0, skip }
     }
 
-    /// Tells of every frame whose header ends in these bytes.
+    /// Tells of every frame whose header ends in these bytes, of those that end something with
+    /// their code.
     pub fn pass(&mut self, mut bytes: &[u8], mut each: impl FnMut(Frame)) {
         loop {
             let skipped = self.skip.min(bytes.len());
@@ -60,19 +89,39 @@ impl Walker {
             if bytes.is_empty() {
                 return;
             }
-            let taken = (HEADER - self.have).min(bytes.len());
+            let taken = (self.wanted() - self.have).min(bytes.len());
             self.header[self.have..self.have + taken].copy_from_slice(&bytes[..taken]);
             self.have += taken;
             bytes = &bytes[taken..];
-            if self.have < HEADER {
-                return;
+            // A whole header may want more of the payload.
+            let wanted = self.wanted();
+            if self.have < wanted {
+                continue;
             }
             self.have = 0;
-            let [a, b, c, kind, flags, ..] = self.header;
+            let [a, b, c, kind, flags, _, _, _, _, look @ ..] = self.header;
+            let [d, e, f, g, h, i, j, k] = look;
             let len = u32::from_be_bytes([0, a, b, c]);
-            self.skip = len as usize;
-            each(Frame { len, kind, flags });
+            self.skip = len as usize - (wanted - HEADER);
+            let code = match (kind, wanted - HEADER) {
+                (RST_STREAM, 4) => u32::from_be_bytes([d, e, f, g]),
+                (GOAWAY, 8) => u32::from_be_bytes([h, i, j, k]),
+                _ => 0,
+            };
+            each(Frame { len, kind, flags, code });
         }
+    }
+
+    /// How much of the frame under way is to be seen.
+    fn wanted(&self) -> usize {
+        let [a, b, c, kind, ..] = self.header;
+        let look = match kind {
+            RST_STREAM => 4,
+            GOAWAY => LOOK,
+            _ => 0,
+        };
+        let whole = self.have >= HEADER && u32::from_be_bytes([0, a, b, c]) as usize >= look;
+        HEADER + if whole { look } else { 0 }
     }
 }
 

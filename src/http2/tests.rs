@@ -314,8 +314,39 @@ fn frames_are_found_however_bytes_are_cut() {
 }
 
 #[test]
+fn what_ends_something_is_told_with_its_code() {
+    let mut wire = Vec::new();
+    for (kind, payload) in [
+        (1, &b"head"[..]),
+        (3, &[0, 0, 0, 1]),
+        (3, &[1, 2]),
+        (7, &[0, 0, 0, 9, 0, 0, 0, 11, b'w', b'o', b'r', b'd']),
+        (7, &[0, 0, 0, 9]),
+        (3, &[0, 0, 0, 7]),
+        (0, &b"body"[..]),
+    ] {
+        wire.extend([0, 0, payload.len() as u8, kind, 0, 0x80, 0, 0, 5]);
+        wire.extend(payload);
+    }
+    for step in 1..wire.len() {
+        let (mut walker, mut seen) = (Walker::after(0), Vec::new());
+        for part in wire.chunks(step) {
+            walker.pass(part, |f| seen.push((f.kind, f.len, f.code)));
+        }
+        let wanted =
+            [(1, 4, 0), (3, 4, 1), (3, 2, 0), (7, 12, 11), (7, 4, 0), (3, 4, 7), (0, 4, 0)];
+        assert_eq!(seen, wanted, "{step}");
+    }
+    let mut walker = Walker::after(0);
+    walker.pass(&wire, |f| {
+        assert_eq!(f.error().is_some(), (f.kind, f.code) == (3, 1), "{f:?}");
+        assert_eq!(f.is_refusal(), f.code == 7);
+    });
+}
+
+#[test]
 fn who_carries_nothing_runs_out_and_who_carries_something_does_not() {
-    let of = |len, kind, flags| Frame { len, kind, flags };
+    let of = |len, kind, flags| Frame { len, kind, flags, ..Frame::default() };
     let floods = [
         (of(8, 6, 0), Kind::Other),
         (of(0, 4, 0), Kind::Other),

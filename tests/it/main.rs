@@ -11,6 +11,7 @@ mod house;
 mod http;
 mod http2;
 mod http2_floods;
+mod http2_wrong;
 mod http_bodies;
 mod http_faults;
 mod http_uploads;

@@ -98,7 +98,8 @@ async fn carried(client: &mut Client, spoken: Spoken<'_>) -> bool {
     });
     let alarm = Alarm::default();
     let first = std::mem::replace(&mut client.buf, crate::message::Chunk::none());
-    let wire = Wire::new(&mut client.stream, first, alarm.clone(), held);
+    let cells = gateway.cells.clone();
+    let wire = Wire::new(&mut client.stream, first, alarm.clone(), held, cells);
     let mut handshake = builder(&gateway.http2, &gateway.effective).handshake(wire);
     drop(gateway);
     let begun = poll_fn(|cx| {
@@ -107,6 +108,9 @@ async fn carried(client: &mut Client, spoken: Spoken<'_>) -> bool {
             return Poll::Ready(None);
         }
         if let Poll::Ready(begun) = std::pin::Pin::new(&mut handshake).poll(cx) {
+            if begun.is_err() && alarm.has_begun() {
+                slot.load().cells.http2_errors.inc("preface");
+            }
             return Poll::Ready(begun.ok());
         }
         ready!(timer.poll(cx));

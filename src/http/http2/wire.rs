@@ -1,8 +1,9 @@
 //! The bytes of an HTTP/2 connection on their way between its socket and the library: counted by
 //! what their frames cost.
 use super::held::Held;
-use crate::http2::{Kind, Tally, Walker};
+use crate::http2::{Frame, Kind, Tally, Walker};
 use crate::message::Chunk;
+use crate::metrics::ListenerCells;
 use crate::net::Stream;
 use parking_lot::Mutex;
 use std::io::{self, IoSlice};
@@ -19,6 +20,8 @@ pub(super) struct Alarm(Arc<Mutex<Seen>>);
 
 #[derive(Debug, Default)]
 struct Seen {
+    /// The client sent something.
+    began: bool,
     flood: Option<Kind>,
     said: Option<&'static str>,
 }
@@ -27,6 +30,11 @@ impl Alarm {
     /// The flood, once after it was seen.
     pub(super) fn take(&self) -> Option<Kind> {
         self.0.lock().flood.take()
+    }
+
+    /// Whether the client sent anything.
+    pub(super) fn has_begun(&self) -> bool {
+        self.0.lock().began
     }
 
     /// What the library told the client when it sent it away, in our words: it tells nobody else.
@@ -54,12 +62,21 @@ pub(super) struct Wire<'a> {
     tally: Tally,
     since: Instant,
     flooded: bool,
+    /// Something came.
+    began: bool,
     alarm: Alarm,
     held: Arc<Held>,
+    cells: Arc<ListenerCells>,
 }
 
 impl<'a> Wire<'a> {
-    pub(super) fn new(stream: &'a mut Stream, first: Chunk, alarm: Alarm, held: Arc<Held>) -> Self {
+    pub(super) fn new(
+        stream: &'a mut Stream,
+        first: Chunk,
+        alarm: Alarm,
+        held: Arc<Held>,
+        cells: Arc<ListenerCells>,
+    ) -> Self {
         Self {
             stream,
             first,
@@ -68,12 +85,17 @@ impl<'a> Wire<'a> {
             tally: Tally::default(),
             since: Instant::now(),
             flooded: false,
+            began: false,
             alarm,
             held,
+            cells,
         }
     }
 
     fn count(&mut self, bytes: &[u8]) {
+        if !std::mem::replace(&mut self.began, true) {
+            self.alarm.0.lock().began = true;
+        }
         let Self { came, tally, since, flooded, alarm, held, .. } = self;
         came.pass(bytes, |frame| {
             if frame.is_data() {
@@ -95,8 +117,10 @@ impl<'a> Wire<'a> {
         for slice in slices {
             let part = n.min(slice.len());
             let mut goodbye = false;
-            self.went.pass(&slice[..part], |frame| {
-                self.tally.went(frame);
+            let Self { went, tally, cells, .. } = self;
+            went.pass(&slice[..part], |frame| {
+                tally.went(frame);
+                told(frame, cells);
                 goodbye |= frame.is_goodbye();
             });
             if goodbye {
@@ -106,6 +130,15 @@ impl<'a> Wire<'a> {
             }
             n -= part;
         }
+    }
+}
+
+/// Counts what the library tells the client and nobody else.
+fn told(frame: Frame, cells: &ListenerCells) {
+    if frame.is_refusal() {
+        cells.limit_hits.inc("streams");
+    } else if let Some(error) = frame.error() {
+        cells.http2_errors.inc(error);
     }
 }
 
