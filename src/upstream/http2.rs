@@ -9,7 +9,7 @@ use super::http2_head as convert;
 use super::link::Link;
 use super::shared::Slot;
 use crate::http1::{self, BodyLength, HeadLimits, ResponseVerdict, Rule};
-use crate::message::{Broken, Fields, Fill, Head, Method, Part, Place, memory};
+use crate::message::{Broken, Fields, Fill, Head, Method, Part, Place, counted, memory};
 use crate::net::Spliced;
 use bytes::{Buf, Bytes};
 use h2::client::ResponseFuture;
@@ -264,7 +264,7 @@ impl Http2 {
             return Poll::Ready(Ok(()));
         }
         let last = left == Some(n as u64);
-        if send.send_data(Bytes::copy_from_slice(&body.data()[..n]), last).is_err() {
+        if send.send_data(counted(&body.data()[..n]), last).is_err() {
             self.sending = Sending::Abandoned;
             return Poll::Ready(Ok(()));
         }
