@@ -196,6 +196,13 @@ fn of_pools(text: &mut Text, plan: &Plan) {
             pool.retries_reset.get() as f64,
         );
     }
+    let name = "evenkeel_upstream_limit_hits_total";
+    text.family(name, Kind::Counter, "Limits towards backends that were reached.");
+    for pool in plan.pools.values() {
+        for (limit, count) in pool.limit_hits.all() {
+            text.sample_with(name, &pool.labels, &[("limit", limit)], count as f64);
+        }
+    }
     let name = "evenkeel_pool_panic";
     text.family(name, Kind::Gauge, "Whether so few are healthy that the unhealthy are tried too.");
     plan.pools.values().for_each(|pool| text.sample(name, &pool.labels, pool.panic.get() as f64));

@@ -56,9 +56,12 @@ pub fn request(
 /// `:path`, or the authority of a CONNECT. Other forms than HTTP/1's origin form are `*` of OPTIONS
 /// alone (RFC 9113 8.3.1).
 fn target(parts: &Parts) -> Result<&str, Refusal> {
-    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
     if parts.method == http::Method::CONNECT && parts.extensions.get::<Protocol>().is_none() {
-        return authority.ok_or(Rule::HostMissing.into());
+        let Some(authority) = parts.uri.authority() else { return Err(Rule::HostMissing.into()) };
+        // A host with its port, and nothing besides (RFC 9113 8.5).
+        let bare = parts.uri.scheme().is_none() && parts.uri.path_and_query().is_none();
+        let whole = bare && authority.port_u16().is_some();
+        return if whole { Ok(authority.as_str()) } else { Err(Rule::Target.into()) };
     }
     if parts.uri.path().is_empty() {
         return Err(Rule::Target.into());

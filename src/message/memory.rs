@@ -3,6 +3,7 @@
 //! Three ceilings, so that what has begun can end: from the first one on bodies are read no further,
 //! from the second one on answers wait and new requests are refused, which takes a little memory,
 //! too, and at the limit itself nothing new is read at all.
+use bytes::Bytes;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicUsize;
@@ -204,6 +205,26 @@ impl Drop for Place {
     }
 }
 
+/// A copy of these bytes for a library to hold: in the account until it lets go of the last of them.
+pub fn counted(bytes: &[u8]) -> Bytes {
+    MEMORY.take(bytes.len());
+    Bytes::from_owner(Counted(bytes.into()))
+}
+
+struct Counted(Box<[u8]>);
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        MEMORY.give(self.0.len());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,6 +280,22 @@ mod tests {
                 memory.leave(&mut reader.place);
             }
         }
+    }
+
+    #[test]
+    fn what_a_library_holds_is_counted_until_it_lets_go_of_the_last_byte() {
+        // More than all other tests of this process hold together.
+        let bytes = vec![1; 64 << 20];
+        let mut held = counted(&bytes);
+        let last = held.split_off(bytes.len() - 1);
+        drop(held);
+        assert!(memory_of_all() >= bytes.len() && last == bytes[..1]);
+        drop(last);
+        assert!(memory_of_all() < bytes.len());
+    }
+
+    fn memory_of_all() -> usize {
+        super::memory().used()
     }
 
     #[test]

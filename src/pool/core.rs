@@ -7,7 +7,7 @@ use super::lease::{Lease, NoLease};
 use super::members::Members;
 use super::snapshot::Snapshot;
 use crate::config::{self, Name};
-use crate::metrics::{Counter, Gauge, Histogram, labels};
+use crate::metrics::{Counter, Gauge, Histogram, Words, labels};
 use crate::net::proxy_protocol::Version;
 use crate::reach::Reach;
 use arc_swap::ArcSwap;
@@ -32,6 +32,8 @@ pub struct Pool {
     pub retries_connect: Counter,
     /// As above, for `reset`.
     pub retries_reset: Counter,
+    /// `evenkeel_upstream_limit_hits_total` by limit.
+    pub limit_hits: Words,
     /// `evenkeel_upstream_connect_duration_seconds`
     pub connect_duration: Histogram,
     /// `evenkeel_health_check_duration_seconds`
@@ -119,6 +121,7 @@ impl Pool {
             no_backend: Counter::new(),
             retries_connect: Counter::new(),
             retries_reset: Counter::new(),
+            limit_hits: Words::default(),
             connect_duration: Histogram::default(),
             check_duration: Histogram::default(),
             panic: Gauge::new(),

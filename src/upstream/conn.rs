@@ -5,7 +5,7 @@ use crate::pool::Backend;
 use crate::reach::http2::{HeadMost, Seen, Spoken, Wire};
 use bytes::Bytes;
 use h2::client::{Connection, SendRequest};
-use h2::{Ping, PingPong};
+use h2::{Ping, PingPong, Reason};
 use parking_lot::Mutex;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -32,6 +32,8 @@ pub(super) struct Conn {
     ping: Option<Duration>,
     seen: Arc<Seen>,
     ended: Arc<AtomicBool>,
+    /// It was ended for small frames that cost us more than they carried.
+    flooded: Arc<AtomicBool>,
     task: AbortHandle,
     state: Mutex<State>,
 }
@@ -69,7 +71,8 @@ impl Conn {
     ) -> Arc<Self> {
         let ended = Arc::new(AtomicBool::new(false));
         let pings = spoken.connection.ping_pong();
-        let over = Over(ended.clone());
+        let flooded = Arc::new(AtomicBool::new(false));
+        let over = Over { ended: ended.clone(), flooded: flooded.clone() };
         let task = tokio::spawn(drive(spoken.connection, spoken.seen.clone(), over));
         backend.cells.idle.add(1);
         let pulse = Pulse { pings, bytes: spoken.seen.bytes(), heard: born, asked: None };
@@ -81,6 +84,7 @@ impl Conn {
             ping: said.ping.get(),
             seen: spoken.seen,
             ended,
+            flooded,
             task: task.abort_handle(),
             state: Mutex::new(State {
                 sender: Some(spoken.sender),
@@ -109,6 +113,16 @@ impl Conn {
 
     pub(super) fn is_ended(&self) -> bool {
         self.ended.load(Relaxed)
+    }
+
+    pub(super) fn is_flooded(&self) -> bool {
+        self.flooded.load(Relaxed)
+    }
+
+    /// Whether it lives and takes no more requests at once.
+    pub(super) fn is_full(&self) -> bool {
+        let state = self.state.lock();
+        !self.is_ended() && state.sender.is_some() && state.active >= state.room()
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -201,10 +215,11 @@ impl Conn {
     }
 
     /// Asks whether the peer lives where it is waited for in vain, and ends what is dead or takes too
-    /// long to end.
-    pub(super) fn look(&self, now: Instant) {
+    /// long to end; says whether it was dead.
+    pub(super) fn look(&self, now: Instant) -> bool {
         let mut state = self.state.lock();
-        let lost = if state.sender.is_none() && state.active == 0 {
+        let leaves = state.sender.is_none() && state.active == 0;
+        let lost = if leaves {
             state.since + FAREWELL <= now
         } else {
             let (waits, bytes) = (state.active > 0, self.seen.bytes());
@@ -215,6 +230,7 @@ impl Conn {
             // What is on it hears of a broken connection.
             self.task.abort();
         }
+        lost && !leaves
     }
 }
 
@@ -252,11 +268,14 @@ impl Pulse {
 }
 
 /// Says that the task has ended, however it did.
-struct Over(Arc<AtomicBool>);
+struct Over {
+    ended: Arc<AtomicBool>,
+    flooded: Arc<AtomicBool>,
+}
 
 impl Drop for Over {
     fn drop(&mut self) {
-        self.0.store(true, Relaxed);
+        self.ended.store(true, Relaxed);
     }
 }
 
@@ -268,6 +287,8 @@ async fn drive(mut connection: Connection<Wire<Link>, Bytes>, seen: Arc<Seen>, o
     })
     .await;
     if let Err(error) = ended {
+        let flooded = error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM);
+        over.flooded.store(flooded, Relaxed);
         tracing::debug!(%error, "an HTTP/2 connection to a backend ended");
     }
     drop(over);

@@ -65,6 +65,19 @@ impl Error {
             Self::Body(_) => "client_body",
         }
     }
+    /// The limit that the answer was above: the last word of its key.
+    pub fn limit(&self) -> Option<&'static str> {
+        match self {
+            Self::Interim => Some("interim"),
+            Self::Garbage(refusal) => match refusal.rule {
+                Rule::HeadTooLarge => Some("head"),
+                Rule::TooManyFields => Some("fields"),
+                Rule::TrailersTooLarge => Some("trailers"),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
     /// Whether the backend was never reached.
     pub fn never_reached(&self) -> bool {
         matches!(

@@ -313,6 +313,9 @@ impl Exchange {
     /// back.
     pub fn fail(mut self: Box<Self>, error: Error) -> Failed {
         let lease = self.take_lease();
+        if let Some(limit) = error.limit() {
+            lease.pool().limit_hits.inc(limit);
+        }
         let (retry, stale) = match &self.wire {
             Wire::Http1(wire) => {
                 let (retry, reused) = (wire.retry(), self.connect.is_none());

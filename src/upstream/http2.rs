@@ -9,7 +9,7 @@ use super::link::Link;
 use super::shared::Slot;
 use crate::http1::{self, BodyLength, HeadLimits, ResponseVerdict, Rule};
 use crate::http2::{self, Outbound, Pieces};
-use crate::message::{Broken, Fields, Fill, Head, Method, Part, Place, memory};
+use crate::message::{Broken, Fields, Fill, Head, Method, Part, Place, counted, memory};
 use crate::net::Spliced;
 use bytes::{Buf, Bytes};
 use h2::client::ResponseFuture;
@@ -271,7 +271,7 @@ impl Http2 {
             return Poll::Ready(Ok(()));
         }
         let last = left == Some(n as u64) || (n == body.data().len() && body.is_last());
-        if send.send_data(Bytes::copy_from_slice(&body.data()[..n]), last).is_err() {
+        if send.send_data(counted(&body.data()[..n]), last).is_err() {
             self.sending = Sending::Abandoned;
             return Poll::Ready(Ok(()));
         }

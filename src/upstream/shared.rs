@@ -95,6 +95,9 @@ impl Shared {
             let dialled = group.dialled.clone();
             return Claim::Wait(Wait { shared, key, dialled });
         }
+        if group.all.iter().any(|conn| conn.is_full()) {
+            group.pool.limit_hits.inc("streams");
+        }
         group.dialing += 1;
         Claim::Dial(Ticket { shared, key })
     }
@@ -116,6 +119,9 @@ impl Shared {
             let reach = group.pool.reach_number();
             let keep = &config.keep_alive;
             let room = if keep.idle.get().is_some() { keep.max_idle } else { 0 };
+            for _ in group.all.iter().filter(|conn| conn.is_ended() && conn.is_flooded()) {
+                group.pool.limit_hits.inc("data_frames");
+            }
             group.all.retain(|conn| !conn.is_ended());
             let idle = idle.entry(*backend).or_default();
             for conn in group.all.iter().rev() {
@@ -124,7 +130,9 @@ impl Shared {
                 if over || (conn.is_idle() && *idle > room) {
                     conn.leave(now);
                 }
-                conn.look(now);
+                if conn.look(now) {
+                    group.pool.limit_hits.inc("ping");
+                }
             }
             !group.all.is_empty() || group.dialing > 0 || group.waiting > 0
         });

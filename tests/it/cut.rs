@@ -13,6 +13,8 @@ fn backend() -> Backend {
         let Some(head) = peer.request() else { return };
         if head.starts_with("GET /tunnel ") {
             peer.send("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
+            // No WebSocket, whatever it said: nobody knows where it could be told to close.
+            peer.send("words");
         } else if head.starts_with("GET /half ") {
             peer.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf");
         }

@@ -32,6 +32,13 @@ fn open(proxy: &Proxy) -> (i64, i64) {
     (cells.open.get(), cells.idle.get())
 }
 
+/// How often this limit of pool `app` was reached.
+fn hits(proxy: &Proxy, limit: &str) -> u64 {
+    let plan = proxy.running().state().plan.load_full().unwrap();
+    let all = plan.pools["app"].limit_hits.all();
+    all.iter().find(|(word, _)| *word == limit).map_or(0, |(_, n)| *n)
+}
+
 #[test]
 fn a_request_goes_as_http2_says_it() {
     let server = Server::h2(&[]);
@@ -103,6 +110,7 @@ fn interim_answers_are_relayed_and_bounded() {
     .collect();
     assert_eq!(statuses[..16], [103; 16]);
     assert_eq!(statuses[16], 502);
+    assert_eq!(hits(&proxy, "interim"), 1);
 }
 
 #[test]
@@ -140,6 +148,7 @@ fn a_further_connection_is_made_when_all_are_full() {
             assert_eq!(client.response().text(), "held");
         }
         assert_eq!(state(&proxy, "most"), most, "never more at once than it said");
+        assert!(hits(&proxy, "streams") >= 1, "it is counted");
     }
 }
 
@@ -213,6 +222,7 @@ fn what_breaks_the_rules_is_refused() {
         let answer = proxy.get(path);
         assert_eq!(answer.status, 502, "{path}: {answer:?}");
     }
+    assert!(hits(&proxy, "fields") >= 1, "it is counted");
     let answer = proxy.get("/head-with-body");
     assert!(answer.status == 502 || answer.status == 204, "{answer:?}");
     assert_eq!(proxy.get("/").status, 200);
@@ -285,6 +295,9 @@ fn floods_keep_nobody_from_being_served() {
         let rest = client.rest();
         let text = String::from_utf8_lossy(&rest);
         assert!(text.starts_with("HTTP/1.1 50") || path == "/empty-data", "{path}: {text}");
+        if path == "/empty-data" {
+            until("it is counted", || hits(&proxy, "data_frames") == 1);
+        }
     }
 }
 
@@ -301,6 +314,7 @@ fn a_dead_connection_is_noticed() {
     server.signal(Signal::STOP);
     assert_eq!(client.response().status, 502, "long before first_byte");
     until("it is closed", || open(&proxy) == (0, 0));
+    assert_eq!(hits(&proxy, "ping"), 1);
     server.signal(Signal::CONT);
 }
 

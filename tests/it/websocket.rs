@@ -360,3 +360,31 @@ fn a_backend_that_did_not_read_the_key_opens_nothing_over_http_2() {
         assert!(line.contains("\"reason\":\"bad_response\""), "{line}");
     }
 }
+
+#[test]
+fn the_example_does_what_its_comments_say() {
+    let (mut server, addr) = server(&[]);
+    let plain = Backend::echo();
+    let mut text = std::fs::read_to_string(root().join("examples/websocket.toml")).unwrap();
+    for (from, to) in [
+        ("0.0.0.0:8080", "127.0.0.1:0".to_string()),
+        ("\"10.0.0.1:8080\", \"10.0.0.2:8080\"", format!("\"{addr}\"")),
+        ("10.0.0.3:8080", plain.addr.to_string()),
+        ("grace = \"60s\"", "grace = \"4s\"".to_string()),
+    ] {
+        assert!(text.contains(from), "it does not say {from}");
+        text = text.replace(from, &to);
+    }
+    let proxy = Proxy::start(&text);
+    let mut held = ["1", "2"].map(|version| hold(version, proxy.addr(), "/chat", 2));
+    let mut client = proxy.client();
+    client.send(HANDSHAKE.replace("/echo", "/api"));
+    let answer = client.response();
+    assert!(answer.status == 200 && !answer.text().contains("Upgrade"), "{}", answer.text());
+    drop(client);
+    proxy.stop();
+    for held in &mut held {
+        assert_eq!(held.said()["codes"], serde_json::json!(vec![1001; 2]));
+    }
+    assert_eq!(ended(&mut server, 4), vec![serde_json::json!(1001); 4]);
+}

@@ -4,7 +4,7 @@ use super::stream::Stream;
 use crate::http::relay::{Copying, Cut, paced};
 use crate::http1::BodyLength;
 use crate::http2;
-use crate::message::Fill;
+use crate::message::{Fill, counted};
 use crate::net::Timer;
 use crate::upstream::Exchange;
 use bytes::Bytes;
@@ -84,7 +84,7 @@ impl Copying for Copy<'_> {
 impl Copy<'_> {
     /// Sends so many of the bytes at hand; the last ones say that they are.
     fn piece(&mut self, n: usize) -> Result<(), Cut> {
-        let data = Bytes::copy_from_slice(&self.exchange.data()[..n]);
+        let data = counted(&self.exchange.data()[..n]);
         self.left = self.left.map(|left| left.saturating_sub(n as u64));
         self.closed = self.left == Some(0);
         self.stream.sender.send(data, self.closed).map_err(|_| Cut::Client)?;

@@ -3,7 +3,7 @@ use super::stream::Stream;
 use crate::http::leaving::leaving;
 use crate::http::report::Report;
 use crate::http::upgrade::verdict;
-use crate::message::{Chunk, Fill, Part, Source};
+use crate::message::{Chunk, Fill, Part, Source, counted};
 use crate::net::{Ended, Timer, TwoWay};
 use crate::pool::Outcome;
 use crate::upstream::Exchange;
@@ -190,13 +190,13 @@ impl Tunnel<'_> {
                 Step::Say => {
                     let words = self.closing.back.words();
                     let n = ready!(self.room(cx, words.len()))?;
-                    let data = Bytes::copy_from_slice(&words[..n]);
+                    let data = counted(&words[..n]);
                     self.send(data)?;
                     self.closing.back.said(n);
                 }
                 Step::Pass(n) if n > 0 => {
                     let n = ready!(self.room(cx, n))?;
-                    let data = Bytes::copy_from_slice(&data[..n]);
+                    let data = counted(&data[..n]);
                     self.closing.back.passed(&data);
                     self.send(data)?;
                     self.from_backend.consume(n);

@@ -10,6 +10,7 @@ use evenkeel::net::proxy_protocol::{self, Ends, Read, Version as ProxyVersion};
 use replay::Arrivals;
 use std::env::VarError;
 
+pub mod http2;
 #[path = "../../../src/http1/tests/replay.rs"]
 mod replay;
 #[path = "../../../src/http1/tests/strict.rs"]
