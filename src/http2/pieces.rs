@@ -34,12 +34,15 @@ impl Pieces {
         }
     }
 
-    /// The next piece, as [`RecvStream::poll_data`] has it.
+    /// The next piece, as [`RecvStream::poll_data`] has it; small ones that came together are one.
     pub fn poll_next(
         &mut self,
         body: &mut RecvStream,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Error>>> {
+        if self.is_empty() {
+            self.gather(body, cx);
+        }
         match self.pop() {
             Some(piece) => Poll::Ready(Some(piece)),
             None => body.poll_data(cx),

@@ -18,6 +18,8 @@ const READS: u32 = 16;
 /// What small frames cost us besides their bytes may be so many times what may wait: an event of 50
 /// bytes costs five times as much. Beyond it the connection is ended.
 const FRAMES: usize = 4;
+/// But so much may always wait: what comes in one turn, before a request of it had one.
+const TURN: usize = 4 << 20;
 /// What a field counts for besides its name and value (RFC 9113 6.5.2).
 const FIELD: usize = 32;
 
@@ -79,7 +81,7 @@ where
         .initial_connection_window_size(said.connection_window)
         .max_header_list_size(u32::try_from(list).unwrap_or(u32::MAX))
         .max_send_buffer_size(said.send_buffer)
-        .data_frame_budget((said.connection_window as usize).saturating_mul(FRAMES))
+        .data_frame_budget((said.connection_window as usize).saturating_mul(FRAMES).max(TURN))
         .handshake(wire);
     let (sender, mut connection) = begun.await.map_err(io_error)?;
     poll_fn(|cx| {

@@ -1,6 +1,7 @@
 //! HTTP/2 from clients: what passes, asked by clients that nobody here wrote and by raw frames.
+use crate::cli::Process;
 use crate::support::h2::{
-    ACK, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, RST_STREAM, block, usual,
+    ACK, DATA, END_HEADERS, END_STREAM, Frames, GOAWAY, HEADERS, RST_STREAM, block, frame, usual,
 };
 use crate::support::{Backend, Proxy, access_lines, access_log, until, web};
 use std::process::{Command, Output};
@@ -88,6 +89,35 @@ fn trailers_and_interim_answers_pass() {
         assert!(text.contains(there), "{there} not in {text}");
     }
     assert!(!text.contains("content-length") && !text.contains("transfer-encoding"), "{text}");
+}
+
+/// However many come at once: each costs the library more than its bytes.
+#[test]
+fn many_small_frames_are_a_body() {
+    let backend = Backend::run(|peer| {
+        let head = peer.request().unwrap();
+        assert!(head.contains("content-length: 60000"), "{head}");
+        let body = peer.bytes(60_000);
+        peer.answer(&body.iter().filter(|byte| **byte == b'x').count().to_string());
+    });
+    let proxy = Process::serving(|port, admin| {
+        format!(
+            "[server]\nworkers = 1\n[admin]\nbind = \"127.0.0.1:{admin}\"\n\
+             [listener.web]\nbind = \"127.0.0.1:{port}\"\npool = \"app\"\n\
+             [pool.app]\nbackends = [\"{}\"]\n",
+            backend.addr
+        )
+    });
+    let mut client = Frames::connect(([127, 0, 0, 1], proxy.port).into());
+    client.post(1, "/", &[("content-length", "60000")]);
+    until("its request is there", || backend.connections() > 0);
+    proxy.signal("STOP");
+    let frames: Vec<u8> = (1..=60_000)
+        .flat_map(|n| frame(DATA, if n == 60_000 { END_STREAM } else { 0 }, 1, b"x"))
+        .collect();
+    client.write(&frames);
+    proxy.signal("CONT");
+    assert_eq!(client.answer(1), (200, "60000".into()));
 }
 
 #[test]

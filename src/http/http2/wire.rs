@@ -64,10 +64,16 @@ pub(super) struct Wire<'a> {
     flooded: bool,
     /// Something came.
     began: bool,
+    /// Reads in a row.
+    row: u32,
     alarm: Alarm,
     held: Arc<Held>,
     cells: Arc<ListenerCells>,
 }
+
+/// After so many reads in a row the streams have their turn: they take what came, before small
+/// frames are too many for the library.
+const READS: u32 = 16;
 
 impl<'a> Wire<'a> {
     pub(super) fn new(
@@ -86,6 +92,7 @@ impl<'a> Wire<'a> {
             since: Instant::now(),
             flooded: false,
             began: false,
+            row: 0,
             alarm,
             held,
             cells,
@@ -154,10 +161,16 @@ impl AsyncRead for Wire<'_> {
         }
         // The library reads on for as long as something comes: others have their turn.
         let coop = ready!(poll_proceed(cx));
+        if self.row == READS {
+            self.row = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         if self.first.data().is_empty() {
-            let n = ready!(self.stream.poll_read(cx, buf.initialize_unfilled()))?;
-            buf.advance(n);
+            let read = self.stream.poll_read(cx, buf.initialize_unfilled());
+            self.row = if read.is_ready() { self.row + 1 } else { 0 };
+            buf.advance(ready!(read)?);
         } else {
             let n = self.first.data().len().min(buf.remaining());
             buf.put_slice(&self.first.data()[..n]);
