@@ -1,6 +1,7 @@
 //! Fields of a head to those of the `http` crate, and trailers both ways.
 use crate::http1::{FORBIDDEN_TRAILERS, Refusal, Rule};
 use crate::message::{Fields, Known};
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Fields that say something of an HTTP/1 connection: HTTP/2 has none of them (RFC 9113 8.2.2).
@@ -26,10 +27,12 @@ const UNIQUE: u64 = Known::XRequestId.bit();
 /// here too; more names than a map can hold do not.
 pub(super) fn to_map(fields: &Fields, skip: u64, map: &mut HeaderMap) -> Result<(), Refusal> {
     let mut unfit = Ok(());
-    for (name, value) in fields.iter() {
-        let bit = Known::of(name).map_or(0, Known::bit);
+    // One copy, of which every value is a part.
+    let bytes = Bytes::copy_from_slice(fields.bytes());
+    for (name, known, value) in fields.lines() {
+        let bit = known.map_or(0, Known::bit);
         if skip & bit == 0
-            && let Err(rule) = put(map, name, value, (SECRET | UNIQUE) & bit != 0)
+            && let Err(rule) = put(map, name, bytes.slice(value), (SECRET | UNIQUE) & bit != 0)
         {
             unfit = Err(rule.into());
         }
@@ -37,9 +40,9 @@ pub(super) fn to_map(fields: &Fields, skip: u64, map: &mut HeaderMap) -> Result<
     unfit
 }
 
-fn put(map: &mut HeaderMap, name: &[u8], value: &[u8], apart: bool) -> Result<(), Rule> {
+fn put(map: &mut HeaderMap, name: &[u8], value: Bytes, apart: bool) -> Result<(), Rule> {
     let name = HeaderName::from_bytes(name).map_err(|_| Rule::FieldName)?;
-    let mut value = HeaderValue::from_bytes(value).map_err(|_| Rule::FieldValue)?;
+    let mut value = HeaderValue::from_maybe_shared(value).map_err(|_| Rule::FieldValue)?;
     value.set_sensitive(apart);
     map.try_append(name, value).map(drop).map_err(|_| Rule::TooManyFields)
 }

@@ -137,6 +137,17 @@ impl Fields {
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.live().map(|f| (self.name_of(f), self.value_of(f)))
     }
+    /// The bytes that [`Self::lines`] speaks of.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+    /// As `iter`: the name, which known one it is, and where the value stands in `bytes`.
+    pub fn lines(&self) -> impl Iterator<Item = (&[u8], Option<Known>, Range<usize>)> {
+        self.live().map(|f| {
+            let value = f.value_at as usize..f.value_at as usize + f.value_len as usize;
+            (self.name_of(f), Known::ALL.get(usize::from(f.known)).copied(), value)
+        })
+    }
     /// How many live fields.
     pub fn len(&self) -> usize {
         self.live().count()

@@ -6,6 +6,7 @@ mod datagrams;
 mod last_words;
 pub mod proxy_protocol;
 mod raw;
+mod scratch;
 mod session;
 mod socket;
 mod splice;
@@ -29,6 +30,7 @@ pub use copy::{Copied, Ended, Goodbye, TwoWay, two_way, websocket};
 pub use datagrams::{BATCH, Batch, Door, Flow, Sent, knock, watch, with_batch};
 pub use last_words::last_words;
 pub use raw::Transport;
+pub use scratch::poll_read_buf;
 pub use socket::{
     Bound, Neighbours, Target, bind, bind_beside, bind_datagrams, connect, connect_datagrams,
     is_local_fault, raise_descriptor_limit,

@@ -1,7 +1,7 @@
 //! The side of an HTTP/2 connection that asks (RFC 9113): its beginning, and the limits of what a
 //! backend may make us hold or do.
 use crate::config::PoolHttp2;
-use crate::net::Stream;
+use crate::net::{Stream, poll_read_buf};
 use bytes::Bytes;
 use h2::client::{Builder, Connection, SendRequest};
 use std::borrow::BorrowMut;
@@ -127,8 +127,7 @@ impl<S: BorrowMut<Stream> + Unpin> AsyncRead for Wire<S> {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let n = ready!(self.stream().poll_read(cx, buf.initialize_unfilled()))?;
-        buf.advance(n);
+        let n = ready!(poll_read_buf(self.stream(), cx, buf))?;
         self.seen.reads.store(left - 1, Relaxed);
         self.seen.bytes.fetch_add(n as u64, Relaxed);
         Poll::Ready(Ok(()))

@@ -214,7 +214,8 @@ impl Life<'_, '_> {
             match ready!(self.connection.poll_accept(cx)) {
                 Some(Ok((request, respond))) => {
                     self.asked = true;
-                    self.streams.spawn(carry(self.carrier.clone(), request, respond));
+                    // Boxed: the runtime moves what it is given more than once.
+                    self.streams.spawn(Box::pin(carry(self.carrier.clone(), request, respond)));
                 }
                 Some(Err(error)) => {
                     if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {

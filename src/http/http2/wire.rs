@@ -4,7 +4,7 @@ use super::held::Held;
 use crate::http2::{Frame, Kind, Tally, Walker};
 use crate::message::Chunk;
 use crate::metrics::ListenerCells;
-use crate::net::Stream;
+use crate::net::{Stream, poll_read_buf};
 use parking_lot::Mutex;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -168,9 +168,9 @@ impl AsyncRead for Wire<'_> {
         }
         let before = buf.filled().len();
         if self.first.data().is_empty() {
-            let read = self.stream.poll_read(cx, buf.initialize_unfilled());
+            let read = poll_read_buf(self.stream, cx, buf);
             self.row = if read.is_ready() { self.row + 1 } else { 0 };
-            buf.advance(ready!(read)?);
+            ready!(read)?;
         } else {
             let n = self.first.data().len().min(buf.remaining());
             buf.put_slice(&self.first.data()[..n]);
