@@ -66,7 +66,7 @@ struct Member {
     /// `BUSY`, `TOLD`, or else since when it is idle: milliseconds of the group's life, and 2. The
     /// member writes it, and whoever evicts may turn idle into told.
     since: AtomicU64,
-    /// Whether `waker` is there. Written once.
+    /// Whether `waker` is there.
     registered: AtomicBool,
     waker: Mutex<Option<Waker>>,
 }
@@ -228,13 +228,19 @@ impl Watch {
         let until = Duration::from_millis(self.inner.until.load(Relaxed));
         if self.phase() == Phase::Run { None } else { self.inner.born.checked_add(until) }
     }
-    /// Keeps the task's waker for `graceful`, `cut` and evictions. Once is enough: the task stays
-    /// the same.
+    /// Keeps the task's waker for `graceful`, `cut` and evictions. Once is enough, until another
+    /// task holds it: see [`Self::change_task`].
     pub fn register(&self, cx: &mut Context<'_>) {
         if !self.member.registered.load(Relaxed) {
             *self.member.waker.lock() = Some(cx.waker().clone());
             self.member.registered.store(true, Relaxed);
         }
+    }
+    /// Another task will hold it next: lets go of the one before, which would be woken in its place
+    /// and whose memory its waker keeps.
+    pub fn change_task(&mut self) {
+        self.member.registered.store(false, Relaxed);
+        drop(self.member.waker.lock().take());
     }
     /// The connection is idle from now on.
     pub fn idle(&self, now: Instant) {
@@ -325,5 +331,31 @@ mod tests {
         drain.cut();
         drain.emptied().await;
         member.await.expect("no panic");
+    }
+
+    /// Counts how often it is woken.
+    #[derive(Default)]
+    struct Task(AtomicUsize);
+
+    impl std::task::Wake for Task {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    #[test]
+    fn the_task_that_holds_it_now_is_woken_and_nothing_is_kept_of_the_one_before() {
+        let (drain, first, second) = (Drain::new(), Arc::<Task>::default(), Arc::<Task>::default());
+        let mut watch = drain.enter();
+        let register = |watch: &Watch, task: &Arc<Task>| {
+            watch.register(&mut Context::from_waker(&task.clone().into()));
+        };
+        register(&watch, &first);
+        assert_eq!(Arc::strong_count(&first), 2, "its waker is kept");
+        watch.change_task();
+        assert_eq!(Arc::strong_count(&first), 1);
+        register(&watch, &second);
+        drain.cut();
+        assert_eq!((first.0.load(Relaxed), second.0.load(Relaxed)), (0, 1));
     }
 }

@@ -90,23 +90,24 @@ impl Entry {
                 arrival.tls = Some(Box::new(secured));
                 Some((stream, arrival))
             }
-            Err(result) => {
-                self.cells.handshakes.count("none", result);
+            Err(failed) => {
+                self.cells.handshakes.count("none", failed.result);
+                failed.say().await;
                 None
             }
         }
     }
 
     /// What takes longer than `timeout.header` failed by `timeout`.
-    async fn within<T>(
+    async fn within<T, E: From<&'static str>>(
         &self,
         until: Option<Instant>,
-        work: impl Future<Output = Result<T, &'static str>>,
-    ) -> Result<T, &'static str> {
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
         let Some(until) = until else { return work.await };
         tokio::time::timeout_at(until, work).await.unwrap_or_else(|_| {
             self.cells.limit_hits.inc("header");
-            Err("timeout")
+            Err("timeout".into())
         })
     }
 }

@@ -3,10 +3,12 @@
 pub mod client_hello;
 mod copy;
 mod datagrams;
+mod hello;
 mod last_words;
 pub mod proxy_protocol;
 mod raw;
 mod scratch;
+mod records;
 mod session;
 mod socket;
 mod splice;
@@ -28,6 +30,7 @@ mod testing;
 
 pub use copy::{Copied, Ended, Goodbye, TwoWay, two_way, websocket};
 pub use datagrams::{BATCH, Batch, Door, Flow, Sent, knock, watch, with_batch};
+pub use hello::NoHello;
 pub use last_words::last_words;
 pub use raw::Transport;
 pub use scratch::poll_read_buf;

@@ -1,4 +1,5 @@
 //! A byte stream of any transport, in the clear or by TLS, polled from one task.
+use super::hello::{Hello, NoHello};
 use super::raw::{Raw, Transport};
 use super::session::Session;
 use crate::message::{Chunk, Part};
@@ -77,6 +78,15 @@ impl AsFd for Stream {
 }
 
 impl Stream {
+    /// Waits for the first message of a client that speaks TLS. No limit on time: the caller has one.
+    ///
+    /// # Errors
+    ///
+    /// [`NoHello`]
+    pub async fn hello(&mut self) -> Result<rustls::server::Accepted, NoHello> {
+        let mut hello = Hello::default();
+        poll_fn(|cx| hello.poll(&mut self.raw, cx)).await
+    }
     /// Speaks TLS from here on: ready when both sides have agreed. No limit on time: the caller has
     /// one.
     ///
@@ -85,6 +95,8 @@ impl Stream {
     /// The kernel's; `InvalidData` with a [`rustls::Error`] inside, of which the peer was told.
     pub async fn secure(mut self, connection: rustls::Connection) -> io::Result<Self> {
         let mut session = Box::new(Session::new(connection));
+        // Behind a hello that came something may have come at once.
+        poll_fn(|cx| Poll::Ready(session.digest(&mut self.raw, cx))).await?;
         poll_fn(|cx| session.poll_handshake(&mut self.raw, cx)).await?;
         self.tls = Some(session);
         Ok(self)

@@ -74,7 +74,7 @@ async fn enter(
     live: Arc<Live>,
     stream: Stream,
     peer: Peer,
-    watch: Watch,
+    mut watch: Watch,
     dialer: Arc<Dialer>,
     mut held: Held,
 ) {
@@ -88,6 +88,7 @@ async fn enter(
         if entry.is_proxy(peer) && !held.count(&live, arrival.peer) {
             return;
         }
+        watch.change_task();
         serve(&live.slot, stream, arrival, watch, dialer, held);
     }
 }

@@ -2,13 +2,15 @@
 use super::by_name::ByName;
 use super::der::common_name;
 use super::identity::{Identity, Shown, chain, shown, wrong};
-use super::provider::provider;
+use super::provider::{LASTING, lasting, provider};
+use super::staple::Stapled;
 use super::tickets;
-use crate::config::{Alpn, Clients, ListenerTls, Problem, TlsVersion};
+use crate::config::{Clients, ListenerTls, Problem, TlsVersion};
 use rustls::server::{
-    NoServerSessionStorage, ProducesTickets, ServerConnection, WebPkiClientVerifier,
+    Accepted, AcceptedAlert, ClientHello, NoServerSessionStorage, ProducesTickets,
+    ServerConnection, WebPkiClientVerifier,
 };
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -17,6 +19,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub struct Acceptor {
     said: ListenerTls,
     config: Arc<ServerConfig>,
+    /// For clients that know [`LASTING`]: left to itself the library goes by their order.
+    lasting: Option<Arc<ServerConfig>>,
     names: Arc<ByName>,
     tickets: Arc<dyn ProducesTickets>,
 }
@@ -81,20 +85,24 @@ impl Acceptor {
             TlsVersion::V12 => rustls::ALL_VERSIONS,
             TlsVersion::V13 => &[&rustls::version::TLS13],
         };
-        let config = ServerConfig::builder_with_provider(provider())
-            .with_protocol_versions(versions)
-            .expect("each provider has both versions");
-        let config = match clients {
-            Some(verifier) => config.with_client_cert_verifier(verifier),
-            None => config.with_no_client_auth(),
+        let config = |provider, versions: &[&'static SupportedProtocolVersion]| {
+            let config = ServerConfig::builder_with_provider(provider)
+                .with_protocol_versions(versions)
+                .expect("each provider has both versions");
+            let config = match &clients {
+                Some(verifier) => config.with_client_cert_verifier(verifier.clone()),
+                None => config.with_no_client_auth(),
+            };
+            let mut config = config.with_cert_resolver(names.clone());
+            config.alpn_protocols = said.alpn.iter().map(|alpn| alpn.id().to_vec()).collect();
+            config.ticketer = tickets.clone();
+            // Tickets are enough: what is remembered here would be remembered for each client.
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            Arc::new(config)
         };
-        let mut config = config.with_cert_resolver(names.clone());
-        config.alpn_protocols = said.alpn.iter().map(|alpn: &Alpn| alpn.id().to_vec()).collect();
-        config.ticketer = tickets.clone();
-        // Tickets are enough: what is remembered here would be remembered for each client.
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        let config = Arc::new(config);
-        let made = Arc::new(Self { said: said.clone(), config, names, tickets });
+        let lasting = lasting().map(|provider| config(provider, &[&rustls::version::TLS13]));
+        let config = config(provider(), versions);
+        let made = Arc::new(Self { said: said.clone(), config, lasting, names, tickets });
         let notes = made.notes();
         Ok((made, notes))
     }
@@ -103,7 +111,8 @@ impl Acceptor {
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
         for one in self.identities() {
-            notes.extend(expired(one).map(|problem| problem.to_string()));
+            let staple = one.stapled.as_ref().and_then(Stapled::note);
+            notes.extend(expired(one).into_iter().chain(staple).map(|problem| problem.to_string()));
             let key = &one.said.key;
             if key.is_public {
                 let what = "everybody on this machine can read this key; chmod 600";
@@ -113,13 +122,15 @@ impl Acceptor {
         notes
     }
 
-    /// Begins a handshake.
+    /// Answers a hello.
     ///
     /// # Errors
     ///
-    /// Of the library.
-    pub fn begin(&self) -> Result<ServerConnection, rustls::Error> {
-        ServerConnection::new(self.config.clone())
+    /// What TLS says where nothing can be agreed on.
+    pub fn begin(&self, hello: Accepted) -> Result<ServerConnection, AcceptedAlert> {
+        let lasting = self.lasting.as_ref().filter(|_| can_last(&hello.client_hello()));
+        let config = lasting.unwrap_or(&self.config).clone();
+        hello.into_connection(config).map_err(|(_, alert)| alert)
     }
 
     /// Its certificates, in the order they were said.
@@ -156,6 +167,16 @@ impl Acceptor {
             Some(Client { subject, issuer, serial, fingerprint, names: names.join(",") })
         })
     }
+}
+
+/// Whether a client knows [`LASTING`], and the version of TLS that has it.
+fn can_last(hello: &ClientHello<'_>) -> bool {
+    use rustls::CipherSuite::{
+        TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
+    };
+    let ours = [TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256];
+    hello.named_groups().is_some_and(|groups| groups.contains(&LASTING))
+        && hello.cipher_suites().iter().any(|suite| ours.contains(suite))
 }
 
 /// What is to be said of one that has run out.

@@ -57,6 +57,6 @@ impl ResolvesServerCert for ByName {
         let mut of = self.of(hello.server_name());
         let fits = |one: &&Arc<Identity>| one.key.key.choose_scheme(schemes).is_some();
         // With none that fits, the handshake says what is missing.
-        of.find(fits).or_else(|| self.of(hello.server_name()).next()).map(|one| one.key.clone())
+        of.find(fits).or_else(|| self.of(hello.server_name()).next()).map(|one| one.shown().clone())
     }
 }

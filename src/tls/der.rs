@@ -16,11 +16,13 @@ pub(super) struct Facts {
     pub(super) not_after: i64,
 }
 
-const INTEGER: u8 = 0x02;
-const OID: u8 = 0x06;
+pub(super) const INTEGER: u8 = 0x02;
+pub(super) const OCTET_STRING: u8 = 0x04;
+pub(super) const OID: u8 = 0x06;
+pub(super) const ENUMERATED: u8 = 0x0a;
 const UTC_TIME: u8 = 0x17;
-const GENERALIZED_TIME: u8 = 0x18;
-const SEQUENCE: u8 = 0x30;
+pub(super) const GENERALIZED_TIME: u8 = 0x18;
+pub(super) const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const VERSION: u8 = 0xa0;
 
@@ -28,7 +30,7 @@ const VERSION: u8 = 0xa0;
 pub(super) fn facts(certificate: &[u8]) -> Option<Facts> {
     let mut whole = Der(certificate);
     let mut tbs = Der(Der(whole.take(SEQUENCE)?).take(SEQUENCE)?);
-    if tbs.0.first() == Some(&VERSION) {
+    if tbs.begins(VERSION) {
         tbs.take(VERSION)?;
     }
     let serial = tbs.take(INTEGER)?;
@@ -50,9 +52,9 @@ pub(super) fn facts(certificate: &[u8]) -> Option<Facts> {
 pub(super) fn common_name(certificate: &[u8]) -> Option<&[u8]> {
     let mut subject = Der(subject(certificate)?);
     let mut found = &b""[..];
-    while !subject.0.is_empty() {
+    while !subject.is_empty() {
         let mut set = Der(subject.take(SET)?);
-        while !set.0.is_empty() {
+        while !set.is_empty() {
             let mut pair = Der(set.take(SEQUENCE)?);
             let (oid, (_, value)) = (pair.take(OID)?, pair.next()?);
             if word(oid) == Some("CN") {
@@ -66,7 +68,7 @@ pub(super) fn common_name(certificate: &[u8]) -> Option<&[u8]> {
 fn subject(certificate: &[u8]) -> Option<&[u8]> {
     let mut whole = Der(certificate);
     let mut tbs = Der(Der(whole.take(SEQUENCE)?).take(SEQUENCE)?);
-    if tbs.0.first() == Some(&VERSION) {
+    if tbs.begins(VERSION) {
         tbs.take(VERSION)?;
     }
     // Serial, algorithm, issuer, validity.
@@ -85,10 +87,19 @@ pub(super) fn hex(bytes: &[u8]) -> String {
 }
 
 /// Values that stand one behind the other.
-struct Der<'a>(&'a [u8]);
+pub(super) struct Der<'a>(pub(super) &'a [u8]);
 
 impl<'a> Der<'a> {
-    fn next(&mut self) -> Option<(u8, &'a [u8])> {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether a value of this kind comes next.
+    pub(super) fn begins(&self, tag: u8) -> bool {
+        self.0.first() == Some(&tag)
+    }
+
+    pub(super) fn next(&mut self) -> Option<(u8, &'a [u8])> {
         let [tag, first, rest @ ..] = self.0 else { return None };
         let (len, rest) = match *first {
             short @ 0..0x80 => (usize::from(short), rest),
@@ -105,12 +116,12 @@ impl<'a> Der<'a> {
         Some((*tag, value))
     }
 
-    fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
+    pub(super) fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
         self.next().filter(|(found, _)| *found == tag).map(|(_, value)| value)
     }
 
     /// `YYMMDDHHMMSSZ`, or with four digits of a year.
-    fn time(&mut self) -> Option<i64> {
+    pub(super) fn time(&mut self) -> Option<i64> {
         let (tag, text) = self.next()?;
         let digits = text.strip_suffix(b"Z").filter(|d| d.iter().all(u8::is_ascii_digit))?;
         let (year, rest) = match tag {
@@ -146,10 +157,10 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
 fn name(der: &[u8]) -> Option<String> {
     let mut parts = Vec::new();
     let mut all = Der(der);
-    while !all.0.is_empty() {
+    while !all.is_empty() {
         let mut set = Der(all.take(SET)?);
         let mut part = String::new();
-        while !set.0.is_empty() {
+        while !set.is_empty() {
             let mut pair = Der(set.take(SEQUENCE)?);
             let (oid, (_, value)) = (pair.take(OID)?, pair.next()?);
             if !part.is_empty() {

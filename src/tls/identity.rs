@@ -1,6 +1,7 @@
 //! A certificate with its key, judged.
 use super::der;
 use super::provider::{digest, provider};
+use super::staple::Stapled;
 use crate::config::{Blob, Certificate, Problem};
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -12,6 +13,8 @@ use std::sync::Arc;
 pub struct Identity {
     pub(super) said: Certificate,
     pub(super) key: Arc<CertifiedKey>,
+    /// The same with the word of its authority.
+    pub(super) stapled: Option<Stapled>,
     /// Names it is good for, in lower case; `*.x` among them.
     pub(super) names: Vec<String>,
     /// What it is called in metrics: its first name, else its subject.
@@ -41,7 +44,7 @@ impl Identity {
         let signs = provider().key_provider.load_private_key(key);
         let signs =
             signs.map_err(|error| wrong(&said.key, &format!("no key to sign with: {error}")))?;
-        let mut key = CertifiedKey::new(chain.clone(), signs);
+        let key = CertifiedKey::new(chain.clone(), signs);
         match key.keys_match() {
             Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {}
             Err(_) => {
@@ -49,16 +52,23 @@ impl Identity {
                 return Err(wrong(&said.key, &what));
             }
         }
-        key.ocsp = said.ocsp.as_ref().map(|staple| staple.bytes.to_vec());
+        let staple = |file| Stapled::new(&key, file, &facts.serial);
+        let stapled = said.ocsp.as_ref().map(staple).transpose()?;
         let names = names(leaf);
         let label = names.first().cloned().unwrap_or(facts.subject);
         Ok(Self {
             said: said.clone(),
             key: Arc::new(key),
+            stapled,
             names,
             label,
             not_after: facts.not_after,
         })
+    }
+
+    /// What a handshake shows.
+    pub(super) fn shown(&self) -> &Arc<CertifiedKey> {
+        self.stapled.as_ref().and_then(Stapled::key).unwrap_or(&self.key)
     }
 
     /// Whether it is good for a host, in lower case, without a port.

@@ -7,6 +7,7 @@ mod connector;
 mod der;
 mod identity;
 mod provider;
+mod staple;
 mod tickets;
 
 #[cfg(test)]

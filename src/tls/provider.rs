@@ -14,14 +14,25 @@ use ring as library;
 
 pub(super) use library::{aead, digest};
 
+/// The key exchange that withstands quantum computers.
+pub(super) const LASTING: rustls::NamedGroup = rustls::NamedGroup::X25519MLKEM768;
+
 /// Its ciphers; the key exchange that withstands quantum computers first, where it has one.
 pub(super) fn provider() -> Arc<CryptoProvider> {
     #[cfg(feature = "tls-aws-lc")]
     let mut provider = rustls::crypto::aws_lc_rs::default_provider();
     #[cfg(all(feature = "tls-ring", not(feature = "tls-aws-lc")))]
     let mut provider = rustls::crypto::ring::default_provider();
-    provider.kx_groups.sort_by_key(|group| group.name() != rustls::NamedGroup::X25519MLKEM768);
+    provider.kx_groups.sort_by_key(|group| group.name() != LASTING);
     Arc::new(provider)
+}
+
+/// As [`provider`], with no other key exchange than the one that withstands quantum computers; `None`
+/// where there is none.
+pub(super) fn lasting() -> Option<Arc<CryptoProvider>> {
+    let mut provider = CryptoProvider::clone(&provider());
+    provider.kx_groups.retain(|group| group.name() == LASTING);
+    (!provider.kx_groups.is_empty()).then(|| Arc::new(provider))
 }
 
 /// Random bytes that nobody can guess.

@@ -6,7 +6,7 @@ use std::process::{Child, Command, Output, Stdio};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_evenkeel");
 
-fn check(toml: &str, more: &[&str]) -> Output {
+pub(crate) fn check(toml: &str, more: &[&str]) -> Output {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("proxy.toml");
     std::fs::write(&file, toml).unwrap();
@@ -98,6 +98,12 @@ impl Process {
             process.admin_get("/readyz").is_some_and(|(status, _)| status == 200)
         });
         process
+    }
+    /// Ends it at once; what it wrote to stderr.
+    pub(crate) fn end(mut self) -> String {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.said()
     }
     /// What it wrote to stderr, once it has ended.
     fn said(&mut self) -> String {

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::process::{Command, Output, Stdio};
 
 /// A listener `web` with this tls table before one pool.
-fn secure(backend: SocketAddr, tls: &str, more: &str) -> String {
+pub(crate) fn secure(backend: SocketAddr, tls: &str, more: &str) -> String {
     format!(
         "[listener.web]\nbind = \"127.0.0.1:0\"\npool = \"app\"\n{tls}\n{more}\n\
          [pool.app]\nbackends = [{{ name = \"b1\", addr = \"{backend}\" }}]\n"
@@ -14,7 +14,7 @@ fn secure(backend: SocketAddr, tls: &str, more: &str) -> String {
 }
 
 /// Asks as curl does, for a host that is at the proxy.
-fn curl(proxy: &Proxy, certs: &Certs, host: &str, more: &[&str]) -> Output {
+pub(crate) fn curl(proxy: &Proxy, certs: &Certs, host: &str, more: &[&str]) -> Output {
     let port = proxy.addr().port();
     Command::new("curl")
         .args(["--silent", "--show-error", "--max-time", "30", "--cacert"])
@@ -26,13 +26,13 @@ fn curl(proxy: &Proxy, certs: &Certs, host: &str, more: &[&str]) -> Output {
         .expect("curl: install Debian's package curl")
 }
 
-fn text(output: &Output) -> String {
+pub(crate) fn text(output: &Output) -> String {
     let said = String::from_utf8_lossy(&output.stderr);
     String::from_utf8_lossy(&output.stdout).into_owned() + &said
 }
 
 /// What `openssl s_client` says of a handshake.
-fn s_client(proxy: &Proxy, more: &[&str]) -> String {
+pub(crate) fn s_client(proxy: &Proxy, more: &[&str]) -> String {
     let output = Command::new("openssl")
         .args(["s_client", "-connect", &proxy.addr().to_string()])
         .args(more)
@@ -42,7 +42,7 @@ fn s_client(proxy: &Proxy, more: &[&str]) -> String {
     text(&output)
 }
 
-fn handshakes(running: &Running, version: &str, result: &str) -> u64 {
+pub(crate) fn handshakes(running: &Running, version: &str, result: &str) -> u64 {
     let plan = running.state().plan.load_full().unwrap();
     let all = plan.listeners["web"].cells.handshakes.all();
     all.iter().find(|(v, r, _)| (*v, *r) == (version, result)).map_or(0, |(.., n)| *n)
@@ -124,7 +124,7 @@ fn who_speaks_something_else_is_told_or_turned_away() {
 }
 
 /// How often the backend saw a field, and with what.
-fn field(seen: &str, name: &str) -> Vec<String> {
+pub(crate) fn field(seen: &str, name: &str) -> Vec<String> {
     let prefix = format!("{name}: ");
     seen.lines().filter_map(|line| line.strip_prefix(&prefix)).map(str::to_string).collect()
 }

@@ -144,3 +144,80 @@ fn large_files_pass_both_ways() {
     let came = client.ask("GET", "/files/x", "");
     assert!(came.complete && came.body == body);
 }
+
+/// A server of openssl; killed when dropped.
+struct Server(std::process::Child);
+
+impl Server {
+    fn start(addr: SocketAddr, certs: &Certs, pair: &str, more: &[&str]) -> Self {
+        let path = |end: &str| certs.path(&format!("{pair}.{end}"));
+        let child = std::process::Command::new("openssl")
+            .args(["s_server", "-quiet", "-accept", &addr.to_string(), "-cert"])
+            .arg(path("pem"))
+            .arg("-key")
+            .arg(path("key"))
+            .args(more)
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("openssl: install Debian's package openssl");
+        let server = Self(child);
+        until("it listens", || std::net::TcpStream::connect(addr).is_ok());
+        server
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn what_is_wrong_with_a_backend_is_in_the_log_and_its_stage_is_counted() {
+    use crate::cli::Process;
+    use crate::support::{Client, nobody};
+    let (certs, others) = (Certs::new(), Certs::new());
+    certs.make("app", &["app.test"]).make_with("old", &["app.test"], |params| {
+        params.not_after = rcgen::date_time_ymd(2001, 1, 1);
+    });
+    let lone = rcgen::generate_simple_self_signed(vec!["app.test".into()]).unwrap();
+    std::fs::write(certs.path("lone.pem"), lone.cert.pem()).unwrap();
+    std::fs::write(certs.path("lone.key"), lone.signing_key.serialize_pem()).unwrap();
+    let [app, old, lone] = ["app", "old", "lone"].map(|pair| nginx(&certs, pair, ""));
+    let ancient = nobody();
+    let oldest = ["-tls1", "-cipher", "ALL:@SECLEVEL=0"];
+    let _ancient = Server::start(ancient, &certs, "app", &oldest);
+    let of = |certs: &Certs, name: &str| format!("{{ {}, sni = \"{name}\" }}", ca(certs));
+    let good = of(&certs, "app.test");
+    for (addr, tls, more, why) in [
+        (app.addr, of(&certs, "other.test"), "", "certificate not valid for name \"other.test"),
+        (app.addr, of(&others, "app.test"), "", "BadSignature"),
+        (old.addr, good.clone(), "", "certificate expired: verification time"),
+        (lone.addr, good.clone(), "", "UnknownIssuer"),
+        // This machine's authorities do not vouch for it either.
+        (lone.addr, "true".into(), "", "UnknownIssuer"),
+        (ancient, good.clone(), "", "ProtocolVersion"),
+        (app.addr, good.clone(), "http = \"2\"", "NoApplicationProtocol"),
+    ] {
+        let process = Process::serving(|port, admin| {
+            words(addr, &tls, more)
+                .replace("127.0.0.1:0", &format!("127.0.0.1:{port}"))
+                .replace("[server]", &format!("[admin]\nbind = \"127.0.0.1:{admin}\"\n[server]"))
+        });
+        let mut client = Client::connect(([127, 0, 0, 1], process.port).into());
+        let response = client.ask("GET", "/", "Connection: close\r\n");
+        assert_eq!(response.status, 502, "{why}");
+        let counted = |result: &str| {
+            let labels = format!("{{pool=\"app\",backend=\"b1\",result=\"{result}\"}}");
+            process.metric(&format!("evenkeel_upstream_connections_total{labels}"))
+        };
+        assert!(counted("tls") >= Some(1.0) && counted("ok") == Some(0.0), "{why}");
+        let said = process.end();
+        let line = said.lines().find(|line| line.contains("backend turned")).unwrap_or_default();
+        assert!(line.contains("WARN") && line.contains("TLS: "), "{said}");
+        assert!(line.contains(why), "{why}: {line}");
+    }
+}

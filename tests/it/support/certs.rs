@@ -18,6 +18,7 @@ impl Certs {
         let folder = tempfile::tempdir().unwrap();
         let cert = params.self_signed(&key).unwrap();
         std::fs::write(folder.path().join("ca.pem"), cert.pem()).unwrap();
+        std::fs::write(folder.path().join("ca.key"), key.serialize_pem()).unwrap();
         Self { folder, ca: cert.der().clone(), issuer: Issuer::new(params, key) }
     }
     /// The authority's own certificate; also in `ca.pem`.
@@ -37,13 +38,27 @@ impl Certs {
         hosts: &[&str],
         change: impl FnOnce(&mut CertificateParams),
     ) -> &Self {
+        self.sign(name, hosts, &KeyPair::generate().unwrap(), change)
+    }
+    /// As `make`, with a key of RSA.
+    pub(crate) fn make_rsa(&self, name: &str, hosts: &[&str]) -> &Self {
+        let size = rcgen::RsaKeySize::_2048;
+        let key = KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, size).unwrap();
+        self.sign(name, hosts, &key, |_| {})
+    }
+    fn sign(
+        &self,
+        name: &str,
+        hosts: &[&str],
+        key: &KeyPair,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> &Self {
         let hosts: Vec<String> = hosts.iter().map(|host| (*host).to_string()).collect();
         let mut params = CertificateParams::new(hosts).unwrap();
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, name);
         change(&mut params);
-        let key = KeyPair::generate().unwrap();
-        let cert = params.signed_by(&key, &self.issuer).unwrap();
+        let cert = params.signed_by(key, &self.issuer).unwrap();
         // As a careful hand does it: a new file, renamed over the old one.
         for (end, text) in [("pem", cert.pem()), ("key", key.serialize_pem())] {
             let new = self.path(&format!("{name}.{end}.new"));

@@ -45,6 +45,10 @@ impl Client {
     }
     /// Speaks TLS with a proxy, and verifies that it is this host.
     pub(crate) fn secure(proxy: &super::Proxy, certs: &super::Certs, host: &'static str) -> Self {
+        Self::secure_at(proxy.addr(), certs, host)
+    }
+    /// As `secure`, with whoever is at an address.
+    pub(crate) fn secure_at(addr: SocketAddr, certs: &super::Certs, host: &'static str) -> Self {
         let mut roots = rustls::RootCertStore::empty();
         roots.add(certs.ca()).unwrap();
         let provider = std::sync::Arc::new(rustls::crypto::aws_lc_rs::default_provider());
@@ -55,7 +59,7 @@ impl Client {
             .with_no_client_auth();
         let name = host.try_into().unwrap();
         let connection = rustls::ClientConnection::new(config.into(), name).unwrap();
-        Self { tls: Some(Box::new(connection)), ..proxy.client() }
+        Self { tls: Some(Box::new(connection)), ..Self::connect(addr) }
     }
     /// Sends; a proxy that refused early may have closed already.
     pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {

@@ -1,0 +1,115 @@
+//! Certificates of clients: whose are good, and what backends are told, by HTTP/1.1 and HTTP/2.
+use crate::support::{Backend, Certs, Proxy, until};
+use crate::tls::{curl, field, handshakes, secure, text};
+use rcgen::date_time_ymd;
+
+/// How curl shows the pair of this name.
+fn own(certs: &Certs, name: &str) -> Vec<String> {
+    let path = |end: &str| certs.path(&format!("{name}.{end}")).display().to_string();
+    vec!["--cert".into(), path("pem"), "--key".into(), path("key")]
+}
+
+fn client_ca(certs: &Certs, auth: &str) -> String {
+    let ca = certs.path("ca.pem").display().to_string();
+    format!(", client_ca = \"{ca}\", client_auth = \"{auth}\", client_headers = true")
+}
+
+#[test]
+fn who_shows_a_bad_certificate_is_turned_away_even_where_none_would_do() {
+    let (backend, certs, others) = (Backend::named("one"), Certs::new(), Certs::new());
+    certs.make("a", &["a.test"]).make("good", &["client.test"]);
+    certs.make_with("old", &["client.test"], |p| p.not_after = date_time_ymd(2001, 1, 1));
+    certs.make_with("early", &["client.test"], |p| p.not_before = date_time_ymd(2090, 1, 1));
+    others.make("stranger", &["client.test"]);
+    for (auth, nobody) in [("require", false), ("request", true)] {
+        let words = secure(backend.addr, &certs.table(&["a"], &client_ca(&certs, auth)), "");
+        let proxy = Proxy::start(&words);
+        let mut refused = 0;
+        for (pair, good) in [
+            (Some((&certs, "good")), true),
+            (Some((&certs, "old")), false),
+            (Some((&certs, "early")), false),
+            (Some((&others, "stranger")), false),
+            (None, nobody),
+        ] {
+            for version in ["1.2", "1.3"] {
+                let how = pair.map_or_else(Vec::new, |(certs, name)| own(certs, name));
+                let mut how: Vec<&str> = how.iter().map(String::as_str).collect();
+                how.extend(["--tls-max", version]);
+                let seen = curl(&proxy, &certs, "a.test", &how);
+                let name = pair.map(|(_, name)| name);
+                assert_eq!(seen.stdout == b"one", good, "{auth} {name:?}: {}", text(&seen));
+                refused += u64::from(!good);
+            }
+        }
+        until("each is counted", || handshakes(proxy.running(), "none", "alert") == refused);
+    }
+}
+
+#[test]
+fn what_clients_forge_never_reaches_a_backend_whatever_they_speak() {
+    let (backend, certs) = (Backend::echo(), Certs::new());
+    certs.make("a", &["a.test"]).make("good", &["client.test"]);
+    let forged = [
+        "X-Client-Cert-Verified: yes",
+        "x-client-cert-subject: CN=root",
+        "X-CLIENT-CERT-ISSUER: CN=root",
+        "X-Client-Cert-Serial: 00",
+        "X-Client-Cert-Fingerprint: 00",
+        "X-Client-Cert-Names: root.test",
+        "X_Client_Cert_Verified: yes",
+        "X-Client-Cert-Other: root",
+    ];
+    let forged: Vec<&str> = forged.iter().flat_map(|line| ["-H", line]).collect();
+    let asked = certs.table(&["a"], &client_ca(&certs, "request"));
+    let silent = certs.table(&["a"], "");
+    for version in ["--http1.1", "--http2"] {
+        // Who is not asked, who shows nothing, and who shows something.
+        let proxy = Proxy::start(&secure(backend.addr, &silent, ""));
+        let seen = text(&curl(&proxy, &certs, "a.test", &[&forged[..], &[version]].concat()));
+        let fields = |seen: &str| {
+            assert!(seen.starts_with("GET / HTTP/1.1"), "{seen}");
+            let mut fields: Vec<_> = seen
+                .lines()
+                .filter(|line| line.to_ascii_lowercase().replace('_', "-").starts_with("x-client"))
+                .map(str::to_ascii_lowercase)
+                .collect();
+            fields.sort();
+            fields
+        };
+        assert!(fields(&seen).is_empty(), "{version}: {seen}");
+        let proxy = Proxy::start(&secure(backend.addr, &asked, ""));
+        let seen = text(&curl(&proxy, &certs, "a.test", &[&forged[..], &[version]].concat()));
+        assert_eq!(fields(&seen), ["x-client-cert-verified: no"], "{version}");
+        let shown = own(&certs, "good");
+        let shown: Vec<&str> = shown.iter().map(String::as_str).collect();
+        let how = [&forged[..], &shown, &[version]].concat();
+        let seen = text(&curl(&proxy, &certs, "a.test", &how));
+        assert_eq!(fields(&seen).len(), 6, "{version}: {seen}");
+        assert!(!seen.contains("root") && seen.contains("CN=good"), "{version}: {seen}");
+        assert_eq!(field(&seen, "X-Client-Cert-Names"), ["client.test"]);
+    }
+}
+
+#[test]
+fn a_host_that_the_certificate_is_not_for_is_misdirected() {
+    let (backend, certs) = (Backend::named("one"), Certs::new());
+    certs.make("a", &["a.test", "*.a.test"]).make("b", &["b.test"]).make("c", &["client.test"]);
+    let shown = own(&certs, "c");
+    let shown: Vec<&str> = shown.iter().map(String::as_str).collect();
+    let asked = certs.table(&["a", "b"], &client_ca(&certs, "require"));
+    let asking = Proxy::start(&secure(backend.addr, &asked, ""));
+    let open = Proxy::start(&secure(backend.addr, &certs.table(&["a", "b"], ""), ""));
+    for version in ["--http1.1", "--http2"] {
+        for (host, status) in
+            [("a.test", "200"), ("x.a.test", "200"), ("y.x.a.test", "421"), ("b.test", "421")]
+        {
+            let line = format!("Host: {host}");
+            let how = [version, "-H", &line, "-o", "/dev/null", "-w", "%{http_code}"];
+            let seen = text(&curl(&asking, &certs, "a.test", &[&how[..], &shown].concat()));
+            assert_eq!(seen, status, "{version} {host}");
+            // Where nobody is asked, nothing was proved to one name alone.
+            assert_eq!(text(&curl(&open, &certs, "a.test", &how)), "200", "{version} {host}");
+        }
+    }
+}
