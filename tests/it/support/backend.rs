@@ -36,7 +36,7 @@ impl Backend {
                 let Ok(stream) = stream else { break };
                 let number = count.fetch_add(1, SeqCst);
                 let script = script.clone();
-                stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+                stream.set_read_timeout(Some(super::PATIENCE)).unwrap();
                 let _ = stream.set_nodelay(true);
                 std::thread::spawn(move || {
                     script(&mut Peer { reader: BufReader::new(stream), number })

@@ -1,7 +1,6 @@
 //! A raw HTTP/1 client: sends what it is told, reads answers strictly.
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::time::Duration;
 
 pub(crate) struct Client {
     stream: TcpStream,
@@ -39,7 +38,7 @@ impl Response {
 impl Client {
     pub(crate) fn connect(addr: SocketAddr) -> Self {
         let stream = TcpStream::connect(addr).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_read_timeout(Some(super::PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream, tls: None, seen: Vec::new() }
     }

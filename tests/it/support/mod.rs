@@ -25,7 +25,7 @@ pub(crate) use server::{Server, python};
 use std::time::{Duration, Instant};
 
 /// How long a condition may take on a busy machine. Generous: only failures wait for it.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Waits until a condition holds.
 #[track_caller]
