@@ -64,6 +64,14 @@ pub struct Draft {
     pub notes: Vec<String>,
 }
 
+impl Draft {
+    /// All that the operator should know, of pools and of files.
+    pub fn said(&self) -> Vec<String> {
+        let of_pools = self.prepared.iter().flat_map(Prepared::notes);
+        of_pools.chain(&self.notes).cloned().collect()
+    }
+}
+
 /// Compiles a configuration over the plan that runs.
 ///
 /// # Errors

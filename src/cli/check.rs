@@ -16,21 +16,26 @@ const AT_ONCE: usize = 256;
 pub(super) fn check(args: &args::Check) -> Result<ExitCode, String> {
     let checked = config::load(&args.config).and_then(|config| {
         let config = Arc::new(config);
-        plan::compile(config.clone(), None, &Policies::default())?;
-        Ok(config)
+        let draft = plan::compile(config.clone(), None, &Policies::default())?;
+        Ok((config, draft.said()))
     });
     let mut problems = Vec::new();
-    let config = checked.map_err(|found| problems = found).ok();
+    let (config, warnings) = checked.map_err(|found| problems = found).ok().unzip();
+    let warnings = warnings.unwrap_or_default();
     if let Some(config) = config.as_deref().filter(|_| args.connect) {
         problems = super::run::within(async { Ok(dial_all(config).await) })?;
     }
     if args.json {
         println!(
             "{}",
-            serde_json::json!({ "problems": problems.iter().map(json).collect::<Vec<_>>() })
+            serde_json::json!({
+                "problems": problems.iter().map(json).collect::<Vec<_>>(),
+                "warnings": warnings,
+            })
         );
     } else {
         problems.iter().for_each(|problem| eprintln!("{problem}"));
+        warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
     }
     let Some(config) = config.filter(|_| problems.is_empty()) else { return Ok(ExitCode::FAILURE) };
     if !args.json {

@@ -52,7 +52,7 @@ fn pool(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) -> P
         host: host.and_then(|item| host_sent(&item)).unwrap_or(HostSent::Preserve),
         balance: balance.unwrap_or_else(|| balance::default(item.key_at())),
         http: http.or(Some(PoolHttp::One)),
-        http2: pool_http::limits(t, http, &mut only.http),
+        http2: pool_http::limits(t, http, tls.is_some(), &mut only.http),
         tls: tls.and_then(|item| tls::pool(&item, draft)),
         send_proxy_protocol: announced.and_then(|item| announce(&item)),
         health,

@@ -67,14 +67,21 @@ const STREAMS: u64 = 1_000_000;
 pub(super) fn limits(
     t: &mut Table<'_>,
     http: Option<PoolHttp>,
+    has_tls: bool,
     http_only: &mut Vec<Said>,
 ) -> PoolHttp2 {
     let mut all = PoolHttp2::default();
     let Some(item) = t.take("http2") else { return all };
     http_only.push(said(&item));
-    if http == Some(PoolHttp::One) {
-        let wrong = Wrong::new("means nothing to backends that are spoken to in HTTP/1.1");
-        item.key_wrong(wrong.hint("write http = \"2\" or http = \"auto\""));
+    let wrong = Wrong::new("means nothing to backends that are spoken to in HTTP/1.1");
+    match http {
+        Some(PoolHttp::One) => {
+            item.key_wrong(wrong.hint("write http = \"2\", or http = \"auto\" with tls"));
+        }
+        Some(PoolHttp::Auto) if !has_tls => {
+            item.key_wrong(wrong.hint("without tls nothing is agreed on: write http = \"2\""));
+        }
+        _ => {}
     }
     item.table("pool.http2", |t| {
         let window = |item: Item<'_>| item.size(WINDOW).and_then(|n| u32::try_from(n).ok());

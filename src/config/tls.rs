@@ -3,7 +3,7 @@
 use super::addr;
 use super::draft::Draft;
 use super::model::Protocol;
-use super::problem::{At, Wrong};
+use super::problem::{At, Problem, Wrong};
 use super::table::{Item, Table};
 use super::value::Kind;
 use std::io::Read;
@@ -27,6 +27,15 @@ pub struct Blob {
     pub bytes: Arc<[u8]>,
     /// Whether everybody on this machine may read it.
     pub is_public: bool,
+}
+
+impl Blob {
+    /// What is to be said of a secret that is none.
+    pub fn caution(&self) -> Option<Problem> {
+        let what = format!("{}: everybody on this machine can read it", self.path.display());
+        let said = Problem::new(&self.at, &*self.key, what);
+        self.is_public.then(|| said.hint(format!("chmod 600 {}", self.path.display())))
+    }
 }
 
 impl std::fmt::Debug for Blob {

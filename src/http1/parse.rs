@@ -5,8 +5,7 @@
 //! A head that comes whole and flawless, as nearly all do, is read by the second pass alone.
 use super::refusal::{Refusal, Rule};
 use crate::message::{
-    Fields, Head, Known, Version, byte_at, colon_and_end, control_at, is_plain_name, is_target,
-    is_token, is_value,
+    Fields, Head, Known, Version, byte_at, control_at, is_plain_name, is_target, is_token, is_value,
 };
 use std::ops::Range;
 
@@ -333,7 +332,7 @@ fn field_lines(
             _ if left == 0 => return (at, Err(Rule::TooManyFields.into())),
             _ => left -= 1,
         }
-        let Some((colon, end)) = colon_and_end(line) else {
+        let Some(colon) = byte_at(line, b':') else {
             // What begins a line without one is judged once its end is there.
             let ends = control_at(line, 0) < line.len();
             return (at, if ends { Err(bad_name(line)) } else { Ok(false) });
@@ -343,6 +342,7 @@ fn field_lines(
         if known == Known::NONE && !is_name(line, name) {
             return (at, Err(bad_name(line)));
         }
+        let end = control_at(line, colon + 1);
         match &line[end..] {
             [b'\r', b'\n', ..] => {}
             [] | [_] => return (at, Ok(false)),

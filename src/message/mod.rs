@@ -12,6 +12,6 @@ pub use chunk::{Chunk, Size, trim};
 pub use head::{Fields, Head, Invalid, Method, Version};
 pub use known::Known;
 pub use memory::{Memory, Part, Place, Pressure, counted, memory};
-pub(crate) use scan::{byte_at, colon_and_end, control_at, is_plain_name};
+pub(crate) use scan::{byte_at, control_at, is_plain_name};
 pub use source::{Broken, Empty, Fill, Length, Source};
 pub use syntax::{is_target, is_token, is_value, reason_phrase};

@@ -45,47 +45,6 @@ pub(crate) fn control_at(bytes: &[u8], mut at: usize) -> usize {
     bytes.len()
 }
 
-/// Where the first colon of a line is, and where the first byte after it that may not stand in a field
-/// value: the end if there is none.
-#[inline]
-pub(crate) fn colon_and_end(line: &[u8]) -> Option<(usize, usize)> {
-    let mut at = 0;
-    let (colon, mut found) = loop {
-        let Some(block) = line[at..].first_chunk::<16>() else {
-            let colon = at + byte_at(&line[at..], b':')?;
-            return Some((colon, control_at(line, colon + 1)));
-        };
-        let block = u8x16::new(*block);
-        let colons = block.simd_eq(u8x16::splat(b':')).to_bitmask();
-        if colons != 0 {
-            let bit = colons.trailing_zeros();
-            break (at + bit as usize, controls(block) & (u32::MAX << bit));
-        }
-        at += 16;
-    };
-    loop {
-        while found != 0 {
-            let end = at + found.trailing_zeros() as usize;
-            if line[end] != b'\t' {
-                return Some((colon, end));
-            }
-            found &= found - 1;
-        }
-        at += 16;
-        let Some(block) = line[at..].first_chunk::<16>() else {
-            return Some((colon, control_at(line, at)));
-        };
-        found = controls(u8x16::new(*block));
-    }
-}
-
-/// A bit for each control.
-#[inline]
-fn controls(block: u8x16) -> u32 {
-    let is_low = block.min(u8x16::splat(0x1f)).simd_eq(block);
-    (is_low | block.simd_eq(u8x16::splat(0x7f))).to_bitmask()
-}
-
 #[inline]
 fn first(
     bytes: &[u8],
@@ -141,26 +100,6 @@ mod tests {
                     }
                 }
             }
-        }
-    }
-
-    #[test]
-    fn a_line_ends_at_the_first_control_behind_its_colon() {
-        let mut seed = fastrand::Rng::with_seed(7);
-        for n in 0..20_000 {
-            let any = |seed: &mut fastrand::Rng| match seed.usize(..if n % 2 == 0 { 8 } else { 60 })
-            {
-                0 => seed.u8(..0x21),
-                1 => *seed.choice(b":\t\x7f\x7e\x80;").unwrap(),
-                _ => seed.u8(b'a'..),
-            };
-            let line: Vec<u8> = (0..seed.usize(..100)).map(|_| any(&mut seed)).collect();
-            let is_end = |b: &u8| *b != b'\t' && (*b < 0x20 || *b == 0x7f);
-            let wanted = line.iter().position(|b| *b == b':').map(|colon| {
-                let end = line[colon..].iter().position(is_end).map(|end| colon + end);
-                (colon, end.unwrap_or(line.len()))
-            });
-            assert_eq!(colon_and_end(&line), wanted, "{line:?}");
         }
     }
 

@@ -58,7 +58,8 @@ impl Pool {
         let pool = previous
             .cloned()
             .unwrap_or_else(|| Arc::new(Pool::new(name, &config, &reach, policies)));
-        Ok(Prepared { notes: notes.collect(), pool, config, reach, policies: policies.clone() })
+        let notes = notes.chain(reach.notes()).collect();
+        Ok(Prepared { notes, pool, config, reach, policies: policies.clone() })
     }
 }
 

@@ -77,6 +77,11 @@ impl Reach {
         Ok(Arc::new(Self { number, announces, said, tls }))
     }
 
+    /// What an operator should know of its files, though they are in force.
+    pub fn notes(&self) -> Vec<String> {
+        self.tls.as_ref().map(Connector::notes).unwrap_or_default()
+    }
+
     /// Whether TLS is spoken.
     pub fn is_tls(&self) -> bool {
         self.tls.is_some()

@@ -114,8 +114,7 @@ impl Reloader {
         let new = ready.draft.plan.config.clone();
         let old = current.as_deref().map_or_else(|| new.clone(), |plan| plan.config.clone());
         let mut report = Report::of(ready.draft.plan.generation, &started, &old, &new);
-        let of_pools = ready.draft.prepared.iter().flat_map(|pool| pool.notes().to_vec());
-        report.notes = of_pools.chain(ready.draft.notes.iter().cloned()).collect();
+        report.notes = ready.draft.said();
         self.commit(ready, &mut running.keepers);
         report.notes.iter().for_each(|note| tracing::warn!("{note}"));
         let followed: Vec<_> = self.0.parts.workers.iter().map(Worker::follow).collect();

@@ -5,7 +5,7 @@ use super::identity::{Identity, Shown, chain, shown, wrong};
 use super::provider::{LASTING, lasting, provider};
 use super::staple::Stapled;
 use super::tickets;
-use crate::config::{Clients, ListenerTls, Problem, TlsVersion};
+use crate::config::{Blob, Clients, ListenerTls, Problem, TlsVersion};
 use rustls::server::{
     Accepted, AcceptedAlert, ClientHello, NoServerSessionStorage, ProducesTickets,
     ServerConnection, WebPkiClientVerifier,
@@ -113,12 +113,10 @@ impl Acceptor {
         for one in self.identities() {
             let staple = one.stapled.as_ref().and_then(Stapled::note);
             notes.extend(expired(one).into_iter().chain(staple).map(|problem| problem.to_string()));
-            let key = &one.said.key;
-            if key.is_public {
-                let what = "everybody on this machine can read this key; chmod 600";
-                notes.push(wrong(key, what).to_string());
-            }
+            notes.extend(one.said.key.caution().map(|problem| problem.to_string()));
         }
+        let tickets = self.said.tickets.as_ref().and_then(Blob::caution);
+        notes.extend(tickets.map(|problem| problem.to_string()));
         notes
     }
 
@@ -180,7 +178,7 @@ fn can_last(hello: &ClientHello<'_>) -> bool {
 }
 
 /// What is to be said of one that has run out.
-fn expired(identity: &Identity) -> Option<Problem> {
+pub(super) fn expired(identity: &Identity) -> Option<Problem> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() as i64);
     let problem = wrong(&identity.said.cert, "it has expired").hint("put a new one in its place");
     (now > identity.not_after).then_some(problem)

@@ -1,4 +1,5 @@
 //! The side that calls: a pool's TLS.
+use super::acceptor::expired;
 use super::identity::{Identity, chain, wrong};
 use super::provider::provider;
 use crate::config::{Addr, PoolTls, Problem};
@@ -16,6 +17,8 @@ pub struct Connector {
     /// By what is offered, in the order of [`Offer`].
     configs: [Arc<ClientConfig>; 4],
     sni: Option<ServerName<'static>>,
+    /// Who we show that we are.
+    own: Option<Identity>,
 }
 
 /// The protocols a handshake offers (ALPN, RFC 7301).
@@ -69,7 +72,7 @@ impl Connector {
         let sni = sni.map_err(|_| {
             problems.push(Problem::new(&said.at, format!("{}.sni", said.key), "is no DNS name"));
         });
-        let config = match own {
+        let config = match &own {
             Some(own) => {
                 let resolver = rustls::sign::SingleCertAndKey::from((*own.key).clone());
                 config.with_client_cert_resolver(Arc::new(resolver))
@@ -83,10 +86,17 @@ impl Connector {
                     config.alpn_protocols = offer.ids();
                     Arc::new(config)
                 };
-                Ok(Self { configs: Offer::ALL.map(offering), sni })
+                Ok(Self { configs: Offer::ALL.map(offering), sni, own })
             }
             _ => Err(problems),
         }
+    }
+
+    /// What an operator should know of its files, though they are in force.
+    pub fn notes(&self) -> Vec<String> {
+        let Some(own) = &self.own else { return Vec::new() };
+        let problems = expired(own).into_iter().chain(own.said.key.caution());
+        problems.map(|problem| problem.to_string()).collect()
     }
 
     /// Begins a handshake with the backend of an address.

@@ -40,7 +40,7 @@ impl Identity {
             ));
         }
         let key = PrivateKeyDer::from_pem_slice(&said.key.bytes)
-            .map_err(|error| wrong(&said.key, &pem_fault(&error, "PRIVATE KEY")))?;
+            .map_err(|error| pem_fault(&said.key, &error, "PRIVATE KEY"))?;
         let signs = provider().key_provider.load_private_key(key);
         let signs =
             signs.map_err(|error| wrong(&said.key, &format!("no key to sign with: {error}")))?;
@@ -84,9 +84,9 @@ impl Identity {
 /// The certificates of a file, the first of them its owner's.
 pub(super) fn chain(file: &Blob) -> Result<Vec<CertificateDer<'static>>, Problem> {
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&file.bytes).collect();
-    let all = all.map_err(|error| wrong(file, &pem_fault(&error, "CERTIFICATE")))?;
+    let all = all.map_err(|error| pem_fault(file, &error, "CERTIFICATE"))?;
     if all.is_empty() {
-        return Err(wrong(file, &pem_fault(&pem::Error::NoItemsFound, "CERTIFICATE")));
+        return Err(pem_fault(file, &pem::Error::NoItemsFound, "CERTIFICATE"));
     }
     for (at, one) in all.iter().enumerate() {
         if der::facts(one).is_none() {
@@ -96,12 +96,24 @@ pub(super) fn chain(file: &Blob) -> Result<Vec<CertificateDer<'static>>, Problem
     Ok(all)
 }
 
-fn pem_fault(error: &pem::Error, kind: &str) -> String {
+/// Why a file has no certificate or key for us, and what makes one of it.
+fn pem_fault(file: &Blob, error: &pem::Error, kind: &str) -> Problem {
+    let path = file.path.display();
+    let (of, bytes) = (if kind == "CERTIFICATE" { "x509" } else { "pkey" }, &file.bytes);
+    let is_encrypted = memchr::memmem::find(bytes, b"ENCRYPTED").is_some();
     match error {
-        pem::Error::NoItemsFound => {
-            format!("nothing in it begins with -----BEGIN {kind}-----: is it PEM?")
+        _ if is_encrypted && of == "pkey" => {
+            wrong(file, "is encrypted, and nobody is here to decrypt it")
+                .hint(format!("openssl pkey -in {path} -out plain.key"))
         }
-        error => format!("is no sound PEM: {error:?}"),
+        // A sequence, as DER begins (X.690).
+        _ if bytes.first() == Some(&0x30) => wrong(file, "is DER; PEM is wanted")
+            .hint(format!("openssl {of} -inform der -in {path} -out pem.{of}")),
+        pem::Error::NoItemsFound => {
+            let what = format!("nothing in it begins with -----BEGIN {kind}-----: is it PEM?");
+            wrong(file, &what)
+        }
+        error => wrong(file, &format!("is no sound PEM: {error}")),
     }
 }
 

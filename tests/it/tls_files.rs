@@ -190,3 +190,61 @@ fn a_key_that_others_can_read_is_a_warning_and_what_does_not_parse_is_no_start()
         assert!(run.status.code() == Some(1) && seen.contains(said), "{said}: {seen}");
     }
 }
+
+#[test]
+fn secrets_that_are_none_are_said_by_the_check_too_and_so_is_how_to_make_pem_of_a_key() {
+    let certs = Certs::new();
+    certs.make("a", &["a.test"]);
+    certs.make_with("old", &["a.test"], |p| p.not_after = date_time_ymd(2001, 1, 1));
+    let at = |name: &str| certs.path(name).display().to_string();
+    std::fs::write(at("tickets"), [7; 80]).unwrap();
+    let mode = |name: &str, mode: u32| {
+        std::fs::set_permissions(at(name), std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let words = format!(
+        "[listener.web]\nbind = \"127.0.0.1:1\"\npool = \"app\"\ntls = {{ certificates = [{{ \
+         cert = \"{}\", key = \"{}\" }}], tickets_file = \"{}\" }}\n[pool.app]\ntls = {{ cert = \
+         \"{}\", key = \"{}\" }}\nbackends = []\n",
+        at("a.pem"),
+        at("a.key"),
+        at("tickets"),
+        at("old.pem"),
+        at("old.key")
+    );
+    ["a.key", "old.key", "tickets"].into_iter().for_each(|name| mode(name, 0o600));
+    let old = format!("{}: it has expired", at("old.pem"));
+    let run = |words: &str| {
+        let done = check(words, &[]);
+        (done.status.success(), String::from_utf8_lossy(&done.stderr).into_owned())
+    };
+    let (fits, said) = run(&words);
+    assert!(fits && said.contains(&old) && said.lines().count() == 1, "{said}");
+    ["a.key", "old.key", "tickets"].into_iter().for_each(|name| mode(name, 0o644));
+    let (fits, said) = run(&words);
+    for name in ["a.key", "old.key", "tickets"] {
+        let warning =
+            format!("{0}: everybody on this machine can read it; chmod 600 {0}", at(name));
+        assert!(fits && said.contains(&warning) && said.starts_with("warning: "), "{said}");
+    }
+    let openssl = |args: &[&str]| {
+        let done = Command::new("openssl").args(args).output().expect("openssl is installed");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    let (key, pem, plain) = (at("a.key"), at("a.pem"), at("plain"));
+    std::fs::copy(&key, &plain).unwrap();
+    let aes = ["-in", &plain, "-out", &key, "-aes256", "-passout", "pass:x"];
+    let der = ["-outform", "der", "-in", &plain, "-out", &key];
+    for (args, hint) in [
+        ([&["pkey"][..], &aes].concat(), format!("{key}: is encrypted")),
+        ([&["ec"][..], &aes].concat(), format!("openssl pkey -in {key} -out plain.key")),
+        ([&["pkey"][..], &der].concat(), format!("openssl pkey -inform der -in {key}")),
+    ] {
+        openssl(&args);
+        let (fits, said) = run(&words);
+        assert!(!fits && said.contains(&hint), "{hint}: {said}");
+    }
+    std::fs::copy(&plain, &key).unwrap();
+    openssl(&["x509", "-outform", "der", "-in", &at("old.pem"), "-out", &pem]);
+    let (fits, said) = run(&words);
+    assert!(!fits && said.contains(&format!("openssl x509 -inform der -in {pem}")), "{said}");
+}
