@@ -335,6 +335,47 @@ fn one_that_says_nothing_is_not_waited_for() {
     assert_eq!(proxy.get("/").status, 504);
 }
 
+/// What ran out was the request's own time and not `timeout.connect`: the backend is as good as
+/// before, for whoever waits longer.
+#[test]
+fn a_request_that_has_no_time_to_connect_blames_no_backend() {
+    let certs = certificate();
+    let file = certs.path().join("cert.pem");
+    let tls = format!("tls = {{ ca_file = \"{}\", sni = \"localhost\" }}", file.display());
+    for http in
+        ["http = \"2\"".into(), format!("http = \"1.1\"\n{tls}"), format!("http = \"2\"\n{tls}")]
+    {
+        let silent = crate::support::Backend::run(|peer| drop(peer.rest()));
+        let more = "timeout = { connect = \"60s\", request = \"200ms\" }";
+        let proxy = Proxy::http(&[silent.addr], &format!("{http}\n{more}\n[server]\nworkers = 1"));
+        // The second one waits for what the first one dials, where it is shared.
+        let mut clients: Vec<Client> = (0..2).map(|_| proxy.client()).collect();
+        for client in &mut clients {
+            client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n");
+        }
+        for client in &mut clients {
+            assert_eq!(client.response().status, 504, "{http}");
+        }
+        let plan = proxy.running().state().plan.load_full().unwrap();
+        let backend = &plan.pools["app"].members()[0].backend;
+        assert!(backend.is_usable(), "{http}");
+        assert_eq!(backend.cells.connect_timeout.get(), 0, "{http}");
+    }
+}
+
+/// Who dials for others may leave: they get what he dialled.
+#[test]
+fn a_dial_outlives_the_request_that_began_it() {
+    let server = Server::h2(&[]);
+    let proxy = two(server.addr, "timeout = { request = \"200ms\" }");
+    server.signal(Signal::STOP);
+    assert_eq!(proxy.get("/").status, 504);
+    server.signal(Signal::CONT);
+    until("it is there for the next one", || open(&proxy) == (1, 1));
+    assert_eq!(proxy.get("/").status, 200);
+    assert_eq!(state(&proxy, "conns"), 2, "one, and the look whether it listens");
+}
+
 /// However many ask at the same moment, one connection is dialled for them, or as many as it takes.
 #[test]
 fn a_crowd_does_not_dial_at_once() {
