@@ -279,8 +279,8 @@ impl Dialer {
         begun: Instant,
         connect: Option<Duration>,
     ) -> Box<Exchange> {
-        let (is_tls, written) = (lease.pool().reach().is_tls(), lease.backend().clone());
-        let wire = Http2::begin(slot, request, is_tls, written.written());
+        let (reach, backend) = (lease.pool().reach(), lease.backend().clone());
+        let wire = Http2::begin(slot, request, &reach, backend.written());
         exchange!(self, lease, request, begun, connect, Wire::Http2(Box::new(wire)))
     }
 
