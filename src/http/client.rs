@@ -9,7 +9,8 @@ use crate::http1::{
     self, BodyLength, Event, HeadLimits, Refusal, RequestVerdict, Rule, Server, Want,
 };
 use crate::message::{
-    Broken, Chunk, Fields, Fill, Head, Length, Part, Pressure, Size, Source, Version, memory,
+    Back, Broken, Chunk, Fields, Fill, Head, Kept, Length, Part, Pressure, Size, Source, Version,
+    memory,
 };
 use crate::net::proxy_protocol;
 use crate::net::{Pipe, Spliced, Stream};
@@ -58,6 +59,8 @@ struct Body {
     limit: u64,
     rate: Rate,
     ended: bool,
+    /// What was handed on and comes again.
+    back: Back,
 }
 
 impl Client {
@@ -75,6 +78,7 @@ impl Client {
             limit: u64::MAX,
             rate: Rate::NONE,
             ended: true,
+            back: Back::NONE,
         };
         let machine = Server::new(limits, trailers);
         Self {
@@ -154,6 +158,7 @@ impl Client {
             limit: u64::MAX,
             rate: Rate::NONE,
             ended: matches!(framing, BodyLength::None | BodyLength::Exact(0)),
+            back: Back::NONE,
         };
     }
 
@@ -188,6 +193,7 @@ impl Client {
         cx: &mut Context<'_>,
         most: u64,
     ) -> Poll<Result<(), Broken>> {
+        self.body.back = Back::NONE;
         loop {
             match ready!(self.poll_fill(cx))? {
                 Fill::End => return Poll::Ready(Ok(())),
@@ -251,6 +257,9 @@ impl Source for Client {
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<Fill, Broken>> {
+        if self.body.back.is_some() {
+            return Poll::Ready(Ok(Fill::Data));
+        }
         if self.body.ended {
             return Poll::Ready(Ok(Fill::End));
         }
@@ -301,6 +310,9 @@ impl Source for Client {
     }
 
     fn data(&self) -> &[u8] {
+        if let Some(back) = self.body.back.data() {
+            return back;
+        }
         if self.body.data == 0 {
             return &[];
         }
@@ -308,6 +320,9 @@ impl Source for Client {
     }
 
     fn consume(&mut self, n: usize) {
+        if self.body.back.is_some() {
+            return self.body.back.consume(n);
+        }
         assert!(n <= self.body.data);
         self.buf.consume(self.body.skip + n);
         self.body.skip = 0;
@@ -341,14 +356,19 @@ impl Source for Client {
         Poll::Pending
     }
 
+    fn put_back(&mut self, kept: Kept) {
+        self.body.back.put(kept);
+    }
+
     fn untouched(&self) -> bool {
-        self.body.taken == 0
+        self.body.taken == self.body.back.left()
     }
 }
 
 impl Spliced for Client {
     fn opaque(&self) -> u64 {
-        if self.body.ended || !self.buf.data().is_empty() || self.stream.tcp().is_none() {
+        let waits = !self.buf.data().is_empty() || self.body.back.is_some();
+        if self.body.ended || waits || self.stream.tcp().is_none() {
             return 0;
         }
         // What goes beyond the limit is left to the reader, who says so.

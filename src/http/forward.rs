@@ -120,7 +120,10 @@ pub(super) async fn forward<'g>(
                         _ => Journey::Tunnel(exchange),
                     };
                 }
-                Err(error) => exchange.fail(error),
+                Err(error) => {
+                    exchange.give_back(client);
+                    exchange.fail(error)
+                }
             },
         };
         match tries.after(failed, &outgoing, client) {

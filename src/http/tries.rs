@@ -33,7 +33,9 @@ pub(super) struct Tries<'a> {
     now: Instant,
     left: u32,
     tried: Vec<BackendId>,
-    /// What the client gets if nobody else can be asked, and whether that try never left us.
+    /// Those of them that refused without a look: asked again when nobody else is left.
+    refused: Vec<BackendId>,
+    /// What the client gets if nobody else can be asked, and whether that try was never looked at.
     last: Option<(Box<Reply>, bool)>,
     fresh: bool,
     /// How often it was nobody's fault.
@@ -50,6 +52,7 @@ impl<'a> Tries<'a> {
             now,
             left,
             tried: Vec::new(),
+            refused: Vec::new(),
             last: None,
             fresh: false,
             stale: 0,
@@ -66,8 +69,15 @@ impl<'a> Tries<'a> {
         self.fresh
     }
 
-    /// Takes a backend that was not tried yet, if one is free.
+    /// Takes a backend that was not tried yet, if one is free; else one that refused.
     pub(super) fn lease(&mut self, report: &mut Report<'_>) -> Result<Lease, NoLease> {
+        if !self.refused.is_empty() {
+            if let Some(lease) = self.target.pool.another(&self.ask()) {
+                return Ok(self.leased(lease, report));
+            }
+            self.tried.retain(|id| !self.refused.contains(id));
+            self.refused.clear();
+        }
         let lease = self.target.pool.lease(&self.ask())?;
         Ok(self.leased(lease, report))
     }
@@ -129,7 +139,7 @@ impl<'a> Tries<'a> {
             };
         }
         let again = match retry {
-            Retry::NothingWritten => client.untouched(),
+            Retry::NothingWritten | Retry::Refused => client.untouched(),
             Retry::OnlyIdempotent => {
                 (stale || self.is_reset(&error))
                     && outgoing.head.method().is_idempotent()
@@ -137,7 +147,7 @@ impl<'a> Tries<'a> {
             }
             Retry::No => false,
         };
-        let never_sent = retry == Retry::NothingWritten;
+        let never_sent = matches!(retry, Retry::NothingWritten | Retry::Refused);
         let reply = Box::new(Reply::own(status(&error), error.word()));
         self.now = Instant::now();
         let in_time = outgoing.until.is_none_or(|until| self.now < until);
@@ -146,7 +156,7 @@ impl<'a> Tries<'a> {
         }
         if stale && self.stale < STALE {
             self.stale += 1;
-            // Nobody's fault, and no try: the same backend may be asked again, by a new connection.
+            // Nobody's fault, and no try: the same backend may be asked again, by another connection.
             self.fresh = true;
             self.last = None;
             return Next::Again;
@@ -159,6 +169,9 @@ impl<'a> Tries<'a> {
             return Next::Answer(reply);
         }
         self.tried.push(backend);
+        if retry == Retry::Refused {
+            self.refused.push(backend);
+        }
         self.last = Some((reply, never_sent));
         Next::Again
     }

@@ -13,5 +13,5 @@ pub use head::{Fields, Head, Invalid, Method, Version};
 pub use known::Known;
 pub use memory::{Memory, Part, Place, Pressure, counted, memory};
 pub(crate) use scan::{byte_at, control_at, is_plain_name};
-pub use source::{Broken, Empty, Fill, Length, Source};
+pub use source::{Back, Broken, Empty, Fill, Kept, Length, Source};
 pub use syntax::{is_target, is_token, is_value, reason_phrase};

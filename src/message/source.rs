@@ -1,5 +1,7 @@
 //! A body that is read piece by piece, lent and not copied.
 use super::head::Fields;
+use bytes::{Buf, Bytes};
+use std::collections::VecDeque;
 use std::task::{Context, Poll};
 
 /// How long a body is.
@@ -73,8 +75,103 @@ pub trait Source: Send {
         let _ = cx;
         Poll::Pending
     }
-    /// Whether not a byte of the body was consumed, so that it can still be sent elsewhere.
+    /// Puts back what was consumed last: it comes again before the rest.
+    fn put_back(&mut self, kept: Kept);
+    /// Whether every byte of the body that was consumed was put back, so that it can still be sent
+    /// elsewhere.
     fn untouched(&self) -> bool;
+}
+
+/// So many pieces are kept at the most: small ones cost more than they hold.
+const KEPT: usize = 128;
+
+/// What was consumed of a body and can be put back.
+#[derive(Debug, Default)]
+pub struct Kept {
+    pieces: VecDeque<Bytes>,
+    len: usize,
+}
+
+impl Kept {
+    /// Keeps a piece behind the others; `false` when that would be more than `most` bytes, or too many
+    /// pieces.
+    pub fn keep(&mut self, piece: Bytes, most: usize) -> bool {
+        let fits = self.len + piece.len() <= most && self.pieces.len() < KEPT;
+        if fits && !piece.is_empty() {
+            self.len += piece.len();
+            self.pieces.push_back(piece);
+        }
+        fits
+    }
+    /// Bytes.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+    /// Whether they are all in one piece.
+    pub fn is_one(&self) -> bool {
+        self.pieces.len() == 1
+    }
+    /// The first piece.
+    pub fn first(&self) -> &[u8] {
+        self.pieces.front().map_or(&[], |piece| piece)
+    }
+    /// Takes `n` bytes of the first piece.
+    pub fn consume(&mut self, n: usize) {
+        if let Some(first) = self.pieces.front_mut() {
+            first.advance(n);
+            self.len -= n;
+            if first.is_empty() {
+                self.pieces.pop_front();
+            }
+        }
+    }
+}
+
+/// What a source was given back and has to hand out again; nothing, as a rule.
+#[derive(Debug, Default)]
+pub struct Back(Option<Box<Kept>>);
+
+impl Back {
+    /// None.
+    pub const NONE: Self = Self(None);
+    /// Whether there are bytes.
+    #[inline]
+    pub fn is_some(&self) -> bool {
+        self.0.is_some()
+    }
+    /// The next bytes, if there are any.
+    #[inline]
+    pub fn data(&self) -> Option<&[u8]> {
+        self.0.as_ref().map(|kept| kept.first())
+    }
+    /// Bytes.
+    pub fn left(&self) -> u64 {
+        self.0.as_ref().map_or(0, |kept| kept.len() as u64)
+    }
+    /// Whether nothing follows the next bytes here.
+    pub fn is_last(&self) -> bool {
+        self.0.as_ref().is_none_or(|kept| kept.is_one())
+    }
+    /// Takes `n` of the next bytes.
+    #[cold]
+    pub fn consume(&mut self, n: usize) {
+        if let Some(kept) = &mut self.0 {
+            kept.consume(n);
+            self.0.take_if(|kept| kept.is_empty());
+        }
+    }
+    /// These come first.
+    pub fn put(&mut self, mut kept: Kept) {
+        if let Some(rest) = self.0.take() {
+            kept.len += rest.len;
+            kept.pieces.extend(rest.pieces);
+        }
+        self.0 = (!kept.is_empty()).then(|| Box::new(kept));
+    }
 }
 
 /// No body.
@@ -92,7 +189,44 @@ impl Source for Empty {
         &[]
     }
     fn consume(&mut self, _: usize) {}
+    fn put_back(&mut self, _: Kept) {}
     fn untouched(&self) -> bool {
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kept(pieces: &[&'static str]) -> Kept {
+        let mut kept = Kept::default();
+        assert!(pieces.iter().all(|piece| kept.keep(Bytes::from_static(piece.as_bytes()), 100)));
+        kept
+    }
+
+    #[test]
+    fn what_is_put_back_comes_before_what_was_put_back_earlier() {
+        let mut back = Back::default();
+        back.put(Kept::default());
+        assert!(!back.is_some() && back.is_last());
+        back.put(kept(&["abc", "", "de"]));
+        back.consume(2);
+        assert_eq!((back.data(), back.left(), back.is_last()), (Some(&b"c"[..]), 3, false));
+        back.put(kept(&["ab"]));
+        let mut all = Vec::new();
+        while let Some(&[first, ..]) = back.data() {
+            all.push(first);
+            back.consume(1);
+        }
+        assert_eq!((&all[..], back.left(), back.is_some()), (&b"abcde"[..], 0, false));
+    }
+
+    #[test]
+    fn neither_too_many_bytes_are_kept_nor_too_many_pieces() {
+        let mut kept = kept(&["abc"]);
+        assert!(kept.keep(Bytes::from_static(b"de"), 5) && !kept.keep(Bytes::from_static(b"f"), 5));
+        let many = (0..200).take_while(|_| kept.keep(Bytes::from_static(b"x"), usize::MAX));
+        assert_eq!(many.count(), KEPT - 2);
     }
 }

@@ -292,6 +292,11 @@ impl Pool {
         })
     }
 
+    /// As `lease`, for whoever can do without one.
+    pub fn another(self: &Arc<Self>, ask: &Ask<'_>) -> Option<Lease> {
+        self.attempt(ask).ok()
+    }
+
     /// As `lease`, uncounted.
     fn attempt(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, NoLease> {
         loop {

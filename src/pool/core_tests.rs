@@ -413,6 +413,6 @@ fn a_lease_is_counted_by_how_it_ended() {
     drop(lease(2));
     let backend = running.members().remove(0).backend;
     let counted: Vec<u64> = backend.cells.by_class.iter().map(|c| c.get()).collect();
-    assert_eq!(counted, [2, 1, 1, 0, 0, 1]);
+    assert_eq!(counted, [4, 1, 1, 0, 0, 1]);
     assert_eq!((backend.active(), backend.picks().policy.get()), (0, 9));
 }

@@ -31,7 +31,7 @@ pub enum Outcome {
     Stale,
     /// The backend broke it: reset, garbage, truncated, timeout.
     Failed,
-    /// We or the client ended it: nothing is learnt.
+    /// We or the client ended it: it is counted as without an answer, and nothing is learnt.
     Abandoned,
 }
 
@@ -105,8 +105,8 @@ impl Drop for Lease {
                 let ended = self.ended.unwrap_or_else(Instant::now);
                 cells.request_duration.observe(ended.saturating_duration_since(self.taken));
             }
-            Outcome::NotReached | Outcome::Failed => cells.by_class[0].inc(),
-            Outcome::Closed | Outcome::Stale | Outcome::Abandoned => {}
+            Outcome::NotReached | Outcome::Failed | Outcome::Abandoned => cells.by_class[0].inc(),
+            Outcome::Closed | Outcome::Stale => {}
         }
         if self.outcome.is_fault() && self.pool.wants_cost() {
             self.backend.penalise(Instant::now());

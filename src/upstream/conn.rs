@@ -9,8 +9,8 @@ use h2::{Ping, PingPong, Reason};
 use parking_lot::Mutex;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
@@ -35,7 +35,7 @@ pub(super) struct Conn {
     /// It was ended for small frames that cost us more than they carried.
     flooded: Arc<AtomicBool>,
     task: AbortHandle,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 struct State {
@@ -47,7 +47,25 @@ struct State {
     limit: usize,
     /// Since when it is idle, or leaves.
     since: Instant,
+    /// While it is idle, and neither leaves nor has ended.
+    idle: Option<Idle>,
     pulse: Pulse,
+}
+
+/// An idle connection, counted for as long as this lives.
+struct Idle(Arc<Backend>);
+
+impl Idle {
+    fn new(backend: &Arc<Backend>) -> Self {
+        backend.cells.idle.add(1);
+        Self(backend.clone())
+    }
+}
+
+impl Drop for Idle {
+    fn drop(&mut self) {
+        self.0.cells.idle.add(-1);
+    }
 }
 
 /// Whether the peer is there.
@@ -72,10 +90,18 @@ impl Conn {
         let ended = Arc::new(AtomicBool::new(false));
         let pings = spoken.connection.ping_pong();
         let flooded = Arc::new(AtomicBool::new(false));
-        let over = Over { ended: ended.clone(), flooded: flooded.clone() };
-        let task = tokio::spawn(drive(spoken.connection, spoken.seen.clone(), over));
-        backend.cells.idle.add(1);
         let pulse = Pulse { pings, bytes: spoken.seen.bytes(), heard: born, asked: None };
+        let state = Arc::new(Mutex::new(State {
+            sender: Some(spoken.sender),
+            active: 0,
+            limit: said.streams,
+            since: born,
+            idle: Some(Idle::new(backend)),
+            pulse,
+        }));
+        let (end, flood) = (ended.clone(), flooded.clone());
+        let over = Over { ended: end, flooded: flood, state: Arc::downgrade(&state) };
+        let task = tokio::spawn(drive(spoken.connection, spoken.seen.clone(), over));
         Arc::new(Self {
             backend: backend.clone(),
             reach,
@@ -86,13 +112,7 @@ impl Conn {
             ended,
             flooded,
             task: task.abort_handle(),
-            state: Mutex::new(State {
-                sender: Some(spoken.sender),
-                active: 0,
-                limit: said.streams,
-                since: born,
-                pulse,
-            }),
+            state,
         })
     }
 
@@ -162,9 +182,7 @@ impl Conn {
         if state.active >= state.room() {
             return false;
         }
-        if state.active == 0 {
-            self.backend.cells.idle.add(-1);
-        }
+        state.idle = None;
         state.active += 1;
         true
     }
@@ -175,9 +193,8 @@ impl Conn {
         state.active -= 1;
         if state.active == 0 {
             state.since = now;
-            if state.sender.is_some() {
-                self.backend.cells.idle.add(1);
-            }
+            let lives = state.sender.is_some() && !self.is_ended();
+            state.idle = lives.then(|| Idle::new(&self.backend));
         }
     }
 
@@ -197,10 +214,9 @@ impl Conn {
 
     fn gone(&self, state: &mut State, now: Instant) {
         if state.sender.take().is_some() {
-            state.pulse.pings = None;
+            (state.pulse.pings, state.idle) = (None, None);
             if state.active == 0 {
                 state.since = now;
-                self.backend.cells.idle.add(-1);
             }
         }
     }
@@ -271,11 +287,16 @@ impl Pulse {
 struct Over {
     ended: Arc<AtomicBool>,
     flooded: Arc<AtomicBool>,
+    state: Weak<Mutex<State>>,
 }
 
 impl Drop for Over {
     fn drop(&mut self) {
         self.ended.store(true, Relaxed);
+        // Looked at again under the lock: whoever gives the last place back then sees the end.
+        if let Some(state) = self.state.upgrade() {
+            state.lock().idle = None;
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use super::error::Error;
 use super::link::Link;
 use crate::net;
 use crate::net::proxy_protocol::Written;
-use crate::pool::{Backend, Change, Lease};
+use crate::pool::{Backend, Change, Lease, Pool};
 use crate::reach::http2::HeadMost;
 use crate::reach::{self, Offer, Reach, Way};
 use std::io::ErrorKind;
@@ -27,36 +27,66 @@ pub(super) struct Wanted<'a> {
     pub(super) header: Option<&'a Written>,
     /// What heads may come over it, where it speaks HTTP/2.
     pub(super) most: HeadMost,
-    /// `timeout.connect`, or less.
+    /// `timeout.connect`
     pub(super) limit: Option<Duration>,
+    /// When the request that wants it must be over.
+    pub(super) until: Option<Instant>,
 }
 
-/// Dials the backend of a lease and tells it for whom. Counts the result; a backend that was not reached is taken out
-/// for new work at once, and the pool is told why.
-pub(super) async fn dial(
-    lease: &Lease,
-    reach: &Reach,
-    wanted: Wanted<'_>,
-) -> Result<Dialled, Error> {
-    let backend = lease.backend();
+/// Whom to dial, for a lease or beyond it.
+#[derive(Clone, Debug)]
+pub(super) struct Whom {
+    pub(super) pool: Arc<Pool>,
+    pub(super) backend: Arc<Backend>,
+}
+
+impl Whom {
+    pub(super) fn of(lease: &Lease) -> Self {
+        Self { pool: lease.pool().clone(), backend: lease.backend().clone() }
+    }
+}
+
+/// Dials a backend and tells it for whom. Counts the result; a backend that was not reached is taken
+/// out for new work at once, and the pool is told why. A request whose own time is over first says
+/// nothing of the backend: nothing is counted.
+///
+/// # Errors
+///
+/// [`Error`]; [`Error::Request`] when `until` has passed and `limit` has not.
+pub(super) async fn dial(whom: &Whom, reach: &Reach, wanted: Wanted<'_>) -> Result<Dialled, Error> {
+    let backend = &whom.backend;
     let begun = Instant::now();
-    let dialled = match wanted.limit {
-        Some(limit) => tokio::time::timeout(limit, attempt(backend, reach, wanted))
-            .await
-            .unwrap_or(Err(Error::ConnectTimeout)),
+    let dialled = match first(wanted.limit, wanted.until, begun) {
+        Some((limit, late)) => {
+            tokio::time::timeout(limit, attempt(backend, reach, wanted)).await.unwrap_or(Err(late))
+        }
         None => attempt(backend, reach, wanted).await,
     };
     match dialled {
         Ok(dialled) => {
             backend.cells.connect_ok.inc();
-            lease.pool().connect_duration.observe(begun.elapsed());
+            whom.pool.connect_duration.observe(begun.elapsed());
             Ok(dialled)
         }
-        Err(Error::Changed) => Err(Error::Changed),
+        Err(error @ (Error::Changed | Error::Request)) => Err(error),
         Err(error) => {
-            not_reached(lease, &error);
+            unreached(&whom.pool, backend, &error);
             Err(error)
         }
+    }
+}
+
+/// How long a connection may be waited for, and what it is called when that has passed.
+pub(super) fn first(
+    connect: Option<Duration>,
+    until: Option<Instant>,
+    now: Instant,
+) -> Option<(Duration, Error)> {
+    let left = until.map(|until| until.saturating_duration_since(now));
+    match (connect, left) {
+        (Some(connect), Some(left)) if connect <= left => Some((connect, Error::ConnectTimeout)),
+        (_, Some(left)) => Some((left, Error::Request)),
+        (connect, None) => connect.map(|connect| (connect, Error::ConnectTimeout)),
     }
 }
 
@@ -88,7 +118,10 @@ async fn attempt(
 /// Counts a connect that failed. A backend that was not reached is taken out for new work at once,
 /// and the pool is told why.
 pub fn not_reached(lease: &Lease, error: &Error) {
-    let backend = lease.backend();
+    unreached(lease.pool(), lease.backend(), error);
+}
+
+fn unreached(pool: &Arc<Pool>, backend: &Arc<Backend>, error: &Error) {
     let cells = &backend.cells;
     match error {
         Error::Local(_) => return cells.connect_error.inc(),
@@ -106,7 +139,7 @@ pub fn not_reached(lease: &Lease, error: &Error) {
     }
     backend.mark_unusable();
     let detail = format!("connect to {} (pool {}): {error}", backend.addr(), backend.pool);
-    for turn in lease.pool().apply(Change::Unreached { id: backend.id, detail }, Instant::now()) {
+    for turn in pool.apply(Change::Unreached { id: backend.id, detail }, Instant::now()) {
         tracing::warn!(pool = %backend.pool, backend = %turn.backend, from = turn.from.word(), to = turn.to.word(),
             reason = turn.reason.word(), detail = %turn.detail, "backend turned");
     }

@@ -1,5 +1,5 @@
 //! One worker's connections to backends: a lease becomes a stream or an exchange.
-use super::connect::{self, Dialled, Wanted};
+use super::connect::{self, Dialled, Wanted, Whom};
 use super::error::{Error, Failed, Retry};
 use super::exchange::{Exchange, Pace, Wire};
 use super::http1::Http1;
@@ -7,7 +7,7 @@ use super::http2::Http2;
 use super::idle::{Idle, Kept, Reuse};
 use super::link::Link;
 use super::pump::Pump;
-use super::shared::{Claim, Shared, Slot, Wants};
+use super::shared::{Claim, Shared, Slot, Ticket, Wants};
 use crate::config::Effective;
 use crate::http1::{self, BodyLength, Client, HeadLimits};
 use crate::message::{Chunk, Head, Size};
@@ -15,8 +15,10 @@ use crate::net::proxy_protocol::Written;
 use crate::pool::Lease;
 use crate::reach::http2::HeadMost;
 use crate::reach::{Offer, Reach};
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::task::JoinHandle;
 
 /// One worker's connections to backends: dials, keeps idle ones.
 #[derive(Debug, Default)]
@@ -103,23 +105,18 @@ impl Dialer {
         let reach = lease.pool().reach();
         // Where HTTP is spoken it is not asked for here.
         let offer = if reach.offer() == Offer::Nothing { Offer::Nothing } else { Offer::Http1 };
-        let wanted = Wanted { offer, header, most: NO_HEADS, limit };
-        match self.dial(lease, &reach, wanted).await? {
+        let wanted = Wanted { offer, header, most: NO_HEADS, limit, until: None };
+        match self.dial(&Whom::of(lease), &reach, wanted).await? {
             Dialled::Link(link) => Ok(link),
             Dialled::Shared(_) => Err(Error::NoUpgrade),
         }
     }
 
-    async fn dial(
-        &self,
-        lease: &Lease,
-        reach: &Reach,
-        wanted: Wanted<'_>,
-    ) -> Result<Dialled, Error> {
-        match connect::dial(lease, reach, wanted).await {
+    async fn dial(&self, whom: &Whom, reach: &Reach, wanted: Wanted<'_>) -> Result<Dialled, Error> {
+        match connect::dial(whom, reach, wanted).await {
             // Kept connections are a convenience, this one is wanted now.
             Err(Error::Local(error)) if is_out_of_descriptors(&error) && self.shed() => {
-                connect::dial(lease, reach, wanted).await
+                connect::dial(whom, reach, wanted).await
             }
             dialled => dialled,
         }
@@ -178,6 +175,9 @@ impl Dialer {
         request: &Outgoing<'_>,
         now: Instant,
     ) -> Result<Box<Exchange>, Failed> {
+        if request.until.is_some_and(|until| until <= Instant::now()) {
+            return failed(lease, Error::Request);
+        }
         let reach = lease.pool().reach();
         let mut offer = reach.offer();
         if request.upgrade {
@@ -187,10 +187,16 @@ impl Dialer {
             offer = Offer::Http1;
         }
         if offer != Offer::Http1 {
-            return Box::pin(self.join(lease, &reach, request, now)).await;
+            return Box::pin(self.join(lease, reach, request, now)).await;
         }
-        let (header, limit) = (request.header, request.connect_limit(now));
-        match self.dial(&lease, &reach, Wanted { offer, header, most: NO_HEADS, limit }).await {
+        let wanted = Wanted {
+            offer,
+            header: request.header,
+            most: NO_HEADS,
+            limit: request.effective.timeout.connect.get(),
+            until: request.until,
+        };
+        match self.dial(&Whom::of(&lease), &reach, wanted).await {
             Ok(Dialled::Link(link)) => {
                 let born = link.born();
                 let took = born.saturating_duration_since(now);
@@ -205,50 +211,62 @@ impl Dialer {
     async fn join(
         self: &Arc<Self>,
         lease: Lease,
-        reach: &Reach,
+        reach: Arc<Reach>,
         request: &Outgoing<'_>,
         begun: Instant,
     ) -> Result<Box<Exchange>, Failed> {
-        let until = request.connect_limit(begun).map(|limit| begun + limit);
+        let connect = request.effective.timeout.connect.get();
         loop {
             let now = Instant::now();
-            let limit = until.map(|until| until.saturating_duration_since(now));
+            let waited = now.saturating_duration_since(begun);
             let ticket = match self.shared.claim(&lease, request.wants(), now) {
                 Claim::Slot(slot) => return Ok(self.on(lease, slot, request, now, None)),
                 Claim::Wait(wait) => {
-                    let dialled = wait.dialled();
-                    let in_time = match limit {
-                        Some(limit) => tokio::time::timeout(limit, dialled).await.is_ok(),
-                        None => {
-                            dialled.await;
-                            true
-                        }
-                    };
-                    if in_time {
-                        continue;
+                    let left = connect.map(|connect| connect.saturating_sub(waited));
+                    match within(connect::first(left, request.until, now), wait.dialled()).await {
+                        Ok(()) => continue,
+                        Err(late) => return failed(lease, late),
                     }
-                    return failed(lease, Error::ConnectTimeout);
                 }
                 Claim::Dial(ticket) => ticket,
             };
-            let wanted = Wanted {
-                offer: reach.offer(),
-                header: request.header,
-                most: request.heads(),
-                limit,
-            };
-            let dialled = self.dial(&lease, reach, wanted).await;
+            let made = self.make(Whom::of(&lease), reach, request, ticket);
+            let dialled = within(connect::first(None, request.until, now), made).await;
             let (born, took) = (Instant::now(), Some(begun.elapsed()));
-            return match dialled {
-                Ok(Dialled::Shared(conn)) => {
-                    Ok(self.on(lease, ticket.made(conn), request, born, took))
-                }
-                Ok(Dialled::Link(link)) => {
-                    ticket.only_http1();
-                    Ok(self.exchange(lease, link, request, born, took))
-                }
+            return match dialled.flatten() {
+                Ok(Made::Slot(slot)) => Ok(self.on(lease, slot, request, born, took)),
+                Ok(Made::Link(link)) => Ok(self.exchange(lease, link, request, born, took)),
                 Err(error) => failed(lease, error),
             };
+        }
+    }
+
+    /// Dials for all that wait: in a task of its own, so that it goes on within `timeout.connect` for
+    /// the others when the one who began it has no more time, or leaves.
+    fn make(
+        self: &Arc<Self>,
+        whom: Whom,
+        reach: Arc<Reach>,
+        request: &Outgoing<'_>,
+        ticket: Ticket,
+    ) -> impl Future<Output = Result<Made, Error>> + use<> {
+        let (dialer, header, most) = (self.clone(), request.header.cloned(), request.heads());
+        let limit = request.effective.timeout.connect.get();
+        let task = tokio::spawn(async move {
+            let (offer, header) = (reach.offer(), header.as_ref());
+            let wanted = Wanted { offer, header, most, limit, until: None };
+            Ok(match dialer.dial(&whom, &reach, wanted).await? {
+                Dialled::Shared(conn) => Made::Slot(ticket.made(conn)),
+                Dialled::Link(link) => {
+                    ticket.only_http1();
+                    Made::Link(link)
+                }
+            })
+        });
+        let mut dial = Dial { bounded: limit.is_some(), task };
+        async move {
+            let ended = (&mut dial.task).await;
+            ended.unwrap_or_else(|_| Err(Error::Local(std::io::ErrorKind::Interrupted.into())))
         }
     }
 
@@ -261,8 +279,8 @@ impl Dialer {
         begun: Instant,
         connect: Option<Duration>,
     ) -> Box<Exchange> {
-        let (is_tls, written) = (lease.pool().reach().is_tls(), lease.backend().clone());
-        let wire = Http2::begin(slot, request, is_tls, written.written());
+        let (reach, backend) = (lease.pool().reach(), lease.backend().clone());
+        let wire = Http2::begin(slot, request, &reach, backend.written());
         exchange!(self, lease, request, begun, connect, Wire::Http2(Box::new(wire)))
     }
 
@@ -311,11 +329,44 @@ impl Dialer {
     }
 }
 
+/// What came of dialling for all that wait.
+enum Made {
+    /// The first place on a connection that is shared.
+    Slot(Slot),
+    /// The backend agreed to HTTP/1.1.
+    Link(Link),
+}
+
+/// A dial in a task of its own. One that nothing bounds but its request ends with it.
+struct Dial {
+    bounded: bool,
+    task: JoinHandle<Result<Made, Error>>,
+}
+
+impl Drop for Dial {
+    fn drop(&mut self) {
+        if !self.bounded {
+            self.task.abort();
+        }
+    }
+}
+
+/// Waits as long as may be; else says why no longer.
+async fn within<T>(
+    limit: Option<(Duration, Error)>,
+    what: impl Future<Output = T>,
+) -> Result<T, Error> {
+    match limit {
+        Some((limit, late)) => tokio::time::timeout(limit, what).await.map_err(|_| late),
+        None => Ok(what.await),
+    }
+}
+
 /// No connection came about: nothing was written.
 fn failed<T>(lease: Lease, error: Error) -> Result<T, Failed> {
     let retry = match error {
-        // Nobody else of the pool can switch either.
-        Error::NoUpgrade => Retry::No,
+        // Nobody else of the pool can switch either, or has more time.
+        Error::NoUpgrade | Error::Request => Retry::No,
         _ => Retry::NothingWritten,
     };
     let stale = matches!(error, Error::Changed);
@@ -339,13 +390,5 @@ impl Outgoing<'_> {
     fn heads(&self) -> HeadMost {
         let limits = &self.effective.limits;
         HeadMost { bytes: limits.head, fields: limits.fields }
-    }
-    /// `timeout.connect`, or what is left of `timeout.request` if that is less.
-    fn connect_limit(&self, now: Instant) -> Option<Duration> {
-        let left = self.until.map(|until| until.saturating_duration_since(now));
-        match (self.effective.timeout.connect.get(), left) {
-            (Some(connect), Some(left)) => Some(connect.min(left)),
-            (connect, left) => connect.or(left),
-        }
     }
 }

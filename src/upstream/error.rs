@@ -127,6 +127,8 @@ impl std::error::Error for Error {}
 pub enum Retry {
     /// Not one byte reached the backend: any request may go elsewhere.
     NothingWritten,
+    /// The backend refused it without a look at it: any request may go elsewhere, or there once more.
+    Refused,
     /// The backend may have begun: only what may be repeated (RFC 9110 9.2.2).
     OnlyIdempotent,
     /// The answer began.
@@ -142,6 +144,7 @@ pub struct Failed {
     pub error: Error,
     /// What may be done.
     pub retry: Retry,
-    /// A kept connection that turned out closed at its reuse: nobody's fault.
+    /// A kept connection that turned out closed at its reuse, or one that ended in order before it
+    /// came to this request: nobody's fault.
     pub stale: bool,
 }

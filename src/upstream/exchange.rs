@@ -124,7 +124,7 @@ impl Exchange {
         let sent = self.pump(cx, body)?;
         let (came, heard) = match &mut self.wire {
             Wire::Http1(wire) => wire.poll_head(cx, head),
-            Wire::Http2(wire) => wire.poll_head(cx, head, body),
+            Wire::Http2(wire) => wire.poll_head(cx, head),
         };
         if came && self.first_byte.is_none() {
             self.first_byte_came();
@@ -307,6 +307,14 @@ impl Exchange {
             self.dialer.idle.give(&lease, link, now);
         }
         lease.answered(self.status, now);
+    }
+
+    /// After an error: gives the client's body back what was sent of it and is still here, so that it
+    /// can be sent again.
+    pub fn give_back(&mut self, body: &mut dyn Spliced) {
+        if let Wire::Http2(wire) = &mut self.wire {
+            wire.give_back(body);
+        }
     }
 
     /// Ends it after an error: closes the connection, or its stream of one, and gives the lease

@@ -9,8 +9,11 @@ use super::link::Link;
 use super::shared::Slot;
 use crate::http1::{self, BodyLength, HeadLimits, ResponseVerdict, Rule};
 use crate::http2::{self, Outbound, Pieces};
-use crate::message::{Broken, Fields, Fill, Head, Method, Part, Place, counted, memory};
+use crate::message::{
+    Broken, Fields, Fill, Head, Kept, Method, Part, Place, Pressure, counted, memory,
+};
 use crate::net::Spliced;
+use crate::reach::Reach;
 use bytes::{Buf, Bytes};
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
@@ -31,6 +34,15 @@ enum Sending {
     Abandoned,
 }
 
+/// Why a backend never looked at a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Unseen {
+    /// It takes no more on this connection (GOAWAY): in order, and nobody's fault.
+    Away,
+    /// It did not want it (REFUSED_STREAM).
+    Refused,
+}
+
 /// A request and its answer on a stream.
 pub(super) struct Http2 {
     slot: Slot,
@@ -40,10 +52,12 @@ pub(super) struct Http2 {
     send: Option<SendStream<Bytes>>,
     recv: Option<RecvStream>,
     sending: Sending,
-    /// Bytes at hand that are sent already. They are taken from the client when more is to be sent,
-    /// or when the backend has answered: a request that it never looked at can be sent again, if
-    /// what came at once is all of it (a call of gRPC with one message).
-    ahead: usize,
+    /// What was sent of the body, until there is an answer: a request that the backend never looked
+    /// at is sent again whole. `None` once something of it is gone.
+    kept: Option<Kept>,
+    /// `pool.http2.send_buffer`: so much is kept. A backend that does not look at a request gives it
+    /// no more room than at its beginning, which is as much with most.
+    kept_most: usize,
     written: u64,
     /// Whether the backend has room, and it is the client who does not send.
     waits_for_body: bool,
@@ -52,7 +66,7 @@ pub(super) struct Http2 {
     trailers_most: usize,
     heard: bool,
     /// The backend said, or it is known, that it never looked at it.
-    refused: bool,
+    unseen: Option<Unseen>,
     /// Bytes that had come over the connection when it began.
     seen: u64,
     /// Its answer has no body.
@@ -82,7 +96,7 @@ impl Drop for Http2 {
 
 impl Http2 {
     /// Begins a request; what goes wrong is heard where the answer is waited for.
-    pub(super) fn begin(slot: Slot, out: &Outgoing<'_>, is_tls: bool, written: &str) -> Self {
+    pub(super) fn begin(slot: Slot, out: &Outgoing<'_>, reach: &Reach, written: &str) -> Self {
         let (empty, left) = match out.body {
             BodyLength::None | BodyLength::Exact(0) => (true, None),
             BodyLength::Exact(n) => (false, Some(n)),
@@ -97,14 +111,15 @@ impl Http2 {
             send: None,
             recv: None,
             sending: if empty { Sending::Sent } else { Sending::Body(left) },
-            ahead: 0,
+            kept: Some(Kept::default()),
+            kept_most: reach.http2().send_buffer,
             written: 0,
             waits_for_body: false,
             method: out.head.method(),
             limits: HeadLimits { head: limits.head, fields: limits.fields, target: limits.target },
             trailers_most: limits.trailers,
             heard: false,
-            refused: false,
+            unseen: None,
             seen,
             bodyless: false,
             chunk: Bytes::new(),
@@ -114,6 +129,7 @@ impl Http2 {
             place: Place::none(),
             trailers: None,
         };
+        let is_tls = reach.is_tls();
         let (head, host, body, trailers) = (out.head, out.host, out.body, out.trailers);
         match (Outbound { head, host, body, trailers, is_tls, written }).request() {
             Err(unfit) => all.unfit = Some(Error::Body(Broken::Invalid(unfit.rule.word()))),
@@ -123,7 +139,7 @@ impl Http2 {
                     all.send = (!empty).then_some(send);
                 }
                 Err(error) => {
-                    all.refused = true;
+                    all.unseen = Some(Unseen::Away);
                     all.unfit = Some(Error::Io(io::Error::other(error)));
                 }
             },
@@ -136,11 +152,10 @@ impl Http2 {
         &mut self,
         cx: &mut Context<'_>,
         head: &mut Head,
-        body: &mut dyn Spliced,
     ) -> (bool, Poll<Result<Heard, Error>>) {
         let polled = self.poll_answer(cx, head);
         if self.heard {
-            self.take_ahead(body);
+            self.kept = None;
         }
         (polled.is_ready() && self.heard, polled)
     }
@@ -190,7 +205,11 @@ impl Http2 {
     /// What went wrong on the stream or the connection, in our words.
     fn broke(&mut self, error: &h2::Error) -> Error {
         if error.is_remote() {
-            self.refused = error.is_go_away() || error.reason() == Some(Reason::REFUSED_STREAM);
+            if error.is_go_away() {
+                self.unseen = Some(Unseen::Away);
+            } else if error.reason() == Some(Reason::REFUSED_STREAM) {
+                self.unseen = Some(Unseen::Refused);
+            }
             self.slot.broke(error);
             return Error::Io(io::Error::new(ErrorKind::ConnectionReset, error.to_string()));
         }
@@ -203,11 +222,17 @@ impl Http2 {
         }
     }
 
-    /// What was sent already is taken from the client.
-    fn take_ahead(&mut self, body: &mut dyn Spliced) {
-        let ahead = std::mem::take(&mut self.ahead);
-        if ahead > 0 {
-            body.consume(ahead);
+    /// Keeps what was sent, if it may.
+    fn keep(&mut self, piece: Bytes) {
+        let most = self.kept_most;
+        let room = !self.heard && memory().pressure() == Pressure::None;
+        self.kept.take_if(|kept| !room || !kept.keep(piece, most));
+    }
+
+    /// After an error: gives the client's body back what was sent of it, if all of that is here.
+    pub(super) fn give_back(&mut self, body: &mut dyn Spliced) {
+        if let Some(kept) = self.kept.take() {
+            body.put_back(kept);
         }
     }
 
@@ -234,7 +259,6 @@ impl Http2 {
         left: Option<u64>,
         body: &mut dyn Spliced,
     ) -> Poll<Result<(), Error>> {
-        self.take_ahead(body);
         self.waits_for_body = true;
         let filled = ready!(body.poll_fill(cx)).map_err(Error::Body)?;
         self.waits_for_body = false;
@@ -271,11 +295,13 @@ impl Http2 {
             return Poll::Ready(Ok(()));
         }
         let last = left == Some(n as u64) || (n == body.data().len() && body.is_last());
-        if send.send_data(counted(&body.data()[..n]), last).is_err() {
+        let piece = counted(&body.data()[..n]);
+        if send.send_data(piece.clone(), last).is_err() {
             self.sending = Sending::Abandoned;
             return Poll::Ready(Ok(()));
         }
-        self.ahead = n;
+        body.consume(n);
+        self.keep(piece);
         self.written += n as u64;
         self.sending =
             if last { Sending::Sent } else { Sending::Body(left.map(|left| left - n as u64)) };
@@ -404,8 +430,10 @@ impl Http2 {
         if self.heard {
             return (Retry::No, false);
         }
-        if self.refused {
-            return (Retry::NothingWritten, true);
+        match self.unseen {
+            Some(Unseen::Away) => return (Retry::NothingWritten, true),
+            Some(Unseen::Refused) => return (Retry::Refused, false),
+            None => {}
         }
         let silent = self.slot.is_reused() && self.slot.seen() == self.seen;
         (Retry::OnlyIdempotent, silent && matches!(error, Error::Io(_) | Error::Closed))

@@ -169,6 +169,77 @@ fn what_was_never_looked_at_is_sent_again() {
     }
 }
 
+/// As much of a body as may wait is kept until the answer begins.
+#[test]
+fn what_was_never_looked_at_is_sent_again_with_its_body() {
+    for path in ["/refuse-late", "/away-late"] {
+        for (length, chunked) in
+            [(20_000, false), (60_000, false), (20_000, true), (100_000, false)]
+        {
+            let server = Server::h2(&["window=1000000"]);
+            let proxy = two(server.addr, "");
+            let body = "b".repeat(length);
+            let answer = if chunked {
+                let chunks = format!("{length:x}\r\n{body}\r\n0\r\nX-Sum: 5\r\n\r\n");
+                ask(&proxy, "POST", path, "Transfer-Encoding: chunked\r\n", &chunks)
+            } else {
+                ask(&proxy, "POST", path, &format!("Content-Length: {length}\r\n"), &body)
+            };
+            if length > 64 << 10 {
+                assert_eq!(answer.status, 502, "{path} {length}: {answer:?}");
+                continue;
+            }
+            let text = answer.text();
+            assert_eq!(answer.status, 200, "{path} {length}: {text}");
+            assert!(text.contains(&format!("body: {length}")), "{path} {length}: {text}");
+            assert_eq!(text.contains("trailer x-sum: 5"), chunked, "{path}: {text}");
+            assert_eq!(state(&proxy, "refused"), 2);
+        }
+    }
+}
+
+/// Tries without an answer at backend b1, and tries that were made again.
+fn in_vain(proxy: &Proxy) -> (u64, u64) {
+    let plan = proxy.running().state().plan.load_full().unwrap();
+    let pool = &plan.pools["app"];
+    (pool.members()[0].backend.cells.by_class[0].get(), pool.retries_connect.get())
+}
+
+/// A refusal is a try: others are asked first, and nobody more often than `retry` says.
+#[test]
+fn what_is_refused_goes_elsewhere_and_not_for_ever() {
+    let (refusing, good) = (Server::h2(&["refuse"]), Server::h2(&[]));
+    let watcher = two(refusing.addr, "");
+    for (retry, tries) in [("attempts = 1", 1), ("attempts = 3", 3), ("on = [\"reset\"]", 1)] {
+        let proxy = two(refusing.addr, &format!("retry = {{ {retry} }}"));
+        let before = state(&watcher, "refused");
+        assert_eq!(ask(&proxy, "POST", "/refuse", "", "").status, 502, "{retry}");
+        assert_eq!(state(&watcher, "refused") - before, tries, "{retry}");
+        assert_eq!(in_vain(&proxy), (tries as u64, tries as u64 - 1), "{retry}");
+    }
+    let before = state(&watcher, "refused");
+    let more = "http = \"2\"\n[server]\nworkers = 1";
+    let proxy = Proxy::http(&[refusing.addr, good.addr], more);
+    for _ in 0..4 {
+        assert_eq!(ask(&proxy, "POST", "/refuse", "", "").status, 200);
+    }
+    let refused = state(&watcher, "refused") - before;
+    assert!((1..=4).contains(&refused), "{refused}: once for each at the most");
+}
+
+#[test]
+fn a_try_whose_client_left_is_counted() {
+    let server = Server::h2(&[]);
+    let proxy = two(server.addr, "");
+    let mut client = proxy.client();
+    client.send("GET /silent HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    let watcher = two(server.addr, "");
+    until("it is there", || state(&watcher, "streams") > 1 && open(&proxy) == (1, 0));
+    assert_eq!(in_vain(&proxy).0, 0);
+    drop(client);
+    until("it is counted", || in_vain(&proxy).0 == 1);
+}
+
 #[test]
 fn what_may_have_been_looked_at_is_sent_again_only_if_that_does_no_harm() {
     for (method, status) in [("GET", 200), ("POST", 502)] {
@@ -335,6 +406,47 @@ fn one_that_says_nothing_is_not_waited_for() {
     assert_eq!(proxy.get("/").status, 504);
 }
 
+/// What ran out was the request's own time and not `timeout.connect`: the backend is as good as
+/// before, for whoever waits longer.
+#[test]
+fn a_request_that_has_no_time_to_connect_blames_no_backend() {
+    let certs = certificate();
+    let file = certs.path().join("cert.pem");
+    let tls = format!("tls = {{ ca_file = \"{}\", sni = \"localhost\" }}", file.display());
+    for http in
+        ["http = \"2\"".into(), format!("http = \"1.1\"\n{tls}"), format!("http = \"2\"\n{tls}")]
+    {
+        let silent = crate::support::Backend::run(|peer| drop(peer.rest()));
+        let more = "timeout = { connect = \"60s\", request = \"200ms\" }";
+        let proxy = Proxy::http(&[silent.addr], &format!("{http}\n{more}\n[server]\nworkers = 1"));
+        // The second one waits for what the first one dials, where it is shared.
+        let mut clients: Vec<Client> = (0..2).map(|_| proxy.client()).collect();
+        for client in &mut clients {
+            client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n");
+        }
+        for client in &mut clients {
+            assert_eq!(client.response().status, 504, "{http}");
+        }
+        let plan = proxy.running().state().plan.load_full().unwrap();
+        let backend = &plan.pools["app"].members()[0].backend;
+        assert!(backend.is_usable(), "{http}");
+        assert_eq!(backend.cells.connect_timeout.get(), 0, "{http}");
+    }
+}
+
+/// Who dials for others may leave: they get what he dialled.
+#[test]
+fn a_dial_outlives_the_request_that_began_it() {
+    let server = Server::h2(&[]);
+    let proxy = two(server.addr, "timeout = { request = \"200ms\" }");
+    server.signal(Signal::STOP);
+    assert_eq!(proxy.get("/").status, 504);
+    server.signal(Signal::CONT);
+    until("it is there for the next one", || open(&proxy) == (1, 1));
+    assert_eq!(proxy.get("/").status, 200);
+    assert_eq!(state(&proxy, "conns"), 2, "one, and the look whether it listens");
+}
+
 /// However many ask at the same moment, one connection is dialled for them, or as many as it takes.
 #[test]
 fn a_crowd_does_not_dial_at_once() {
@@ -414,11 +526,21 @@ fn nginx_that_ends_its_connections_loses_no_request() {
                     );
                     let answer = client.response();
                     assert_eq!((answer.status, answer.text().as_str()), (200, "got"));
+                    client.send(format!(
+                        "POST /post HTTP/1.1\r\nHost: a.test\r\nContent-Length: 20000\r\n\r\n{}",
+                        "x".repeat(20_000)
+                    ));
+                    let answer = client.response();
+                    assert_eq!((answer.status, answer.text().as_str()), (200, "got"));
                 }
             })
         })
         .collect();
     threads.into_iter().for_each(|thread| thread.join().unwrap());
+    until("all that are open are idle", || {
+        let (open, idle) = open(&proxy);
+        open == idle
+    });
 }
 
 /// A certificate for localhost in a folder: `cert.pem` and `key.pem`.

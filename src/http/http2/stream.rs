@@ -10,7 +10,7 @@ use crate::http::rate::Rate;
 use crate::http1::BodyLength;
 use crate::http2::{self, Pieces};
 use crate::message::{
-    Broken, Fields, Fill, Head, Length, Part, Place, Pressure, Source, Version, memory,
+    Back, Broken, Fields, Fill, Head, Kept, Length, Part, Place, Pressure, Source, Version, memory,
 };
 use crate::net::{Spliced, proxy_protocol};
 use bytes::{Buf, Bytes};
@@ -30,6 +30,8 @@ pub(super) struct Stream {
     data: Bytes,
     /// What came behind it.
     behind: Pieces,
+    /// What was handed on and comes again.
+    back: Back,
     length: Length,
     /// Bytes of its body, or through a tunnel, that were handed on.
     pub(super) taken: u64,
@@ -63,6 +65,7 @@ impl Stream {
             sender,
             data: Bytes::new(),
             behind: Pieces::default(),
+            back: Back::NONE,
             length: Length::Empty,
             taken: 0,
             given: 0,
@@ -97,7 +100,7 @@ impl Stream {
     /// Reads and throws away what the client still sends of its body, `most` bytes at the most: one
     /// that is told to stop may not hear why. Ready when it ended, or will not.
     pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>, most: u64) -> Poll<()> {
-        self.limit = most;
+        (self.limit, self.back) = (most, Back::NONE);
         while let Ok(Fill::Data) = ready!(self.poll_fill(cx)) {
             self.consume(self.data.len());
         }
@@ -142,6 +145,9 @@ impl Source for Stream {
     }
 
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<Fill, Broken>> {
+        if self.back.is_some() {
+            return Poll::Ready(Ok(Fill::Data));
+        }
         if self.ended {
             return Poll::Ready(Ok(Fill::End));
         }
@@ -166,10 +172,13 @@ impl Source for Stream {
     }
 
     fn data(&self) -> &[u8] {
-        &self.data
+        self.back.data().unwrap_or(&self.data)
     }
 
     fn consume(&mut self, n: usize) {
+        if self.back.is_some() {
+            return self.back.consume(n);
+        }
         self.data.advance(n);
         self.taken += n as u64;
         self.owed += n;
@@ -181,19 +190,27 @@ impl Source for Stream {
     }
 
     fn gather(&mut self, cx: &mut Context<'_>) {
-        self.behind.gather(&mut self.body, cx);
+        if !self.ended {
+            self.behind.gather(&mut self.body, cx);
+        }
     }
 
     fn is_last(&self) -> bool {
-        self.behind.is_empty() && self.body.is_end_stream()
+        let last = self.behind.is_empty() && self.body.is_end_stream();
+        let back = self.back.is_last() && (self.data.is_empty() || !self.back.is_some());
+        last && back && self.trailers.is_none()
     }
 
     fn trailers(&self) -> Option<&Fields> {
         self.trailers.as_ref()
     }
 
+    fn put_back(&mut self, kept: Kept) {
+        self.back.put(kept);
+    }
+
     fn untouched(&self) -> bool {
-        self.taken == 0
+        self.taken == self.back.left()
     }
 }
 

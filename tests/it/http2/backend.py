@@ -1,6 +1,6 @@
 """A backend that speaks HTTP/2 by the `h2` of PyPI and misbehaves as its path says.
 
-backend.py PORT [streams=N] [window=N] [mute]: cleartext, prior knowledge.
+backend.py PORT [streams=N] [window=N] [mute] [refuse]: cleartext, prior knowledge.
 """
 
 import socket
@@ -104,6 +104,10 @@ class Conn:
         path = head[":path"]
         if path == "/refuse-once":
             self.refuse_once(stream)
+        elif path == "/refuse" and "refuse" in OPTIONS:
+            with LOCK:
+                STATE["refused"] += 1
+            self.h2.reset_stream(stream, CODES.REFUSED_STREAM)
         elif path == "/reset":
             self.h2.reset_stream(stream, CODES.INTERNAL_ERROR)
         elif path == "/reset-once":
