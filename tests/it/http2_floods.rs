@@ -287,7 +287,8 @@ fn never_at_rest() -> (Backend, Proxy, Frames) {
             peer.answer("fine");
         }
     });
-    let proxy = Proxy::http(&[backend.addr], "");
+    let more = "[defaults.timeout]\nidle = \"300s\"\nfirst_byte = \"300s\"";
+    let proxy = Proxy::http(&[backend.addr], more);
     let mut client = Frames::connect(proxy.addr());
     client.until("our settings are known", |f| f.kind == SETTINGS && f.flags == 1);
     client.get(1, "/wait", &[]);
