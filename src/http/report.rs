@@ -117,8 +117,13 @@ pub(super) struct Came {
 
 impl Came {
     pub(super) fn of(head: &Head) -> Self {
+        Self::with_method(head, None)
+    }
+
+    /// The same for a request that came with another method than its head has.
+    pub(super) fn with_method(head: &Head, method: Option<&str>) -> Self {
         Self {
-            method: head.method_token().to_vec(),
+            method: method.map_or(head.method_token(), str::as_bytes).to_vec(),
             target: head.target().to_vec(),
             host: head.get(Known::Host).unwrap_or(b"").to_vec(),
         }

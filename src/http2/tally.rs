@@ -13,6 +13,10 @@ pub struct Frame {
     pub kind: u8,
     /// Its flags.
     pub flags: u8,
+    /// Its stream; 0 is the connection.
+    pub stream: u32,
+    /// Bytes of the payload that are padding, with the one that says how many (RFC 9113 6.1), of DATA.
+    pub padding: u32,
     /// Why a stream or the connection ends (RFC 9113 7), of RST_STREAM and GOAWAY.
     pub code: u32,
 }
@@ -21,6 +25,11 @@ impl Frame {
     /// Whether it is a part of a body.
     pub fn is_data(self) -> bool {
         self.kind == DATA
+    }
+
+    /// Bytes of its payload that are no padding.
+    pub fn data(self) -> u32 {
+        self.len.saturating_sub(self.padding)
     }
 
     /// Whether it ends the connection.
@@ -64,6 +73,7 @@ const LOOK: usize = 8;
 const REFUSED: u32 = 7;
 /// END_STREAM, and ACK of a SETTINGS or PING.
 const FIRST_FLAG: u8 = 1;
+const PADDED: u8 = 8;
 
 /// Finds the frames in bytes that go by.
 #[derive(Debug)]
@@ -80,7 +90,7 @@ impl Walker {
     }
 
     /// Tells of every frame whose header ends in these bytes, of those that end something with
-    /// their code.
+    /// their code, of DATA with its padding.
     pub fn pass(&mut self, mut bytes: &[u8], mut each: impl FnMut(Frame)) {
         loop {
             let skipped = self.skip.min(bytes.len());
@@ -99,7 +109,7 @@ impl Walker {
                 continue;
             }
             self.have = 0;
-            let [a, b, c, kind, flags, _, _, _, _, look @ ..] = self.header;
+            let [a, b, c, kind, flags, s, t, u, v, look @ ..] = self.header;
             let [d, e, f, g, h, i, j, k] = look;
             let len = u32::from_be_bytes([0, a, b, c]);
             self.skip = len as usize - (wanted - HEADER);
@@ -108,14 +118,26 @@ impl Walker {
                 (GOAWAY, 8) => u32::from_be_bytes([h, i, j, k]),
                 _ => 0,
             };
-            each(Frame { len, kind, flags, code });
+            let padding = match (kind, wanted - HEADER) {
+                (DATA, 1) => 1 + u32::from(d),
+                _ => 0,
+            };
+            // Its first bit means nothing (RFC 9113 4.1).
+            let stream = u32::from_be_bytes([s & 0x7f, t, u, v]);
+            each(Frame { len, kind, flags, stream, padding, code });
         }
+    }
+
+    /// Whether a frame that was told of has not come to its end.
+    pub fn is_inside(&self) -> bool {
+        self.skip > 0
     }
 
     /// How much of the frame under way is to be seen.
     fn wanted(&self) -> usize {
-        let [a, b, c, kind, ..] = self.header;
+        let [a, b, c, kind, flags, ..] = self.header;
         let look = match kind {
+            DATA if flags & PADDED != 0 => 1,
             RST_STREAM => 4,
             GOAWAY => LOOK,
             _ => 0,
@@ -154,6 +176,8 @@ impl Kind {
 #[derive(Debug)]
 pub struct Tally {
     credit: u32,
+    /// Bytes of bodies that came and earned nothing yet.
+    carried: u32,
 }
 
 /// So many frames that carry nothing are nobody's harm: a tenth of a second of one core.
@@ -162,25 +186,30 @@ const MOST: u32 = 10_000;
 const RESET: u32 = 20;
 /// For each frame that we send: a client may answer it with updates of its windows and a PING.
 const SENT: u32 = 10;
-/// For each frame of a body that comes.
-const CARRIED: u32 = 2;
+/// So many bytes of bodies that come pay for one frame that carries nothing. Bytes and not frames:
+/// else one byte between two PINGs would pay for both, and ten of them for a reset. Clients hardly
+/// need it: what they send besides a body (windows, PINGs that measure) answers what they were sent,
+/// which is paid for by [`SENT`]. So small messages pay for little, and cost nothing either.
+const CARRIED: u32 = 4 << 10;
 /// For each second: a client that only keeps its connection alive may do so for ever.
 const SECOND: u32 = 100;
 
 impl Default for Tally {
     fn default() -> Self {
-        Self { credit: MOST }
+        Self { credit: MOST, carried: 0 }
     }
 }
 
 impl Tally {
     /// A frame came; the kind of flood it belongs to, where it was one too many.
     pub fn came(&mut self, frame: Frame) -> Option<Kind> {
-        let empty = frame.len == 0 && frame.flags & FIRST_FLAG == 0;
+        let empty = frame.data() == 0 && frame.flags & FIRST_FLAG == 0;
         let (cost, kind) = match frame.kind {
             DATA if empty => (1, Kind::DataFrames),
             DATA => {
-                self.gain(CARRIED);
+                let carried = self.carried.saturating_add(frame.data());
+                self.carried = carried % CARRIED;
+                self.gain(carried / CARRIED);
                 return None;
             }
             // What is behind it is bounded as a request is.

@@ -316,6 +316,37 @@ fn frames_are_found_however_bytes_are_cut() {
 }
 
 #[test]
+fn padding_is_no_data_however_bytes_are_cut() {
+    let mut wire = Vec::new();
+    // Of data, of nothing, all of it, more than there is, without the byte that says it; a head has
+    // it too, and nobody asks.
+    for (kind, flags, payload) in [
+        (0, 8, &[2, b'a', b'b', b'c', 0, 0][..]),
+        (0, 9, &[0, b'a']),
+        (0, 8, &[3, 0, 0, 0]),
+        (0, 8, &[200, 0]),
+        (0, 8, &[]),
+        (0, 0, b"abc"),
+        (1, 12, &[1, 0x82, 0]),
+    ] {
+        wire.extend([0, 0, payload.len() as u8, kind, flags, 0x80, 0, 1, 3]);
+        wire.extend(payload);
+    }
+    for step in 1..wire.len() {
+        let (mut walker, mut seen) = (Walker::after(0), Vec::new());
+        for part in wire.chunks(step) {
+            walker.pass(part, |f| seen.push((f.kind, f.stream, f.data())));
+        }
+        let wanted = [3, 1, 0, 0, 0, 3].map(|data| (0, 259, data));
+        assert_eq!(seen, [&wanted[..], &[(1, 259, 3)]].concat(), "{step}");
+        assert!(!walker.is_inside());
+    }
+    let mut walker = Walker::after(0);
+    walker.pass(&wire[..14], |_| {});
+    assert!(walker.is_inside());
+}
+
+#[test]
 fn what_ends_something_is_told_with_its_code() {
     let mut wire = Vec::new();
     for (kind, payload) in [
@@ -356,6 +387,7 @@ fn who_carries_nothing_runs_out_and_who_carries_something_does_not() {
         (of(5, 2, 0), Kind::Other),
         (of(9, 99, 0), Kind::Other),
         (of(0, 0, 0), Kind::DataFrames),
+        (Frame { padding: 256, ..of(256, 0, 8) }, Kind::DataFrames),
         (of(0, 9, 0), Kind::Continuations),
         (of(4, 3, 0), Kind::Resets),
     ];
@@ -366,6 +398,23 @@ fn who_carries_nothing_runs_out_and_who_carries_something_does_not() {
         assert!(found == kind && n >= 500, "{flood:?} after {n}");
         tally.passed(Duration::from_secs(1));
         assert_eq!(tally.came(flood), None, "time heals");
+    }
+    // A byte between two frames that carry nothing pays for none of them, ten pay for no reset.
+    for (bytes, flood) in [(1, of(8, 6, 0)), (10, of(4, 3, 0))] {
+        let mut tally = Tally::default();
+        let ends = (0..20_000).any(|_| {
+            (0..bytes).for_each(|_| assert_eq!(tally.came(of(1, 0, 0)), None));
+            tally.came(flood).is_some()
+        });
+        assert!(ends, "{flood:?}");
+    }
+    // An upload, with a PING for each frame of it; its bytes count, however they are cut.
+    for (frames, len) in [(1, 16_384), (4, 1024)] {
+        let mut tally = Tally::default();
+        for _ in 0..100_000 {
+            (0..frames).for_each(|_| assert_eq!(tally.came(of(len, 0, 0)), None));
+            assert_eq!(tally.came(of(8, 6, 0)), None);
+        }
     }
     // A download: each frame is answered by two windows and a ping. An upload of small messages.
     let mut tally = Tally::default();

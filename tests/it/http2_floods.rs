@@ -4,7 +4,10 @@ use crate::support::h2::{
     SETTINGS, WINDOW_UPDATE, block, frame, usual,
 };
 use crate::support::{Backend, Proxy, until};
+use evenkeel::message::memory;
 use std::time::{Duration, Instant};
+
+const PADDED: u8 = 8;
 
 const ENHANCE_YOUR_CALM: u32 = 11;
 
@@ -71,6 +74,24 @@ fn a_flood_of_empty_data_ends() {
 }
 
 #[test]
+fn padding_alone_is_as_empty() {
+    let padded = |n: u32| match n {
+        0 => frame(HEADERS, END_HEADERS, 1, &usual("POST", "/")),
+        _ => frame(DATA, PADDED, 1, &[2, 0, 0]),
+    };
+    flood(&padded, "data_frames");
+}
+
+#[test]
+fn a_byte_does_not_pay_for_a_ping() {
+    let pair = |n: u32| match n {
+        0 => frame(HEADERS, END_HEADERS, 1, &usual("POST", "/")),
+        _ => [frame(PING, 0, 0, &[0; 8]), frame(DATA, 0, 1, b"x")].concat(),
+    };
+    flood(&pair, "other");
+}
+
+#[test]
 fn a_flood_of_continuations_ends() {
     let head = |n: u32| match n {
         0 => frame(HEADERS, END_STREAM, 1, &usual("GET", "/")),
@@ -92,7 +113,16 @@ fn rapid_resets_end() {
 
 #[test]
 fn slow_rapid_resets_end_too() {
-    // One by one: each is seen, and taken back before its answer.
+    slow_resets(0);
+}
+
+#[test]
+fn a_few_bytes_do_not_pay_for_a_reset() {
+    slow_resets(10);
+}
+
+/// One by one: each is seen, has so many frames of a byte, and is taken back before its answer.
+fn slow_resets(bytes: u32) {
     let backend = Backend::run(|peer| {
         let _ = peer.rest();
     });
@@ -100,7 +130,10 @@ fn slow_rapid_resets_end_too() {
     let mut client = Frames::connect(proxy.addr());
     let (mut stream, mut code) = (1, None);
     'flood: while stream < 20_000 {
-        client.get(stream, "/", &[]);
+        client.post(stream, "/", &[]);
+        for _ in 0..bytes {
+            client.send(DATA, 0, stream, b"x");
+        }
         client.send(RST_STREAM, 0, stream, &8u32.to_be_bytes());
         client.send(PING, 0, 0, &[0; 8]);
         loop {
@@ -239,4 +272,58 @@ fn more_streams_than_allowed_are_refused_and_the_others_go_on() {
     client.send(RST_STREAM, 0, 1, &8u32.to_be_bytes());
     client.get(7, "/", &[]);
     assert_eq!(client.answer(7), (200, "fine".into()));
+}
+
+/// A connection whose first stream stays open, so that it never rests. Other requests are answered when
+/// their body has come.
+fn never_at_rest() -> (Backend, Proxy, Frames) {
+    let backend = Backend::run(|peer| {
+        while let Some(head) = peer.request() {
+            if head.starts_with("GET /wait ") {
+                peer.rest();
+                return;
+            }
+            peer.bytes(40);
+            peer.answer("fine");
+        }
+    });
+    let more = "[defaults.timeout]\nidle = \"300s\"\nfirst_byte = \"300s\"";
+    let proxy = Proxy::http(&[backend.addr], more);
+    let mut client = Frames::connect(proxy.addr());
+    client.until("our settings are known", |f| f.kind == SETTINGS && f.flags == 1);
+    client.get(1, "/wait", &[]);
+    (backend, proxy, client)
+}
+
+#[test]
+fn padding_is_not_kept_in_the_account_of_memory() {
+    let (_backend, _proxy, mut client) = never_at_rest();
+    let padded = [&[255, b'x'][..], &[0; 255]].concat();
+    for n in 0..100 {
+        let stream = 3 + 2 * n;
+        client.post(stream, "/", &[("content-length", "40")]);
+        let frames: Vec<u8> = (0..40).flat_map(|_| frame(DATA, PADDED, stream, &padded)).collect();
+        client.write(&frames);
+        client.send(DATA, END_STREAM, stream, b"");
+        assert_eq!(client.answer(stream), (200, "fine".into()));
+    }
+    // A megabyte went by.
+    until("nothing is held", || memory().used() < 256 << 10);
+}
+
+#[test]
+fn what_comes_for_streams_that_are_gone_is_not_kept_in_the_account_of_memory() {
+    let (_backend, _proxy, mut client) = never_at_rest();
+    for stream in [3, 5, 7] {
+        // Ended by us, for a window that cannot be so large.
+        client.post(stream, "/", &[]);
+        client.send(WINDOW_UPDATE, 0, stream, &0x7fff_ffffu32.to_be_bytes());
+        client.until("a reset", |f| f.kind == RST_STREAM && f.stream == stream);
+        for _ in 0..60 {
+            client.send(DATA, 0, stream, &[0; 16_384]);
+        }
+    }
+    client.send(PING, 0, 0, &[0; 8]);
+    client.until("all was read", |f| f.kind == PING);
+    until("nothing is held", || memory().used() < 256 << 10);
 }

@@ -413,6 +413,112 @@ fn what_http_1_cannot_say_is_never_said() {
     assert_eq!(backend.connections(), 0, "not a byte reached it");
 }
 
+/// What is malformed and what it ends: README names the second half, and says that nothing else is.
+#[test]
+fn malformed_heads_end_their_stream_or_the_connection() {
+    let usual = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "a")];
+    let pseudo = |name: &'static str, value: &'static str| -> Vec<(&'static str, &'static str)> {
+        usual.map(|(n, v)| if n == name { (n, value) } else { (n, v) }).to_vec()
+    };
+    let with = |name, value| [&usual[..], &[(name, value)]].concat();
+    let without = |name| usual.into_iter().filter(|(n, _)| *n != name).collect::<Vec<_>>();
+    let late = [&usual[..2], &[("x-a", "1")], &usual[2..]].concat();
+    let stream = [
+        without(":method"),
+        without(":scheme"),
+        without(":path"),
+        without(":authority"),
+        pseudo(":path", "/a b"),
+        pseudo(":path", "/a\r\nX: 1"),
+        pseudo(":path", "/\u{e4}"),
+        pseudo(":path", ""),
+        pseudo(":path", "http://a/"),
+        pseudo(":authority", "a b"),
+        pseudo(":authority", "u@a"),
+        pseudo(":authority", ""),
+        pseudo(":scheme", "ftp"),
+        pseudo(":scheme", "ht tp"),
+        with(":status", "200"),
+        with(":method", "GET"),
+        with(":path", "/"),
+        late,
+        with("connection", "close"),
+        with("transfer-encoding", "chunked"),
+        with("upgrade", "websocket"),
+        with("te", "chunked"),
+        with("x-a", " a"),
+        with("x-a", "a "),
+        with("host", "b"),
+        with("content-length", "5"),
+        with("content-length", "x"),
+    ];
+    let connection = [
+        pseudo(":method", "G ET"),
+        pseudo(":method", "GET\r\nX: 1"),
+        pseudo(":method", "G:T"),
+        pseudo(":method", "G/T"),
+        pseudo(":method", ""),
+        with("x a", "1"),
+        with("x\r\na", "1"),
+        with("x\0a", "1"),
+        with("x:a", "1"),
+        with("x(", "1"),
+        with("x\u{e4}", "1"),
+        with("", "1"),
+        with("X-A", "1"),
+        with("x-a", "a\rb"),
+        with("x-a", "a\nb"),
+        with("x-a", "a\0b"),
+        with("x-a", "a\u{1}b"),
+        with("x-a", "a\u{7f}"),
+        with("cookie", "a\r\nb"),
+        with(":odd", "1"),
+        with(":status", "a"),
+        with(":status", "99"),
+        pseudo(":path", "/~"),
+        pseudo(":authority", "~"),
+        pseudo(":scheme", "~"),
+        with(":protocol", "~"),
+    ];
+    let backend = Backend::run(|peer| {
+        let Some(head) = peer.request() else { return };
+        if head.starts_with("GET /wait ") {
+            peer.rest();
+        }
+    });
+    let proxy = Proxy::http(&[backend.addr], "");
+    let mut wrong = Vec::new();
+    for (fields, wide) in
+        stream.iter().map(|fields| (fields, false)).chain(connection.iter().map(|f| (f, true)))
+    {
+        let mut client = Frames::connect(proxy.addr());
+        client.get(1, "/wait", &[]);
+        // A byte that is no UTF-8 where one is wanted.
+        let bytes: Vec<u8> =
+            block(fields).into_iter().map(|b| if b == b'~' { 0xff } else { b }).collect();
+        client.send(HEADERS, END_STREAM | END_HEADERS, 3, &bytes);
+        let ended = client.until("an end", |f| {
+            f.kind == GOAWAY || (f.stream == 3 && matches!(f.kind, HEADERS | RST_STREAM))
+        });
+        match (ended.kind, wide) {
+            (GOAWAY, true) => assert_eq!(ended.code(), PROTOCOL),
+            (HEADERS, false) => assert!((400..500).contains(&ended.status()), "{fields:?}"),
+            (RST_STREAM, false) => assert_eq!(ended.code(), PROTOCOL),
+            _ => wrong.push(format!("{fields:?}: {ended:?}")),
+        }
+        if ended.kind != GOAWAY {
+            client.send(PING, 0, 0, &[0; 8]);
+            client.until("a sign of life", |f| f.kind == PING);
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    // Trailers are no better.
+    let mut client = Frames::connect(proxy.addr());
+    client.post(1, "/", &[]);
+    client.send(HEADERS, END_STREAM | END_HEADERS, 1, &block(&[("X-A", "1")]));
+    assert_eq!(client.until("an end", |f| f.kind == GOAWAY).code(), PROTOCOL);
+}
+
 #[test]
 fn streams_above_the_limit_are_counted() {
     let backend = Backend::run(|peer| {

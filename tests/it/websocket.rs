@@ -340,6 +340,24 @@ fn what_is_no_websocket_behind_the_handshake_is_cut_as_it_is() {
 }
 
 #[test]
+fn one_that_a_drain_cuts_over_http_2_is_logged_as_it_was_asked_for() {
+    // A frame is never finished, so that no Close can be said.
+    let (backend, go, heard) = halfway();
+    let (folder, log) = access_log();
+    let all = format!("[server]\ngrace = \"500ms\"\n{}", web(&[backend.addr], &log));
+    let proxy = Proxy::start(&all);
+    let mut client = Frames::connect(proxy.addr());
+    client.send(HEADERS, END_HEADERS, 1, &connect("/"));
+    client.until("half of it", |f| f.kind == DATA);
+    proxy.reload(&all.replace("listener.web", "listener.other")).unwrap();
+    let line = &access_lines(&folder, 1)[0];
+    assert!(line.contains("\"reason\":\"drain_cut\""), "{line}");
+    assert!(line.contains("\"method\":\"CONNECT\""), "{line}");
+    go.send(()).unwrap();
+    heard.recv().unwrap();
+}
+
+#[test]
 fn a_backend_that_did_not_read_the_key_opens_nothing_over_http_2() {
     for field in
         ["", "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n", "Sec-WebSocket-Accept: \r\n"]

@@ -68,8 +68,10 @@ pub(super) async fn carry(
     let read = http2::request(&parts, body.is_end_stream(), &limits, seed, &mut head);
     // Known also of a head that is refused.
     let is_call = http2::is_grpc(&parts.headers);
+    // Its head asks as by HTTP/1.1.
+    let method = http2::is_websocket(&parts).then_some("CONNECT");
     drop(parts);
-    let came = carrier.access.is_on().then(|| Box::new(Came::of(&head)));
+    let came = carrier.access.is_on().then(|| Box::new(Came::with_method(&head, method)));
     let sender = Arc::new(Sender::new(respond));
     let mut stream = Stream::new(&carrier, sender.clone(), body, is_call);
     let gone = {
@@ -86,7 +88,8 @@ pub(super) async fn carry(
     if gone && report.ended.is_none() {
         report.reason = "client_gone";
     }
-    if carrier.cut.load(Relaxed) && report.reason == "client_gone" {
+    // The last word is a tunnel's.
+    if carrier.cut.load(Relaxed) && matches!(report.reason, "client_gone" | "client_reset") {
         report.cut();
     }
     if report.status == 0 {

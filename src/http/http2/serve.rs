@@ -212,8 +212,13 @@ impl Life<'_, '_> {
     fn poll_streams(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             match ready!(self.connection.poll_accept(cx)) {
-                Some(Ok((request, respond))) => {
+                Some(Ok((mut request, respond))) => {
                     self.asked = true;
+                    let body = request.body_mut();
+                    if !body.is_end_stream() {
+                        let came = body.flow_control().used_capacity();
+                        self.carrier.held.begin(body.stream_id().as_u32(), came);
+                    }
                     // Boxed: the runtime moves what it is given more than once.
                     self.streams.spawn(Box::pin(carry(self.carrier.clone(), request, respond)));
                 }
@@ -242,7 +247,6 @@ impl Life<'_, '_> {
             }
             return self.timer.set(None);
         }
-        self.carrier.held.clear();
         let now = Instant::now();
         if self.leaving {
             return self.farewell();

@@ -107,6 +107,10 @@ impl Stream {
         Poll::Ready(())
     }
 
+    fn id(&self) -> u32 {
+        self.body.stream_id().as_u32()
+    }
+
     /// Lets the client send as much again as was taken.
     fn open_window(&mut self) {
         // Fails for more than came: never.
@@ -134,8 +138,7 @@ fn broken(error: &h2::Error) -> Broken {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        let unread = self.body.flow_control().used_capacity();
-        self.held.give(unread.saturating_sub(self.owed));
+        self.held.end(self.id());
     }
 }
 
@@ -182,7 +185,7 @@ impl Source for Stream {
         self.data.advance(n);
         self.taken += n as u64;
         self.owed += n;
-        self.held.give(n);
+        self.held.give(self.id(), n);
         // While memory is short what has come goes on, and nothing more is let in.
         if memory().pressure() == Pressure::None {
             self.open_window();

@@ -106,7 +106,7 @@ impl<'a> Wire<'a> {
         let Self { came, tally, since, flooded, alarm, held, .. } = self;
         came.pass(bytes, |frame| {
             if frame.is_data() {
-                held.take(frame.len as usize);
+                held.take(frame.stream, frame.data() as usize);
             }
             let Some(kind) = tally.came(frame) else { return };
             // Only who has nothing left is asked how long that took.
@@ -118,6 +118,9 @@ impl<'a> Wire<'a> {
                 alarm.0.lock().flood = Some(kind);
             }
         });
+        if !came.is_inside() {
+            held.whole();
+        }
     }
 
     fn counted(&mut self, mut n: usize, slices: &[IoSlice<'_>]) {
