@@ -133,7 +133,7 @@ impl Reach {
             say(&mut stream, header.bytes()).await.map_err(Error::Connect)?;
         }
         let Some(tls) = &self.tls else { return Ok((stream, way.offer == Offer::Http2)) };
-        let connection = tls.begin(addr, way.offer).map_err(|e| Error::Tls(e.to_string()))?;
+        let connection = tls.begin(addr, way.offer).map_err(Error::Tls)?;
         // Boxed: with its connection it would be the largest part of each request's future.
         let secured = Box::pin(stream.secure(connection.into())).await;
         let stream = secured.map_err(|error| Error::Tls(words(&error)))?;
