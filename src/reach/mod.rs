@@ -1,12 +1,16 @@
 //! How the backends of a pool are spoken to below a request: whether they are told of the client by
 //! the PROXY protocol, in the clear or by TLS, and in which version of HTTP.
+mod alerts;
 pub mod http2;
+
+pub use alerts::alert;
 
 use crate::config::{self, Addr, PoolHttp, PoolTls, Problem};
 use crate::net::proxy_protocol::{Version, Written};
 use crate::net::{self, Stream, Target};
 use crate::tls::Connector;
 pub use crate::tls::Offer;
+use alerts::Alerts;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
@@ -22,6 +26,7 @@ pub struct Reach {
     pub announces: Option<Version>,
     said: Said,
     tls: Option<Connector>,
+    alerts: Arc<Alerts>,
 }
 
 /// What a pool's section says of it.
@@ -74,7 +79,8 @@ impl Reach {
         }
         let tls = said.tls.as_ref().map(Connector::new).transpose()?;
         let number = NUMBERS.fetch_add(1, Relaxed);
-        Ok(Arc::new(Self { number, announces, said, tls }))
+        let alerts = Arc::new(Alerts::new(&pool.name));
+        Ok(Arc::new(Self { number, announces, said, tls, alerts }))
     }
 
     /// Whether TLS is spoken.
@@ -113,7 +119,11 @@ impl Reach {
         if way.header.map(Written::version) != self.announces {
             return Err(Error::Changed);
         }
-        self.connect_as(target, addr, way).await
+        let (mut stream, is_http2) = self.connect_as(target, addr, way).await?;
+        if self.is_tls() {
+            stream.tell_early(Alerts::of(&self.alerts, addr));
+        }
+        Ok((stream, is_http2))
     }
 
     /// As [`Self::connect`], with a header or without one whatever the pool says: probes are no
@@ -167,6 +177,6 @@ fn words(error: &io::Error) -> String {
         io::ErrorKind::UnexpectedEof => {
             "the connection was closed in the middle of the handshake".into()
         }
-        _ => error.to_string(),
+        _ => alert(error).unwrap_or_else(|| error.to_string()),
     }
 }
