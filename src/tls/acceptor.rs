@@ -135,10 +135,13 @@ impl Acceptor {
     /// # Errors
     ///
     /// What TLS says where nothing can be agreed on.
-    pub fn begin(&self, hello: Accepted) -> Result<ServerConnection, AcceptedAlert> {
+    pub fn begin(
+        &self,
+        hello: Accepted,
+    ) -> Result<ServerConnection, (rustls::Error, AcceptedAlert)> {
         let lasting = self.lasting.as_ref().filter(|_| can_last(&hello.client_hello()));
         let config = lasting.unwrap_or(&self.config).clone();
-        hello.into_connection(config).map_err(|(_, alert)| alert)
+        hello.into_connection(config)
     }
 
     /// Its certificates, in the order they were said.
