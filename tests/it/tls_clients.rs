@@ -98,16 +98,25 @@ fn what_clients_forge_never_reaches_a_backend_whatever_they_speak() {
 #[test]
 fn a_host_that_the_certificate_is_not_for_is_misdirected() {
     let (backend, certs) = (Backend::named("one"), Certs::new());
-    certs.make("a", &["a.test", "*.a.test"]).make("b", &["b.test"]).make("c", &["client.test"]);
+    certs
+        .make("a", &["a.test", "*.a.test", "192.0.2.7", "2001:db8::7"])
+        .make("b", &["b.test"])
+        .make("c", &["client.test"]);
     let shown = own(&certs, "c");
     let shown: Vec<&str> = shown.iter().map(String::as_str).collect();
     let asked = certs.table(&["a", "b"], &client_ca(&certs, "require"));
     let asking = Proxy::start(&secure(backend.addr, &asked, ""));
     let open = Proxy::start(&secure(backend.addr, &certs.table(&["a", "b"], ""), ""));
     for version in ["--http1.1", "--http2"] {
-        for (host, status) in
-            [("a.test", "200"), ("x.a.test", "200"), ("y.x.a.test", "421"), ("b.test", "421")]
-        {
+        for (host, status) in [
+            ("a.test", "200"),
+            ("x.a.test", "200"),
+            ("y.x.a.test", "421"),
+            ("b.test", "421"),
+            ("192.0.2.7", "200"),
+            ("[2001:db8::7]:8443", "200"),
+            ("192.0.2.8", "421"),
+        ] {
             let line = format!("Host: {host}");
             let how = [version, "-H", &line, "-o", "/dev/null", "-w", "%{http_code}"];
             let seen = text(&curl(&asking, &certs, "a.test", &[&how[..], &shown].concat()));
