@@ -5,6 +5,7 @@ use crate::metrics::{Counter, Kind, ListenerCells, Text, process};
 use crate::plan::{Plan, Service};
 use crate::pool::{Backend, Member, Pool, State as BackendState};
 use crate::server::State;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -139,9 +140,15 @@ fn of_certificates(text: &mut Text, plan: &Plan) {
     text.family(name, Kind::Gauge, "When certificates expire.");
     for listener in plan.listeners.values() {
         let acceptor = listener.entry.acceptor();
+        // One name may have several, with keys of different kinds: the first of them to expire.
+        let mut first = BTreeMap::new();
         for one in acceptor.iter().flat_map(|acceptor| acceptor.identities()) {
-            let labels = [("subject", &*one.label)];
-            text.sample_with(name, &listener.cells.labels, &labels, one.not_after as f64);
+            let expires = first.entry(&*one.label).or_insert(one.not_after);
+            *expires = one.not_after.min(*expires);
+        }
+        for (subject, expires) in first {
+            let labels = [("subject", subject)];
+            text.sample_with(name, &listener.cells.labels, &labels, expires as f64);
         }
     }
 }

@@ -4,7 +4,7 @@ use super::datagrams::Carries;
 use super::draft::{Draft, Ref, Said};
 use super::faults::Faults;
 use super::hint::{did_you_mean, quoted};
-use super::model::{BindAddr, Protocol};
+use super::model::{BindAddr, Pool, Protocol};
 use super::problem::{At, Problem, Wrong};
 use super::units::Name;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -38,6 +38,24 @@ pub(super) fn check(draft: &Draft, file: &At, faults: &mut Faults) {
     passthrough(draft, faults);
     binds(draft, faults);
     raw_pools(draft, faults);
+    nameless(draft, faults);
+}
+
+/// A Unix socket has no name that TLS could ask for and verify.
+fn nameless(draft: &Draft, faults: &mut Faults) {
+    let asks = |pool: &Pool| pool.tls.as_ref().is_some_and(|tls| tls.sni.is_none());
+    // To udp listeners neither TLS nor such a socket means anything, which was said.
+    let of_udp = |name: &Name| draft.udp_pools.iter().any(|to| to.name == *name);
+    for (name, _) in draft.pools.iter().filter(|(name, pool)| asks(pool) && !of_udp(name)) {
+        for said in draft.unix.get(name).into_iter().flatten() {
+            let wrong = Wrong::new("TLS asks each backend for a name, and a Unix socket has none");
+            say(
+                faults,
+                said,
+                wrong.hint(format!("write sni = \"app.example\" in pool.{name}.tls")),
+            );
+        }
+    }
 }
 
 /// Routes with `sni` and listeners that let TLS pass belong together.

@@ -138,12 +138,17 @@ pub(super) fn listener(
         Some(Protocol::Tcp) => vec![Alpn::Http11],
         _ => vec![Alpn::H2, Alpn::Http11],
     };
-    item.table("listener.tls", |t| terminate(t, usual, draft)).flatten()
+    item.table("listener.tls", |t| terminate(t, protocol, usual, draft)).flatten()
 }
 
-fn terminate(t: &mut Table<'_>, usual: Vec<Alpn>, draft: &mut Draft) -> Option<ListenerTls> {
+fn terminate(
+    t: &mut Table<'_>,
+    protocol: Option<Protocol>,
+    usual: Vec<Alpn>,
+    draft: &mut Draft,
+) -> Option<ListenerTls> {
     let certificates = certificates(t, draft);
-    let clients = clients(t, draft);
+    let clients = clients(t, protocol, draft);
     let tickets = t.take("tickets_file").and_then(|item| blob(&item, draft));
     let alpn = t.take("alpn").map(|item| alpn(&item));
     let min_version = t.take("min_version").and_then(|item| {
@@ -193,9 +198,15 @@ fn pair(t: &mut Table<'_>, draft: &mut Draft) -> Option<(Blob, Blob)> {
     Some((cert?, key?))
 }
 
-fn clients(t: &mut Table<'_>, draft: &mut Draft) -> Option<Clients> {
+fn clients(t: &mut Table<'_>, protocol: Option<Protocol>, draft: &mut Draft) -> Option<Clients> {
     let (ca, auth, headers) =
         (t.take("client_ca"), t.take("client_auth"), t.take("client_headers"));
+    if let (Some(Protocol::Tcp), Some(item)) = (protocol, &headers) {
+        let wrong = Wrong::new("means nothing to a tcp listener: no request carries such fields");
+        item.key_wrong(
+            wrong.hint("write send_proxy_protocol = \"v2\" in the pool: it tells of them"),
+        );
+    }
     let Some(ca) = ca else {
         for item in [auth, headers].into_iter().flatten() {
             item.key_wrong(
@@ -246,7 +257,9 @@ pub(super) fn pool(item: &Item<'_>, draft: &mut Draft) -> Option<PoolTls> {
             item.key_wrong(Wrong::new("contradicts verify = false: nobody is verified"));
         }
         tls.ca = ca.and_then(|item| blob(&item, draft));
-        tls.sni = t.take("sni").and_then(|item| item.checked(addr::host_name));
+        // One that is wrong was said all the same: nobody is asked for it once more.
+        let sni = |item: Item<'_>| item.checked(addr::host_name).unwrap_or_default();
+        tls.sni = t.take("sni").map(sni);
         if t.has("cert") || t.has("key") {
             tls.own = pair(t, draft).map(|(cert, key)| Certificate { cert, key, ocsp: None });
         }

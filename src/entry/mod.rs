@@ -77,8 +77,8 @@ impl Entry {
                 }
                 Err(reason) => {
                     self.cells.proxy_protocol_errors.inc(reason);
-                    let listener = &self.cells.labels;
-                    tracing::debug!(?peer, reason, listener, "closed: no PROXY header");
+                    let peer = peer.addr().map(tracing::field::display);
+                    tracing::debug!(peer, reason, listener = %self.name(), "closed: no PROXY header");
                     return None;
                 }
             }
@@ -91,11 +91,20 @@ impl Entry {
                 Some((stream, arrival))
             }
             Err(failed) => {
-                self.cells.handshakes.count("none", failed.result);
+                let result = failed.result;
+                self.cells.handshakes.count("none", result);
+                let why = failed.why.as_ref().map(tracing::field::display);
+                let peer = arrival.peer.addr().map(tracing::field::display);
+                tracing::debug!(peer, listener = %self.name(), result, why, "closed: no TLS handshake");
                 failed.say().await;
                 None
             }
         }
+    }
+
+    /// The name of its listener, quoted.
+    fn name(&self) -> &str {
+        self.cells.labels.trim_start_matches("listener=")
     }
 
     /// What takes longer than `timeout.header` failed by `timeout`.

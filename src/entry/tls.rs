@@ -14,22 +14,42 @@ const HANDSHAKE: u8 = 22;
 /// To a client that speaks HTTP to a port of HTTPS.
 const PLAIN: &[u8] = b"This port speaks HTTPS: ask with https:// instead of http://\n";
 
-/// How a handshake failed: the word of `evenkeel_tls_handshakes_total{result}`, and what the client
-/// is still to be told.
+/// How a handshake failed: the word of `evenkeel_tls_handshakes_total{result}`, why, and what the
+/// client is still to be told.
 pub(super) struct Failed {
     pub(super) result: &'static str,
+    /// In words, where the result does not say it all.
+    pub(super) why: Option<Why>,
     last: Option<(Stream, Vec<u8>)>,
+}
+
+/// What a library or the kernel said.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub(super) enum Why {
+    Io(io::Error),
+    Tls(rustls::Error),
+}
+
+impl From<rustls::Error> for Failed {
+    fn from(error: rustls::Error) -> Self {
+        Self { result: refused(&error), why: Some(Why::Tls(error)), last: None }
+    }
 }
 
 impl From<&'static str> for Failed {
     fn from(result: &'static str) -> Self {
-        Self { result, last: None }
+        Self { result, why: None, last: None }
     }
 }
 
 impl Failed {
-    fn saying(result: &'static str, stream: Stream, words: Vec<u8>) -> Self {
-        Self { result, last: Some((stream, words)) }
+    fn of(error: io::Error) -> Self {
+        Self { result: broken(&error), why: Some(Why::Io(error)), last: None }
+    }
+
+    fn saying(self, stream: Stream, words: Vec<u8>) -> Self {
+        Self { last: Some((stream, words)), ..self }
     }
 
     /// Tells the client. Takes a time of its own.
@@ -46,13 +66,12 @@ pub(super) async fn agree(
     acceptor: &Arc<Acceptor>,
 ) -> Result<(Stream, Secured), Failed> {
     let mut first = [0];
-    let n = poll_fn(|cx| stream.poll_peek(cx, &mut first)).await.map_err(|_| "error")?;
+    let n = poll_fn(|cx| stream.poll_peek(cx, &mut first)).await.map_err(Failed::of)?;
     match first[..n] {
         [HANDSHAKE] => {}
-        [b'A'..=b'Z'] => {
-            return Err(Failed::saying("plain_http", stream, plain()));
-        }
-        _ => return Err("error".into()),
+        [b'A'..=b'Z'] => return Err(Failed::from("plain_http").saying(stream, plain())),
+        [] => return Err("empty".into()),
+        _ => return Err("not_tls".into()),
     }
     let hello = match stream.hello().await {
         Ok(hello) => acceptor.begin(hello).map_err(NoHello::refused),
@@ -60,10 +79,12 @@ pub(super) async fn agree(
     };
     let connection = match hello {
         Ok(connection) => connection,
-        Err(NoHello::Broken(_)) => return Err("error".into()),
-        Err(NoHello::Refused(alert)) => return Err(Failed::saying("alert", stream, alert)),
+        Err(NoHello::Broken(error)) => return Err(Failed::of(error)),
+        Err(NoHello::Refused(error, alert)) => {
+            return Err(Failed::from(error).saying(stream, alert));
+        }
     };
-    let stream = stream.secure(connection.into()).await.map_err(|error| failed(&error))?;
+    let stream = stream.secure(connection.into()).await.map_err(Failed::of)?;
     let Some(Connection::Server(server)) = stream.tls() else { return Err("error".into()) };
     let version = match server.protocol_version() {
         Some(rustls::ProtocolVersion::TLSv1_3) => "1.3",
@@ -82,9 +103,26 @@ pub(super) async fn agree(
     Ok((stream, secured))
 }
 
-/// What a broken handshake is called: `alert` where one side said what it did not like.
-fn failed(error: &io::Error) -> &'static str {
-    if error.kind() == ErrorKind::InvalidData { "alert" } else { "error" }
+/// What a handshake is called that the kernel or the library ended.
+fn broken(error: &io::Error) -> &'static str {
+    let said = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match error.kind() {
+        _ if said.is_some() => said.map_or("error", refused),
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => "cut",
+        _ => "error",
+    }
+}
+
+/// What a handshake is called in which one side said what it did not like.
+fn refused(error: &rustls::Error) -> &'static str {
+    use rustls::{AlertDescription, Error};
+    match error {
+        Error::PeerIncompatible(_)
+        | Error::NoApplicationProtocol
+        | Error::AlertReceived(AlertDescription::ProtocolVersion) => "nothing_in_common",
+        Error::NoCertificatesPresented | Error::InvalidCertificate(_) => "client_certificate",
+        _ => "alert",
+    }
 }
 
 /// Says in plain words what is spoken here.

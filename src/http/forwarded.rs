@@ -5,7 +5,7 @@
 //! of these is taken out. A peer by Unix socket has no address and is not believed.
 use super::address::{IpText, Origin, node};
 use super::request_id;
-use crate::message::{Head, Known, Version};
+use crate::message::{Head, Known, Version, is_certificate_claim, is_claim};
 use crate::net::{Peer, is_within};
 use crate::tls::Client;
 use ipnet::IpNet;
@@ -190,7 +190,7 @@ fn remove_claims(head: &mut Head) {
 
 /// Says what the client proved by its certificate, whatever others say of it.
 fn client_certificate(head: &mut Head, client: Option<&Client>) {
-    let claims = head.iter().map(|(name, _)| name).filter(|name| begins(name, CERTIFICATE));
+    let claims = head.iter().map(|(name, _)| name).filter(|name| is_certificate_claim(name));
     for name in claims.map(<[u8]>::to_vec).collect::<Vec<_>>() {
         head.remove_named(&name);
     }
@@ -205,29 +205,6 @@ fn client_certificate(head: &mut Head, client: Option<&Client>) {
     say("X-Client-Cert-Serial", &client.serial);
     say("X-Client-Cert-Fingerprint", &client.fingerprint);
     say("X-Client-Cert-Names", &client.names);
-}
-
-const CERTIFICATE: &[u8] = b"x-client-cert";
-
-/// `_` counts as `-`: servers that make variables of field names take one for the other.
-fn is_claim(name: &[u8]) -> bool {
-    match name.first() {
-        Some(b'x' | b'X') => {
-            begins(name, b"x-forwarded-")
-                || begins(name, CERTIFICATE)
-                || (name.len() == 9 && begins(name, b"x-real-ip"))
-        }
-        Some(b'f' | b'F') => name.eq_ignore_ascii_case(b"forwarded"),
-        _ => false,
-    }
-}
-
-fn begins(name: &[u8], prefix: &[u8]) -> bool {
-    name.len() >= prefix.len()
-        && name
-            .iter()
-            .zip(prefix)
-            .all(|(a, b)| a.to_ascii_lowercase() == *b || (*a == b'_' && *b == b'-'))
 }
 
 #[cfg(test)]

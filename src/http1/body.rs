@@ -2,7 +2,7 @@
 use super::framing::BodyLength;
 use super::parse::{HeadLimits, Parsed, trailers};
 use super::refusal::{Refusal, Rule};
-use crate::message::{Chunk, Fields, Known};
+use crate::message::{Chunk, Fields, Known, is_claim};
 use std::ops::Range;
 
 /// One step of a decoder over the bytes at hand.
@@ -231,7 +231,7 @@ pub fn chunk_size_line(len: usize, out: &mut Chunk) {
 }
 
 /// Names that may not stand in a trailer section (RFC 9110 6.5.1): framing, routing, authentication.
-pub const FORBIDDEN_TRAILERS: u64 = Known::ContentLength.bit()
+const FORBIDDEN_TRAILERS: u64 = Known::ContentLength.bit()
     | Known::TransferEncoding.bit()
     | Known::Host.bit()
     | Known::Connection.bit()
@@ -257,11 +257,23 @@ pub const FORBIDDEN_TRAILERS: u64 = Known::ContentLength.bit()
     | Known::Range.bit()
     | Known::CacheControl.bit();
 
-/// `0\r\n`, the trailers, `\r\n`. Forbidden trailer names are left out.
+/// Whether a field may go on in a trailer section, whoever sent it: none that changes what the head
+/// said, and none that says who a client is.
+pub fn may_trail(name: &[u8], known: Option<Known>) -> bool {
+    known.is_none_or(|known| FORBIDDEN_TRAILERS & known.bit() == 0) && !is_claim(name)
+}
+
+/// `0\r\n`, the trailers, `\r\n`. Those that [`may_trail`] forbids are left out.
 pub fn last_chunk(trailers: Option<&Fields>, out: &mut Chunk) {
     out.extend(b"0\r\n");
     if let Some(trailers) = trailers {
-        trailers.write_to(FORBIDDEN_TRAILERS, out);
+        for (name, known, value) in trailers.lines() {
+            if may_trail(name, known) {
+                for part in [name, b": ", &trailers.bytes()[value], b"\r\n"] {
+                    out.extend(part);
+                }
+            }
+        }
     }
     out.extend(b"\r\n");
 }

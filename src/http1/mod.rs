@@ -13,7 +13,7 @@ mod refusal;
 #[cfg(test)]
 mod tests;
 
-pub use body::{Decoded, Decoder, FORBIDDEN_TRAILERS, chunk_size_line, last_chunk};
+pub use body::{Decoded, Decoder, chunk_size_line, last_chunk, may_trail};
 pub use conn::{Client, Event, Server, Want};
 pub use encode::{request_head, response_head, short_answer};
 pub use framing::{BodyLength, RequestVerdict, ResponseVerdict, of_request, of_response};

@@ -1,5 +1,5 @@
 //! Fields of a head to those of the `http` crate, and trailers both ways.
-use crate::http1::{FORBIDDEN_TRAILERS, Refusal, Rule};
+use crate::http1::{Refusal, Rule, may_trail};
 use crate::message::{Fields, Known};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -26,12 +26,21 @@ const UNIQUE: u64 = Known::XRequestId.bit();
 /// [`Refusal`] when one could not be said; the others are there. What stands in a head may stand
 /// here too; more names than a map can hold do not.
 pub(super) fn to_map(fields: &Fields, skip: u64, map: &mut HeaderMap) -> Result<(), Refusal> {
+    to_map_where(fields, |_, bit| skip & bit == 0, map)
+}
+
+/// As [`to_map`], of those that are meant, by name and [`Known::bit`] (0 where it is none).
+fn to_map_where(
+    fields: &Fields,
+    is_meant: impl Fn(&[u8], u64) -> bool,
+    map: &mut HeaderMap,
+) -> Result<(), Refusal> {
     let mut unfit = Ok(());
     // One copy, of which every value is a part.
     let bytes = Bytes::copy_from_slice(fields.bytes());
     for (name, known, value) in fields.lines() {
         let bit = known.map_or(0, Known::bit);
-        if skip & bit == 0
+        if is_meant(name, bit)
             && let Err(rule) = put(map, name, bytes.slice(value), (SECRET | UNIQUE) & bit != 0)
         {
             unfit = Err(rule.into());
@@ -50,7 +59,8 @@ fn put(map: &mut HeaderMap, name: &[u8], value: Bytes, apart: bool) -> Result<()
 /// Trailers as they go on, to a client or to a backend; `None` where nothing of them may.
 pub fn to_trailers(trailers: Option<&Fields>) -> Option<HeaderMap> {
     let mut map = HeaderMap::new();
-    let _ = to_map(trailers?, FORBIDDEN_TRAILERS | CONNECTION, &mut map);
+    let passes = |name: &[u8], bit| CONNECTION & bit == 0 && may_trail(name, Known::of(name));
+    let _ = to_map_where(trailers?, passes, &mut map);
     (!map.is_empty()).then_some(map)
 }
 

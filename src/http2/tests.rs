@@ -238,7 +238,9 @@ fn an_answer_keeps_its_fields_and_loses_its_hop() {
 #[test]
 fn trailers_pass_both_ways_without_what_frames_or_routes() {
     let mut fields = Fields::new();
-    for (name, value) in [("Grpc-Status", "0"), ("Content-Length", "1"), ("Host", "a")] {
+    let claims = ["X-Client-Cert-Verified", "x_client_cert_names", "x-forwarded-port", "X_Real_IP"];
+    let kept = [("Grpc-Status", "0"), ("Content-Length", "1"), ("Host", "a")];
+    for (name, value) in kept.into_iter().chain(claims.map(|name| (name, "v"))) {
         fields.append(name, value.as_bytes()).unwrap();
     }
     let map = to_trailers(Some(&fields)).unwrap();

@@ -1,6 +1,7 @@
 //! What an HTTP message is, whatever version carried it, and the memory it is held in.
 
 mod chunk;
+mod claim;
 mod head;
 mod known;
 mod memory;
@@ -9,6 +10,7 @@ mod source;
 mod syntax;
 
 pub use chunk::{Chunk, Size, trim};
+pub use claim::{is_certificate_claim, is_claim};
 pub use head::{Fields, Head, Invalid, Method, Version};
 pub use known::Known;
 pub use memory::{Memory, Part, Place, Pressure, counted, memory};

@@ -28,19 +28,19 @@ impl Drop for Hello {
 pub enum NoHello {
     /// The kernel's word, or the end of the connection.
     Broken(io::Error),
-    /// It is none, or nothing can be agreed on: with the alert that says so (RFC 8446 6.2).
-    Refused(Vec<u8>),
+    /// It is none, or nothing can be agreed on: why, and the alert that says so (RFC 8446 6.2).
+    Refused(rustls::Error, Vec<u8>),
 }
 
 impl NoHello {
     /// What TLS says of it; where the library has no word for it, that it does not parse.
-    pub fn refused(mut alert: AcceptedAlert) -> Self {
+    pub fn refused((error, mut alert): (rustls::Error, AcceptedAlert)) -> Self {
         let mut words = Vec::new();
         let _ = alert.write_all(&mut words);
         if words.is_empty() {
             words.extend(Fault::Garbled.alert());
         }
-        Self::Refused(words)
+        Self::Refused(error, words)
     }
 }
 
@@ -64,7 +64,8 @@ impl Hello {
                 }
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                     let alert = Fault::TooLarge.alert().to_vec();
-                    return Poll::Ready(Err(NoHello::Refused(alert)));
+                    let why = rustls::InvalidMessage::HandshakePayloadTooLarge.into();
+                    return Poll::Ready(Err(NoHello::Refused(why, alert)));
                 }
                 Err(error) => return Poll::Ready(Err(NoHello::Broken(error))),
                 Ok(0) => {
@@ -79,7 +80,7 @@ impl Hello {
             match self.acceptor.accept() {
                 Ok(None) => {}
                 Ok(Some(hello)) => return Poll::Ready(Ok(hello)),
-                Err((_, alert)) => return Poll::Ready(Err(NoHello::refused(alert))),
+                Err(refused) => return Poll::Ready(Err(NoHello::refused(refused))),
             }
         }
     }

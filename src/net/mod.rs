@@ -34,6 +34,7 @@ pub use hello::NoHello;
 pub use last_words::last_words;
 pub use raw::Transport;
 pub use scratch::poll_read_buf;
+pub use session::Early;
 pub use socket::{
     Bound, Neighbours, Target, bind, bind_beside, bind_datagrams, connect, connect_datagrams,
     is_local_fault, raise_descriptor_limit,

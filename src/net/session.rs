@@ -9,9 +9,18 @@ use std::task::{Context, Poll, ready};
 /// Bytes that are taken to be encrypted before the socket has taken those before them.
 const AHEAD: usize = 64 << 10;
 
+/// Is told of an alert that comes behind the handshake and before any byte: with TLS 1.3 a server
+/// judges the client's certificate only then.
+pub trait Early: std::fmt::Debug + Send + Sync {
+    /// The peer ended the connection by this one.
+    fn ended(&self, alert: &rustls::Error);
+}
+
 /// One side of a TLS connection.
 #[derive(Debug)]
 pub(super) struct Session {
+    /// Until a byte comes.
+    early: Option<Box<dyn Early>>,
     connection: Connection,
     /// Decrypted bytes that wait to be read.
     plain: usize,
@@ -35,6 +44,7 @@ impl Session {
     pub(super) fn new(mut connection: Connection) -> Self {
         connection.set_buffer_limit(Some(AHEAD));
         Self {
+            early: None,
             connection,
             plain: 0,
             closed: false,
@@ -42,6 +52,10 @@ impl Session {
             records: Records::default(),
             waiting: 0,
         }
+    }
+
+    pub(super) fn tell_early(&mut self, early: Box<dyn Early>) {
+        self.early = Some(early);
     }
 
     pub(super) fn connection(&self) -> &Connection {
@@ -170,8 +184,15 @@ impl Session {
             Ok(state) => {
                 self.plain = state.plaintext_bytes_to_read();
                 self.closed |= state.peer_has_closed();
+                if self.plain > 0 {
+                    self.early = None;
+                }
             }
             Err(error) => {
+                if let (Some(early), rustls::Error::AlertReceived(_)) = (self.early.take(), &error)
+                {
+                    early.ended(&error);
+                }
                 // The alert that says why; who does not take it at once goes without.
                 let _ = self.push(raw, cx);
                 return Err(io::Error::new(io::ErrorKind::InvalidData, error));

@@ -1,7 +1,7 @@
 //! A byte stream of any transport, in the clear or by TLS, polled from one task.
 use super::hello::{Hello, NoHello};
 use super::raw::{Raw, Transport};
-use super::session::Session;
+use super::session::{Early, Session};
 use crate::message::{Chunk, Part};
 use ipnet::IpNet;
 use rustix::net::RecvFlags;
@@ -100,6 +100,12 @@ impl Stream {
         poll_fn(|cx| session.poll_handshake(&mut self.raw, cx)).await?;
         self.tls = Some(session);
         Ok(self)
+    }
+    /// Tells of an alert that comes before any byte, where TLS is spoken.
+    pub fn tell_early(&mut self, early: Box<dyn Early>) {
+        if let Some(tls) = &mut self.tls {
+            tls.tell_early(early);
+        }
     }
     /// What TLS has agreed on, where it is spoken.
     pub fn tls(&self) -> Option<&rustls::Connection> {

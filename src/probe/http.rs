@@ -1,5 +1,5 @@
 //! The HTTP check: a GET on a connection of its own; status and, if said, body decide.
-use super::tcp::{words, write};
+use super::tcp::{broken, write};
 use crate::http1::{BodyLength, Client, Event, HeadLimits, request_head};
 use crate::message::{Chunk, Head, Known, Size, Version};
 use crate::net::Stream;
@@ -127,7 +127,7 @@ impl Answer {
             self.buf.reserve(1);
         }
         let read = poll_fn(|cx| self.stream.poll_read(cx, self.buf.spare())).await;
-        let n = read.map_err(|e| format!("read: {}", words(&e)))?;
+        let n = read.map_err(|e| broken("read", &e))?;
         self.buf.filled(n);
         self.eof = n == 0;
         Ok(())

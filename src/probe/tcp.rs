@@ -1,5 +1,6 @@
 //! The TCP check: the connection was made; then, if said, bytes are sent and others expected.
 use crate::net::Stream;
+use crate::reach;
 use std::future::poll_fn;
 use std::io;
 
@@ -19,7 +20,7 @@ pub(super) async fn check(
     let mut buf = [0; 1024];
     while seen.len() < MOST {
         let n = poll_fn(|cx| stream.poll_read(cx, &mut buf)).await;
-        let n = n.map_err(|e| format!("read: {}", words(&e)))?;
+        let n = n.map_err(|e| broken("read", &e))?;
         if n == 0 {
             break;
         }
@@ -39,9 +40,15 @@ pub(super) async fn check(
 pub(super) async fn write(stream: &mut Stream, mut bytes: &[u8]) -> Result<(), String> {
     while !bytes.is_empty() {
         let n = poll_fn(|cx| stream.poll_write(cx, bytes)).await;
-        bytes = &bytes[n.map_err(|e| format!("write: {}", words(&e)))?..];
+        bytes = &bytes[n.map_err(|e| broken("write", &e))?..];
     }
     Ok(())
+}
+
+/// A connection that broke: by TLS, else in what was done.
+pub(super) fn broken(doing: &str, error: &io::Error) -> String {
+    reach::alert(error)
+        .map_or_else(|| format!("{doing}: {}", words(error)), |said| format!("TLS: {said}"))
 }
 
 /// An I/O error without its number: `connection refused`.

@@ -1,12 +1,16 @@
 //! How the backends of a pool are spoken to below a request: whether they are told of the client by
 //! the PROXY protocol, in the clear or by TLS, and in which version of HTTP.
+mod alerts;
 pub mod http2;
+
+pub use alerts::alert;
 
 use crate::config::{self, Addr, PoolHttp, PoolTls, Problem};
 use crate::net::proxy_protocol::{Version, Written};
 use crate::net::{self, Stream, Target};
 use crate::tls::Connector;
 pub use crate::tls::Offer;
+use alerts::Alerts;
 use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
@@ -22,6 +26,7 @@ pub struct Reach {
     pub announces: Option<Version>,
     said: Said,
     tls: Option<Connector>,
+    alerts: Arc<Alerts>,
 }
 
 /// What a pool's section says of it.
@@ -74,7 +79,8 @@ impl Reach {
         }
         let tls = said.tls.as_ref().map(Connector::new).transpose()?;
         let number = NUMBERS.fetch_add(1, Relaxed);
-        Ok(Arc::new(Self { number, announces, said, tls }))
+        let alerts = Arc::new(Alerts::new(&pool.name));
+        Ok(Arc::new(Self { number, announces, said, tls, alerts }))
     }
 
     /// What an operator should know of its files, though they are in force.
@@ -118,7 +124,11 @@ impl Reach {
         if way.header.map(Written::version) != self.announces {
             return Err(Error::Changed);
         }
-        self.connect_as(target, addr, way).await
+        let (mut stream, is_http2) = self.connect_as(target, addr, way).await?;
+        if self.is_tls() {
+            stream.tell_early(Alerts::of(&self.alerts, addr));
+        }
+        Ok((stream, is_http2))
     }
 
     /// As [`Self::connect`], with a header or without one whatever the pool says: probes are no
@@ -138,7 +148,7 @@ impl Reach {
             say(&mut stream, header.bytes()).await.map_err(Error::Connect)?;
         }
         let Some(tls) = &self.tls else { return Ok((stream, way.offer == Offer::Http2)) };
-        let connection = tls.begin(addr, way.offer).map_err(|e| Error::Tls(e.to_string()))?;
+        let connection = tls.begin(addr, way.offer).map_err(Error::Tls)?;
         // Boxed: with its connection it would be the largest part of each request's future.
         let secured = Box::pin(stream.secure(connection.into())).await;
         let stream = secured.map_err(|error| Error::Tls(words(&error)))?;
@@ -172,6 +182,6 @@ fn words(error: &io::Error) -> String {
         io::ErrorKind::UnexpectedEof => {
             "the connection was closed in the middle of the handshake".into()
         }
-        _ => error.to_string(),
+        _ => alert(error).unwrap_or_else(|| error.to_string()),
     }
 }

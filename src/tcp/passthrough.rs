@@ -13,8 +13,10 @@ pub(super) enum Unheard {
     Fault(Fault),
     /// It took longer than `timeout.header`.
     Late,
-    /// The client closed before its end.
-    Gone,
+    /// The client closed before its end; or it broke.
+    Cut,
+    /// The client closed before it said anything.
+    Silent,
 }
 
 impl Unheard {
@@ -23,14 +25,15 @@ impl Unheard {
         match self {
             Self::Fault(fault) => fault.word(),
             Self::Late => "timeout_header",
-            Self::Gone => "client_gone",
+            Self::Cut => "client_hello_cut",
+            Self::Silent => "no_client_hello",
         }
     }
     /// What the client is told: a closed connection and one that is late are told nothing.
     pub(super) fn alert(self) -> Option<[u8; 7]> {
         match self {
             Self::Fault(fault) => Some(fault.alert()),
-            Self::Late | Self::Gone => None,
+            Self::Late | Self::Cut | Self::Silent => None,
         }
     }
     /// The limit that it ran into.
@@ -60,7 +63,8 @@ async fn read(stream: &mut Stream) -> Result<(Hello, Chunk), Unheard> {
     loop {
         let n = poll_fn(|cx| stream.poll_read_chunk(cx, &mut chunk, Part::Request)).await;
         if !matches!(n, Ok(1..)) {
-            return Err(Unheard::Gone);
+            let is_silent = chunk.data().is_empty();
+            return Err(if is_silent { Unheard::Silent } else { Unheard::Cut });
         }
         if let Some(hello) = reader.feed(chunk.data()).map_err(Unheard::Fault)? {
             return Ok((hello, chunk));

@@ -127,9 +127,7 @@ impl Relay {
                     (unheard.alert(), unheard.word())
                 }
             };
-        if reason != "client_gone" {
-            self.cells.own.inc(reason);
-        }
+        self.cells.own.inc(reason);
         if let Some(alert) = alert {
             last_words(stream, &alert).await;
         }

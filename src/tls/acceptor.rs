@@ -110,7 +110,15 @@ impl Acceptor {
     /// What an operator should know of its certificates, though they are in force.
     fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        for one in self.identities() {
+        for (at, one) in self.identities().iter().enumerate() {
+            let mut before = self.identities()[..at].iter();
+            if let Some((name, other)) = before.find_map(|b| Some((one.behind(b)?, b))) {
+                let other = other.said.cert.path.display();
+                let what = format!(
+                    "no client that asks for {name} gets it: {other} stands before it, with a key of the same kind"
+                );
+                notes.push(wrong(&one.said.cert, &what).to_string());
+            }
             let staple = one.stapled.as_ref().and_then(Stapled::note);
             notes.extend(expired(one).into_iter().chain(staple).map(|problem| problem.to_string()));
             notes.extend(one.said.key.caution().map(|problem| problem.to_string()));
@@ -125,10 +133,13 @@ impl Acceptor {
     /// # Errors
     ///
     /// What TLS says where nothing can be agreed on.
-    pub fn begin(&self, hello: Accepted) -> Result<ServerConnection, AcceptedAlert> {
+    pub fn begin(
+        &self,
+        hello: Accepted,
+    ) -> Result<ServerConnection, (rustls::Error, AcceptedAlert)> {
         let lasting = self.lasting.as_ref().filter(|_| can_last(&hello.client_hello()));
         let config = lasting.unwrap_or(&self.config).clone();
-        hello.into_connection(config).map_err(|(_, alert)| alert)
+        hello.into_connection(config)
     }
 
     /// Its certificates, in the order they were said.

@@ -104,18 +104,18 @@ impl Connector {
     /// # Errors
     ///
     /// An address that is no name to verify.
-    pub fn begin(&self, addr: &Addr, offer: Offer) -> Result<ClientConnection, rustls::Error> {
+    pub fn begin(&self, addr: &Addr, offer: Offer) -> Result<ClientConnection, String> {
         let name = match &self.sni {
             Some(name) => name.clone(),
             None => name(addr)?,
         };
-        ClientConnection::new(self.configs[offer as usize].clone(), name)
+        let connection = ClientConnection::new(self.configs[offer as usize].clone(), name);
+        connection.map_err(|error| error.to_string())
     }
 }
 
-fn name(addr: &Addr) -> Result<ServerName<'static>, rustls::Error> {
-    let unusable =
-        |what: &str| rustls::Error::General(format!("{what} is no name to verify: write sni"));
+fn name(addr: &Addr) -> Result<ServerName<'static>, String> {
+    let unusable = |what: &str| format!("{what} is no name to verify: write sni");
     match addr {
         Addr::Ip(addr) => Ok(ServerName::IpAddress(IpAddr::from(addr.ip()))),
         Addr::Host(host, _) => ServerName::try_from(host.to_string()).map_err(|_| unusable(host)),

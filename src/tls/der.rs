@@ -1,5 +1,6 @@
 //! What the proxy tells about certificates, read from their DER (X.690, RFC 5280 4.1).
 use std::fmt::Write;
+use std::net::IpAddr;
 
 /// What a certificate says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,11 @@ pub(super) const GENERALIZED_TIME: u8 = 0x18;
 pub(super) const SEQUENCE: u8 = 0x30;
 const SET: u8 = 0x31;
 const VERSION: u8 = 0xa0;
+const EXTENSIONS: u8 = 0xa3;
+/// `iPAddress` of a GeneralName (RFC 5280 4.2.1.6).
+const IP_ADDRESS: u8 = 0x87;
+/// `id-ce-subjectAltName`.
+const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 
 /// Reads a certificate; `None` when it is none.
 pub(super) fn facts(certificate: &[u8]) -> Option<Facts> {
@@ -66,6 +72,45 @@ pub(super) fn common_name(certificate: &[u8]) -> Option<&[u8]> {
 }
 
 fn subject(certificate: &[u8]) -> Option<&[u8]> {
+    behind_validity(certificate)?.take(SEQUENCE)
+}
+
+/// The addresses in a certificate's subjectAltName, as they stand there.
+pub(super) fn addresses(certificate: &[u8]) -> Vec<IpAddr> {
+    let mut found = Vec::new();
+    let Some(mut names) = alternative_names(certificate).map(Der) else { return found };
+    while let Some((tag, value)) = names.next() {
+        let v4 = |value| <[u8; 4]>::try_from(value).map(IpAddr::from);
+        let v6 = |value| <[u8; 16]>::try_from(value).map(IpAddr::from);
+        if tag == IP_ADDRESS {
+            found.extend(v4(value).or_else(|_| v6(value)));
+        }
+    }
+    found
+}
+
+fn alternative_names(certificate: &[u8]) -> Option<&[u8]> {
+    let mut rest = behind_validity(certificate)?;
+    // Before the extensions: subject, key, and two identifiers that nobody has.
+    while !rest.begins(EXTENSIONS) {
+        rest.next()?;
+    }
+    let mut extensions = Der(Der(rest.take(EXTENSIONS)?).take(SEQUENCE)?);
+    while !extensions.is_empty() {
+        let mut extension = Der(extensions.take(SEQUENCE)?);
+        if extension.take(OID)? == SUBJECT_ALT_NAME {
+            // Whether it is critical may stand between.
+            while !extension.begins(OCTET_STRING) {
+                extension.next()?;
+            }
+            return Der(extension.take(OCTET_STRING)?).take(SEQUENCE);
+        }
+    }
+    None
+}
+
+/// What comes behind the validity: the subject first.
+fn behind_validity(certificate: &[u8]) -> Option<Der<'_>> {
     let mut whole = Der(certificate);
     let mut tbs = Der(Der(whole.take(SEQUENCE)?).take(SEQUENCE)?);
     if tbs.begins(VERSION) {
@@ -75,7 +120,7 @@ fn subject(certificate: &[u8]) -> Option<&[u8]> {
     for tag in [INTEGER, SEQUENCE, SEQUENCE, SEQUENCE] {
         tbs.take(tag)?;
     }
-    tbs.take(SEQUENCE)
+    Some(tbs)
 }
 
 /// Hexadecimal, upper case.

@@ -3,10 +3,21 @@ use super::der;
 use super::provider::{digest, provider};
 use super::staple::Stapled;
 use crate::config::{Blob, Certificate, Problem};
+use rustls::SignatureScheme;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
+use std::net::IpAddr;
 use std::sync::Arc;
+
+/// Schemes that tell kinds of keys apart.
+const SCHEMES: [SignatureScheme; 5] = [
+    SignatureScheme::RSA_PSS_SHA256,
+    SignatureScheme::ECDSA_NISTP256_SHA256,
+    SignatureScheme::ECDSA_NISTP384_SHA384,
+    SignatureScheme::ECDSA_NISTP521_SHA512,
+    SignatureScheme::ED25519,
+];
 
 /// A certificate with its key.
 #[derive(Debug)]
@@ -66,13 +77,31 @@ impl Identity {
         })
     }
 
+    /// The first name for which another one is always shown before it: one with a key of the same
+    /// kind.
+    pub(super) fn behind(&self, other: &Self) -> Option<&str> {
+        let same_kind = SCHEMES.iter().all(|scheme| {
+            let signs = |one: &Self| one.key.key.choose_scheme(&[*scheme]).is_some();
+            signs(self) == signs(other)
+        });
+        let shared = self.names.iter().find(|name| other.names.contains(name));
+        shared.map(String::as_str).filter(|_| same_kind)
+    }
+
     /// What a handshake shows.
     pub(super) fn shown(&self) -> &Arc<CertifiedKey> {
         self.stapled.as_ref().and_then(Stapled::key).unwrap_or(&self.key)
     }
 
-    /// Whether it is good for a host, in lower case, without a port.
+    /// Whether it is good for a host, in lower case, without a port; an address of IPv6 with or
+    /// without brackets.
     pub(super) fn covers(&self, host: &str) -> bool {
+        let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        if let Ok(addr) = bare.parse::<IpAddr>() {
+            // No wildcard stands for a part of an address.
+            let addr = addr.to_string();
+            return self.names.contains(&addr);
+        }
         let above = host.split_once('.').map(|(_, above)| above);
         self.names.iter().any(|name| match name.strip_prefix("*.") {
             Some(rest) => above == Some(rest),
@@ -124,7 +153,8 @@ pub(super) fn wrong(file: &Blob, what: &str) -> Problem {
 /// The names in a certificate's subjectAltName, in lower case: DNS names, and addresses as text.
 fn names(certificate: &CertificateDer<'_>) -> Vec<String> {
     let Ok(parsed) = webpki::EndEntityCert::try_from(certificate) else { return Vec::new() };
-    parsed.valid_dns_names().map(str::to_ascii_lowercase).collect()
+    let addresses = der::addresses(certificate).into_iter().map(|addr| addr.to_string());
+    parsed.valid_dns_names().map(str::to_ascii_lowercase).chain(addresses).collect()
 }
 
 /// What a client's certificate says, for the fields of requests.

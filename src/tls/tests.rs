@@ -26,10 +26,17 @@ struct Made {
 }
 
 fn make(names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Made {
+    sign(names, KeyPair::generate().unwrap(), change)
+}
+
+fn make_with(names: &[&str], key: KeyPair) -> Made {
+    sign(names, key, |_| {})
+}
+
+fn sign(names: &[&str], key: KeyPair, change: impl FnOnce(&mut CertificateParams)) -> Made {
     let names: Vec<String> = names.iter().map(|name| (*name).to_string()).collect();
     let mut params = CertificateParams::new(names).unwrap();
     change(&mut params);
-    let key = KeyPair::generate().unwrap();
     let cert = params.self_signed(&key).unwrap();
     let pair = Certificate {
         cert: blob("cert.pem", cert.pem().as_bytes()),
@@ -117,9 +124,47 @@ fn certificates_are_found_by_name() {
 }
 
 #[test]
+fn addresses_are_names_too() {
+    let made = make(&["192.0.2.7", "a.test", "2001:db8::1"], |_| {});
+    let (acceptor, _) = Acceptor::new(&listener(&[&made]), None).unwrap();
+    let one = &acceptor.identities()[0];
+    assert_eq!(one.names, ["a.test", "192.0.2.7", "2001:db8::1"]);
+    assert_eq!(one.label, "a.test");
+    for host in ["a.test", "192.0.2.7", "2001:db8::1", "[2001:db8::1]", "[2001:db8:0:0::1]"] {
+        assert!(one.covers(host), "{host}");
+    }
+    // No wildcard stands for a part of an address.
+    for host in ["192.0.2.8", "192.0.2.9", "[2001:db8::2]", "[a.test]"] {
+        assert!(!one.covers(host), "{host}");
+    }
+    let lone = make(&["192.0.2.7"], |_| {});
+    assert_eq!(der::addresses(&lone.der), ["192.0.2.7".parse::<std::net::IpAddr>().unwrap()]);
+    for end in 0..made.der.len() {
+        let mut turned = made.der.to_vec();
+        turned[end] ^= 0x55;
+        let _ = (der::addresses(&turned), der::addresses(&made.der[..end]));
+    }
+}
+
+#[test]
+fn a_second_pair_of_one_name_is_for_another_kind_of_key_or_for_nobody() {
+    let rsa = |names: &[&str]| {
+        let size = rcgen::RsaKeySize::_2048;
+        make_with(names, KeyPair::generate_rsa_for(&rcgen::PKCS_RSA_SHA256, size).unwrap())
+    };
+    let p384 = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P384_SHA384).unwrap();
+    let apart = [make(&["a.test"], |_| {}), rsa(&["a.test"]), make_with(&["a.test"], p384)];
+    assert!(Acceptor::new(&listener(&apart.each_ref()), None).unwrap().1.is_empty());
+    let same = [make(&["a.test"], |_| {}), make(&["b.test", "a.test"], |_| {}), rsa(&["a.test"])];
+    let notes = Acceptor::new(&listener(&same.each_ref()), None).unwrap().1;
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert!(notes[0].contains("no client that asks for a.test gets it: cert.pem"), "{notes:?}");
+}
+
+#[test]
 fn one_that_expired_is_refused_where_it_is_new() {
     let old = make(&["a.test"], |params| params.not_after = rcgen::date_time_ymd(2001, 1, 1));
-    let new = make(&["a.test"], |_| {});
+    let new = make(&["new.test"], |_| {});
     // Nothing was in force: better than none.
     let (running, notes) = Acceptor::new(&listener(&[&old]), None).unwrap();
     assert!(notes[0].contains("cert.pem: it has expired"), "{notes:?}");

@@ -132,7 +132,10 @@ fn trailers_of_a_request_reach_the_backend() {
     let mut client = Frames::connect(proxy.addr());
     client.post(1, "/", &[]);
     client.send(DATA, 0, 1, b"hello");
-    let trailers = block(&[("x-sum", "1"), ("host", "evil")]);
+    let forged = [("x-client-cert-verified", "yes"), ("x_client_cert_names", "root")];
+    let address = [("x-forwarded-port", "1"), ("x_forwarded_for", "6.6.6.6")];
+    let trailers = [&[("x-sum", "1"), ("host", "evil")][..], &forged, &address].concat();
+    let trailers = block(&trailers);
     client.send(HEADERS, END_HEADERS | END_STREAM, 1, &trailers);
     let (status, body) = client.answer(1);
     assert_eq!((status, &*body), (200, "5\r\nhello\r\n0\r\nx-sum: 1\r\n"));

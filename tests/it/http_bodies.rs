@@ -1,5 +1,5 @@
 //! Bodies in both directions: every framing, any size, bounded memory.
-use crate::support::{Backend, Proxy};
+use crate::support::{Backend, Proxy, web};
 use std::io::{Read, Write};
 
 /// Bytes that differ from place to place.
@@ -27,6 +27,39 @@ fn chunks_and_trailers_pass_both_ways() {
     let response = client.response();
     assert_eq!(response.text(), "abc0123456789");
     assert_eq!(response.trailers, ["X-End: yes"]);
+}
+
+#[test]
+fn who_a_client_is_is_not_for_trailers_to_say_whoever_sends_them() {
+    let backend = Backend::run(|peer| {
+        while peer.request().is_some() {
+            let body = peer.request().unwrap();
+            peer.answer(&body);
+        }
+    });
+    let words = web(&[backend.addr], "");
+    let trusting = words.replacen(
+        "pool = \"app\"\n",
+        "pool = \"app\"\ntrusted_proxies = [\"127.0.0.0/8\"]\n",
+        1,
+    );
+    let forged = [
+        "X-Client-Cert-Verified: yes",
+        "x_client_cert_subject: CN=root",
+        "X-Forwarded-Port: 1",
+        "X_Forwarded_For: 6.6.6.6",
+        "X-Real_IP: 6.6.6.6",
+        "forwarded: for=6.6.6.6",
+    ];
+    for words in [words, trusting] {
+        let proxy = Proxy::start(&words);
+        let mut client = proxy.client();
+        client.send(
+            "POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n",
+        );
+        client.send(format!("{}\r\nX-Sum: 1\r\n\r\n", forged.join("\r\n")));
+        assert_eq!(client.response().text(), "1\r\na\r\n0\r\nX-Sum: 1\r\n");
+    }
 }
 
 #[test]

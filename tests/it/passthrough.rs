@@ -252,8 +252,10 @@ fn what_is_no_hello_reaches_nobody_and_is_called_by_its_name() {
         assert_eq!(client.rest(), b"", "{n}");
         lines += 1;
         let line = access_lines(&folder, lines).pop().unwrap();
-        assert!(line.contains("\"reason\":\"client_gone\""), "{line}");
+        let reason = if n == 0 { "no_client_hello" } else { "client_hello_cut" };
+        assert!(line.contains(&format!("\"reason\":\"{reason}\"")), "{line}");
     }
+    assert_eq!(["no_client_hello", "client_hello_cut"].map(|word| own(&proxy, word)), [1, 4]);
     assert_eq!(backend.connections(), 0);
 }
 

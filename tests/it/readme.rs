@@ -179,7 +179,7 @@ fn every_key_that_is_read_is_in_the_readme() {
 }
 
 /// What `/metrics` of a proxy says.
-fn scrape(proxy: &Proxy) -> String {
+pub(crate) fn scrape(proxy: &Proxy) -> String {
     let text = "[metrics]\nbind = \"127.0.0.1:0\"\n[listener.l]\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\n";
     let config = evenkeel::config::parse(text, std::path::Path::new("proxy.toml")).unwrap();
     let socket = admin::bind(&config.metrics.unwrap()).unwrap();

@@ -111,6 +111,16 @@ fn a_backend_is_offered_the_same() {
     assert_eq!(kinds, [Full, Resumed, Resumed], "sessions are resumed");
 }
 
+/// Each name has one line, whatever number of certificates it has.
+fn expires_once(proxy: &Proxy, list: &[&str]) {
+    let text = crate::readme::scrape(proxy);
+    let name = "evenkeel_tls_certificate_not_after_timestamp_seconds{";
+    let mut lines: Vec<_> = text.lines().filter_map(|line| line.strip_prefix(name)).collect();
+    lines.iter_mut().for_each(|line| *line = line.split(' ').next().unwrap_or_default());
+    let expected = ["a.test", "other.test"].map(|n| format!("listener=\"web\",subject=\"{n}\"}}"));
+    assert_eq!(lines, expected, "{list:?}");
+}
+
 #[test]
 fn of_two_kinds_of_key_each_client_is_shown_the_one_it_knows() {
     let (backend, certs) = (Backend::named("one"), Certs::new());
@@ -125,6 +135,7 @@ fn of_two_kinds_of_key_each_client_is_shown_the_one_it_knows() {
         (["rsa", "other", "ec"], "RSA", "unknown.test"),
     ] {
         let proxy = Proxy::start(&secure(backend.addr, &certs.table(&list, ""), ""));
+        expires_once(&proxy, &list);
         let kind = |more: &[&str]| {
             let seen = s_client(&proxy, &[&["-servername", host], more].concat());
             let kind = seen.lines().find_map(|l| l.strip_prefix("Peer signature type: "));

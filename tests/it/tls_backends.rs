@@ -221,3 +221,39 @@ fn what_is_wrong_with_a_backend_is_in_the_log_and_its_stage_is_counted() {
         assert!(line.contains(why), "{why}: {line}");
     }
 }
+
+#[test]
+fn a_backend_that_wants_a_certificate_says_so_behind_the_handshake_and_the_log_too() {
+    use crate::cli::Process;
+    use crate::support::{Client, nobody};
+    let certs = Certs::new();
+    certs.make("app", &["app.test"]);
+    let addr = nobody();
+    let ca_file = certs.path("ca.pem").display().to_string();
+    let strict = ["-tls1_3", "-www", "-Verify", "1", "-verify_return_error", "-CAfile", &ca_file];
+    let _server = Server::start(addr, &certs, "app", &strict);
+    let tls = format!("{{ {}, sni = \"app.test\" }}", ca(&certs));
+    let said = "TLS: the backend refused our certificate: certificate required";
+    let serving = |more: &str| {
+        Process::serving(|port, admin| {
+            words(addr, &tls, more)
+                .replace("127.0.0.1:0", &format!("127.0.0.1:{port}"))
+                .replace("[server]", &format!("[admin]\nbind = \"127.0.0.1:{admin}\"\n[server]"))
+        })
+    };
+    let process = serving("");
+    for _ in 0..3 {
+        let mut client = Client::connect(([127, 0, 0, 1], process.port).into());
+        assert_eq!(client.ask("GET", "/", "Connection: close\r\n").status, 502);
+    }
+    let log = process.end();
+    let lines: Vec<_> = log.lines().filter(|line| line.contains(said)).collect();
+    assert_eq!(lines.len(), 1, "each request would say it again: {log}");
+    assert!(lines[0].contains("WARN") && lines[0].contains(&addr.to_string()), "{log}");
+    let process = serving("health = { http = \"/\", interval = \"50ms\", fall = 1 }");
+    let down = "evenkeel_backend_state{pool=\"app\",backend=\"b1\",state=\"down\"}";
+    until("a probe notices", || process.metric(down) == Some(1.0));
+    let log = process.end();
+    let turned = log.lines().find(|line| line.contains("backend turned")).unwrap_or_default();
+    assert!(turned.contains(said), "{log}");
+}

@@ -1,7 +1,9 @@
 //! Certificates of clients: whose are good, and what backends are told, by HTTP/1.1 and HTTP/2.
-use crate::support::{Backend, Certs, Proxy, until};
-use crate::tls::{curl, field, handshakes, secure, text};
+use crate::cli::Process;
+use crate::support::{Backend, Certs, Client, Proxy, until};
+use crate::tls::{curl, curl_at, field, handshakes, secure, text};
 use rcgen::date_time_ymd;
+use std::net::SocketAddr;
 
 /// How curl shows the pair of this name.
 fn own(certs: &Certs, name: &str) -> Vec<String> {
@@ -42,7 +44,9 @@ fn who_shows_a_bad_certificate_is_turned_away_even_where_none_would_do() {
                 refused += u64::from(!good);
             }
         }
-        until("each is counted", || handshakes(proxy.running(), "none", "alert") == refused);
+        until("each is counted", || {
+            handshakes(proxy.running(), "none", "client_certificate") == refused
+        });
     }
 }
 
@@ -94,22 +98,91 @@ fn what_clients_forge_never_reaches_a_backend_whatever_they_speak() {
 #[test]
 fn a_host_that_the_certificate_is_not_for_is_misdirected() {
     let (backend, certs) = (Backend::named("one"), Certs::new());
-    certs.make("a", &["a.test", "*.a.test"]).make("b", &["b.test"]).make("c", &["client.test"]);
+    certs
+        .make("a", &["a.test", "*.a.test", "192.0.2.7", "2001:db8::7"])
+        .make("b", &["b.test"])
+        .make("c", &["client.test"]);
     let shown = own(&certs, "c");
     let shown: Vec<&str> = shown.iter().map(String::as_str).collect();
     let asked = certs.table(&["a", "b"], &client_ca(&certs, "require"));
     let asking = Proxy::start(&secure(backend.addr, &asked, ""));
     let open = Proxy::start(&secure(backend.addr, &certs.table(&["a", "b"], ""), ""));
     for version in ["--http1.1", "--http2"] {
-        for (host, status) in
-            [("a.test", "200"), ("x.a.test", "200"), ("y.x.a.test", "421"), ("b.test", "421")]
-        {
+        for (host, status) in [
+            ("a.test", "200"),
+            ("x.a.test", "200"),
+            ("y.x.a.test", "421"),
+            ("b.test", "421"),
+            ("192.0.2.7", "200"),
+            ("[2001:db8::7]:8443", "200"),
+            ("192.0.2.8", "421"),
+        ] {
             let line = format!("Host: {host}");
             let how = [version, "-H", &line, "-o", "/dev/null", "-w", "%{http_code}"];
             let seen = text(&curl(&asking, &certs, "a.test", &[&how[..], &shown].concat()));
             assert_eq!(seen, status, "{version} {host}");
             // Where nobody is asked, nothing was proved to one name alone.
             assert_eq!(text(&curl(&open, &certs, "a.test", &how)), "200", "{version} {host}");
+        }
+    }
+}
+
+#[test]
+fn a_handshake_that_fails_is_in_the_log_at_debug_with_its_peer_and_why() {
+    let (backend, certs, others) = (Backend::named("one"), Certs::new(), Certs::new());
+    certs.make("a", &["a.test"]);
+    certs.make_with("old", &["client.test"], |p| p.not_after = date_time_ymd(2001, 1, 1));
+    others.make("stranger", &["client.test"]);
+    let more = format!("{}, min_version = \"1.3\"", client_ca(&certs, "require"));
+    let words = secure(backend.addr, &certs.table(&["a"], &more), "");
+    for (level, is_said) in [("evenkeel::entry=debug", true), ("info", false)] {
+        let process = Process::serving(|port, admin| {
+            let words = words.replace("127.0.0.1:0", &format!("127.0.0.1:{port}"));
+            let admin = format!("[admin]\nbind = \"127.0.0.1:{admin}\"\n");
+            format!("[log]\nlevel = \"{level}\"\n{admin}{words}")
+        });
+        let addr = SocketAddr::from(([127, 0, 0, 1], process.port));
+        let mut peers = Vec::new();
+        for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], b"", b"\x16\x03", b"\0\0"] {
+            let mut client = Client::connect(addr);
+            peers.push(client.stream().local_addr().unwrap().to_string());
+            client.send(bytes);
+            // It may have been turned away already.
+            let _ = client.stream().shutdown(std::net::Shutdown::Write);
+            client.rest();
+        }
+        for how in [
+            &own(&certs, "old")[..],
+            &own(&others, "stranger"),
+            &["--tls-max".into(), "1.2".into()],
+        ] {
+            let how: Vec<&str> = how.iter().map(String::as_str).collect();
+            assert!(!curl_at(addr, &certs, "a.test", &how).status.success());
+        }
+        let said = process.end();
+        let lines: Vec<_> = said.lines().filter(|line| line.contains("no TLS handshake")).collect();
+        if !is_said {
+            assert!(lines.is_empty(), "{said}");
+            continue;
+        }
+        let all = [
+            ("plain_http", ""),
+            ("empty", ""),
+            ("cut", ""),
+            ("not_tls", ""),
+            ("client_certificate", "certificate expired"),
+            ("client_certificate", "BadSignature"),
+            ("nothing_in_common", "SupportedVersionsExtensionRequired"),
+        ];
+        assert_eq!(lines.len(), all.len(), "{said}");
+        for (result, why) in all {
+            let of =
+                |line: &&&str| line.contains(&format!("result=\"{result}\"")) && line.contains(why);
+            let line = lines.iter().find(of).unwrap_or_else(|| panic!("{result} {why}: {said}"));
+            assert!(line.contains("DEBUG") && line.contains(" listener=\"web\" "), "{line}");
+        }
+        for peer in peers {
+            assert!(lines.iter().any(|line| line.contains(&peer)), "{peer}: {said}");
         }
     }
 }

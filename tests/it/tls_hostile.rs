@@ -119,7 +119,7 @@ fn what_is_no_hello_gets_an_alert_and_is_counted() {
         ("a hello, then data", [&hello[..], data].concat()),
         ("a version that is none", versionless),
     ];
-    let (mut alerts, mut served) = (0, 0);
+    let (mut alerts, mut common, mut served) = (0, 0, 0);
     for (what, bytes) in all {
         let mut client = proxy.client();
         client.send(&bytes);
@@ -138,19 +138,26 @@ fn what_is_no_hello_gets_an_alert_and_is_counted() {
             Some((21, body)) => assert!(body.len() > 2 || body[0] == 2, "{what}: {body:?}"),
             last => assert!(what.contains("too long") && last.is_none(), "{what}: {last:?}"),
         }
-        alerts += 1;
-        until(what, || handshakes(proxy.running(), "none", "alert") == alerts);
+        let is_common = what == "a version that is none";
+        (alerts, common) = (alerts + u64::from(!is_common), common + u64::from(is_common));
+        until(what, || {
+            let counted = |result| handshakes(proxy.running(), "none", result);
+            counted("alert") == alerts && counted("nothing_in_common") == common
+        });
         // Its neighbours notice nothing.
         served += usize::from(text(&curl(&proxy, &certs, "a.test", &[])) == "one");
     }
     // Cut off: nobody is there to be told.
-    for n in [1, 6, hello.len() - 1] {
+    for n in [0, 1, 6, hello.len() - 1] {
         let mut client = proxy.client();
         client.send(&hello[..n]);
         client.end();
         client.rest();
     }
-    until("what was cut off is an error", || handshakes(proxy.running(), "none", "error") == 3);
+    until("what was cut off is called so", || {
+        let counted = |result| handshakes(proxy.running(), "none", result);
+        ["empty", "cut", "error"].map(counted) == [1, 3, 0]
+    });
     assert_eq!((served, backend.connections()), (6, 1), "nothing else reached the backend");
 }
 
