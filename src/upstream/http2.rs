@@ -242,6 +242,8 @@ impl Http2 {
         cx: &mut Context<'_>,
         body: &mut dyn Spliced,
     ) -> Result<bool, Error> {
+        // Asked each second at the least: what is kept must not itself be the shortage for long.
+        self.kept.take_if(|kept| !kept.is_empty() && memory().pressure() != Pressure::None);
         let before = self.written;
         for _ in 0..PIECES {
             let Sending::Body(left) = self.sending else { return Ok(self.written != before) };

@@ -218,3 +218,39 @@ fn uploads_wait_for_room_and_all_that_began_arrive() {
     assert!(statuses.iter().all(|status| matches!(status, 200 | 503)), "{statuses:?}");
     until("newcomers are served again", || get(&proxy, "/") == 200);
 }
+
+/// What is kept of bodies that HTTP/2 backends have, to send them again, is given up when memory is
+/// short: else these would wait for an answer while nobody's body is read.
+#[test]
+fn what_is_kept_to_be_sent_again_is_given_up_first() {
+    let server = crate::support::Server::h2(&[]);
+    let proxy = Process::serving(|port, admin| {
+        format!(
+            "[server]\nworkers = 1\nmemory = \"4MiB\"\n[admin]\nbind = \"127.0.0.1:{admin}\"\n\
+             [listener.web]\nbind = \"127.0.0.1:{port}\"\npool = \"app\"\n\
+             [pool.app]\nhttp = \"2\"\nbackends = [\"{}\"]\n",
+            server.addr
+        )
+    });
+    let addr = SocketAddr::from(([127, 0, 0, 1], proxy.port));
+    let (count, length) = (120, 60_000);
+    let uploads: Vec<_> = (0..count)
+        .map(|_| {
+            std::thread::spawn(move || {
+                let mut client = Client::connect(addr);
+                client.send(format!(
+                    "POST /silent HTTP/1.1\r\nHost: a.test\r\nContent-Length: {length}\r\n\r\n"
+                ));
+                client.send("x".repeat(length));
+                client
+            })
+        })
+        .collect();
+    let uploads: Vec<Client> = uploads.into_iter().map(|upload| upload.join().unwrap()).collect();
+    let all = format!("bytes={}", count * length);
+    until("the backend has all of them", || {
+        let mut client = Client::connect(addr);
+        client.ask("GET", "/state", "Connection: close\r\n").text().contains(&all)
+    });
+    drop(uploads);
+}

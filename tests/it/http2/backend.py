@@ -81,6 +81,8 @@ class Conn:
         elif isinstance(event, h2.events.DataReceived):
             request = self.requests[event.stream_id]
             request[1] += event.data
+            with LOCK:
+                STATE["bytes"] = STATE.get("bytes", 0) + len(event.data)
             if dict(request[0])[":path"].endswith("/stall") and not RELEASED.is_set():
                 n = self.owed.get(event.stream_id, 0)
                 self.owed[event.stream_id] = n + event.flow_controlled_length
