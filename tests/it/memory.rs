@@ -219,10 +219,10 @@ fn uploads_wait_for_room_and_all_that_began_arrive() {
     until("newcomers are served again", || get(&proxy, "/") == 200);
 }
 
-/// What is kept of bodies that HTTP/2 backends have, to send them again, is given up when memory is
+/// Of bodies that HTTP/2 backends have nothing is kept, to send it again, when memory is
 /// short: else these would wait for an answer while nobody's body is read.
 #[test]
-fn what_is_kept_to_be_sent_again_is_given_up_first() {
+fn what_is_kept_to_be_sent_again_keeps_nobody_from_uploading() {
     let server = crate::support::Server::h2(&[]);
     let proxy = Process::serving(|port, admin| {
         format!(
