@@ -166,25 +166,26 @@ impl Conn {
         keep.max_age.get().is_some_and(|age| self.born + age <= now)
     }
 
-    /// Takes a place, if there is one.
-    pub(super) fn enter(&self) -> bool {
+    /// Takes a place, if there is one: what begins the request. Whoever has it may begin, also when
+    /// nobody is let on any more.
+    pub(super) fn enter(&self) -> Option<SendRequest<Bytes>> {
         if self.is_ended() {
-            return false;
+            return None;
         }
         let mut state = self.state.lock();
         let mut nobody = Context::from_waker(Waker::noop());
-        let Some(sender) = &mut state.sender else { return false };
+        let sender = state.sender.as_mut()?;
         if matches!(sender.poll_ready(&mut nobody), Poll::Ready(Err(_))) {
             // It said that it goes away, or broke.
             self.gone(&mut state, Instant::now());
-            return false;
+            return None;
         }
         if state.active >= state.room() {
-            return false;
+            return None;
         }
         state.idle = None;
         state.active += 1;
-        true
+        state.sender.clone()
     }
 
     /// Gives a place back.
@@ -196,15 +197,6 @@ impl Conn {
             let lives = state.sender.is_some() && !self.is_ended();
             state.idle = lives.then(|| Idle::new(&self.backend));
         }
-    }
-
-    /// What begins requests.
-    ///
-    /// # Errors
-    ///
-    /// It takes none any more.
-    pub(super) fn sender(&self) -> Result<SendRequest<Bytes>, h2::Error> {
-        self.state.lock().sender.clone().ok_or_else(|| h2::Reason::REFUSED_STREAM.into())
     }
 
     /// Lets nobody on any more: it ends with the last request on it.

@@ -256,7 +256,10 @@ impl Dialer {
             let (offer, header) = (reach.offer(), header.as_ref());
             let wanted = Wanted { offer, header, most, limit, until: None };
             Ok(match dialer.dial(&whom, &reach, wanted).await? {
-                Dialled::Shared(conn) => Made::Slot(ticket.made(conn)),
+                Dialled::Shared(conn) => match ticket.made(conn) {
+                    Some(slot) => Made::Slot(slot),
+                    None => return Err(Error::Closed),
+                },
                 Dialled::Link(link) => {
                     ticket.only_http1();
                     Made::Link(link)

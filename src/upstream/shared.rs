@@ -169,8 +169,7 @@ impl Group {
                 && conn.carries(most)
                 && !conn.is_too_old(keep, now)
         };
-        let taken = self.all.iter().filter(fits).find(|conn| conn.enter());
-        taken.map(|conn| Slot { conn: conn.clone(), reused: true })
+        self.all.iter().filter(fits).find_map(|conn| Slot::of(conn, true))
     }
 }
 
@@ -181,15 +180,14 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    /// A connection was made: its first place.
-    pub(super) fn made(self, conn: Arc<Conn>) -> Slot {
-        // A peer that takes nothing is seen by whoever sends the first request.
-        conn.enter();
+    /// A connection was made: its first place. `None` where it takes nothing already.
+    pub(super) fn made(self, conn: Arc<Conn>) -> Option<Slot> {
+        let slot = Slot::of(&conn, false);
         self.shared.with(&self.key, |group| {
             group.room = conn.room().max(1);
-            group.all.push(conn.clone());
+            group.all.push(conn);
         });
-        Slot { conn, reused: false }
+        slot
     }
 
     /// The backend agreed to HTTP/1.1: a connection carries one request.
@@ -237,21 +235,29 @@ impl Drop for Wait {
 /// A place on a connection, given back when dropped.
 pub(super) struct Slot {
     conn: Arc<Conn>,
+    /// What begins its request.
+    sender: Option<SendRequest<Bytes>>,
     reused: bool,
 }
 
 impl Slot {
-    /// Begins a request; without a body it is sent whole.
+    fn of(conn: &Arc<Conn>, reused: bool) -> Option<Self> {
+        conn.enter().map(|sender| Self { conn: conn.clone(), sender: Some(sender), reused })
+    }
+
+    /// Begins its request, once; without a body it is sent whole.
     ///
     /// # Errors
     ///
     /// The connection takes none any more: it was never sent.
     pub(super) fn send(
-        &self,
+        &mut self,
         request: http::Request<()>,
         empty: bool,
     ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
-        let mut sender: SendRequest<Bytes> = self.conn.sender()?;
+        let Some(mut sender) = self.sender.take() else {
+            return Err(h2::Reason::REFUSED_STREAM.into());
+        };
         sender.send_request(request, empty)
     }
 

@@ -177,6 +177,7 @@ fn a_call_that_outlives_the_grace_is_cut() {
 /// By HTTP/2 on both sides, while the pool changes in every way there is.
 #[test]
 fn reloads_under_load_lose_no_request() {
+    let (folder, log) = crate::support::access_log();
     let addrs = [nobody(), nobody()];
     let _all = addrs.map(|addr| Nginx::start("n", &format!("listen {addr} http2;")));
     let text = |n: usize| {
@@ -187,7 +188,7 @@ fn reloads_under_load_lose_no_request() {
             3 => (&addrs[..], "[[route]]\npath = \"/n\"\npool = \"app\""),
             _ => (&addrs[..], "keep_alive = { max_age = \"1s\" }\nbalance = \"least_connections\""),
         };
-        web(addrs, &format!("http = \"2\"\n{more}\n[server]\nworkers = 2"))
+        web(addrs, &format!("http = \"2\"\n{more}\n[server]\nworkers = 2\n{log}"))
     };
     let proxy = Proxy::start(&text(0));
     let mut load = Command::new("h2load")
@@ -203,6 +204,10 @@ fn reloads_under_load_lose_no_request() {
     let said = String::from_utf8(load.wait_with_output().unwrap().stdout).unwrap();
     let good =
         "40000 total, 40000 started, 40000 done, 40000 succeeded, 0 failed, 0 errored, 0 timeout";
-    assert!(said.contains(good) && said.contains("40000 2xx"), "{said}");
+    if !said.contains(good) || !said.contains("40000 2xx") {
+        let lines = crate::support::access_lines(&folder, 40_000);
+        let bad: Vec<_> = lines.iter().filter(|line| !line.contains("\"status\":200")).collect();
+        panic!("{said}\n{bad:#?}");
+    }
     assert!(reloads > 5, "{reloads}");
 }
