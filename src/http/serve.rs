@@ -270,7 +270,7 @@ async fn next_head(
 }
 
 /// Ends our direction and reads on for a moment.
-async fn linger(client: &mut Client, timer: &mut Timer, mut most: u64) {
+pub(super) async fn linger(client: &mut Client, timer: &mut Timer, mut most: u64) {
     timer.set(Some(Instant::now() + LINGER));
     if client.stream.shutdown_write().is_ok() {
         poll_fn(|cx| match client.poll_linger(cx, &mut most) {

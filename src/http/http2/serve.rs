@@ -7,6 +7,7 @@ use crate::drain::{Phase, Watch};
 use crate::http::address::Origin;
 use crate::http::client::Client;
 use crate::http::gateway::Gateway;
+use crate::http::serve::linger;
 use crate::net::Timer;
 use crate::telemetry::AccessLog;
 use crate::upstream::Dialer;
@@ -52,6 +53,20 @@ const CRUMBS: usize = 256;
 /// After we said goodbye, whoever has no stream open is waited for so long.
 const FAREWELL: Duration = Duration::from_secs(2);
 
+/// What a client that was sent away may have on the way: so much is read and thrown away.
+const LAST: u64 = 1 << 20;
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// As connections end.
+    Quiet,
+    /// Streams were cut by it.
+    Cut,
+    /// Its client was sent away.
+    Thrown,
+}
+
 fn builder(http2: &Http2, effective: &Effective) -> Builder {
     let limits = &effective.limits;
     let list = limits.head.saturating_add(FIELD * limits.fields.saturating_add(CRUMBS));
@@ -70,13 +85,16 @@ fn builder(http2: &Http2, effective: &Effective) -> Builder {
 
 /// Carries a connection to its end.
 pub(in crate::http) async fn serve(client: &mut Client, spoken: Spoken<'_>) {
-    if carried(client, spoken).await {
-        client.stream.reset_on_close();
+    match carried(client, spoken).await {
+        End::Quiet => {}
+        End::Cut => client.stream.reset_on_close(),
+        // Unread, what is on the way would destroy with a reset what it was told.
+        End::Thrown => linger(client, &mut Timer::new(), LAST).await,
     }
 }
 
-/// Carries a connection to its end; whether streams were cut by it.
-async fn carried(client: &mut Client, spoken: Spoken<'_>) -> bool {
+/// Carries a connection to its end, and says how it was.
+async fn carried(client: &mut Client, spoken: Spoken<'_>) -> End {
     let Spoken { slot, watch, dialer, access, since } = spoken;
     let gateway = slot.load_full();
     let limit = gateway.effective.timeout.header.get();
@@ -119,7 +137,7 @@ async fn carried(client: &mut Client, spoken: Spoken<'_>) -> bool {
     })
     .await;
     drop(handshake);
-    let Some(connection) = begun else { return false };
+    let Some(connection) = begun else { return End::Quiet };
     let streams = JoinSet::new();
     let mut life = Life {
         connection,
@@ -135,8 +153,13 @@ async fn carried(client: &mut Client, spoken: Spoken<'_>) -> bool {
     };
     poll_fn(|cx| life.poll(cx)).await;
     let cut = life.watch.phase() == Phase::Cut && !life.streams.is_empty();
+    let thrown = life.thrown;
     life.end().await;
-    cut
+    match (cut, thrown) {
+        (true, _) => End::Cut,
+        (false, true) => End::Thrown,
+        (false, false) => End::Quiet,
+    }
 }
 
 /// A connection that is being carried.
@@ -226,6 +249,7 @@ impl Life<'_, '_> {
                     if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
                         self.flood(self.alarm.said());
                     }
+                    self.thrown |= error.is_library();
                     return Poll::Ready(());
                 }
                 None => return Poll::Ready(()),
