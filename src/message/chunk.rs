@@ -125,10 +125,6 @@ impl Chunk {
     pub fn data(&self) -> &[u8] {
         &self.bytes[self.start..self.end]
     }
-    /// The same, writable.
-    pub fn data_mut(&mut self) -> &mut [u8] {
-        &mut self.bytes[self.start..self.end]
-    }
     /// Where the next bytes are read to.
     pub fn spare(&mut self) -> &mut [u8] {
         &mut self.bytes[self.end..]

@@ -1,6 +1,7 @@
 //! A byte stream of any transport, in the clear or by TLS, polled from one task.
 use super::hello::{Hello, NoHello};
 use super::raw::{Raw, Transport};
+use super::scratch::poll_read_buf;
 use super::session::{Early, Session};
 use crate::message::{Chunk, Part};
 use ipnet::IpNet;
@@ -323,9 +324,7 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let n = ready!(Stream::poll_read(&mut self, cx, buf.initialize_unfilled()))?;
-        buf.advance(n);
-        Poll::Ready(Ok(()))
+        poll_read_buf(&mut self, cx, buf).map_ok(drop)
     }
 }
 

@@ -148,7 +148,8 @@ impl Acceptor {
     }
 
     /// Whether a client that asks for `name` (`None`: for none) may be shown this one.
-    pub fn is_for(&self, name: Option<&str>, one: &Identity) -> bool {
+    #[cfg(test)]
+    pub(super) fn is_for(&self, name: Option<&str>, one: &Identity) -> bool {
         self.names.of(name).any(|found| std::ptr::eq(&**found, one))
     }
 

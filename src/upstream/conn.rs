@@ -1,7 +1,8 @@
 //! One HTTP/2 connection to a backend: who is on it, whether it lives, and its end.
 use super::link::Link;
-use crate::config::{KeepAlive, PoolHttp2};
+use crate::config::KeepAlive;
 use crate::pool::Backend;
+use crate::reach::Reach;
 use crate::reach::http2::{HeadMost, Seen, Spoken, Wire};
 use bytes::Bytes;
 use h2::client::{Connection, SendRequest};
@@ -27,6 +28,8 @@ const PONG: u64 = 17;
 pub(super) struct Conn {
     backend: Arc<Backend>,
     reach: u64,
+    is_tls: bool,
+    send_buffer: usize,
     most: HeadMost,
     born: Instant,
     ping: Option<Duration>,
@@ -82,11 +85,12 @@ impl Conn {
     /// Carries a connection in a task of its own.
     pub(super) fn carry(
         mut spoken: Spoken<Link>,
-        said: &PoolHttp2,
+        reach: &Reach,
         most: HeadMost,
         backend: &Arc<Backend>,
-        (reach, born): (u64, Instant),
+        born: Instant,
     ) -> Arc<Self> {
+        let said = reach.http2();
         let ended = Arc::new(AtomicBool::new(false));
         let pings = spoken.connection.ping_pong();
         let flooded = Arc::new(AtomicBool::new(false));
@@ -104,7 +108,9 @@ impl Conn {
         let task = tokio::spawn(drive(spoken.connection, spoken.seen.clone(), over));
         Arc::new(Self {
             backend: backend.clone(),
-            reach,
+            reach: reach.number,
+            is_tls: reach.is_tls(),
+            send_buffer: said.send_buffer,
             most,
             born,
             ping: said.ping.get(),
@@ -119,6 +125,16 @@ impl Conn {
     /// The number of the way it was connected.
     pub(super) fn reach(&self) -> u64 {
         self.reach
+    }
+
+    /// Whether TLS is spoken on it.
+    pub(super) fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+
+    /// Bytes of a body that may wait to be sent: `pool.http2.send_buffer` when it was made.
+    pub(super) fn send_buffer(&self) -> usize {
+        self.send_buffer
     }
 
     /// Whether heads of this size may come over it.

@@ -111,8 +111,7 @@ async fn attempt(
     }
     let spoken = Box::pin(reach::http2::begin(link, reach.http2(), wanted.most)).await;
     let spoken = spoken.map_err(Error::Connect)?;
-    let born = (reach.number, born);
-    Ok(Dialled::Shared(Conn::carry(spoken, reach.http2(), wanted.most, backend, born)))
+    Ok(Dialled::Shared(Conn::carry(spoken, reach, wanted.most, backend, born)))
 }
 
 /// Counts a connect that failed. A backend that was not reached is taken out for new work at once,

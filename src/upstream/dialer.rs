@@ -282,8 +282,8 @@ impl Dialer {
         begun: Instant,
         connect: Option<Duration>,
     ) -> Box<Exchange> {
-        let (reach, backend) = (lease.pool().reach(), lease.backend().clone());
-        let wire = Http2::begin(slot, request, &reach, backend.written());
+        let backend = lease.backend().clone();
+        let wire = Http2::begin(slot, request, backend.written());
         exchange!(self, lease, request, begun, connect, Wire::Http2(Box::new(wire)))
     }
 
@@ -324,7 +324,7 @@ impl Dialer {
     }
 
     /// Closes idle connections past their age, those the backend closed, and those of backends
-    /// that are gone. Called each second by the worker.
+    /// that are gone. Called by the worker each second, and when a reload has come about.
     pub fn sweep(&self) {
         let now = Instant::now();
         self.idle.sweep(now);

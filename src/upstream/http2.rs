@@ -13,7 +13,6 @@ use crate::message::{
     Broken, Fields, Fill, Head, Kept, Method, Part, Place, Pressure, counted, memory,
 };
 use crate::net::Spliced;
-use crate::reach::Reach;
 use bytes::{Buf, Bytes};
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream, SendStream};
@@ -96,14 +95,14 @@ impl Drop for Http2 {
 
 impl Http2 {
     /// Begins a request; what goes wrong is heard where the answer is waited for.
-    pub(super) fn begin(slot: Slot, out: &Outgoing<'_>, reach: &Reach, written: &str) -> Self {
+    pub(super) fn begin(slot: Slot, out: &Outgoing<'_>, written: &str) -> Self {
         let (empty, left) = match out.body {
             BodyLength::None | BodyLength::Exact(0) => (true, None),
             BodyLength::Exact(n) => (false, Some(n)),
             BodyLength::Chunked | BodyLength::UntilClose => (false, None),
         };
         let limits = &out.effective.limits;
-        let seen = slot.seen();
+        let (seen, is_tls, kept_most) = (slot.seen(), slot.is_tls(), slot.send_buffer());
         let mut all = Self {
             slot,
             unfit: None,
@@ -112,7 +111,7 @@ impl Http2 {
             recv: None,
             sending: if empty { Sending::Sent } else { Sending::Body(left) },
             kept: Some(Kept::default()),
-            kept_most: reach.http2().send_buffer,
+            kept_most,
             written: 0,
             waits_for_body: false,
             method: out.head.method(),
@@ -129,7 +128,6 @@ impl Http2 {
             place: Place::none(),
             trailers: None,
         };
-        let is_tls = reach.is_tls();
         let (head, host, body, trailers) = (out.head, out.host, out.body, out.trailers);
         match (Outbound { head, host, body, trailers, is_tls, written }).request() {
             Err(unfit) => all.unfit = Some(Error::Body(Broken::Invalid(unfit.rule.word()))),

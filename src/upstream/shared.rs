@@ -109,7 +109,8 @@ impl Shared {
     }
 
     /// Closes idle connections that are too old or too many, and those of backends that are gone or
-    /// are spoken to in another way now; asks silent ones whether they live. Called each second.
+    /// are spoken to in another way now; asks silent ones whether they live. Called each
+    /// second, and when a reload has come about.
     pub(super) fn sweep(&self, now: Instant) {
         // Those of all its clients count for a backend.
         let mut idle: HashMap<usize, usize> = HashMap::new();
@@ -264,6 +265,16 @@ impl Slot {
     /// Whether the connection carried others before.
     pub(super) fn is_reused(&self) -> bool {
         self.reused
+    }
+
+    /// Whether its connection is by TLS.
+    pub(super) fn is_tls(&self) -> bool {
+        self.conn.is_tls()
+    }
+
+    /// Bytes of a body that may wait to be sent.
+    pub(super) fn send_buffer(&self) -> usize {
+        self.conn.send_buffer()
     }
 
     /// Bytes that came over the connection so far.
