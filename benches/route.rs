@@ -9,7 +9,7 @@
 //! cargo bench --bench route
 //! ```
 use evenkeel::config::{self, Config, HostMatch, Name, PathMatch};
-use evenkeel::http::{Gateway, asked};
+use evenkeel::http::{Gateway, Shaping, asked};
 use evenkeel::message::{Head, Known, Version};
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -129,7 +129,8 @@ fn gateway(case: Case, routes: usize) -> Gateway {
         })
         .collect();
     let listener = &config.listeners["web"];
-    Gateway::compile(listener, &config, &BTreeMap::new(), Arc::default(), None).expect("no problem")
+    let (pools, shaping) = (BTreeMap::new(), Shaping::default());
+    Gateway::compile(listener, &config, &pools, &shaping, Arc::default(), None).expect("no problem")
 }
 
 fn matched(case: Case, n: usize) -> (Vec<HostMatch>, PathMatch) {

@@ -4,7 +4,7 @@
 //! does first.
 use crate::config::{self, Config, Name, Problem, Protocol};
 use crate::entry::Entry;
-use crate::http::Gateway;
+use crate::http::{Gateway, Shaping};
 use crate::metrics::ListenerCells;
 use crate::pool::{Policies, Pool, Prepared};
 use crate::tcp::Relay;
@@ -23,6 +23,8 @@ pub struct Plan {
     pub generation: u64,
     /// Its pools.
     pub pools: Pools,
+    /// What routes share.
+    pub shaping: Shaping,
     /// Its listeners.
     pub listeners: BTreeMap<Name, Listener>,
     /// What it was made from.
@@ -100,11 +102,12 @@ pub fn compile(
             }
         }
     }
+    let shaping = Shaping::compile(&config, current.map(|plan| &plan.shaping));
     let mut listeners = BTreeMap::new();
     let mut notes = Vec::new();
     for (name, section) in &config.listeners {
         let previous = current.and_then(|plan| plan.listeners.get(name));
-        match listener(section, &config, &pools, previous, &mut notes) {
+        match listener(section, &config, (&pools, &shaping), previous, &mut notes) {
             Ok(listener) => drop(listeners.insert(name.clone(), listener)),
             Err(more) => problems.extend(more),
         }
@@ -113,7 +116,7 @@ pub fn compile(
         return Err(problems);
     }
     let generation = current.map_or(1, |plan| plan.generation + 1);
-    Ok(Draft { prepared, plan: Plan { generation, pools, listeners, config }, notes })
+    Ok(Draft { prepared, plan: Plan { generation, pools, shaping, listeners, config }, notes })
 }
 
 /// A pool in place of one that has problems, so that those of the listeners and routes that go
@@ -129,7 +132,7 @@ fn stand_in(section: &config::Pool) -> Option<Arc<Pool>> {
 fn listener(
     section: &config::Listener,
     config: &Config,
-    pools: &Pools,
+    (pools, shaping): (&Pools, &Shaping),
     previous: Option<&Listener>,
     notes: &mut Vec<String>,
 ) -> Result<Listener, Vec<Problem>> {
@@ -137,7 +140,7 @@ fn listener(
         previous.map_or_else(|| Arc::new(ListenerCells::new(&section.name)), |p| p.cells.clone());
     let before = previous.map(|listener| &*listener.entry);
     let entry = Entry::compile(section, config, cells.clone(), before);
-    let service = service(section, config, pools, &cells, previous);
+    let service = service(section, config, (pools, shaping), &cells, previous);
     let ((entry, more), service) = match (entry, service) {
         (Ok(entry), Ok(service)) => (entry, service),
         (entry, service) => {
@@ -152,7 +155,7 @@ fn listener(
 fn service(
     section: &config::Listener,
     config: &Config,
-    pools: &Pools,
+    (pools, shaping): (&Pools, &Shaping),
     cells: &Arc<ListenerCells>,
     previous: Option<&Listener>,
 ) -> Result<Service, Vec<Problem>> {
@@ -166,6 +169,7 @@ fn service(
                 section,
                 config,
                 pools,
+                shaping,
                 cells.clone(),
                 before,
             )?))

@@ -1,6 +1,6 @@
 //! Walks the plan at scrape time and writes every family. Labels were rendered when the things were
 //! built; series of what is gone disappear by themselves.
-use crate::http::RouteCells;
+use crate::http::{Limiter, RouteCells};
 use crate::metrics::{Counter, Kind, ListenerCells, Text, process};
 use crate::plan::{Plan, Service};
 use crate::pool::{Backend, Member, Pool, State as BackendState};
@@ -25,6 +25,7 @@ pub(super) fn metrics(state: &State) -> String {
         of_listeners(&mut text, &plan);
         of_certificates(&mut text, &plan);
         of_routes(&mut text, &plan);
+        of_shaping(&mut text, &plan);
         of_pools(&mut text, &plan);
         of_backends(&mut text, &plan);
     }
@@ -176,6 +177,26 @@ fn of_routes(text: &mut Text, plan: &Plan) {
     text.family(name, Kind::Histogram, "From a request's head to the last byte of its answer.");
     for cells in &all {
         text.histogram(name, &cells.duration_labels, &cells.duration);
+    }
+}
+
+fn of_shaping(text: &mut Text, plan: &Plan) {
+    type Cell = fn(&Limiter) -> u64;
+    let families: [(&str, &str, Cell); 2] = [
+        ("evenkeel_rate_limited_total", "Requests refused by a rate limit.", |l| l.refused.get()),
+        (
+            "evenkeel_rate_limit_evictions_total",
+            "Keys of a rate limit that were forgotten early.",
+            Limiter::evicted,
+        ),
+    ];
+    for (name, help, cell) in families {
+        text.family(name, Kind::Counter, help);
+        for shaped in plan.shaping.all() {
+            if let Some(limiter) = &shaped.limiter {
+                text.sample(name, &shaped.labels, cell(limiter) as f64);
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Texts with a unit: durations, sizes, rates and shares.
 use super::hint::quoted;
 use super::problem::Wrong;
-use super::units::{ByteSize, Percent};
+use super::units::{ByteSize, Percent, Rate};
 use std::time::Duration;
 
 /// No time of a configuration is longer: far from where clocks overflow.
@@ -107,6 +107,37 @@ pub(super) fn byte_rate(text: &str) -> Result<u64, Wrong> {
     }
 }
 
+/// `"100/s" "30/m" "0.5/s"`: how often, in seconds, minutes or hours.
+///
+/// # Errors
+///
+/// No time, an unknown one, more than a million times a second, less than once a day.
+pub(super) fn rate(text: &str) -> Result<Rate, Wrong> {
+    let no = || {
+        let wrong = Wrong::new(format!("{} is not a rate", quoted(text)));
+        wrong.hint("write for example \"100/s\" or \"30/m\"")
+    };
+    let Some((amount, unit)) = text.split_once('/') else {
+        return Err(match number(text) {
+            Some((_, "")) => no_unit(text, &format!("{text}/s")),
+            _ => no(),
+        });
+    };
+    let Some((_, "")) = number(amount) else { return Err(no()) };
+    let unit = match unit {
+        "s" => 1.0,
+        "m" => 60.0,
+        "h" => 3600.0,
+        _ => return Err(no()),
+    };
+    let times: f64 = amount.parse().map_err(|_| no())?;
+    let interval = Duration::try_from_secs_f64(unit / times);
+    interval.ok().and_then(Rate::every).ok_or_else(|| {
+        let what = format!("{} is not between once a day and a million a second", quoted(text));
+        Wrong::new(what)
+    })
+}
+
 /// `"20%" "0.5%"`: a share.
 ///
 /// # Errors
@@ -179,6 +210,27 @@ fn scaled((whole, part): (&str, &str), unit: u64) -> Option<u128> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rates() {
+        for (text, micros) in
+            [("100/s", 10_000), ("1/s", 1_000_000), ("30/m", 2_000_000), ("0.5/s", 2_000_000)]
+        {
+            assert_eq!(rate(text).map(Rate::interval), Ok(Duration::from_micros(micros)), "{text}");
+        }
+        let range = "is not between once a day and a million a second";
+        for (text, said) in [
+            ("100", "\"100\" has no unit; write \"100/s\"".into()),
+            ("", "\"\" is not a rate; write for example \"100/s\" or \"30/m\"".into()),
+            ("1/d", "\"1/d\" is not a rate; write for example \"100/s\" or \"30/m\"".into()),
+            ("-1/s", "\"-1/s\" is not a rate; write for example \"100/s\" or \"30/m\"".into()),
+            ("0/s", format!("\"0/s\" {range}")),
+            ("2000000/s", format!("\"2000000/s\" {range}")),
+            ("0.01/h", format!("\"0.01/h\" {range}")),
+        ] {
+            assert_eq!(line(rate(text)), said, "{text:?}");
+        }
+    }
 
     #[test]
     fn durations() {

@@ -8,6 +8,7 @@ use super::hint::quoted;
 use super::model::{Action, ListenerRef, PathMatch, PathRewrite, Rewrite, Route, ValueMatch};
 use super::over::{self, Only, Place};
 use super::problem::Wrong;
+use super::rate_limit;
 use super::route_path;
 use super::sni_route;
 use super::table::{Item, Table};
@@ -63,6 +64,7 @@ fn route(item: &Item<'_>, t: &mut Table<'_>, index: usize, draft: &mut Draft) ->
     let refuse = t
         .take("encoded_slash")
         .and_then(|item| item.word("route.encoded_slash", &[("pass", false), ("refuse", true)]));
+    let limit = t.take("rate_limit").and_then(|item| rate_limit::rate_limit(&item));
     let place = if forwards { Place::Route } else { Place::Own };
     let over = over::overrides(t, place, &mut Only::default());
     prefix_needs_prefix(t, path.as_ref(), action.as_ref(), &rewrite);
@@ -81,6 +83,7 @@ fn route(item: &Item<'_>, t: &mut Table<'_>, index: usize, draft: &mut Draft) ->
         rewrite,
         websocket,
         refuse_encoded_slash: refuse.unwrap_or(false),
+        rate_limit: limit,
         over,
     })
 }

@@ -92,6 +92,22 @@ impl Timeout {
     }
 }
 
+/// How often something may happen: from a million times a second to once a day.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Rate(Duration);
+
+impl Rate {
+    /// Once in so long; `None` beyond what a rate can be.
+    pub fn every(interval: Duration) -> Option<Self> {
+        let range = Duration::from_micros(1)..=Duration::from_secs(86_400);
+        range.contains(&interval).then_some(Self(interval))
+    }
+    /// From one to the next.
+    pub const fn interval(self) -> Duration {
+        self.0
+    }
+}
+
 /// A share, 0.0 to 1.0.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct Percent(f64);

@@ -5,7 +5,7 @@ use super::measure;
 use super::problem::Wrong;
 use super::table::Item;
 use super::unbuilt;
-use super::units::{Percent, Timeout};
+use super::units::{Percent, Rate, Timeout};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 use toml::de::DeValue;
@@ -222,6 +222,13 @@ impl Item<'_> {
             }
             rate => Some(Some(rate)),
         }
+    }
+
+    /// How often something may happen.
+    pub(super) fn rate(&self) -> Option<Rate> {
+        self.off_fault()?;
+        self.unitless("/s")?;
+        self.checked(measure::rate)
     }
 
     /// A share.

@@ -5,6 +5,7 @@ use super::gateway::Target;
 use super::headers;
 use super::key::hash_key;
 use super::path;
+use super::rate_limit::Standing;
 use super::reply::Reply;
 use super::report::Report;
 use super::rewrite;
@@ -18,6 +19,8 @@ pub(super) struct Chosen<'g> {
     pub(super) target: &'g Target,
     /// Hash of its key parts, where the policy wants one.
     pub(super) hash: Option<u64>,
+    /// Where its client stands, where it is limited.
+    pub(super) standing: Option<Standing>,
 }
 
 /// Chooses; sets the fields that say who the client is; rewrites host and path.
@@ -40,16 +43,19 @@ pub(super) fn choose<'g>(
         report.cells = Some(route.action.cells(site.seed));
         return Err(own(400, "encoded_slash"));
     }
+    let standing = match &route.limiter {
+        None => None,
+        Some(_) => limited(site, route, head, origin, report)?,
+    };
     let split = match &route.action {
         Action::Forward(split) => split,
         Action::Redirect(said, cells) => {
             report.cells = Some(cells);
-            let answer = said.answer(&asked, site.scheme);
-            return Err(Box::new(headers::answer_ready(&route.rules, answer)));
+            return Err(answered(route, standing, said.answer(&asked, site.scheme)));
         }
         Action::Respond(said, cells) => {
             report.cells = Some(cells);
-            return Err(Box::new(headers::answer_ready(&route.rules, said.answer())));
+            return Err(answered(route, standing, said.answer()));
         }
     };
     let target = split.choose(site.seed);
@@ -62,7 +68,37 @@ pub(super) fn choose<'g>(
     headers::forwarded(head, origin, &gateway.trusted, site.scheme, &gateway.via)
         .map_err(|_| own(508, "loop"))?;
     rewrite::apply(change, head).map_err(|_| own(400, "bad_rewrite"))?;
-    Ok(Chosen { route, target, hash })
+    Ok(Chosen { route, target, hash, standing })
+}
+
+/// Takes a token of the route's rate limit: where the client then stands.
+#[cold]
+fn limited<'g>(
+    site: &Site<'g>,
+    route: &'g Route,
+    head: &Head,
+    origin: &Origin,
+    report: &mut Report<'g>,
+) -> Result<Option<Standing>, Box<Reply>> {
+    let Some(limiter) = &route.limiter else { return Ok(None) };
+    match limiter.take(head, origin, &site.gateway.trusted, report.begun) {
+        Ok(standing) => Ok(Some(standing)),
+        Err((standing, wait)) => {
+            report.cells = Some(route.action.cells(site.seed));
+            let mut reply = own(429, "rate_limited");
+            let _ = reply.fields().append("Retry-After", wait.to_string().as_bytes());
+            standing.say(reply.fields());
+            Err(reply)
+        }
+    }
+}
+
+/// What a route answers itself.
+fn answered(route: &Route, standing: Option<Standing>, mut reply: Reply) -> Box<Reply> {
+    if let Some(standing) = standing {
+        standing.say(reply.fields());
+    }
+    Box::new(headers::answer_ready(&route.rules, reply))
 }
 
 /// Whether the host is one of the certificate that the connection was made with, where that matters

@@ -4,6 +4,7 @@ use super::cells::RouteCells;
 use super::headers::Rules;
 use super::rewrite::PathChange;
 use super::route::{Action, Conditions, Route, Router, Row};
+use super::shaping::Shaping;
 use super::split::{Split, Target};
 use crate::config::{
     self, Config, Effective, HostSent, Listener, Name, Overrides, PoolRef, Problem,
@@ -17,6 +18,7 @@ pub(super) struct Compiler<'a> {
     listener: &'a Listener,
     config: &'a Config,
     pools: &'a BTreeMap<Name, Arc<Pool>>,
+    shaping: &'a Shaping,
     /// Cells of the plan before, by their labels.
     before: HashMap<String, Arc<RouteCells>>,
     /// Cells of this one.
@@ -29,10 +31,12 @@ impl<'a> Compiler<'a> {
         listener: &'a Listener,
         config: &'a Config,
         pools: &'a BTreeMap<Name, Arc<Pool>>,
+        shaping: &'a Shaping,
         before: Vec<Arc<RouteCells>>,
     ) -> Self {
         let before = before.into_iter().map(|cells| (cells.labels.clone(), cells)).collect();
-        Self { listener, config, pools, before, counted: BTreeMap::new(), problems: Vec::new() }
+        let (counted, problems) = (BTreeMap::new(), Vec::new());
+        Self { listener, config, pools, shaping, before, counted, problems }
     }
 
     /// Every set of cells that was made or kept.
@@ -73,6 +77,7 @@ impl<'a> Compiler<'a> {
             path: None,
             websocket: true,
             refuse_encoded_slash: false,
+            limiter: None,
         })
     }
 
@@ -90,6 +95,7 @@ impl<'a> Compiler<'a> {
             path: said.rewrite.path.as_ref().map(|rule| PathChange::new(rule, &said.path)),
             websocket: said.websocket,
             refuse_encoded_slash: said.refuse_encoded_slash,
+            limiter: self.shaping.of(&said.name).and_then(|shaped| shaped.limiter.clone()),
         })
     }
 

@@ -64,7 +64,8 @@ pub(super) async fn forward<'g>(
     if !headers::goes_on(head) {
         return Journey::Own(Box::new(Reply::own(204, "max_forwards")));
     }
-    let Chosen { route, target, hash } = match choose(site, head, client.origin(), report) {
+    let Chosen { route, target, hash, standing } = match choose(site, head, client.origin(), report)
+    {
         Ok(chosen) => chosen,
         Err(reply) => return Journey::Own(reply),
     };
@@ -113,6 +114,9 @@ pub(super) async fn forward<'g>(
                 Ok(heard) => {
                     report.connect = exchange.connect;
                     report.first_byte = exchange.first_byte;
+                    if let Some(standing) = &standing {
+                        standing.say(answer);
+                    }
                     let via = &site.gateway.via;
                     headers::response_ready(&route.rules, answer, heard == Heard::Switched, via);
                     return match heard {

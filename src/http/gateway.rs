@@ -4,6 +4,7 @@ use super::compile::Compiler;
 use super::headers::Via;
 use super::path::Asked;
 use super::route::{Route, Router};
+use super::shaping::Shaping;
 pub use super::split::Target;
 use crate::config::{Config, Effective, Http2, Listener, Name, Problem};
 use crate::metrics::ListenerCells;
@@ -44,11 +45,12 @@ impl Gateway {
         listener: &Listener,
         config: &Config,
         pools: &BTreeMap<Name, Arc<Pool>>,
+        shaping: &Shaping,
         cells: Arc<ListenerCells>,
         previous: Option<&Gateway>,
     ) -> Result<Self, Vec<Problem>> {
         let before = previous.map_or_else(Vec::new, Gateway::route_cells);
-        let mut compiler = Compiler::new(listener, config, pools, before);
+        let mut compiler = Compiler::new(listener, config, pools, shaping, before);
         let default = listener.pool.as_ref().and_then(|pool| compiler.default(pool));
         let router = compiler.router();
         let none = compiler.cells("none", "none");
@@ -112,7 +114,9 @@ mod tests {
     }
 
     fn compile(config: &Config, previous: Option<&Gateway>) -> Result<Gateway, Vec<Problem>> {
-        Gateway::compile(&config.listeners["web"], config, &pools(config), Arc::default(), previous)
+        let (pools, shaping) = (pools(config), Shaping::compile(config, None));
+        let listener = &config.listeners["web"];
+        Gateway::compile(listener, config, &pools, &shaping, Arc::default(), previous)
     }
 
     fn found<'g>(gateway: &'g Gateway, target: &str) -> Option<&'g Arc<Route>> {

@@ -17,7 +17,7 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    /// For a fault: 400 404 405 408 413 414 417 431 500 501 502 503 504 505 508; 204 for what ends
+    /// For a fault: 400 404 405 408 413 414 417 429 431 500 501 502 503 504 505 508; 204 for what ends
     /// here. The body says no more than the status does: causes belong in the log.
     pub(super) fn own(status: u16, reason: &'static str) -> Self {
         let mut fields = Fields::new();
@@ -97,6 +97,7 @@ pub(super) fn limit(reason: &str) -> Option<&'static str> {
         "timeout_header" => "header",
         "max_active" => "max_active",
         "memory" => "memory",
+        "rate_limited" => "rate_limit",
         _ => return None,
     })
 }

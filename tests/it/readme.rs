@@ -75,7 +75,7 @@ fn the_statuses_of_grpc_are_those_that_are_said() {
             assert_eq!(Status::of(http, reason).code == said, is_said, "{row:?}");
         }
     }
-    assert_eq!(count, 14);
+    assert_eq!(count, 15);
 }
 
 #[test]
@@ -108,7 +108,7 @@ fn a_default_that_is_said_changes_nothing() {
         [defaults.limits]\n{limits}[defaults.retry]\n{retry}\
         [listener.web]\nbind = \"127.0.0.1:0\"\n{listener}\
         [listener.web.http2]\n{http2}[[route]]\nname = \"a\"\npool = \"app\"\n\
-        {route}[[route]]\nname = \"b\"\nredirect.host = \"x\"\n{redirect}[pool.app]\n{pool}\
+        {route}[route.rate_limit]\nrate = \"1/s\"\n{rate_limit}[[route]]\nname = \"b\"\nredirect.host = \"x\"\n{redirect}[pool.app]\n{pool}\
         [[pool.app.backends]]\naddr = \"127.0.0.1:1\"\n{backup}[[pool.app.backends]]\n\
         addr = \"127.0.0.1:2\"\n{tier}[pool.app.keep_alive]\n{keep_alive}[pool.app.resolve]\n\
         {resolve}[pool.app.health]\n{health}[pool.hash]\nbackends = []\n[pool.hash.balance]\n\
@@ -118,7 +118,7 @@ fn a_default_that_is_said_changes_nothing() {
         [pool.two.http2]\n{pool_http2}";
     type Only = fn(&str) -> bool;
     let all: Only = |_| true;
-    let tables: [(&str, &str, &str, Only); 19] = [
+    let tables: [(&str, &str, &str, Only); 20] = [
         ("{admin}", "### [admin] and [metrics]", "key", all),
         ("{server}", "### [server]", "key", all),
         ("{log}", "### [log]", "key", all),
@@ -129,6 +129,7 @@ fn a_default_that_is_said_changes_nothing() {
         ("{http2}", "### HTTP/2", "key of `http2`", all),
         ("{route}", "### [[route]]", "key", |key| !key.starts_with("redirect")),
         ("{redirect}", "### [[route]]", "key", |key| key.starts_with("redirect")),
+        ("{rate_limit}", "### Rate limits", "key of `rate_limit`", all),
         ("{pool}", "### [pool.NAME]", "key", all),
         ("{backup}", "### backends", "key", |key| key != "tier"),
         ("{tier}", "### backends", "key", |key| key == "tier"),

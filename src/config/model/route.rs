@@ -4,6 +4,7 @@ use super::listener::{ListenerRef, PoolRef};
 use super::matching::{HostMatch, PathMatch, ValueMatch};
 use super::over::Overrides;
 use crate::config::problem::At;
+use crate::config::rate_limit::RateLimit;
 use crate::config::rewrite::Rewrite;
 use crate::config::units::Name;
 
@@ -62,6 +63,8 @@ pub struct Route {
     pub websocket: bool,
     /// Whether `%2f` and `%00` in a path are refused.
     pub refuse_encoded_slash: bool,
+    /// How often requests of one key may come.
+    pub rate_limit: Option<RateLimit>,
     /// Its word on times, limits and retries.
     pub over: Overrides,
 }

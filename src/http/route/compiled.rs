@@ -3,6 +3,7 @@ use crate::config::Name;
 use crate::http::answer::{Redirect, Respond};
 use crate::http::cells::RouteCells;
 use crate::http::headers::Rules;
+use crate::http::rate_limit::Limiter;
 use crate::http::rewrite::PathChange;
 use crate::http::split::Split;
 use std::sync::Arc;
@@ -22,6 +23,8 @@ pub struct Route {
     pub websocket: bool,
     /// Whether `%2f` and `%00` in a path are refused.
     pub refuse_encoded_slash: bool,
+    /// How often its requests may come.
+    pub(in crate::http) limiter: Option<Limiter>,
 }
 
 /// What a compiled route does.
