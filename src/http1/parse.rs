@@ -5,7 +5,8 @@
 //! A head that comes whole and flawless, as nearly all do, is read by the second pass alone.
 use super::refusal::{Refusal, Rule};
 use crate::message::{
-    Fields, Head, Known, Version, byte_at, control_at, is_plain_name, is_target, is_token, is_value,
+    Fields, Head, Known, Version, byte_at, control_at, is_plain_host, is_plain_name, is_target,
+    is_token, is_value,
 };
 use std::ops::Range;
 
@@ -238,6 +239,20 @@ fn has_form(method: &[u8], target: &[u8]) -> bool {
 
 /// Whether this is a host with an optional port, without userinfo (RFC 9110 4.2.4, RFC 3986 3.2).
 pub(super) fn is_authority(bytes: &[u8]) -> bool {
+    // Nearly always.
+    is_plain_host(without_port(bytes)) || is_any_authority(bytes)
+}
+
+/// What stands before a port of up to five digits; all of it where there is none.
+fn without_port(bytes: &[u8]) -> &[u8] {
+    let digits = bytes.iter().rev().take(5).take_while(|b| b.is_ascii_digit()).count();
+    match bytes.split_at(bytes.len() - digits).0 {
+        [host @ .., b':'] => host,
+        _ => bytes,
+    }
+}
+
+fn is_any_authority(bytes: &[u8]) -> bool {
     let (host, port) = match bytes.first() {
         None => return false,
         Some(b'[') => {

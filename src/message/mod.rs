@@ -14,6 +14,6 @@ pub use claim::{is_certificate_claim, is_claim};
 pub use head::{Fields, Head, Invalid, Method, Version};
 pub use known::Known;
 pub use memory::{Memory, Part, Place, Pressure, counted, memory};
-pub(crate) use scan::{byte_at, control_at, is_plain_name};
+pub(crate) use scan::{byte_at, control_at, is_plain_host, is_plain_name};
 pub use source::{Back, Broken, Empty, Fill, Kept, Length, Source};
 pub use syntax::{is_target, is_token, is_value, reason_phrase};

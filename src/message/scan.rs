@@ -22,6 +22,34 @@ pub(crate) fn is_plain_name(bytes: &[u8], len: usize) -> bool {
     }
 }
 
+/// Whether these are letters, digits, dashes and dots, as nearly every name of a host is. `false`
+/// where that is not known at a glance.
+#[inline]
+pub(crate) fn is_plain_host(bytes: &[u8]) -> bool {
+    let all = |block: [u8; 16]| {
+        let block = u8x16::new(block);
+        let letter = (block | u8x16::splat(0x20)) - u8x16::splat(b'a');
+        let other = block - u8x16::splat(b'-');
+        let is_letter = letter.min(u8x16::splat(b'z' - b'a')).simd_eq(letter);
+        // From the dash to the nine there is one that is neither.
+        let is_other = other.min(u8x16::splat(b'9' - b'-')).simd_eq(other);
+        let is_slash = block.simd_eq(u8x16::splat(b'/'));
+        ((is_letter | is_other) & !is_slash).to_bitmask() == 0xffff
+    };
+    match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        (Some(first), Some(last)) if bytes.len() <= 16 => {
+            let mut block = [0; 16];
+            block[..8].copy_from_slice(first);
+            block[8..].copy_from_slice(last);
+            all(block)
+        }
+        _ => match (bytes.first_chunk::<16>(), bytes.last_chunk::<16>()) {
+            (Some(first), Some(last)) if bytes.len() <= 32 => all(*first) && all(*last),
+            _ => false,
+        },
+    }
+}
+
 /// Where a byte stands first.
 #[inline]
 pub(crate) fn byte_at(bytes: &[u8], wanted: u8) -> Option<usize> {
@@ -98,6 +126,24 @@ mod tests {
                         assert_eq!(is_plain_name(&text, len), known && plain, "{b:#x} at {at}");
                         text[at] = before;
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_plain_host_is_letters_digits_dashes_and_dots() {
+        for len in 0..40 {
+            let mut text = b"Very-long.example.internal.9-and-more.org".to_vec();
+            text.truncate(len);
+            let known = (8..=32).contains(&len);
+            assert_eq!(is_plain_host(&text), known, "{len}");
+            for at in 0..len {
+                for b in 0..=255u8 {
+                    let before = std::mem::replace(&mut text[at], b);
+                    let plain = b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.');
+                    assert_eq!(is_plain_host(&text), known && plain, "{b:#x} at {at} of {len}");
+                    text[at] = before;
                 }
             }
         }
