@@ -234,6 +234,12 @@ fn of_pools(text: &mut Text, plan: &Plan) {
     let name = "evenkeel_pool_panic";
     text.family(name, Kind::Gauge, "Whether so few are healthy that the unhealthy are tried too.");
     plan.pools.values().for_each(|pool| text.sample(name, &pool.labels, pool.panic.get() as f64));
+    let name = "evenkeel_queue_depth";
+    text.family(name, Kind::Gauge, "Requests and connections that wait for a place at a backend.");
+    plan.pools.values().for_each(|pool| text.sample(name, &pool.labels, pool.queue_depth() as f64));
+    let name = "evenkeel_queue_duration_seconds";
+    text.family(name, Kind::Histogram, "How long those who waited for a place did.");
+    plan.pools.values().for_each(|pool| text.histogram(name, &pool.labels, pool.queue_duration()));
     let name = "evenkeel_upstream_connect_duration_seconds";
     text.family(name, Kind::Histogram, "How long connects took.");
     plan.pools.values().for_each(|pool| text.histogram(name, &pool.labels, &pool.connect_duration));

@@ -4,7 +4,9 @@ use super::balance;
 use super::datagrams::Carries;
 use super::draft::{Draft, Said};
 use super::health;
-use super::model::{Addr, Backend, Family, HostSent, KeepAlive, Pool, ProxyProtocol, Resolve};
+use super::model::{
+    Addr, Backend, Family, HostSent, KeepAlive, Pool, ProxyProtocol, Queue, Resolve,
+};
 use super::over::{self, Only, Place};
 use super::pool_http::{self, PoolHttp};
 use super::problem::{At, Wrong};
@@ -44,7 +46,10 @@ fn pool(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) -> P
     only.http.extend(host.as_ref().map(said));
     let balance = t.take("balance").and_then(|item| balance::balance(&item, &mut only.http));
     let (tls, announced) = (t.take("tls"), t.take("send_proxy_protocol"));
+    let max_active = t.take("max_active");
+    let queue = queue(t, max_active.as_ref());
     only.streams.extend(tls.iter().chain(&announced).map(said));
+    only.streams.extend(queue.iter().map(|(said, _)| said.clone()));
     let health = t.take("health").and_then(|item| health::health(&item, announced.is_some()));
     let pool = Pool {
         name: name.clone(),
@@ -57,7 +62,8 @@ fn pool(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) -> P
         send_proxy_protocol: announced.and_then(|item| announce(&item)),
         health,
         panic_threshold: t.take("panic_threshold").and_then(|item| threshold(&item)),
-        max_active: t.take("max_active").and_then(|item| max_active(&item)),
+        max_active: max_active.and_then(|item| self::max_active(&item)),
+        queue: queue.map(|(_, queue)| queue),
         keep_alive: keep_alive(t, &mut only.http),
         resolve: resolve(t),
         drain: t.take("drain").and_then(|item| item.timeout()).unwrap_or(Timeout::secs(300)),
@@ -103,6 +109,24 @@ fn max_active(item: &Item<'_>) -> Option<u32> {
         return None;
     }
     item.count_or_off(1..=u64::from(u32::MAX)).flatten()
+}
+
+/// More than this cannot be served in any time a client waits: it is a slip.
+const QUEUE: u64 = 1_000_000;
+
+/// A queue is for when everybody is at `max_active`: without that nobody ever waits.
+fn queue(t: &mut Table<'_>, max_active: Option<&Item<'_>>) -> Option<(Said, Queue)> {
+    let item = t.take("queue")?;
+    if max_active.is_none_or(Item::is_off) {
+        let wrong = Wrong::new("nobody ever waits: the pool has no max_active");
+        item.key_wrong(wrong.hint("write for example max_active = 100"));
+    }
+    let mut queue = Queue::default();
+    item.table("pool.queue", |t| {
+        queue.size = t.take("size").and_then(|item| item.count(1..=QUEUE)).unwrap_or(queue.size);
+        queue.timeout = t.take("timeout").and_then(|item| item.duration()).unwrap_or(queue.timeout);
+    })?;
+    Some((said(&item), queue))
 }
 
 fn keep_alive(t: &mut Table<'_>, http_only: &mut Vec<Said>) -> KeepAlive {

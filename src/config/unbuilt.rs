@@ -24,7 +24,6 @@ const UNBUILT: &[(&str, &str)] = &[
     ("pool", "sticky"),
     ("pool", "outlier"),
     ("pool", "slow_start"),
-    ("pool", "queue"),
     ("pool", "discover"),
     ("pool.max_active", "min"),
     ("pool.max_active", "max"),

@@ -94,10 +94,11 @@ pub(super) async fn forward<'g>(
     loop {
         let lease = match tries.lease(report) {
             Ok(lease) => lease,
-            // Boxed: to wait for a first verdict is the rare way.
-            Err(none) => match Box::pin(tries.wait(none, outgoing.until, report)).await {
+            // Boxed: to wait is the rare way.
+            Err(none) => match Box::pin(tries.wait(none, outgoing.until, client, report)).await {
                 Ok(lease) => lease,
-                Err(reply) => return Journey::Own(reply),
+                Err(Some(reply)) => return Journey::Own(reply),
+                Err(None) => return Journey::Gone,
             },
         };
         let host = host_sent(&target.host, head, report);

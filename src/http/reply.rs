@@ -96,6 +96,7 @@ pub(super) fn limit(reason: &str) -> Option<&'static str> {
         "timeout_body" => "body_rate",
         "timeout_header" => "header",
         "max_active" => "max_active",
+        "queue" => "queue",
         "memory" => "memory",
         "rate_limited" => "rate_limit",
         _ => return None,

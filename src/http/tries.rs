@@ -1,4 +1,5 @@
 //! The tries of one request: whom it was sent to, and whether a broken try is sent again.
+use super::downstream::Downstream;
 use super::gateway::Target;
 use super::relay::body_fault;
 use super::reply::Reply;
@@ -6,6 +7,9 @@ use super::report::Report;
 use crate::message::Source;
 use crate::pool::{Ask, BackendId, Lease, NoLease, Outcome};
 use crate::upstream::{Error, Failed, Outgoing, Retry};
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// How long a first verdict is waited for where `timeout.connect` is off.
@@ -82,27 +86,40 @@ impl<'a> Tries<'a> {
         Ok(self.leased(lease, report))
     }
 
-    /// Where there was none: waits for one if the pool may soon have one. Without one, the last
-    /// failure is the answer.
+    /// Where there was none: waits for one if the pool may soon have one, in its queue where everybody
+    /// is full. Without one, the last failure is the answer; none when the client went away.
     pub(super) async fn wait(
         &mut self,
         none: NoLease,
         until: Option<Instant>,
+        client: &mut dyn Downstream,
         report: &mut Report<'_>,
-    ) -> Result<Lease, Box<Reply>> {
+    ) -> Result<Lease, Option<Box<Reply>>> {
         let limit = self.now + self.target.effective.timeout.connect.get().unwrap_or(WAIT);
         let limit = until.map_or(limit, |until| until.min(limit));
         let lease = match none {
-            NoLease::Pending => self.target.pool.lease_by(&self.ask(), limit).await,
+            NoLease::Pending => {
+                let ask = self.ask();
+                let mut leased = pin!(self.target.pool.lease_in_turn(&ask, limit, until));
+                let leased = poll_fn(|cx| match leased.as_mut().poll(cx) {
+                    Poll::Ready(leased) => Poll::Ready(Some(leased)),
+                    Poll::Pending => client.poll_gone(cx).map(|()| None),
+                });
+                leased.await.ok_or(None)?
+            }
             none => Err(none),
         };
+        // The try begins here, however long it waited for its turn.
+        self.now = Instant::now();
         match lease {
             Ok(lease) => Ok(self.leased(lease, report)),
-            Err(_) if until.is_some_and(|until| until <= Instant::now()) => {
+            Err(_) if until.is_some_and(|until| until <= self.now) => {
                 let late = Error::Request;
-                Err(Box::new(Reply::own(status(&late), late.word())))
+                Err(Some(Box::new(Reply::own(status(&late), late.word()))))
             }
-            Err(none) => Err(self.last.take().map_or_else(|| no_lease(none), |(reply, _)| reply)),
+            Err(none) => {
+                Err(Some(self.last.take().map_or_else(|| no_lease(none), |(reply, _)| reply)))
+            }
         }
     }
 
@@ -185,6 +202,7 @@ impl<'a> Tries<'a> {
 fn no_lease(none: NoLease) -> Box<Reply> {
     match none {
         NoLease::Full => Box::new(Reply::own(503, "max_active")),
+        NoLease::Queue => Box::new(Reply::own(503, "queue")),
         NoLease::Empty | NoLease::Pending | NoLease::Avoided => {
             Box::new(Reply::own(503, "no_backend"))
         }

@@ -47,7 +47,7 @@ impl Status {
     pub fn of(http: u16, reason: &'static str) -> Self {
         let code = match (http, reason) {
             // Whoever has a limit may say so: the request can be tried later, or smaller.
-            (_, "max_active" | "memory") | (413 | 429 | 431, _) => RESOURCE_EXHAUSTED,
+            (_, "max_active" | "queue" | "memory") | (413 | 429 | 431, _) => RESOURCE_EXHAUSTED,
             // The call's own time is not over, and nobody has begun with it.
             (_, "timeout_connect") => UNAVAILABLE,
             (408 | 504, _) => DEADLINE_EXCEEDED,

@@ -278,6 +278,7 @@ fn grpc_has_words_of_its_own() {
         (502, "connect", 14),
         (503, "no_backend", 14),
         (503, "max_active", 8),
+        (503, "queue", 8),
         (503, "memory", 8),
         (504, "timeout_request", 4),
         (504, "timeout_connect", 14),

@@ -6,15 +6,16 @@ use super::change::{Change, Glance, Member, Turn};
 use super::lease::{Lease, NoLease};
 use super::members::Members;
 use super::snapshot::Snapshot;
+use super::waiting::Desk;
 use crate::config::{self, Name};
 use crate::metrics::{Counter, Gauge, Histogram, Words, labels};
 use crate::net::proxy_protocol::Version;
 use crate::reach::Reach;
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
-use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
+use std::sync::{Arc, Weak};
 use std::time::{Instant, SystemTime};
 use tokio::sync::{Notify, watch};
 use xxhash_rust::xxh3::xxh3_64;
@@ -58,14 +59,16 @@ pub struct Pool {
     version: watch::Sender<u64>,
     /// A snapshot was published: whoever waits for a first verdict looks again.
     published: Notify,
-    read: Read,
+    /// Who waits for a place.
+    pub(super) desk: Desk,
+    pub(super) read: Read,
 }
 
 /// What every lease reads and only a publication writes, apart from the `Arc`'s count, which every
 /// lease writes.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Read {
+pub(super) struct Read {
     snapshot: ArcSwap<Snapshot>,
     /// The generation of `snapshot`, to see cheaply that it was replaced.
     generation: AtomicU32,
@@ -79,6 +82,10 @@ struct Read {
     building: AtomicBool,
     /// Nobody gets new work.
     out: AtomicBool,
+    /// Who finds everybody full may wait.
+    has_queue: AtomicBool,
+    /// Somebody waits for a place. Written under the lock of the queue.
+    pub(super) waits: AtomicBool,
 }
 
 /// What builds snapshots.
@@ -113,6 +120,7 @@ impl Pool {
         config: &Arc<config::Pool>,
         reach: &Arc<Reach>,
         policies: &Policies,
+        me: Weak<Self>,
     ) -> Self {
         let seeds = Seeds { shared: xxh3_64(name.as_bytes()), own: fastrand::u64(..) };
         Self {
@@ -136,6 +144,7 @@ impl Pool {
             maker: Mutex::new(Maker { policies: policies.clone(), cadence: Cadence::default() }),
             version: watch::Sender::new(0),
             published: Notify::new(),
+            desk: Desk::new(me),
             read: Read {
                 snapshot: ArcSwap::from_pointee(Snapshot::empty()),
                 generation: AtomicU32::new(0),
@@ -144,6 +153,8 @@ impl Pool {
                 stale: AtomicBool::new(false),
                 building: AtomicBool::new(false),
                 out: AtomicBool::new(true),
+                has_queue: AtomicBool::new(config.queue.is_some()),
+                waits: AtomicBool::new(false),
             },
         }
     }
@@ -163,6 +174,7 @@ impl Pool {
         let turns = {
             let mut members = self.members.lock();
             self.settings.store(config.clone());
+            self.read.has_queue.store(config.queue.is_some(), Relaxed);
             self.reach_number.store(reach.number, Relaxed);
             self.announces.store(announced(&reach), Relaxed);
             self.reach.store(reach);
@@ -176,6 +188,7 @@ impl Pool {
         }
         drop(maker);
         self.version.send_modify(|version| *version += 1);
+        self.serve(now);
         turns
     }
 
@@ -191,6 +204,7 @@ impl Pool {
         };
         if is_news {
             self.version.send_modify(|version| *version += 1);
+            self.serve(now);
         }
         turns
     }
@@ -218,6 +232,8 @@ impl Pool {
         // A reload may have published meanwhile.
         if self.read.stale.load(Acquire) {
             self.build(&mut maker, now);
+            drop(maker);
+            self.serve(now);
         }
         None
     }
@@ -285,20 +301,30 @@ impl Pool {
     ///
     /// [`NoLease`]
     pub fn lease(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, NoLease> {
-        self.attempt(ask).inspect_err(|none| {
-            if *none != NoLease::Pending {
+        // Whoever waits comes first.
+        if self.is_waited_for() && self.read.has_queue.load(Relaxed) {
+            return Err(NoLease::Pending);
+        }
+        match self.attempt(ask) {
+            Err(NoLease::Full) if self.read.has_queue.load(Relaxed) => Err(NoLease::Pending),
+            Err(none) if none != NoLease::Pending => {
                 self.no_backend.inc();
+                Err(none)
             }
-        })
+            taken => taken,
+        }
     }
 
     /// As `lease`, for whoever can do without one.
     pub fn another(self: &Arc<Self>, ask: &Ask<'_>) -> Option<Lease> {
+        if self.is_waited_for() {
+            return None;
+        }
         self.attempt(ask).ok()
     }
 
-    /// As `lease`, uncounted.
-    fn attempt(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, NoLease> {
+    /// As `lease`, uncounted, past the queue.
+    pub(super) fn attempt(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, NoLease> {
         loop {
             let generation = self.read.generation.load(Acquire);
             let none = match self.take(ask) {
@@ -345,6 +371,35 @@ impl Pool {
         ask: &Ask<'_>,
         deadline: Instant,
     ) -> Result<Lease, NoLease> {
+        self.verdict(ask, deadline).await.inspect_err(|_| self.no_backend.inc())
+    }
+
+    /// As `lease_by`; where everybody is full and the pool has a queue, it waits there for its turn,
+    /// not beyond `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`NoLease`]
+    pub async fn lease_in_turn(
+        self: &Arc<Self>,
+        ask: &Ask<'_>,
+        deadline: Instant,
+        limit: Option<Instant>,
+    ) -> Result<Lease, NoLease> {
+        let mut taken = match self.is_waited_for() && self.read.has_queue.load(Relaxed) {
+            true => Err(NoLease::Full),
+            false => self.verdict(ask, deadline).await,
+        };
+        if matches!(taken, Err(NoLease::Full)) {
+            taken = match self.enter(ask, Instant::now(), limit) {
+                Ok(waiting) => waiting.turn().await,
+                Err(none) => Err(none),
+            };
+        }
+        taken.inspect_err(|_| self.no_backend.inc())
+    }
+
+    async fn verdict(self: &Arc<Self>, ask: &Ask<'_>, deadline: Instant) -> Result<Lease, NoLease> {
         let mut taken = self.attempt(ask);
         while matches!(taken, Err(NoLease::Pending)) {
             let published = self.published.notified();
@@ -360,10 +415,7 @@ impl Pool {
             }
             taken = self.attempt(ask);
         }
-        taken.map_err(|none| {
-            self.no_backend.inc();
-            if none == NoLease::Pending { NoLease::Empty } else { none }
-        })
+        taken.map_err(|none| if none == NoLease::Pending { NoLease::Empty } else { none })
     }
 
     /// Whether a publication may soon turn this into a lease.
@@ -372,13 +424,29 @@ impl Pool {
         match none {
             NoLease::Empty | NoLease::Pending => stale || self.read.snapshot.load().pending,
             NoLease::Avoided => stale,
-            NoLease::Full => false,
+            NoLease::Full | NoLease::Queue => false,
         }
     }
 
     /// Whether its policy reads what first bytes cost.
     pub fn wants_cost(&self) -> bool {
         self.read.wants_cost.load(Relaxed)
+    }
+
+    /// Whether somebody waits for a place: one load.
+    #[inline]
+    pub(super) fn is_waited_for(&self) -> bool {
+        self.read.waits.load(SeqCst)
+    }
+
+    /// How many wait for a place.
+    pub fn queue_depth(&self) -> i64 {
+        self.desk.depth.get()
+    }
+
+    /// How long those who waited for a place did so, whatever came of it.
+    pub fn queue_duration(&self) -> &Histogram {
+        &self.desk.duration
     }
 
     /// Tells the policy that a backend's load changed.

@@ -2,7 +2,7 @@
 //! their own, apart from the `Arc`'s count.
 use super::cells::Picks;
 use super::ewma::Ewma;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 /// Live cells of a backend. Aligned to two cache lines, because processors fetch them in pairs.
@@ -52,9 +52,9 @@ impl Hot {
         let below = |active: u32| (active < limit).then_some(active + 1);
         self.active.fetch_update(AcqRel, Acquire, below).is_ok()
     }
-    /// Counts one less.
+    /// Counts one less: before whoever frees a place looks whether somebody waits for it.
     pub(super) fn release(&self) {
-        self.active.fetch_sub(1, AcqRel);
+        self.active.fetch_sub(1, SeqCst);
     }
     pub(super) fn set_active(&self, active: u32) {
         self.active.store(active, Relaxed);

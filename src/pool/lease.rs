@@ -10,12 +10,14 @@ use tokio::sync::watch;
 pub enum NoLease {
     /// Nobody is usable.
     Empty,
-    /// As `Empty` or `Avoided`, but somebody may soon be there: see `Pool::lease_by`.
+    /// Somebody may soon be there, or be free: see `Pool::lease_by` and `Pool::lease_in_turn`.
     Pending,
     /// Those that are usable are all to be avoided.
     Avoided,
     /// Those that are usable are all at their limit.
     Full,
+    /// They are, and the queue is full, or the time in it is over.
+    Queue,
 }
 
 /// How a lease ended.
@@ -109,9 +111,12 @@ impl Drop for Lease {
             Outcome::Closed | Outcome::Stale => {}
         }
         if self.outcome.is_fault() && self.pool.wants_cost() {
-            self.backend.penalise(Instant::now());
+            self.backend.penalise(self.ended.unwrap_or_else(Instant::now));
         }
         self.backend.hot.release();
         self.pool.load_changed(&self.backend);
+        if self.pool.is_waited_for() {
+            self.pool.serve(self.ended.unwrap_or_else(Instant::now));
+        }
     }
 }

@@ -21,10 +21,12 @@ mod known;
 mod lease;
 mod members;
 mod prepare;
+mod queue;
 mod snapshot;
 mod split;
 #[cfg(test)]
 mod testing;
+mod waiting;
 
 pub use self::core::Pool;
 pub use backend::{Backend, BackendId, Candidate, Endpoint, Leave};

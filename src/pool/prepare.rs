@@ -55,9 +55,9 @@ impl Pool {
         let notes =
             previous.map(|pool| resized(name, &pool.config(), config)).into_iter().flatten();
         let config = Arc::new(config.clone());
-        let pool = previous
-            .cloned()
-            .unwrap_or_else(|| Arc::new(Pool::new(name, &config, &reach, policies)));
+        let pool = previous.cloned().unwrap_or_else(|| {
+            Arc::new_cyclic(|me| Pool::new(name, &config, &reach, policies, me.clone()))
+        });
         let notes = notes.chain(reach.notes()).collect();
         Ok(Prepared { notes, pool, config, reach, policies: policies.clone() })
     }

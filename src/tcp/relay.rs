@@ -78,7 +78,7 @@ impl Relay {
         match route {
             Ok((target, first)) => {
                 report.target = Some(target);
-                match reach(target, &arrival, &stream, dialer, &mut report).await {
+                match reach(target, &arrival, (&stream, watch), dialer, &mut report).await {
                     Ok((lease, upstream)) => {
                         let ends = (&mut stream, upstream);
                         self.carry(ends, first, lease, watch, &mut report).await;
@@ -88,10 +88,10 @@ impl Relay {
             }
             Err(reason) => report.reason = reason,
         }
-        if report.reason == "no_backend" || report.reason == "max_active" {
+        if matches!(report.reason, "no_backend" | "max_active" | "queue") {
             self.cells.own.inc(report.reason);
-            if report.reason == "max_active" {
-                self.cells.limit_hits.inc("max_active");
+            if report.reason != "no_backend" {
+                self.cells.limit_hits.inc(report.reason);
             }
         }
         report.end(&self.listener, &arrival, access);
@@ -175,7 +175,7 @@ impl Relay {
 async fn reach(
     target: &Target,
     arrival: &Arrival,
-    stream: &Stream,
+    (stream, watch): (&Stream, &Watch),
     dialer: &Dialer,
     report: &mut Report<'_>,
 ) -> Result<(Lease, Link), &'static str> {
@@ -190,9 +190,16 @@ async fn reach(
         let now = Instant::now();
         let ask = Ask::new(now, seed).hash(hash).avoid(&tried);
         let wait = now + connect.unwrap_or(Duration::from_secs(2));
-        let lease = match target.pool.lease_by(&ask, wait).await {
+        // Whether its client still listens cannot be told from a FIN: it may wait for an answer.
+        let lease = tokio::select! {
+            biased;
+            lease = target.pool.lease_in_turn(&ask, wait, None) => lease,
+            () = watch.cut() => return Err("drain_cut"),
+        };
+        let lease = match lease {
             Ok(lease) => lease,
             Err(NoLease::Full) if tried.is_empty() => return Err("max_active"),
+            Err(NoLease::Queue) if tried.is_empty() => return Err("queue"),
             Err(_) => return Err(reason),
         };
         if report.tries > 0 {

@@ -25,6 +25,7 @@ mod oracle;
 mod passthrough;
 mod proxy_protocol;
 mod proxy_protocol_out;
+mod queue;
 mod rate_limit;
 mod readme;
 mod reload;

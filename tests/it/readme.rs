@@ -70,7 +70,9 @@ fn the_statuses_of_grpc_are_those_that_are_said() {
             assert_eq!(Status::of(http.parse().unwrap(), "-").code, said, "{row:?}");
             count += 1;
         }
-        for (http, reason) in [(503, "max_active"), (503, "memory"), (504, "timeout_connect")] {
+        for (http, reason) in
+            [(503, "max_active"), (503, "queue"), (503, "memory"), (504, "timeout_connect")]
+        {
             let is_said = code(&row.concat()).contains(&reason.to_string());
             assert_eq!(Status::of(http, reason).code == said, is_said, "{row:?}");
         }
@@ -115,7 +117,8 @@ fn a_default_that_is_said_changes_nothing() {
         policy = \"consistent_hash\"\nkey = \"path\"\n{hash}[listener.dns]\n\
         bind = \"127.0.0.1:0\"\nprotocol = \"udp\"\npool = \"dns\"\n[listener.dns.udp]\n{udp}\
         [pool.dns]\nbackends = []\n[pool.two]\nhttp = \"2\"\nbackends = []\n\
-        [pool.two.http2]\n{pool_http2}";
+        [pool.two.http2]\n{pool_http2}[pool.line]\nbackends = []\nmax_active = 1\n\
+        [pool.line.queue]\n{queue}";
     type Only = fn(&str) -> bool;
     let all: Only = |_| true;
     let tables: [(&str, &str, &str, Only); 20] = [
@@ -139,6 +142,7 @@ fn a_default_that_is_said_changes_nothing() {
         ("{health}", "## Health and states", "key of `health`", all),
         ("{hash}", "## Balancing", "key of `consistent_hash`", all),
         ("{udp}", "## UDP", "key of `udp`", all),
+        ("{queue}", "### Queue", "key of `queue`", all),
     ];
     let (mut with, mut without, mut count) = (frame.to_string(), frame.to_string(), 0);
     for (mark, heading, first, only) in tables {

@@ -18,7 +18,7 @@ pub use effective::{Effective, Limits, Retry, RetryOn, Timeouts};
 pub use listener::{Listener, ListenerRef, PoolRef, Protocol};
 pub use matching::{HostMatch, PathMatch, ValueMatch};
 pub use over::{LimitsPart, Overrides, RetryPart, TimeoutsPart};
-pub use pool::{Backend, Family, HostSent, KeepAlive, Pool, ProxyProtocol, Resolve};
+pub use pool::{Backend, Family, HostSent, KeepAlive, Pool, ProxyProtocol, Queue, Resolve};
 pub use route::{Route, SniRoute};
 pub use server::{Admin, Memory, Server};
 

@@ -35,6 +35,8 @@ pub struct Pool {
     pub panic_threshold: Option<Percent>,
     /// Connections or requests a backend may have at once.
     pub max_active: Option<u32>,
+    /// For when all are at `max_active`.
+    pub queue: Option<Queue>,
     /// Idle connections to the backends.
     pub keep_alive: KeepAlive,
     /// How names of backends are resolved.
@@ -67,6 +69,21 @@ pub enum HostSent {
     Backend,
     /// This name.
     Name(String),
+}
+
+/// `pool.queue`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    /// How many may wait.
+    pub size: usize,
+    /// For how long at the most.
+    pub timeout: Duration,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Self { size: 1000, timeout: Duration::from_secs(5) }
+    }
 }
 
 /// `pool.keep_alive`

@@ -31,7 +31,6 @@ const UNBUILT: &[(&str, &str)] = &[
     ("pool.app", "slow_start = \"30s\""),
     ("pool.app", "max_active = { min = 4, max = 1000 }"),
     ("pool.app", "max_active = {}"),
-    ("pool.app", "queue = {}"),
     ("pool.app", "retry.on = [\"timeout\"]"),
     ("pool.app", "retry.on = [\"5xx\"]"),
     ("pool.app", "retry.on = [503]"),

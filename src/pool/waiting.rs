@@ -1,0 +1,184 @@
+//! The queue of a pool: how a request waits for a place, and how a place that became free finds it.
+//!
+//! A place is handed over, not announced: whoever frees one takes the lease for the one whose turn it
+//! is, and wakes that one alone. While somebody waits, nobody who comes takes a place past the queue.
+use super::backend::BackendId;
+use super::balance::Ask;
+use super::core::Pool;
+use super::lease::{Lease, NoLease};
+use super::queue::{Entered, Queue, Ticket};
+use crate::metrics::{Gauge, Histogram};
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst, fence};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+use tokio::sync::oneshot;
+
+type Answer = Result<Lease, NoLease>;
+
+/// The queue of a pool, and what is counted of it.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pool: Weak<Pool>,
+    queue: Mutex<Queue<Asker>>,
+    /// `evenkeel_queue_depth`
+    pub(super) depth: Gauge,
+    /// `evenkeel_queue_duration_seconds`
+    pub(super) duration: Histogram,
+}
+
+/// One who waits: what it asks for, and where it hears of its turn.
+#[derive(Debug)]
+struct Asker {
+    hash: Option<u64>,
+    avoid: Box<[BackendId]>,
+    seed: u64,
+    answer: oneshot::Sender<Answer>,
+}
+
+impl Asker {
+    fn ask(&self, now: Instant) -> Ask<'_> {
+        Ask::new(now, self.seed).hash(self.hash).avoid(&self.avoid)
+    }
+}
+
+impl Desk {
+    pub(super) fn new(pool: Weak<Pool>) -> Self {
+        Self { pool, queue: Mutex::default(), depth: Gauge::new(), duration: Histogram::default() }
+    }
+
+    /// Says in `waits` and in the depth how many wait. Called under the lock of the queue.
+    fn note(&self, queue: &Queue<Asker>, waits: &AtomicBool) {
+        self.depth.set(queue.len() as i64);
+        waits.store(queue.len() > 0, SeqCst);
+    }
+}
+
+/// A place in the queue of a pool; given up when dropped.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    pool: Arc<Pool>,
+    ticket: Ticket,
+    since: Instant,
+    /// When the time in it is over.
+    pub(crate) until: Instant,
+    answer: oneshot::Receiver<Answer>,
+}
+
+impl Waiting {
+    /// Waits for its turn, or until its time is over.
+    pub(super) async fn turn(mut self) -> Answer {
+        match tokio::time::timeout_at(self.until.into(), &mut self.answer).await {
+            Ok(answer) => answer.unwrap_or(Err(NoLease::Queue)),
+            Err(_) => self.give_up(),
+        }
+    }
+
+    /// Leaves, unless its turn has just come.
+    pub(crate) fn give_up(&mut self) -> Answer {
+        self.leave();
+        // What is sent from here on is refused, and goes to the next one.
+        self.answer.close();
+        self.heard().unwrap_or(Err(NoLease::Queue))
+    }
+
+    /// What it was told so far.
+    pub(crate) fn heard(&mut self) -> Option<Answer> {
+        self.answer.try_recv().ok()
+    }
+
+    fn leave(&self) {
+        let desk = &self.pool.desk;
+        let mut queue = desk.queue.lock();
+        if queue.leave(self.ticket).is_some() {
+            desk.note(&queue, &self.pool.read.waits);
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.leave();
+        self.pool.desk.duration.observe(self.since.elapsed());
+    }
+}
+
+impl Pool {
+    /// Enters the queue; `limit` is when the request itself is over.
+    ///
+    /// # Errors
+    ///
+    /// [`NoLease::Queue`]: it is full. [`NoLease::Full`]: there is none.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        ask: &Ask<'_>,
+        now: Instant,
+        limit: Option<Instant>,
+    ) -> Result<Waiting, NoLease> {
+        let config = self.config();
+        let Some(rules) = &config.queue else { return Err(NoLease::Full) };
+        let (answer, hear) = oneshot::channel();
+        let asker = || Asker { hash: ask.hash, avoid: ask.avoid.into(), seed: ask.seed, answer };
+        let entered = {
+            let mut queue = self.desk.queue.lock();
+            let entered = queue.enter(rules, now, limit, asker);
+            self.desk.note(&queue, &self.read.waits);
+            entered
+        };
+        let Entered::In { ticket, until, out } = entered else { return Err(NoLease::Queue) };
+        if let Some(oldest) = out {
+            let _ = oldest.answer.send(Err(NoLease::Queue));
+        }
+        // A place that was freed before it was known that somebody waits woke nobody: who frees one
+        // counts it first and looks for waiters then, here it is the other way round.
+        fence(SeqCst);
+        self.serve(now);
+        Ok(Waiting { pool: self.clone(), ticket, since: now, until, answer: hear })
+    }
+
+    /// Gives free places to those whose turn it is, one by one. Called whenever somebody may be
+    /// served who could not be before, if somebody waits.
+    pub(super) fn serve(&self, now: Instant) {
+        while self.is_waited_for() {
+            let next = self.desk.pool.upgrade().and_then(|pool| pool.next_turn(now));
+            let Some((asker, answer)) = next else { return };
+            // Who has left meanwhile gives its lease back here, which serves the next.
+            let _ = asker.answer.send(answer);
+        }
+    }
+
+    /// Takes out the next one that can be answered.
+    fn next_turn(self: &Arc<Self>, now: Instant) -> Option<(Asker, Answer)> {
+        let mut queue = self.desk.queue.lock();
+        // Whom the last one that found nobody had tried: the next one with the same finds nobody.
+        let mut in_vain: Option<&[BackendId]> = None;
+        let mut found = None;
+        for (ticket, waiter) in queue.in_order(now) {
+            let asker = &waiter.who;
+            if waiter.until <= now {
+                found = Some((ticket, Err(NoLease::Queue)));
+                break;
+            }
+            if in_vain.is_some_and(|tried| *tried == *asker.avoid) {
+                continue;
+            }
+            match self.attempt(&asker.ask(now)) {
+                // It waits on; who avoids nobody is refused by all.
+                Err(NoLease::Full | NoLease::Pending) if asker.avoid.is_empty() => break,
+                Err(NoLease::Full | NoLease::Pending) => in_vain = Some(&asker.avoid),
+                answer => {
+                    found = Some((ticket, answer));
+                    break;
+                }
+            }
+        }
+        let (ticket, answer) = found?;
+        let asker = queue.leave(ticket)?;
+        self.desk.note(&queue, &self.read.waits);
+        Some((asker, answer))
+    }
+}
+
+#[cfg(test)]
+#[path = "waiting_tests.rs"]
+mod tests;

@@ -1,0 +1,288 @@
+//! The queue of a pool: who waits for a place at a backend, in which order, and what ends the wait.
+use crate::readme::scrape;
+use crate::support::h2::{Frames, RST_STREAM};
+use crate::support::{Backend, Client, Proxy, access_lines, access_log, until, web};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::sync::{Arc, Mutex};
+
+/// A backend that says what it is asked for and answers when it is told to.
+struct Gate {
+    backend: Backend,
+    asked: Receiver<String>,
+    go: Sender<()>,
+}
+
+impl Gate {
+    fn new() -> Self {
+        let (ask, asked) = mpsc::channel();
+        let (go, wait) = mpsc::channel::<()>();
+        let wait = Mutex::new(wait);
+        let backend = Backend::run(move |peer| {
+            while let Some(head) = peer.request() {
+                ask.send(head.split(' ').nth(1).unwrap().into()).unwrap();
+                if wait.lock().unwrap().recv().is_err() {
+                    return;
+                }
+                peer.answer("ok");
+            }
+        });
+        Self { backend, asked, go }
+    }
+
+    fn addr(&self) -> SocketAddr {
+        self.backend.addr
+    }
+
+    /// What it is asked for next.
+    #[track_caller]
+    fn next(&self) -> String {
+        self.asked.recv_timeout(crate::support::PATIENCE).expect("the next request comes")
+    }
+
+    fn answer(&self) {
+        self.go.send(()).unwrap();
+    }
+}
+
+/// Long, so that however slow the machine is, the queue stays young and no time is over.
+const LONG: &str = "max_active = 1\nqueue = { size = 3, timeout = \"1h\" }";
+
+fn depth(proxy: &Proxy) -> i64 {
+    proxy.running().state().plan.load_full().unwrap().pools["app"].queue_depth()
+}
+
+#[track_caller]
+fn until_depth(proxy: &Proxy, n: i64) {
+    until(&format!("{n} wait"), || depth(proxy) == n);
+}
+
+fn ask(proxy: &Proxy, path: &str) -> Client {
+    let mut client = proxy.client();
+    client.send(format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n"));
+    client
+}
+
+/// One at the backend, the others in the queue in this order.
+#[track_caller]
+fn line_up(proxy: &Proxy, gate: &Gate, paths: &[&str]) -> Vec<Client> {
+    let mut clients = vec![ask(proxy, paths[0])];
+    assert_eq!(gate.next(), paths[0]);
+    for (n, path) in paths.iter().enumerate().skip(1) {
+        clients.push(ask(proxy, path));
+        until_depth(proxy, n as i64);
+    }
+    clients
+}
+
+#[test]
+fn who_finds_everybody_full_waits_for_its_turn_and_a_full_queue_says_so() {
+    let (gate, (folder, log)) = (Gate::new(), access_log());
+    let proxy = Proxy::http(&[gate.addr()], &format!("{LONG}\n{log}"));
+    let clients = line_up(&proxy, &gate, &["/0", "/1", "/2", "/3"]);
+    let refused = ask(&proxy, "/4").response();
+    assert_eq!((refused.status, refused.field("Retry-After")), (503, Some("1")));
+    let line = access_lines(&folder, 1).remove(0);
+    assert!(line.contains(r#""reason":"queue""#) && line.contains(r#""status":503"#), "{line}");
+    let text = scrape(&proxy);
+    for sample in [
+        "evenkeel_queue_depth{pool=\"app\"} 3",
+        "evenkeel_responses_own_total{listener=\"web\",reason=\"queue\"} 1",
+        "evenkeel_limit_hits_total{listener=\"web\",limit=\"queue\"} 1",
+    ] {
+        assert!(text.lines().any(|line| line == sample), "{sample} in {text}");
+    }
+    gate.answer();
+    for n in 1..4 {
+        assert_eq!(gate.next(), format!("/{n}"), "first come, first served");
+        gate.answer();
+    }
+    for mut client in clients {
+        assert_eq!(client.response().status, 200);
+    }
+    let count = "evenkeel_queue_duration_seconds_count{pool=\"app\"} 3";
+    assert!(scrape(&proxy).lines().any(|line| line == count));
+    assert_eq!(depth(&proxy), 0);
+}
+
+#[test]
+fn a_wait_ends_with_the_time_in_the_queue_or_with_the_request_s_own() {
+    for (more, status, reason) in [
+        ("queue = { timeout = \"50ms\" }", 503, "queue"),
+        ("queue = { timeout = \"1h\" }\ntimeout = { request = \"50ms\" }", 504, "timeout_request"),
+    ] {
+        let (gate, (folder, log)) = (Gate::new(), access_log());
+        let proxy = Proxy::http(&[gate.addr()], &format!("max_active = 1\n{more}\n{log}"));
+        // A slow request of another kind holds the place.
+        let mut tunnel = proxy.client();
+        tunnel.send("GET /held HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        assert_eq!(gate.next(), "/held");
+        assert_eq!(ask(&proxy, "/").response().status, status);
+        let lines = access_lines(&folder, 1);
+        let reason = format!("\"reason\":\"{reason}\"");
+        assert!(lines.iter().any(|line| line.contains(&reason)), "{lines:?}");
+        until_depth(&proxy, 0);
+    }
+}
+
+#[test]
+fn a_client_that_leaves_gives_its_place_up_at_once() {
+    let (gate, (folder, log)) = (Gate::new(), access_log());
+    let proxy = Proxy::http(&[gate.addr()], &format!("{LONG}\n{log}"));
+    let mut clients = line_up(&proxy, &gate, &["/0", "/1", "/2", "/3"]);
+    drop(clients.remove(2));
+    until_depth(&proxy, 2);
+    let line = access_lines(&folder, 1).remove(0);
+    assert!(line.contains(r#""reason":"client_gone""#) && line.contains("/2"), "{line}");
+    for path in ["/1", "/3"] {
+        gate.answer();
+        assert_eq!(gate.next(), path);
+    }
+    gate.answer();
+    clients.into_iter().for_each(|mut client| assert_eq!(client.response().status, 200));
+}
+
+#[test]
+fn an_upload_waits_with_its_body_and_loses_nothing() {
+    let gate = Gate::new();
+    let proxy = Proxy::http(&[gate.addr()], LONG);
+    let mut first = ask(&proxy, "/0");
+    gate.next();
+    let body = "x".repeat(100_000);
+    let mut upload = proxy.client();
+    upload.send(format!("POST /up HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", body.len()));
+    upload.send(&body);
+    until_depth(&proxy, 1);
+    gate.answer();
+    assert_eq!(first.response().status, 200);
+    assert_eq!(gate.next(), "/up");
+    gate.answer();
+    assert_eq!(upload.response().status, 200);
+}
+
+#[test]
+fn streams_of_one_connection_wait_each_for_itself() {
+    let gate = Gate::new();
+    let proxy = Proxy::http(&[gate.addr()], LONG);
+    let mut frames = Frames::connect(proxy.addr());
+    frames.get(1, "/1", &[]);
+    assert_eq!(gate.next(), "/1");
+    for (n, stream) in [3, 5, 7].into_iter().enumerate() {
+        frames.get(stream, &format!("/{stream}"), &[]);
+        until_depth(&proxy, n as i64 + 1);
+    }
+    frames.get(9, "/9", &[]);
+    assert_eq!(frames.answer(9).0, 503);
+    frames.send(RST_STREAM, 0, 5, &8u32.to_be_bytes());
+    until_depth(&proxy, 2);
+    for path in ["/3", "/7"] {
+        gate.answer();
+        assert_eq!(gate.next(), path);
+    }
+    gate.answer();
+    for stream in [1, 3, 7] {
+        assert_eq!(frames.answer(stream).0, 200);
+    }
+}
+
+#[test]
+fn a_reload_serves_who_waits_or_lets_it_wait_and_an_empty_pool_says_so() {
+    let (gate, other) = (Gate::new(), Backend::named("other"));
+    let proxy = Proxy::http(&[gate.addr()], LONG);
+    let mut clients = line_up(&proxy, &gate, &["/0", "/1", "/2", "/3"]);
+    // Without a queue: who is in it stays, nobody else comes in.
+    proxy.reload(&web(&[gate.addr()], "max_active = 1")).unwrap();
+    assert_eq!((ask(&proxy, "/4").response().status, depth(&proxy)), (503, 3));
+    // A place more.
+    proxy.reload(&web(&[gate.addr()], &LONG.replace("active = 1", "active = 2"))).unwrap();
+    assert_eq!((gate.next(), depth(&proxy)), ("/1".into(), 2));
+    // A backend more: it serves all that wait.
+    proxy.reload(&web(&[gate.addr(), other.addr], LONG)).unwrap();
+    for at in [2, 3] {
+        assert_eq!(clients[at].response().text(), "other");
+    }
+    // Nobody is left: nobody waits.
+    proxy.reload(&web(&[gate.addr()], LONG)).unwrap();
+    let mut last = ask(&proxy, "/5");
+    until_depth(&proxy, 1);
+    proxy.reload(&web(&[], LONG)).unwrap();
+    assert_eq!((last.response().status, depth(&proxy)), (503, 0));
+    (0..2).for_each(|_| gate.answer());
+    for mut client in clients.drain(..2) {
+        assert_eq!(client.response().status, 200);
+    }
+}
+
+#[test]
+fn who_waits_is_served_in_the_grace_of_a_drain() {
+    let gate = Gate::new();
+    let proxy = Proxy::http(&[gate.addr()], LONG);
+    let mut clients = line_up(&proxy, &gate, &["/0", "/1"]);
+    let stopped = std::thread::spawn(move || proxy.stop());
+    gate.answer();
+    assert_eq!(gate.next(), "/1");
+    gate.answer();
+    clients.iter_mut().for_each(|client| assert_eq!(client.response().status, 200));
+    stopped.join().unwrap();
+}
+
+#[test]
+fn all_are_served_and_never_more_at_once_than_allowed() {
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (n, m) = (now.clone(), most.clone());
+    let backend = Backend::run(move |peer| {
+        while peer.request().is_some() {
+            m.fetch_max(n.fetch_add(1, SeqCst) + 1, SeqCst);
+            std::thread::yield_now();
+            n.fetch_sub(1, SeqCst);
+            peer.answer("ok");
+        }
+    });
+    let more = "max_active = 3\nqueue = { size = 100, timeout = \"1h\" }";
+    let workers = "[server]\nworkers = 2\n";
+    let proxy = Proxy::start(&format!("{workers}{}", web(&[backend.addr], more)));
+    let addr = proxy.addr();
+    std::thread::scope(|scope| {
+        for _ in 0..16 {
+            scope.spawn(move || {
+                let mut client = Client::connect(addr);
+                for _ in 0..40 {
+                    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+                    assert_eq!(client.response().status, 200);
+                }
+            });
+        }
+    });
+    assert!(most.load(SeqCst) <= 3, "{} at once", most.load(SeqCst));
+    assert_eq!(depth(&proxy), 0);
+}
+
+#[test]
+fn a_tcp_connection_waits_too() {
+    let backend = Backend::named("one");
+    let toml = |timeout: &str| {
+        format!(
+            "[listener.raw]\nbind = \"127.0.0.1:0\"\nprotocol = \"tcp\"\npool = \"app\"\n[pool.app]\n\
+             max_active = 1\nqueue = {{ size = 10, timeout = \"{timeout}\" }}\nbackends = [\"{}\"]\n",
+            backend.addr
+        )
+    };
+    let proxy = Proxy::start(&toml("1h"));
+    let ask = || {
+        let mut client = Client::connect(proxy.addr_of("raw"));
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        client
+    };
+    let mut first = ask();
+    assert_eq!(first.response().text(), "one");
+    let mut second = ask();
+    until_depth(&proxy, 1);
+    drop(first);
+    assert_eq!(second.response().text(), "one");
+    proxy.reload(&toml("50ms")).unwrap();
+    assert!(ask().is_closed());
+    let own = "evenkeel_responses_own_total{listener=\"raw\",reason=\"queue\"} 1";
+    until("it is counted", || scrape(&proxy).lines().any(|line| line == own));
+    assert_eq!(depth(&proxy), 0);
+}
