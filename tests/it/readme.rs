@@ -121,7 +121,7 @@ fn a_default_that_is_said_changes_nothing() {
         [pool.line.queue]\n{queue}";
     type Only = fn(&str) -> bool;
     let all: Only = |_| true;
-    let tables: [(&str, &str, &str, Only); 20] = [
+    let tables: &[(&str, &str, &str, Only)] = &[
         ("{admin}", "### [admin] and [metrics]", "key", all),
         ("{server}", "### [server]", "key", all),
         ("{log}", "### [log]", "key", all),
@@ -145,7 +145,7 @@ fn a_default_that_is_said_changes_nothing() {
         ("{queue}", "### Queue", "key of `queue`", all),
     ];
     let (mut with, mut without, mut count) = (frame.to_string(), frame.to_string(), 0);
-    for (mark, heading, first, only) in tables {
+    for &(mark, heading, first, only) in tables {
         with = with.replace(mark, &said(heading, first, &mut count, &only));
         without = without.replace(mark, "");
     }
