@@ -3,19 +3,13 @@
 use crate::http::{Limiter, RouteCells};
 use crate::metrics::{Counter, Kind, ListenerCells, Text, process};
 use crate::plan::{Plan, Service};
-use crate::pool::{Backend, Member, Pool, State as BackendState};
+use crate::pool::{Backend, Member, Pool, Reason, State as BackendState};
 use crate::server::State;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-const STATES: [BackendState; 5] = [
-    BackendState::Up,
-    BackendState::Down,
-    BackendState::Unknown,
-    BackendState::Drain,
-    BackendState::Maintenance,
-];
+const STATES: [BackendState; BackendState::ALL.len()] = BackendState::ALL;
 
 /// The text of `/metrics`.
 pub(super) fn metrics(state: &State) -> String {
@@ -240,6 +234,18 @@ fn of_pools(text: &mut Text, plan: &Plan) {
     let name = "evenkeel_queue_duration_seconds";
     text.family(name, Kind::Histogram, "How long those who waited for a place did.");
     plan.pools.values().for_each(|pool| text.histogram(name, &pool.labels, pool.queue_duration()));
+    let name = "evenkeel_ejections_total";
+    text.family(
+        name,
+        Kind::Counter,
+        "Backends that were taken out for what became of their tries.",
+    );
+    for pool in plan.pools.values() {
+        for (reason, count) in Reason::EJECTIONS.iter().zip(&pool.ejections) {
+            let of = [("reason", reason.word())];
+            text.sample_with(name, &pool.labels, &of, count.get() as f64);
+        }
+    }
     let name = "evenkeel_upstream_connect_duration_seconds";
     text.family(name, Kind::Histogram, "How long connects took.");
     plan.pools.values().for_each(|pool| text.histogram(name, &pool.labels, &pool.connect_duration));
@@ -297,9 +303,7 @@ fn of_backends(text: &mut Text, plan: &Plan) {
     }
     type Gauge = (&'static str, &'static str, fn(&Member) -> f64);
     let gauges: [Gauge; 4] = [
-        ("evenkeel_backend_up", "Whether it gets work.", |m| {
-            f64::from(u8::from(m.state == BackendState::Up))
-        }),
+        ("evenkeel_backend_up", "Whether it gets work.", |m| f64::from(u8::from(m.state.works()))),
         ("evenkeel_backend_weight", "Its weight.", |m| f64::from(m.weight)),
         ("evenkeel_backend_active", "Requests or connections in work.", |m| {
             f64::from(m.backend.active())

@@ -7,6 +7,7 @@ use super::health;
 use super::model::{
     Addr, Backend, Family, HostSent, KeepAlive, Pool, ProxyProtocol, Queue, Resolve,
 };
+use super::outlier;
 use super::over::{self, Only, Place};
 use super::pool_http::{self, PoolHttp};
 use super::problem::{At, Wrong};
@@ -61,6 +62,7 @@ fn pool(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) -> P
         tls: tls.and_then(|item| tls::pool(&item, draft)),
         send_proxy_protocol: announced.and_then(|item| announce(&item)),
         health,
+        outlier: t.take("outlier").and_then(|item| outlier::outlier(&item)),
         panic_threshold: t.take("panic_threshold").and_then(|item| threshold(&item)),
         max_active: max_active.and_then(|item| self::max_active(&item)),
         queue: queue.map(|(_, queue)| queue),

@@ -22,7 +22,6 @@ const UNBUILT: &[(&str, &str)] = &[
     ("route", "filters"),
     ("route.upgrade", "connect"),
     ("pool", "sticky"),
-    ("pool", "outlier"),
     ("pool", "slow_start"),
     ("pool", "discover"),
     ("pool.max_active", "min"),

@@ -24,8 +24,10 @@ pub struct Cells {
     pub checks_fail: Counter,
     /// Unix milliseconds of the last probe's end; 0 for never.
     pub last_probe_ms: Gauge,
-    /// `evenkeel_backend_transitions_total` by the new state: up, down, unknown, drain, maintenance.
-    pub turns: [Counter; 5],
+    /// `evenkeel_backend_transitions_total` by the new state, in the order of [`State::ALL`].
+    pub turns: [Counter; State::ALL.len()],
+    /// Layer-4 connections that ended in order; counted where `outlier` looks at them.
+    pub closed: Counter,
 }
 
 impl Cells {

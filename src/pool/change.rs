@@ -15,12 +15,18 @@ pub enum State {
     Unknown,
     Drain,
     Maintenance,
+    Ejected,
 }
 
 impl State {
     /// Every state, in the order of their numbers.
-    pub const ALL: [State; 5] =
-        [Self::Up, Self::Down, Self::Unknown, Self::Drain, Self::Maintenance];
+    pub const ALL: [State; 6] =
+        [Self::Up, Self::Down, Self::Unknown, Self::Drain, Self::Maintenance, Self::Ejected];
+
+    /// Whether a backend gets new work in it.
+    pub const fn works(self) -> bool {
+        matches!(self, Self::Up)
+    }
 
     /// Whether what runs there ends within `pool.drain`.
     pub(super) fn is_leaving(self) -> bool {
@@ -34,6 +40,7 @@ impl State {
             Self::Unknown => "unknown",
             Self::Drain => "drain",
             Self::Maintenance => "maintenance",
+            Self::Ejected => "ejected",
         }
     }
 }
@@ -55,9 +62,16 @@ pub enum Reason {
     NotProbed,
     /// The config or discovery no longer names it.
     Removed,
+    /// Its tries failed one after the other.
+    ConsecutiveFailures,
+    /// It answered a smaller share of its tries than the others.
+    SuccessRate,
 }
 
 impl Reason {
+    /// Those of ejections, in the order of their counters.
+    pub const EJECTIONS: [Reason; 2] = [Self::ConsecutiveFailures, Self::SuccessRate];
+
     /// `probe`, `connect` …; empty for none.
     pub const fn word(self) -> &'static str {
         match self {
@@ -68,6 +82,8 @@ impl Reason {
             Self::Operator => "operator",
             Self::NotProbed => "not probed",
             Self::Removed => "removed",
+            Self::ConsecutiveFailures => "consecutive_failures",
+            Self::SuccessRate => "success_rate",
         }
     }
 }
@@ -107,6 +123,15 @@ pub enum Change {
         /// What went wrong.
         detail: String,
     },
+    /// So many of its tries failed that `outlier` speaks against it.
+    Failing {
+        /// Whose.
+        id: BackendId,
+        /// What was seen.
+        detail: String,
+    },
+    /// Time passed.
+    Tick,
     /// An operator's wish. It is kept by name, through every reload.
     Operator {
         /// Whose.
@@ -132,11 +157,11 @@ pub struct Turn {
 }
 
 impl Turn {
-    /// The one line of a turn in the log: a warning when the backend went down.
+    /// The one line of a turn in the log: a warning when the backend went down or was ejected.
     pub fn log(&self, pool: &Name) {
         let (backend, from, to) = (&self.backend, self.from.word(), self.to.word());
         let (reason, detail) = (self.reason.word(), &self.detail);
-        if self.to == State::Down {
+        if matches!(self.to, State::Down | State::Ejected) {
             tracing::warn!(%pool, %backend, from, to, reason, detail, "backend turned");
         } else {
             tracing::info!(%pool, %backend, from, to, reason, detail, "backend turned");

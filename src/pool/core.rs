@@ -2,7 +2,7 @@
 use super::backend::{Backend, BackendId};
 use super::balance::{Ask, Policies, Seeds};
 use super::cadence::Cadence;
-use super::change::{Change, Glance, Member, Turn};
+use super::change::{Change, Glance, Member, Reason, State, Turn};
 use super::lease::{Lease, NoLease};
 use super::members::Members;
 use super::snapshot::Snapshot;
@@ -41,6 +41,8 @@ pub struct Pool {
     pub check_duration: Histogram,
     /// `evenkeel_pool_panic`
     pub panic: Gauge,
+    /// `evenkeel_ejections_total` by reason, in the order of [`Reason::EJECTIONS`].
+    pub ejections: [Counter; Reason::EJECTIONS.len()],
     number: u64,
     clock: Clock,
     seeds: Seeds,
@@ -86,6 +88,8 @@ pub(super) struct Read {
     has_queue: AtomicBool,
     /// Somebody waits for a place. Written under the lock of the queue.
     pub(super) waits: AtomicBool,
+    /// `outlier`: 0 is off, else so many failures in a row eject; `u32::MAX`: none do.
+    failures: AtomicU32,
 }
 
 /// What builds snapshots.
@@ -133,6 +137,7 @@ impl Pool {
             connect_duration: Histogram::default(),
             check_duration: Histogram::default(),
             panic: Gauge::new(),
+            ejections: Default::default(),
             number: NUMBERS.fetch_add(1, Relaxed),
             clock: Clock { then: Instant::now(), wall: SystemTime::now() },
             seeds,
@@ -155,6 +160,7 @@ impl Pool {
                 out: AtomicBool::new(true),
                 has_queue: AtomicBool::new(config.queue.is_some()),
                 waits: AtomicBool::new(false),
+                failures: AtomicU32::new(0),
             },
         }
     }
@@ -175,6 +181,9 @@ impl Pool {
             let mut members = self.members.lock();
             self.settings.store(config.clone());
             self.read.has_queue.store(config.queue.is_some(), Relaxed);
+            let outlier = config.outlier.as_ref();
+            let failures = outlier.map_or(0, |o| o.consecutive_failures.unwrap_or(u32::MAX));
+            self.read.failures.store(failures, Relaxed);
             self.reach_number.store(reach.number, Relaxed);
             self.announces.store(announced(&reach), Relaxed);
             self.reach.store(reach);
@@ -202,6 +211,10 @@ impl Pool {
             self.note(&members);
             (turns, members.news() != before)
         };
+        for turn in turns.iter().filter(|turn| turn.to == State::Ejected && turn.from.works()) {
+            let counter = Reason::EJECTIONS.iter().position(|reason| *reason == turn.reason);
+            counter.into_iter().for_each(|i| self.ejections[i].inc());
+        }
         if is_news {
             self.version.send_modify(|version| *version += 1);
             self.serve(now);
@@ -426,6 +439,25 @@ impl Pool {
             NoLease::Avoided => stale,
             NoLease::Full | NoLease::Queue => false,
         }
+    }
+
+    /// How many failures in a row `outlier` wants to hear of; 0 where it looks at no try at all. One
+    /// relaxed load.
+    pub(super) fn failures_in_a_row(&self) -> u32 {
+        self.read.failures.load(Relaxed)
+    }
+
+    /// So many tries of a backend failed in a row.
+    #[cold]
+    pub(super) fn failing(&self, backend: &Backend, row: u32) {
+        let detail = format!("{row} tries in a row failed");
+        let turns = self.apply(Change::Failing { id: backend.id, detail }, Instant::now());
+        turns.iter().for_each(|turn| turn.log(&self.name));
+    }
+
+    /// When time alone changes something, if it will: then [`Change::Tick`] is due.
+    pub fn due(&self) -> Option<Instant> {
+        self.members.lock().due()
     }
 
     /// Whether its policy reads what first bytes cost.

@@ -18,6 +18,10 @@ pub(super) struct Hot {
     usable: AtomicBool,
     /// Generation of a set (high half) and the index in it (low half). Written when one is built.
     place: AtomicU64,
+    /// Tries that failed one after the other. A success writes it only when it is not 0.
+    streak: AtomicU32,
+    /// Tries that failed. Both are written only where the pool has `outlier`.
+    faults: AtomicU32,
     /// What first bytes cost.
     pub(super) ewma: Ewma,
     /// Every take counts here: on a line of their own they would be one more to fetch.
@@ -31,6 +35,8 @@ impl Hot {
             limit: AtomicU32::new(limit),
             usable: AtomicBool::new(true),
             place: AtomicU64::new(u64::MAX),
+            streak: AtomicU32::new(0),
+            faults: AtomicU32::new(0),
             ewma: Ewma::default(),
             picks: Picks::default(),
         }
@@ -61,6 +67,21 @@ impl Hot {
     }
     pub(super) fn set_limit(&self, limit: u32) {
         self.limit.store(limit, Relaxed);
+    }
+    /// A try failed; how many did so in a row.
+    pub(super) fn failed(&self) -> u32 {
+        self.faults.fetch_add(1, Relaxed);
+        self.streak.fetch_add(1, Relaxed).wrapping_add(1)
+    }
+    /// Nothing is held against it any more: one load where nothing was.
+    pub(super) fn forgive(&self) {
+        if self.streak.load(Relaxed) != 0 {
+            self.streak.store(0, Relaxed);
+        }
+    }
+    /// Tries that failed so far.
+    pub(super) fn faults(&self) -> u64 {
+        u64::from(self.faults.load(Relaxed))
     }
     pub(super) fn is_usable(&self) -> bool {
         self.usable.load(Relaxed)

@@ -3,6 +3,7 @@
 use super::backend::{Backend, Endpoint, Leave};
 use super::change::{Glance, Member, Reason, State, Wish};
 use super::health::Health;
+use super::outlier::{Count, Record, Tally};
 use crate::config::Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -12,6 +13,10 @@ pub(super) struct Known {
     pub(super) endpoint: Endpoint,
     pub(super) backend: Arc<Backend>,
     pub(super) health: Health,
+    /// What its tries say.
+    pub(super) record: Record,
+    /// What became of its tries before the current window.
+    pub(super) mark: Tally,
     pub(super) wish: Wish,
     /// It is a name without an address.
     pub(super) unresolved: bool,
@@ -45,6 +50,8 @@ impl Known {
             endpoint,
             backend: Arc::new(backend),
             health: if probed { Health::Unknown } else { Health::UP },
+            record: Record::default(),
+            mark: Tally::default(),
             wish,
             answered: false,
             unreached: false,
@@ -73,7 +80,10 @@ impl Known {
             Wish::Up => match self.health {
                 Health::Unknown => (State::Unknown, Reason::NotProbed),
                 Health::Down { .. } => (State::Down, Reason::Probe),
-                Health::Up { .. } => (State::Up, Reason::None),
+                Health::Up { .. } => match self.record.held() {
+                    Some(reason) => (State::Ejected, reason),
+                    None => (State::Up, Reason::None),
+                },
             },
         }
     }
@@ -114,11 +124,33 @@ impl Known {
     }
     /// Whether it gets new work.
     pub(super) fn is_up(&self) -> bool {
-        self.is_wanted() && self.state == State::Up
+        self.is_wanted() && self.state.works()
     }
-    /// Whether it gets new work in a panic: only probes speak against it.
+    /// Whether it gets new work in a panic: only probes, or tries that did reach it, speak against it.
     pub(super) fn is_last_resort(&self) -> bool {
-        self.is_wanted() && matches!(self.reason, Reason::Probe | Reason::NotProbed)
+        let probes = matches!(self.reason, Reason::Probe | Reason::NotProbed);
+        self.is_wanted() && (probes || self.state == State::Ejected)
+    }
+    /// What it adds to the count of its pool.
+    pub(super) fn count(&self) -> Count {
+        let wanted = self.is_wanted();
+        Count {
+            up: usize::from(self.is_up()),
+            held: usize::from(wanted && self.record.held().is_some()),
+            wanted: usize::from(wanted),
+        }
+    }
+    /// What became of its tries so far.
+    pub(super) fn tally(&self) -> Tally {
+        let cells = &self.backend.cells;
+        let answered: u64 = cells.by_class[1..5].iter().map(|class| class.get()).sum();
+        Tally { good: answered + cells.closed.get(), bad: self.backend.hot.faults() }
+    }
+    /// Lets it in again after an ejection, with nothing held against it.
+    pub(super) fn release(&mut self, now: Instant) {
+        self.record.release(now);
+        self.backend.hot.forgive();
+        self.mark = self.tally();
     }
     /// Whether the first word on it is still to come.
     pub(super) fn is_awaited(&self) -> bool {

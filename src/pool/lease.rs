@@ -38,7 +38,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether peak-EWMA holds it against the backend. An answer of 500 that came fast is no sign
+    /// Whether passive health and peak-EWMA hold it against the backend. An answer of 500 that came fast is no sign
     /// of speed; 501 and 505 are an application's considered word.
     fn is_fault(self) -> bool {
         matches!(self, Self::NotReached | Self::Failed | Self::Answered(500 | 502 | 503 | 504))
@@ -92,6 +92,24 @@ impl Lease {
         self.outcome = Outcome::Answered(status);
         self.ended = Some(now);
     }
+    /// Tells passive health how it ended: what nobody is to blame for, or we are, says nothing.
+    fn judge(&self, most: u32) {
+        let hot = &self.backend.hot;
+        match self.outcome {
+            fault if fault.is_fault() => {
+                let row = hot.failed();
+                if row.is_multiple_of(most) && hot.is_usable() {
+                    self.pool.failing(&self.backend, row);
+                }
+            }
+            Outcome::Answered(_) => hot.forgive(),
+            Outcome::Closed => {
+                self.backend.cells.closed.inc();
+                hot.forgive();
+            }
+            _ => {}
+        }
+    }
     /// Ends it.
     pub fn settle(mut self, outcome: Outcome) {
         self.outcome = outcome;
@@ -112,6 +130,10 @@ impl Drop for Lease {
         }
         if self.outcome.is_fault() && self.pool.wants_cost() {
             self.backend.penalise(self.ended.unwrap_or_else(Instant::now));
+        }
+        let most = self.pool.failures_in_a_row();
+        if most > 0 {
+            self.judge(most);
         }
         self.backend.hot.release();
         self.pool.load_changed(&self.backend);

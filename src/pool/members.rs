@@ -2,9 +2,10 @@
 //! nothing here builds, waits or logs.
 use super::backend::{Backend, BackendId, Candidate, Endpoint};
 use super::balance::Sizes;
-use super::change::{Change, Glance, Member, State, Turn, Wish};
+use super::change::{Change, Glance, Member, Reason, State, Turn, Wish};
 use super::health::Health;
 use super::known::Known;
+use super::outlier::Count;
 use crate::config::{self, Addr, Name};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -24,8 +25,11 @@ pub(super) struct Members {
     /// What operators want other than `Up`. Names that went stay, for they may come back.
     wishes: HashMap<Name, Wish>,
     next: u32,
-    /// How many get new work.
-    up: usize,
+    count: Count,
+    /// When the next ejection ends, at the earliest.
+    free: Option<Instant>,
+    /// When the current window of success rates ends.
+    window: Option<Instant>,
     /// The last set that was asked for was one for a panic.
     panic: bool,
     /// `snapshot` would no longer say what it last said.
@@ -41,7 +45,7 @@ pub(super) struct Members {
 pub(super) struct Usable {
     /// In the order of their names.
     pub(super) candidates: Vec<Candidate>,
-    /// Too few are healthy: those that only probes speak against are among them.
+    /// Too few are healthy: those that are a last resort are among them.
     pub(super) panic: bool,
     /// Nobody was ever up, and the first word on somebody is still to come.
     pub(super) pending: bool,
@@ -59,7 +63,9 @@ impl Members {
             by_name: Vec::new(),
             wishes: HashMap::new(),
             next: 0,
-            up: 0,
+            count: Count::default(),
+            free: None,
+            window: None,
             panic: false,
             stale: false,
             leaving: false,
@@ -84,6 +90,10 @@ impl Members {
                 known.refused(config.health.is_some());
                 known.backend.mark_unusable();
             }),
+            Change::Failing { id, detail } => {
+                self.eject(id, Reason::ConsecutiveFailures, detail, now)
+            }
+            Change::Tick => self.tick(now),
             Change::Operator { name, wish } => self.wish(&name, wish, now),
         }
     }
@@ -92,10 +102,16 @@ impl Members {
     pub(super) fn set(&mut self, config: Arc<config::Pool>, now: Instant) -> Vec<Turn> {
         self.stale |= self.config.balance != config.balance
             || self.config.panic_threshold != config.panic_threshold;
+        if self.config.outlier != config.outlier {
+            self.window = None;
+        }
         self.config = config;
         let limit = self.limit();
         for known in &mut self.list {
             known.backend.hot.set_limit(limit);
+            if self.config.outlier.is_none() {
+                known.release(now);
+            }
             match self.config.health {
                 // Nobody would ever take back what the last probe said.
                 None => known.health = Health::UP,
@@ -194,23 +210,32 @@ impl Members {
     ) -> Vec<Turn> {
         let Some(place) = self.by_id.get(&id).copied() else { return Vec::new() };
         let known = &mut self.list[place];
-        let (was_up, was_awaited) = (known.is_up(), known.is_awaited());
+        let (before, was_awaited) = (known.count(), known.is_awaited());
         change(known, &self.config);
         // Whoever waits for a first word hears of it, even where it changes no state.
         self.stale |= was_awaited != known.is_awaited();
-        let turn = self.judge(place, &detail, now);
-        match (was_up, self.list[place].is_up()) {
-            (false, true) => self.up += 1,
-            (true, false) => self.up -= 1,
-            _ => {}
+        let state = known.judge().0;
+        let works = known.is_wanted() && state.works();
+        let is_out = self.count.up == before.up && !works;
+        if !(is_out && (before.up > 0 || state == State::Ejected)) {
+            let turn = self.judge(place, &detail, now);
+            self.count.change(before, self.list[place].count());
+            return turn.into_iter().collect();
         }
-        turn.into_iter().collect()
+        self.relent(now);
+        self.judge_all(&detail, now)
     }
 
     /// Judges everybody after the set or the settings changed.
     fn judge_all(&mut self, detail: &str, now: Instant) -> Vec<Turn> {
+        if !self.list.iter().any(|known| known.is_wanted() && known.judge().0.works()) {
+            self.relent(now);
+        }
         let turns = (0..self.list.len()).filter_map(|i| self.judge(i, detail, now)).collect();
-        self.up = self.list.iter().filter(|known| known.is_up()).count();
+        self.count = Count::default();
+        for known in &self.list {
+            self.count.change(Count::default(), known.count());
+        }
         turns
     }
 
@@ -226,8 +251,8 @@ impl Members {
         self.news += 1;
         let from = std::mem::replace(&mut known.state, state);
         known.reason = reason;
-        known.ever_up |= state == State::Up;
-        known.backend.hot.set_usable(state == State::Up);
+        known.ever_up |= state.works();
+        known.backend.hot.set_usable(state.works());
         known.backend.set_down(state == State::Down);
         if from != state {
             known.since = now;
@@ -276,7 +301,7 @@ impl Members {
 
     /// Whether nobody gets new work.
     pub(super) fn is_out(&self) -> bool {
-        self.up == 0
+        self.count.up == 0
     }
 
     /// How much became known so far.
@@ -290,11 +315,11 @@ impl Members {
     }
 
     /// Who is usable now: the lowest tier that has somebody, and below the panic threshold those of
-    /// it, too, that only probes speak against. Sets the usable bits to this.
+    /// it, too, that are a last resort. Sets the usable bits to this.
     pub(super) fn snapshot(&mut self) -> Usable {
         let wanted: Vec<&Known> =
             self.by_name.iter().map(|i| &self.list[*i]).filter(|k| k.is_wanted()).collect();
-        let pending = self.up == 0
+        let pending = self.count.up == 0
             && !wanted.iter().any(|known| known.ever_up)
             && wanted.iter().any(|known| known.is_awaited());
         let lowest = |is: fn(&Known) -> bool| {
@@ -349,6 +374,8 @@ impl Members {
     }
 }
 
+#[path = "members_passive.rs"]
+mod passive;
 #[cfg(test)]
 #[path = "members_tests.rs"]
 mod tests;

@@ -32,6 +32,11 @@ pub(super) struct Fact {
     /// Probes in a row against the verdict.
     against: u32,
     ever_up: bool,
+    /// Until when what it did to its tries keeps it out.
+    held: Option<Instant>,
+    /// How often it was, and when it last came back.
+    times: u32,
+    back: Option<Instant>,
     pub(super) state: State,
     since: Instant,
 }
@@ -68,6 +73,7 @@ impl Model {
         match fact.verdict {
             Verdict::None => (State::Unknown, Reason::NotProbed),
             Verdict::Bad => (State::Down, Reason::Probe),
+            Verdict::Good if fact.held.is_some() => (State::Ejected, Reason::ConsecutiveFailures),
             Verdict::Good => (State::Up, Reason::None),
         }
     }
@@ -81,9 +87,42 @@ impl Model {
         self.wanted(fact) && self.state(fact).0 == State::Up
     }
 
+    /// Nobody was refused by it, and nobody took it out.
     fn only_probes_speak_against(&self, fact: &Fact) -> bool {
-        let reason = self.state(fact).1;
-        self.wanted(fact) && (reason == Reason::Probe || reason == Reason::NotProbed)
+        let (state, reason) = self.state(fact);
+        let probes = reason == Reason::Probe || reason == Reason::NotProbed;
+        self.wanted(fact) && (probes || state == State::Ejected)
+    }
+
+    /// What passive health never does.
+    pub(super) fn holds(&self, said: &str) {
+        let is_held = |f: &&Fact| self.wanted(f) && self.state(f).0 == State::Ejected;
+        let held = self.facts.iter().filter(is_held).count();
+        assert!(held == 0 || !self.is_out(), "ejections alone leave nobody: {said}");
+        assert!(held == 0 || self.config.outlier.is_some(), "{said}");
+    }
+
+    /// Whether one more may be ejected.
+    fn may_eject(&self, fact: &Fact) -> bool {
+        let Some(outlier) = &self.config.outlier else { return false };
+        let wanted = self.facts.iter().filter(|f| self.wanted(f));
+        let held = wanted.clone().filter(|f| f.held.is_some()).count();
+        let others = self.facts.iter().filter(|f| self.works(f)).count() > 1;
+        let within = (held + 1) as f64 <= outlier.max_ejected.get() * wanted.count() as f64;
+        self.works(fact) && others && (within || held == 0)
+    }
+
+    /// Nobody would get work: those who are ejected do.
+    fn relent(&mut self, now: Instant) {
+        if !self.is_out() {
+            return;
+        }
+        for i in 0..self.facts.len() {
+            let fact = &self.facts[i];
+            if self.wanted(fact) && self.state(fact).0 == State::Ejected {
+                self.facts[i].free(now);
+            }
+        }
     }
 
     pub(super) fn is_out(&self) -> bool {
@@ -162,12 +201,26 @@ impl Model {
                 let Some(i) = of(&mut self.facts, *id) else { return };
                 self.facts[i].probe(verdict.is_ok(), health.as_ref(), out);
             }
+            Change::Failing { id, .. } => {
+                let Some(i) = of(&mut self.facts, *id) else { return };
+                if self.may_eject(&self.facts[i]) {
+                    self.facts[i].eject(now);
+                }
+            }
+            Change::Tick => {
+                let over = |fact: &&mut Fact| fact.held.is_some_and(|until| until <= now);
+                self.facts.iter_mut().filter(over).for_each(|fact| fact.free(now));
+            }
         }
+        self.relent(now);
     }
 
     /// Other settings.
-    pub(super) fn set(&mut self, config: config::Pool) {
+    pub(super) fn set(&mut self, config: config::Pool, now: Instant) {
         for fact in &mut self.facts {
+            if config.outlier.is_none() {
+                fact.free(now);
+            }
             match config.health {
                 None => (fact.verdict, fact.against) = (Verdict::Good, 0),
                 Some(_) if fact.refused && fact.verdict == Verdict::Good => {
@@ -177,6 +230,7 @@ impl Model {
             }
         }
         self.config = config;
+        self.relent(now);
     }
 
     fn name(&mut self, said: &[Endpoint], real: &Members, now: Instant) {
@@ -211,6 +265,9 @@ impl Model {
             verdict,
             against: 0,
             ever_up: false,
+            held: None,
+            times: 0,
+            back: None,
             state: State::Unknown,
             since: now,
         };
@@ -249,6 +306,20 @@ impl Model {
 }
 
 impl Fact {
+    /// The first time 10 s, then 10 s more each time up to 30, and 10 less for each 10 it was in.
+    fn eject(&mut self, now: Instant) {
+        let mut calm = self.back.map_or(Duration::ZERO, |back| now - back);
+        while calm >= 10 * SECOND && self.times > 0 {
+            (calm, self.times) = (calm - 10 * SECOND, self.times - 1);
+        }
+        self.times = (self.times + 1).min(3);
+        self.held = Some(now + 10 * SECOND * self.times);
+    }
+
+    fn free(&mut self, now: Instant) {
+        (self.held, self.back) = (None, Some(now));
+    }
+
     fn probe(&mut self, good: bool, health: Option<&config::Health>, out: bool) {
         let Some(health) = health else {
             self.refused &= !good;

@@ -26,6 +26,17 @@ fn health(rise: u32, fall: u32) -> Option<config::Health> {
     })
 }
 
+/// Ejects for 10 s and each time 10 s longer, up to 30; never by rate.
+fn outlier(share: f64) -> Option<config::Outlier> {
+    Some(config::Outlier {
+        consecutive_failures: Some(5),
+        success_rate: None,
+        eject: 10 * SECOND,
+        eject_max: 30 * SECOND,
+        max_ejected: Percent::new(share)?,
+    })
+}
+
 fn endpoint(text: &str) -> Endpoint {
     Endpoint {
         name: name(text),
@@ -437,5 +448,5 @@ fn turns_are_counted_by_their_new_state() {
     play.wish("a", Wish::Maintenance);
     let turns = &play.member("a").backend.cells.turns;
     let counted = State::ALL.map(|state| turns[state as usize].get());
-    assert_eq!(counted, [3, 2, 0, 1, 1], "up, down, unknown, drain, maintenance");
+    assert_eq!(counted, [3, 2, 0, 1, 1, 0], "up, down, unknown, drain, maintenance, ejected");
 }

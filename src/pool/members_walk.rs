@@ -22,7 +22,8 @@ struct Walk {
 
 impl Walk {
     fn new(seed: u64) -> Self {
-        let config = pool("app", &[]);
+        let outlier = if seed % 2 == 0 { outlier(0.5) } else { None };
+        let config = config::Pool { outlier, ..pool("app", &[]) };
         let real = Members::new(name("app"), Arc::new(config.clone()));
         let model = Model { config, facts: Vec::new(), wishes: BTreeMap::new() };
         let rng = fastrand::Rng::with_seed(seed);
@@ -74,7 +75,9 @@ impl Walk {
     }
 
     fn change(&mut self) -> Change {
-        match self.rng.u8(..20) {
+        match self.rng.u8(..30) {
+            20..26 => Change::Failing { id: self.id(), detail: "5 in a row".into() },
+            26..30 => Change::Tick,
             0..3 => Change::Endpoints(self.endpoints()),
             3..11 => {
                 let good = self.rng.bool();
@@ -98,7 +101,11 @@ impl Walk {
     fn settings(&mut self) -> config::Pool {
         let mut config = self.model.config.clone();
         let rng = &mut self.rng;
-        match rng.u8(..5) {
+        match rng.u8(..7) {
+            5..7 => {
+                let share = rng.choice(&[None, Some(0.01), Some(0.3), Some(0.5), Some(1.0)]);
+                config.outlier = share.copied().flatten().and_then(outlier);
+            }
             0 => config.health = None,
             1 => config.health = health(rng.u32(1..4), rng.u32(1..4)),
             2 => {
@@ -136,7 +143,7 @@ impl Walk {
         let config = self.settings();
         let said = format!("{:?} {:?}", config.health, config.panic_threshold);
         let turns = self.real.set(Arc::new(config.clone()), self.now);
-        self.model.set(config);
+        self.model.set(config, self.now);
         self.turned(turns, &said);
         said
     }
@@ -203,8 +210,9 @@ impl Walk {
             let usable = member.backend.is_usable();
             match member.state {
                 State::Up => assert!(usable, "{name} after {said}"),
-                // Those whom probes speak against may be tried in a panic.
+                // Those whom probes or tries speak against may be tried in a panic.
                 _ if matches!(member.reason, Reason::Probe | Reason::NotProbed) => {}
+                State::Ejected => {}
                 _ => assert!(!usable, "{name} is {:?} after {said}", member.state),
             }
             let one = self.real.show_one(member.backend.id, |_| SystemTime::UNIX_EPOCH).unwrap();
@@ -212,14 +220,15 @@ impl Walk {
             assert_eq!(self.real.backend(member.backend.id).is_some(), !member.removed);
         }
         assert_eq!(self.real.is_out(), self.model.is_out(), "{said}");
+        self.model.holds(said);
         let up = self.model.facts.iter().filter(|fact| self.model.works(fact)).count();
-        assert_eq!(self.real.up, up, "{said}");
+        assert_eq!(self.real.count.up, up, "{said}");
     }
 }
 
 #[test]
 fn members_follow_the_rules_through_every_change() {
-    let (mut turns, mut panics, mut pending) = (0, 0, 0);
+    let (mut turns, mut panics, mut pending, mut ejected) = (0, 0, 0, 0);
     for seed in 0..WALKS {
         let mut walk = Walk::new(seed);
         for step in 0..STEPS {
@@ -232,8 +241,15 @@ fn members_follow_the_rules_through_every_change() {
             }
         }
         let counted = |b: &Arc<Backend>| b.cells.turns.iter().map(|c| c.get()).sum::<u64>();
+        let ejections = |b: &Arc<Backend>| b.cells.turns[State::Ejected as usize].get();
+        ejected += walk.ids.values().map(ejections).sum::<u64>();
         turns += walk.ids.values().map(counted).sum::<u64>();
     }
-    println!("{turns} turns, {panics} steps in a panic, {pending} steps pending");
-    assert!(turns > 1000 && panics > 100 && pending > 100, "the walk sees too little");
+    println!(
+        "{turns} turns, {ejected} ejections, {panics} steps in a panic, {pending} steps pending"
+    );
+    assert!(
+        ejected > 100 && turns > 1000 && panics > 100 && pending > 100,
+        "the walk sees too little"
+    );
 }

@@ -20,6 +20,7 @@ mod hot;
 mod known;
 mod lease;
 mod members;
+mod outlier;
 mod prepare;
 mod queue;
 mod snapshot;

@@ -42,6 +42,7 @@ pub(super) fn pool(text: &str, backends: &[&str]) -> config::Pool {
         host: HostSent::Preserve,
         balance: Balance { policy: "round_robin".into(), hash: None, at: config::At::default() },
         health: None,
+        outlier: None,
         panic_threshold: None,
         max_active: None,
         queue: None,

@@ -48,13 +48,20 @@ impl Drop for Keepers {
     }
 }
 
-/// Publishes a pool's turns as they gather.
+/// Publishes a pool's turns as they gather, and tells it the time.
 async fn publish(pool: Arc<Pool>) {
     let mut changes = pool.changes();
     loop {
-        match pool.publish(Instant::now()) {
+        let now = Instant::now();
+        for turn in pool.apply(Change::Tick, now) {
+            turn.log(&pool.name);
+        }
+        match pool.publish(now) {
             Some(at) => tokio::time::sleep_until(at.into()).await,
-            None => drop(tokio::time::timeout(FORGET, changes.changed()).await),
+            None => {
+                let due = pool.due().map_or(FORGET, |due| due.saturating_duration_since(now));
+                drop(tokio::time::timeout(due.min(FORGET), changes.changed()).await);
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod cli;
 mod cut;
+mod ejection;
 mod examples;
 mod fuzz_seeds;
 mod grpc;

@@ -4,6 +4,7 @@ use super::balance::Balance;
 use super::over::Overrides;
 use crate::config::datagrams::Carries;
 use crate::config::health::Health;
+use crate::config::outlier::Outlier;
 use crate::config::pool_http::{PoolHttp, PoolHttp2};
 use crate::config::problem::At;
 use crate::config::tls::PoolTls;
@@ -31,6 +32,8 @@ pub struct Pool {
     pub send_proxy_protocol: Option<ProxyProtocol>,
     /// Active probes.
     pub health: Option<Health>,
+    /// What tries may say against a backend.
+    pub outlier: Option<Outlier>,
     /// Below this share of healthy backends the unhealthy are tried too.
     pub panic_threshold: Option<Percent>,
     /// Connections or requests a backend may have at once.

@@ -27,7 +27,6 @@ const UNBUILT: &[(&str, &str)] = &[
         "tls.certificates = [{ cert = \"Cargo.toml\", key = \"Cargo.toml\", names = [] }]",
     ),
     ("pool.app", "sticky = {}"),
-    ("pool.app", "outlier = {}"),
     ("pool.app", "slow_start = \"30s\""),
     ("pool.app", "max_active = { min = 4, max = 1000 }"),
     ("pool.app", "max_active = {}"),

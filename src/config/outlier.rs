@@ -1,0 +1,127 @@
+//! `pool.outlier`: what the tries of clients may say against a backend.
+use super::hint::quoted;
+use super::problem::Wrong;
+use super::table::{Item, Table};
+use super::units::Percent;
+use super::value::Kind;
+use std::time::Duration;
+
+/// Envoy's `consecutive_5xx`.
+const FAILURES: u32 = 5;
+const WINDOW: Duration = Duration::from_secs(30);
+/// Envoy's `success_rate_request_volume`: of fewer requests a rate says little.
+const REQUESTS: u64 = 100;
+/// Envoy's `success_rate_stdev_factor`.
+const DEVIATION: f64 = 1.9;
+/// A factor above this finds nobody.
+const MOST_DEVIATION: f64 = 100.0;
+/// Envoy's `base_ejection_time` and `max_ejection_time`.
+const EJECT: Duration = Duration::from_secs(30);
+const EJECT_MAX: Duration = Duration::from_secs(300);
+/// Those that stay must carry the load of all: at most twice their own.
+const MAX_EJECTED: f64 = 0.5;
+/// More failures in a row than this are never waited for.
+const ROW: u64 = 1_000_000;
+
+/// `pool.outlier`
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Outlier {
+    /// So many tries that fail one after the other eject; `None`: none do.
+    pub consecutive_failures: Option<u32>,
+    /// Too small a share of tries answered ejects.
+    pub success_rate: Option<SuccessRate>,
+    /// How long the first time; the nth in a row n times as long.
+    pub eject: Duration,
+    /// How long at most.
+    pub eject_max: Duration,
+    /// Of the backends that may get work, at most this share is ejected; one may be in any case.
+    pub max_ejected: Percent,
+}
+
+/// `pool.outlier.success_rate`
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SuccessRate {
+    /// How long tries are counted before they are judged.
+    pub window: Duration,
+    /// Tries in it that a backend must have had.
+    pub requests: u64,
+    /// Standard deviations below the others' mean.
+    pub deviation: f64,
+}
+
+/// A table, or `"off"`.
+pub(super) fn outlier(item: &Item<'_>) -> Option<Outlier> {
+    if item.kind() == Kind::Text && item.is_off() {
+        return None;
+    }
+    item.table("pool.outlier", |t| table(item, t)).flatten()
+}
+
+fn table(item: &Item<'_>, t: &mut Table<'_>) -> Option<Outlier> {
+    let failures = t.take("consecutive_failures").map(|item| item.count_or_off(1..=ROW));
+    let rate = t.take("success_rate").map(|item| rate(&item));
+    let eject = t.take("eject").and_then(|item| item.duration()).unwrap_or(EJECT);
+    let most = t.take("eject_max").map(|item| (item.duration(), item));
+    let share = t.take("max_ejected").and_then(|item| max_ejected(&item));
+    if let Some((Some(most), item)) = &most
+        && *most < eject
+    {
+        item.wrong(
+            Wrong::new(format!("{most:?} is below eject, which is {eject:?}"))
+                .hint("the time grows from eject up to eject_max"),
+        );
+    }
+    let outlier = Outlier {
+        consecutive_failures: failures.unwrap_or(Some(Some(FAILURES)))?,
+        success_rate: rate.unwrap_or(Some(Some(SuccessRate::default())))?,
+        eject,
+        eject_max: most.and_then(|(most, _)| most).unwrap_or(EJECT_MAX.max(eject)),
+        max_ejected: share.or_else(|| Percent::new(MAX_EJECTED))?,
+    };
+    if outlier.consecutive_failures.is_none() && outlier.success_rate.is_none() {
+        item.wrong(Wrong::new("judges by nothing").hint("write outlier = \"off\""));
+    }
+    Some(outlier)
+}
+
+impl Default for SuccessRate {
+    fn default() -> Self {
+        Self { window: WINDOW, requests: REQUESTS, deviation: DEVIATION }
+    }
+}
+
+/// A table, or `"off"`.
+fn rate(item: &Item<'_>) -> Option<Option<SuccessRate>> {
+    if item.kind() == Kind::Text && item.is_off() {
+        return Some(None);
+    }
+    let mut rate = SuccessRate::default();
+    item.table("pool.outlier.success_rate", |t| {
+        rate.window = t.take("window").and_then(|item| item.duration()).unwrap_or(WINDOW);
+        rate.requests =
+            t.take("requests").and_then(|item| item.count(1..=u64::MAX)).unwrap_or(REQUESTS);
+        rate.deviation = t.take("deviation").and_then(|item| above(&item)).unwrap_or(DEVIATION);
+    })?;
+    Some(Some(rate))
+}
+
+/// A factor above 0.
+fn above(item: &Item<'_>) -> Option<f64> {
+    let factor = item.factor()?;
+    if !(factor > 0.0 && factor <= MOST_DEVIATION) {
+        let what = format!("{factor} is not above 0 and at most {MOST_DEVIATION}");
+        item.wrong(Wrong::new(what).hint(format!("write for example {DEVIATION}")));
+        return None;
+    }
+    Some(factor)
+}
+
+fn max_ejected(item: &Item<'_>) -> Option<Percent> {
+    let share = item.percent()?;
+    if share.get() == 0.0 {
+        let what = format!("{} lets nobody be ejected", quoted("0%"));
+        item.wrong(Wrong::new(what).hint("write outlier = \"off\""));
+        return None;
+    }
+    Some(share)
+}

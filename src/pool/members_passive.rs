@@ -1,0 +1,109 @@
+//! What tries do to members: ejections, their end, and windows of success rates.
+use super::Members;
+use crate::config::SuccessRate;
+use crate::pool::backend::BackendId;
+use crate::pool::change::{Reason, State, Turn};
+use crate::pool::outlier::{Tally, outliers};
+use std::time::Instant;
+
+impl Members {
+    /// Ejects somebody who gets work, unless too many are ejected or too few would be left.
+    pub(super) fn eject(
+        &mut self,
+        id: BackendId,
+        reason: Reason,
+        detail: String,
+        now: Instant,
+    ) -> Vec<Turn> {
+        let Some(rules) = &self.config.outlier else { return Vec::new() };
+        let is_up = self.by_id.get(&id).is_some_and(|place| self.list[*place].is_up());
+        if !is_up || !self.count.may_eject(rules.max_ejected) {
+            return Vec::new();
+        }
+        let times = (rules.eject, rules.eject_max);
+        let turns = self.one(id, detail, now, |known, _| {
+            known.record.eject(reason, times, now);
+            known.backend.mark_unusable();
+        });
+        let until = self.by_id.get(&id).and_then(|place| self.list[*place].record.until());
+        self.free = self.free.into_iter().chain(until).min();
+        turns
+    }
+
+    /// Nobody would get work: who is out for its tries alone is let in again. Whatever they said, it
+    /// is better than nobody. To be judged afterwards.
+    pub(super) fn relent(&mut self, now: Instant) {
+        for known in &mut self.list {
+            if known.is_wanted() && known.judge().0 == State::Ejected {
+                known.release(now);
+            }
+        }
+    }
+
+    fn release(&mut self, place: usize, detail: &str, now: Instant) -> Option<Turn> {
+        let known = &mut self.list[place];
+        let before = known.count();
+        known.release(now);
+        let turn = self.judge(place, detail, now);
+        self.count.change(before, self.list[place].count());
+        turn
+    }
+
+    /// When time alone changes something.
+    pub(in crate::pool) fn due(&self) -> Option<Instant> {
+        self.free.into_iter().chain(self.window).min()
+    }
+
+    /// Ends what has lasted long enough; judges the rates of a window that is over.
+    pub(super) fn tick(&mut self, now: Instant) -> Vec<Turn> {
+        let mut turns = Vec::new();
+        if self.free.is_some_and(|free| free <= now) {
+            self.free = None;
+            for place in 0..self.list.len() {
+                match self.list[place].record.until() {
+                    Some(until) if until <= now => {
+                        turns.extend(self.release(place, "its time is over", now));
+                    }
+                    until => self.free = self.free.into_iter().chain(until).min(),
+                }
+            }
+        }
+        let rules = self.config.outlier.as_ref().and_then(|outlier| outlier.success_rate);
+        if let Some(rules) = rules {
+            match self.window {
+                Some(end) if now < end => {}
+                Some(_) => {
+                    turns.extend(self.rate(&rules, now));
+                    self.begin_window(&rules, now);
+                }
+                None => self.begin_window(&rules, now),
+            }
+        }
+        turns
+    }
+
+    fn begin_window(&mut self, rules: &SuccessRate, now: Instant) {
+        self.window = Some(now + rules.window);
+        for known in &mut self.list {
+            known.mark = known.tally();
+        }
+    }
+
+    /// Ejects who answered too small a share, the worst first.
+    fn rate(&mut self, rules: &SuccessRate, now: Instant) -> Vec<Turn> {
+        let up: Vec<usize> = (0..self.list.len()).filter(|i| self.list[*i].is_up()).collect();
+        let tally = |i: &usize| self.list[*i].tally().since(self.list[*i].mark);
+        let window: Vec<Tally> = up.iter().map(tally).collect();
+        let mut turns = Vec::new();
+        for (i, least) in outliers(&window, rules) {
+            let detail = format!(
+                "{:.1} % of its tries were answered, below {:.1} %",
+                window[i].rate() * 100.0,
+                least * 100.0
+            );
+            let id = self.list[up[i]].backend.id;
+            turns.extend(self.eject(id, Reason::SuccessRate, detail, now));
+        }
+        turns
+    }
+}
