@@ -22,7 +22,7 @@ struct Walk {
 
 impl Walk {
     fn new(seed: u64) -> Self {
-        let outlier = if seed % 2 == 0 { outlier(0.5) } else { None };
+        let outlier = if seed.is_multiple_of(2) { outlier(0.5) } else { None };
         let config = config::Pool { outlier, ..pool("app", &[]) };
         let real = Members::new(name("app"), Arc::new(config.clone()));
         let model = Model { config, facts: Vec::new(), wishes: BTreeMap::new() };
