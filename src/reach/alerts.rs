@@ -17,8 +17,22 @@ pub fn alert(error: &io::Error) -> Option<String> {
     error.get_ref()?.downcast_ref::<Error>().map(words)
 }
 
+/// What a backend had against our certificate, in words: with TLS 1.3 that is heard behind the
+/// handshake, which came about on our side alone. It has looked at nothing that was sent since.
+pub fn refused_us(error: &io::Error) -> Option<String> {
+    let error = error.get_ref()?.downcast_ref::<Error>()?;
+    about_us(error).map(|_| words(error))
+}
+
 fn words(error: &Error) -> String {
-    let about_certificate = match error {
+    match about_us(error) {
+        Some(why) => format!("the backend refused our certificate: {why}"),
+        None => error.to_string(),
+    }
+}
+
+fn about_us(error: &Error) -> Option<&'static str> {
+    Some(match error {
         Error::AlertReceived(AlertDescription::BadCertificate) => "bad certificate",
         Error::AlertReceived(AlertDescription::UnsupportedCertificate) => "unsupported certificate",
         Error::AlertReceived(AlertDescription::CertificateRevoked) => "certificate revoked",
@@ -27,9 +41,8 @@ fn words(error: &Error) -> String {
         Error::AlertReceived(AlertDescription::UnknownCA) => "unknown authority",
         Error::AlertReceived(AlertDescription::AccessDenied) => "access denied",
         Error::AlertReceived(AlertDescription::CertificateRequired) => "certificate required",
-        error => return error.to_string(),
-    };
-    format!("the backend refused our certificate: {about_certificate}")
+        _ => return None,
+    })
 }
 
 /// What the backends of a pool say behind handshakes.
@@ -97,6 +110,12 @@ mod tests {
         assert_eq!(required, "the backend refused our certificate: certificate required");
         let other = of(Error::AlertReceived(AlertDescription::ProtocolVersion)).unwrap();
         assert!(other.contains("ProtocolVersion"), "{other}");
+        let refused = |alert| {
+            let error = Error::AlertReceived(alert);
+            refused_us(&io::Error::new(io::ErrorKind::InvalidData, error)).is_some()
+        };
+        assert!(refused(AlertDescription::CertificateRequired));
+        assert!(!refused(AlertDescription::ProtocolVersion));
         assert_eq!(alert(&io::ErrorKind::InvalidData.into()), None);
     }
 }

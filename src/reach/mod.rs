@@ -3,7 +3,7 @@
 mod alerts;
 pub mod http2;
 
-pub use alerts::alert;
+pub use alerts::{alert, refused_us};
 
 use crate::config::{self, Addr, PoolHttp, PoolTls, Problem};
 use crate::net::proxy_protocol::{Version, Written};

@@ -3,6 +3,7 @@
 //! Owns the lease and the wire: at the last byte the lease is settled and the connection given back;
 //! an exchange dropped before that closes the connection, or its stream of one, and counts as
 //! abandoned. Sending goes on while the answer is read, in the same task.
+use super::connect;
 use super::dialer::Dialer;
 use super::error::{Error, Failed, Retry};
 use super::http1::Http1;
@@ -12,6 +13,7 @@ use crate::http1::ResponseVerdict;
 use crate::message::{Broken, Chunk, Fields, Fill, Head};
 use crate::net::{Pipe, Spliced, Timer};
 use crate::pool::Lease;
+use crate::reach;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -321,6 +323,14 @@ impl Exchange {
     /// back.
     pub fn fail(mut self: Box<Self>, error: Error) -> Failed {
         let lease = self.take_lease();
+        let error = match self.refused_us(&error) {
+            None => error,
+            Some(why) => {
+                let error = Error::Tls(why);
+                connect::not_reached(&lease, &error);
+                return Failed { lease, error, retry: Retry::NothingWritten, stale: false };
+            }
+        };
         if let Some(limit) = error.limit() {
             lease.pool().limit_hits.inc(limit);
         }
@@ -336,6 +346,15 @@ impl Exchange {
             self.dialer.idle.raced(lease.backend(), Instant::now());
         }
         Failed { lease, error, retry, stale }
+    }
+
+    /// What the backend has against our certificate, if that is why a new connection ended: TLS 1.3
+    /// says it behind the handshake.
+    fn refused_us(&self, error: &Error) -> Option<String> {
+        let Wire::Http1(wire) = &self.wire else { return None };
+        let is_new = self.connect.is_some() && wire.retry() != Retry::No;
+        let Error::Io(error) = error else { return None };
+        if is_new { reach::refused_us(error) } else { None }
     }
 
     /// The connection after 101, with what was read of the other protocol.
