@@ -5,6 +5,7 @@ use super::draft::{Draft, Ref, Said};
 use super::faults::Faults;
 use super::hint::{did_you_mean, quoted};
 use super::model::{BindAddr, Pool, Protocol};
+use super::pool_http::PoolHttp;
 use super::problem::{At, Problem, Wrong};
 use super::units::Name;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -39,6 +40,20 @@ pub(super) fn check(draft: &Draft, file: &At, faults: &mut Faults) {
     binds(draft, faults);
     raw_pools(draft, faults);
     nameless(draft, faults);
+    upgrades(draft, faults);
+}
+
+/// Connections of HTTP/2 to backends do not switch to another protocol.
+fn upgrades(draft: &Draft, faults: &mut Faults) {
+    for (said, pools) in &draft.upgrades {
+        let two =
+            |name: &&Name| draft.pools.get(*name).is_some_and(|p| p.http == Some(PoolHttp::Two));
+        if let Some(name) = pools.iter().find(two) {
+            let what = format!("pool.{name} is spoken to in HTTP/2, where no WebSocket goes");
+            let hint = format!("leave the key out, or write http = \"auto\" in pool.{name}");
+            say(faults, said, Wrong::new(what).hint(hint));
+        }
+    }
 }
 
 /// A Unix socket has no name that TLS could ask for and verify.

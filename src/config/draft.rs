@@ -75,6 +75,8 @@ pub(super) struct Draft {
     pub(super) stream_only: BTreeMap<Name, Vec<Said>>,
     /// Backends of pools that take no datagrams.
     pub(super) unix: BTreeMap<Name, Vec<Said>>,
+    /// `upgrade` of routes that say it, and the pools they go to.
+    pub(super) upgrades: Vec<(Said, Vec<Name>)>,
     /// `pool.http`, which no pool of a tcp or udp listener may have.
     pub(super) pool_http: BTreeMap<Name, Said>,
 }

@@ -7,6 +7,7 @@ use super::header;
 use super::hint::quoted;
 use super::model::{Action, ListenerRef, PathMatch, PathRewrite, Rewrite, Route, ValueMatch};
 use super::over::{self, Only, Place};
+use super::pool;
 use super::problem::Wrong;
 use super::rate_limit;
 use super::route_path;
@@ -60,7 +61,11 @@ fn route(item: &Item<'_>, t: &mut Table<'_>, index: usize, draft: &mut Draft) ->
         t.take("response_headers").and_then(|item| header::rules(&item)).unwrap_or_default();
     let rewrite =
         forwarding(t, "rewrite", forwards).and_then(|item| rewrite(&item)).unwrap_or_default();
-    let websocket = forwarding(t, "upgrade", forwards).is_none_or(|item| upgrade(&item));
+    let asked = forwarding(t, "upgrade", forwards);
+    let websocket = asked.as_ref().is_none_or(upgrade);
+    if let (Some(item), true) = (asked, websocket) {
+        draft.upgrades.push((pool::said(&item), pools(action.as_ref())));
+    }
     let refuse = t
         .take("encoded_slash")
         .and_then(|item| item.word("route.encoded_slash", &[("pass", false), ("refuse", true)]));
@@ -194,6 +199,15 @@ fn rewrite(item: &Item<'_>) -> Option<Rewrite> {
         host: t.take("host").and_then(|item| item.checked(addr::authority)),
         path: t.take("path").and_then(|item| route_path::path_rewrite(&item, "route.rewrite.path")),
     })
+}
+
+/// The pools that a route goes to.
+fn pools(action: Option<&Action>) -> Vec<Name> {
+    match action {
+        Some(Action::Pool(to)) => vec![to.name.clone()],
+        Some(Action::Pools(all)) => all.iter().map(|(to, _)| to.name.clone()).collect(),
+        Some(Action::Redirect(_) | Action::Respond(_)) | None => Vec::new(),
+    }
 }
 
 fn upgrade(item: &Item<'_>) -> bool {
