@@ -210,17 +210,24 @@ fn boot_time() -> Option<f64> {
     stat.lines().find_map(|line| line.strip_prefix("btime "))?.trim().parse().ok()
 }
 
-/// Counters by a word that the program knows: for rare events only (it takes a lock).
-#[derive(Debug, Default)]
-pub struct Words(parking_lot::RwLock<std::collections::BTreeMap<&'static str, u64>>);
+/// Counters by a word that the program knows, or a number of few: for rare events only (it takes a
+/// lock).
+#[derive(Debug)]
+pub struct Words<W = &'static str>(parking_lot::RwLock<std::collections::BTreeMap<W, u64>>);
 
-impl Words {
+impl<W> Default for Words<W> {
+    fn default() -> Self {
+        Self(parking_lot::RwLock::default())
+    }
+}
+
+impl<W: Ord + Copy> Words<W> {
     /// Counts one event of this word.
-    pub fn inc(&self, word: &'static str) {
+    pub fn inc(&self, word: W) {
         *self.0.write().entry(word).or_default() += 1;
     }
     /// Every word seen and its count.
-    pub fn all(&self) -> Vec<(&'static str, u64)> {
+    pub fn all(&self) -> Vec<(W, u64)> {
         self.0.read().iter().map(|(w, n)| (*w, *n)).collect()
     }
 }

@@ -202,21 +202,23 @@ fn of_pools(text: &mut Text, plan: &Plan) {
     counter("evenkeel_balancer_no_backend_total", "Asks without a backend.", &|p| {
         p.no_backend.get()
     });
+    counter(
+        "evenkeel_retry_budget_exhausted_total",
+        "Tries that the budget had no room for.",
+        &|p| p.budget_exhausted.get(),
+    );
     let name = "evenkeel_upstream_retries_total";
     text.family(name, Kind::Counter, "Tries that were sent again.");
     for pool in plan.pools.values() {
-        text.sample_with(
-            name,
-            &pool.labels,
-            &[("reason", "connect")],
-            pool.retries_connect.get() as f64,
-        );
-        text.sample_with(
-            name,
-            &pool.labels,
-            &[("reason", "reset")],
-            pool.retries_reset.get() as f64,
-        );
+        let mut sample = |reason: &str, count: u64| {
+            text.sample_with(name, &pool.labels, &[("reason", reason)], count as f64);
+        };
+        sample("connect", pool.retries_connect.get());
+        sample("reset", pool.retries_reset.get());
+        sample("timeout", pool.retries_timeout.get());
+        for (status, count) in pool.retries_status.all() {
+            sample(&status.to_string(), count);
+        }
     }
     let name = "evenkeel_upstream_limit_hits_total";
     text.family(name, Kind::Counter, "Limits towards backends that were reached.");
@@ -277,6 +279,7 @@ const CHECKS: Cells = &[("pass", |b| &b.cells.checks_pass), ("fail", |b| &b.cell
 const PICKS: Cells = &[
     ("policy", |b| &b.picks().policy),
     ("retry", |b| &b.picks().retry),
+    ("hedge", |b| &b.picks().hedge),
     ("panic", |b| &b.picks().panic),
 ];
 

@@ -311,7 +311,7 @@ mod tests {
                     .expect("letters")
                 })
                 .collect();
-            let _ = (duration(&text), size(&text), byte_rate(&text), percent(&text));
+            let _ = (duration(&text), size(&text), byte_rate(&text), rate(&text), percent(&text));
         }
     }
 }

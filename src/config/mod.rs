@@ -27,6 +27,7 @@ mod measure;
 mod model;
 mod outlier;
 mod over;
+mod over_retry;
 mod pool;
 mod pool_http;
 mod problem;

@@ -1,10 +1,8 @@
 //! `timeout`, `limits` and `retry`, which may stand in `defaults`, `listener`, `pool` and `route`.
 use super::draft::Said;
-use super::model::{LimitsPart, Overrides, RetryOn, RetryPart, TimeoutsPart};
+use super::model::{LimitsPart, Overrides, TimeoutsPart};
 use super::problem::Wrong;
 use super::table::{Item, Table};
-use super::unbuilt;
-use super::value::{Kind, normal};
 
 /// Where a table of them stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,13 +24,15 @@ pub(super) enum Place {
 
 /// Whom a member concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reach {
+pub(super) enum Reach {
     /// Every place, every protocol.
     All,
     /// Every place, HTTP and TCP.
     Streams,
     /// Every place, HTTP only.
     Http,
+    /// `defaults` and `pool`, HTTP only.
+    PoolHttp,
     /// `defaults` and `listener`, HTTP and TCP.
     Front,
     /// `defaults` and `listener`, HTTP only.
@@ -40,12 +40,10 @@ enum Reach {
     /// `defaults` and `listener`, where something is said before anything is served.
     Entry,
 }
-use Reach::{All, Entry, Front, FrontHttp, Http, Streams};
+use Reach::{All, Entry, Front, FrontHttp, Http, PoolHttp, Streams};
 
 /// The largest head, target and trailer section that can be asked for: all of it stays in memory.
 const HEAD: u64 = 16 << 20;
-/// More tries of one request than this would be an attack on the pool.
-const TRIES: u64 = 100;
 
 /// Keys of a pool that concern some protocols alone: who uses the pool is known later.
 #[derive(Debug, Default)]
@@ -73,9 +71,10 @@ fn nothing(item: Item<'_>) {
     item.key_wrong(wrong.hint("what bounds its clients is said in defaults or the listener"));
 }
 
-struct Part<'p> {
-    place: Place,
-    only: &'p mut Only,
+/// The reader of one place's tables.
+pub(super) struct Part<'p> {
+    pub(super) place: Place,
+    pub(super) only: &'p mut Only,
 }
 
 impl Part<'_> {
@@ -117,26 +116,26 @@ impl Part<'_> {
         read.unwrap_or_default()
     }
 
-    fn retry(&mut self, t: &mut Table<'_>) -> RetryPart {
-        let Some(item) = t.take("retry") else { return RetryPart::default() };
-        let read = item.table("retry", |t| {
-            let attempts = t.take("attempts").and_then(|item| item.count(1..=TRIES));
-            let on = t.take("on").map(|item| self.retry_on(&item));
-            RetryPart { attempts, on }
-        });
-        read.unwrap_or_default()
-    }
-
     /// A member, if it means something at this place.
-    fn take<'a>(&mut self, t: &mut Table<'a>, key: &'static str, reach: Reach) -> Option<Item<'a>> {
+    pub(super) fn take<'a>(
+        &mut self,
+        t: &mut Table<'a>,
+        key: &'static str,
+        reach: Reach,
+    ) -> Option<Item<'a>> {
         let item = t.take(key)?;
-        let http = matches!(reach, Http | FrontHttp);
+        let http = matches!(reach, Http | FrontHttp | PoolHttp);
         let tcp = matches!(self.place, Place::Tcp | Place::TcpEntered);
         let listener = tcp || matches!(self.place, Place::Http | Place::Udp);
         let front = listener || self.place == Place::Defaults;
         if matches!(reach, Front | FrontHttp | Entry) && !front {
             let wrong = Wrong::new(format!("{key} belongs to defaults and listener only"));
             item.key_wrong(wrong);
+            return None;
+        }
+        if reach == PoolHttp && !matches!(self.place, Place::Defaults | Place::Pool) {
+            let wrong = Wrong::new(format!("{key} belongs to defaults and pools only"));
+            item.key_wrong(wrong.hint("what a pool's tries took is counted in one place"));
             return None;
         }
         if http && tcp {
@@ -162,48 +161,6 @@ impl Part<'_> {
             only.push(Said { key: item.path.clone(), at: item.key_at() });
         }
         Some(item)
-    }
-
-    /// What is tried again; an empty list is nothing.
-    fn retry_on(&mut self, on: &Item<'_>) -> RetryOn {
-        let mut said = RetryOn { connect: false, reset: false };
-        for item in on.list() {
-            if item.kind() == Kind::Number {
-                item.unbuilt("a status");
-                continue;
-            }
-            let Some(text) = item.text() else { continue };
-            let word = normal(&text);
-            if unbuilt::is_unbuilt("retry.on", "a status")
-                && word.len() == 3
-                && word.bytes().all(|b| b.is_ascii_digit())
-            {
-                item.unbuilt("a status");
-                continue;
-            }
-            match item.word("retry.on", &[("connect", true), ("reset", false)]) {
-                Some(true) => said.connect = true,
-                Some(false) => {
-                    said.reset = true;
-                    self.resets(&item);
-                }
-                None => {}
-            }
-        }
-        said
-    }
-
-    /// What a connection carried is not known on TCP, so it cannot be sent again.
-    fn resets(&mut self, item: &Item<'_>) {
-        match self.place {
-            Place::Tcp | Place::TcpEntered => {
-                item.fault("\"reset\" means nothing to a tcp listener");
-            }
-            Place::Udp => item.fault("\"reset\" means nothing to a udp listener"),
-            Place::SniRoute => item.fault("\"reset\" means nothing to a route with sni"),
-            Place::Pool => self.only.http.push(Said { key: item.path.clone(), at: item.at() }),
-            _ => {}
-        }
     }
 }
 

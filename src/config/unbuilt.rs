@@ -26,14 +26,6 @@ const UNBUILT: &[(&str, &str)] = &[
     ("pool", "discover"),
     ("pool.max_active", "min"),
     ("pool.max_active", "max"),
-    ("retry", "budget"),
-    ("retry", "floor"),
-    ("retry", "window"),
-    ("retry", "backoff"),
-    ("retry", "body"),
-    ("retry.on", "timeout"),
-    ("retry.on", "5xx"),
-    ("retry.on", "a status"),
 ];
 
 /// Whether a word of the contract has no feature behind it.

@@ -360,8 +360,8 @@ impl Source for Client {
         self.body.back.put(kept);
     }
 
-    fn untouched(&self) -> bool {
-        self.body.taken == self.body.back.left()
+    fn gone(&self) -> u64 {
+        self.body.taken - self.body.back.left()
     }
 }
 

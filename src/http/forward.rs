@@ -9,12 +9,12 @@ use super::headers;
 use super::relay::is_too_long;
 use super::reply::Reply;
 use super::report::Report;
-use super::tries::{Next, Tries};
+use super::tries::{Next, Tries, With};
 use crate::config::HostSent;
 use crate::http1::{BodyLength, RequestVerdict, ResponseVerdict};
 use crate::message::{Head, Known, Pressure, memory};
 use crate::net::Timer;
-use crate::upstream::{Dialer, Exchange, Heard, Outgoing};
+use crate::upstream::{Dialer, Error, Exchange, Failed, Heard, Outgoing};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
@@ -91,16 +91,16 @@ pub(super) async fn forward<'g>(
         until: patience(target, client, head).map(|limit| report.begun + limit),
     };
     let mut tries = Tries::new(target, hash, site.seed, report.begun);
-    loop {
-        let lease = match tries.lease(report) {
+    let mut lease = match tries.first(report) {
+        Ok(lease) => lease,
+        // Boxed: to wait is the rare way, as all are that follow.
+        Err(none) => match Box::pin(tries.wait(none, outgoing.until, client, report)).await {
             Ok(lease) => lease,
-            // Boxed: to wait is the rare way.
-            Err(none) => match Box::pin(tries.wait(none, outgoing.until, client, report)).await {
-                Ok(lease) => lease,
-                Err(Some(reply)) => return Journey::Own(reply),
-                Err(None) => return Journey::Gone,
-            },
-        };
+            Err(Some(reply)) => return Journey::Own(reply),
+            Err(None) => return Journey::Gone,
+        },
+    };
+    loop {
         let host = host_sent(&target.host, head, report);
         // For each try: a reload may have changed what is said.
         let header = target.pool.announces().map(|version| client.header(version));
@@ -109,30 +109,42 @@ pub(super) async fn forward<'g>(
             Ok(exchange) => Ok(exchange),
             Err(lease) => Box::pin(site.dialer.connect(lease, &sent, tries.now())).await,
         };
-        let failed = match begun {
-            Err(failed) => failed,
-            Ok(mut exchange) => match hear(&mut exchange, &sent, answer, client, timer).await {
-                Ok(heard) => {
-                    report.connect = exchange.connect;
-                    report.first_byte = exchange.first_byte;
-                    if let Some(standing) = &standing {
-                        standing.say(answer);
-                    }
-                    let via = &site.gateway.via;
-                    headers::response_ready(&route.rules, answer, heard == Heard::Switched, via);
-                    return match heard {
-                        Heard::Answer(verdict) => Journey::Answer(exchange, verdict),
-                        _ => Journey::Tunnel(exchange),
-                    };
-                }
-                Err(error) => {
-                    exchange.give_back(client);
-                    exchange.fail(error)
-                }
-            },
+        let heard = match begun {
+            Ok(exchange) => hear(exchange, &sent, answer, client, timer).await,
+            Err(failed) => Err(failed),
         };
-        match tries.after(failed, &outgoing, client) {
-            Next::Again => answer.clear(),
+        let next = match heard {
+            Ok((exchange, heard)) if !tries.is_unwanted(heard, head, answer) => {
+                Next::Keep(exchange, heard)
+            }
+            Ok((exchange, heard)) => {
+                let with = With { outgoing: &outgoing, client, timer, report };
+                Box::pin(tries.instead(exchange, heard, answer, with)).await
+            }
+            Err(failed) => {
+                let with = With { outgoing: &outgoing, client, timer, report };
+                Box::pin(tries.after(failed, with)).await
+            }
+        };
+        match next {
+            Next::Keep(mut exchange, heard) => {
+                exchange.keep_nothing();
+                report.connect = exchange.connect;
+                report.first_byte = exchange.first_byte;
+                if let Some(standing) = &standing {
+                    standing.say(answer);
+                }
+                let via = &site.gateway.via;
+                headers::response_ready(&route.rules, answer, heard == Heard::Switched, via);
+                return match heard {
+                    Heard::Answer(verdict) => Journey::Answer(exchange, verdict),
+                    _ => Journey::Tunnel(exchange),
+                };
+            }
+            Next::Again(other) => {
+                lease = other;
+                answer.clear();
+            }
             Next::Answer(reply) => return Journey::Own(reply),
             Next::Gone => return Journey::Gone,
         }
@@ -160,24 +172,28 @@ fn host_sent<'a>(host: &'a HostSent, head: &Head, report: &'a Report<'_>) -> Opt
     }
 }
 
-/// Waits for the head of the answer; interim answers are relayed when they come.
+/// Waits for the head of the answer; interim answers are relayed when they come. A broken try gives
+/// the client's body back what is here of it.
 async fn hear(
-    exchange: &mut Exchange,
+    mut exchange: Box<Exchange>,
     outgoing: &Outgoing<'_>,
     answer: &mut Head,
     client: &mut dyn Downstream,
     timer: &mut Timer,
-) -> Result<Heard, crate::upstream::Error> {
+) -> Result<(Box<Exchange>, Heard), Failed> {
     let mut interim = 0;
     loop {
-        let heard = exchange.head(answer, client, timer).await?;
-        if heard != Heard::Interim {
-            return Ok(heard);
+        let broke = match exchange.head(answer, client, timer).await {
+            Ok(Heard::Interim) if interim < outgoing.effective.limits.interim => None,
+            Ok(Heard::Interim) => Some(Error::Interim),
+            Ok(heard) => return Ok((exchange, heard)),
+            Err(error) => Some(error),
+        };
+        if let Some(error) = broke {
+            exchange.give_back(client);
+            return Err(exchange.fail(error));
         }
         interim += 1;
-        if interim > outgoing.effective.limits.interim {
-            return Err(crate::upstream::Error::Interim);
-        }
         headers::interim_ready(answer);
         let version = outgoing.head.version();
         poll_fn(|cx| {

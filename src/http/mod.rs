@@ -25,12 +25,14 @@ mod reply;
 mod report;
 mod request;
 mod request_id;
+mod retry;
 mod rewrite;
 mod route;
 mod serve;
 mod shaping;
 mod split;
 mod tries;
+mod unwanted;
 mod upgrade;
 mod wire;
 

@@ -4,29 +4,46 @@ use super::gateway::Target;
 use super::relay::body_fault;
 use super::reply::Reply;
 use super::report::Report;
-use crate::message::Source;
-use crate::pool::{Ask, BackendId, Lease, NoLease, Outcome};
-use crate::upstream::{Error, Failed, Outgoing, Retry};
+use super::retry::{Asked, Broke, Cause, Course, Wait};
+use super::unwanted::{Unwanted, asked, unwanted};
+use crate::message::Head;
+use crate::net::Timer;
+use crate::pool::{Allowance, Ask, BackendId, Lease, NoLease, Outcome, Why};
+use crate::upstream::{Error, Exchange, Failed, Heard, Outgoing, Retry};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 /// How long a first verdict is waited for where `timeout.connect` is off.
 const WAIT: Duration = Duration::from_secs(2);
 
-/// So often a request is sent again because its connection ended in order or was closed already; an
-/// HTTP/2 connection ends under many at once, and so may the next one.
-const STALE: u32 = 5;
-
-/// What to do after a broken try.
+/// What to do after a try that broke, or an answer that is asked of somebody else.
 pub(super) enum Next {
-    /// Send it again.
-    Again,
+    /// Send it again, there.
+    Again(Lease),
+    /// Give the client this answer: nobody else need be asked, or can.
+    Keep(Box<Exchange>, Heard),
     /// Give the client our own answer.
     Answer(Box<Reply>),
     /// The client went away.
     Gone,
+}
+
+/// Why there is no further try.
+enum Stop {
+    /// It is not allowed, or nobody is there.
+    No,
+    /// The client went away.
+    Gone,
+}
+
+/// What a further try is taken with.
+pub(super) struct With<'a, 'g> {
+    pub(super) outgoing: &'a Outgoing<'a>,
+    pub(super) client: &'a mut dyn Downstream,
+    pub(super) timer: &'a mut Timer,
+    pub(super) report: &'a mut Report<'g>,
 }
 
 /// The tries of one request.
@@ -35,31 +52,26 @@ pub(super) struct Tries<'a> {
     hash: Option<u64>,
     seed: u64,
     now: Instant,
-    left: u32,
+    course: Course,
     tried: Vec<BackendId>,
     /// Those of them that refused without a look: asked again when nobody else is left.
     refused: Vec<BackendId>,
-    /// What the client gets if nobody else can be asked, and whether that try was never looked at.
-    last: Option<(Box<Reply>, bool)>,
+    why: Why,
     fresh: bool,
-    /// How often it was nobody's fault.
-    stale: u32,
 }
 
 impl<'a> Tries<'a> {
     pub(super) fn new(target: &'a Target, hash: Option<u64>, seed: u64, now: Instant) -> Self {
-        let left = target.effective.retry.attempts;
         Self {
             target,
             hash,
             seed,
             now,
-            left,
+            course: Course::new(target.effective.retry.attempts),
             tried: Vec::new(),
             refused: Vec::new(),
-            last: None,
+            why: Why::First,
             fresh: false,
-            stale: 0,
         }
     }
 
@@ -73,21 +85,14 @@ impl<'a> Tries<'a> {
         self.fresh
     }
 
-    /// Takes a backend that was not tried yet, if one is free; else one that refused.
-    pub(super) fn lease(&mut self, report: &mut Report<'_>) -> Result<Lease, NoLease> {
-        if !self.refused.is_empty() {
-            if let Some(lease) = self.target.pool.another(&self.ask()) {
-                return Ok(self.leased(lease, report));
-            }
-            self.tried.retain(|id| !self.refused.contains(id));
-            self.refused.clear();
-        }
+    /// Takes a backend for the first try.
+    pub(super) fn first(&mut self, report: &mut Report<'_>) -> Result<Lease, NoLease> {
         let lease = self.target.pool.lease(&self.ask())?;
-        Ok(self.leased(lease, report))
+        Ok(leased(lease, report))
     }
 
     /// Where there was none: waits for one if the pool may soon have one, in its queue where everybody
-    /// is full. Without one, the last failure is the answer; none when the client went away.
+    /// is full. Without one it says why; nothing when the client went away.
     pub(super) async fn wait(
         &mut self,
         none: NoLease,
@@ -95,6 +100,20 @@ impl<'a> Tries<'a> {
         client: &mut dyn Downstream,
         report: &mut Report<'_>,
     ) -> Result<Lease, Option<Box<Reply>>> {
+        match self.turn(none, until, client).await.ok_or(None)? {
+            Ok(lease) => Ok(leased(lease, report)),
+            Err(_) if until.is_some_and(|until| until <= self.now) => Err(Some(late())),
+            Err(none) => Err(Some(no_lease(none))),
+        }
+    }
+
+    /// As `wait`; `None` when the client went away.
+    async fn turn(
+        &mut self,
+        none: NoLease,
+        until: Option<Instant>,
+        client: &mut dyn Downstream,
+    ) -> Option<Result<Lease, NoLease>> {
         let limit = self.now + self.target.effective.timeout.connect.get().unwrap_or(WAIT);
         let limit = until.map_or(limit, |until| until.min(limit));
         let lease = match none {
@@ -105,47 +124,61 @@ impl<'a> Tries<'a> {
                     Poll::Ready(leased) => Poll::Ready(Some(leased)),
                     Poll::Pending => client.poll_gone(cx).map(|()| None),
                 });
-                leased.await.ok_or(None)?
+                leased.await?
             }
             none => Err(none),
         };
         // The try begins here, however long it waited for its turn.
         self.now = Instant::now();
-        match lease {
-            Ok(lease) => Ok(self.leased(lease, report)),
-            Err(_) if until.is_some_and(|until| until <= self.now) => {
-                let late = Error::Request;
-                Err(Some(Box::new(Reply::own(status(&late), late.word()))))
-            }
-            Err(none) => {
-                Err(Some(self.last.take().map_or_else(|| no_lease(none), |(reply, _)| reply)))
-            }
-        }
+        Some(lease)
     }
 
     fn ask(&self) -> Ask<'_> {
-        Ask::new(self.now, self.seed).hash(self.hash).avoid(&self.tried)
+        Ask::new(self.now, self.seed).hash(self.hash).avoid(&self.tried).why(self.why)
     }
 
-    fn leased(&self, lease: Lease, report: &mut Report<'_>) -> Lease {
-        let pool = &self.target.pool;
-        match &self.last {
-            Some((_, true)) => pool.retries_connect.inc(),
-            Some((_, false)) => pool.retries_reset.inc(),
-            None => {}
+    /// Whether an answer is one that somebody else may be asked for.
+    #[inline]
+    pub(super) fn is_unwanted(&self, heard: Heard, request: &Head, answer: &Head) -> bool {
+        let statuses = &self.target.effective.retry.on.statuses;
+        matches!(heard, Heard::Answer(_)) && unwanted(statuses, request, answer).is_some()
+    }
+
+    /// Asks somebody else for a better answer, if that may be; what came is the client's else.
+    pub(super) async fn instead(
+        &mut self,
+        exchange: Box<Exchange>,
+        heard: Heard,
+        answer: &Head,
+        mut with: With<'_, '_>,
+    ) -> Next {
+        let statuses = &self.target.effective.retry.on.statuses;
+        let Some(Unwanted { status, is_call }) = unwanted(statuses, with.outgoing.head, answer)
+        else {
+            return Next::Keep(exchange, heard);
+        };
+        let may = is_call || with.outgoing.head.method().is_idempotent();
+        let broke = Broke {
+            cause: Cause::Status(status),
+            begun: true,
+            repeatable: may && exchange.has_whole(with.client),
+            asked: asked(answer, SystemTime::now()),
+        };
+        self.now = Instant::now();
+        match self.again(broke, exchange.lease().backend().id, &mut with).await {
+            Ok(lease) => {
+                let mut exchange = exchange;
+                exchange.give_back(with.client);
+                exchange.discard(with.client, self.now);
+                Next::Again(lease)
+            }
+            Err(Stop::No) => Next::Keep(exchange, heard),
+            Err(Stop::Gone) => Next::Gone,
         }
-        report.tries += 1;
-        report.backend = Some(lease.backend().clone());
-        lease
     }
 
     /// Settles a broken try and decides what comes next.
-    pub(super) fn after(
-        &mut self,
-        failed: Failed,
-        outgoing: &Outgoing<'_>,
-        client: &dyn Source,
-    ) -> Next {
+    pub(super) async fn after(&mut self, failed: Failed, mut with: With<'_, '_>) -> Next {
         let Failed { lease, error, retry, stale } = failed;
         let backend = lease.backend().id;
         lease.settle(outcome(&error, stale));
@@ -155,48 +188,122 @@ impl<'a> Tries<'a> {
                 (status, word) => Next::Answer(Box::new(Reply::own(status, word))),
             };
         }
-        let again = match retry {
-            Retry::NothingWritten | Retry::Refused => client.untouched(),
-            Retry::OnlyIdempotent => {
-                (stale || self.is_reset(&error))
-                    && outgoing.head.method().is_idempotent()
-                    && client.untouched()
-            }
+        let cause = cause(&error, retry, stale);
+        let begun = retry == Retry::OnlyIdempotent;
+        let may = match retry {
+            Retry::NothingWritten | Retry::Refused => true,
+            Retry::OnlyIdempotent => with.outgoing.head.method().is_idempotent(),
             Retry::No => false,
         };
-        let never_sent = matches!(retry, Retry::NothingWritten | Retry::Refused);
-        let reply = Box::new(Reply::own(status(&error), error.word()));
-        self.now = Instant::now();
-        let in_time = outgoing.until.is_none_or(|until| self.now < until);
-        if !again || !in_time {
-            return Next::Answer(reply);
-        }
-        if stale && self.stale < STALE {
-            self.stale += 1;
-            // Nobody's fault, and no try: the same backend may be asked again, by another connection.
-            self.fresh = true;
-            self.last = None;
-            return Next::Again;
-        }
-        if never_sent && !self.target.effective.retry.on.connect {
-            return Next::Answer(reply);
-        }
-        self.left = self.left.saturating_sub(1);
-        if self.left == 0 {
-            return Next::Answer(reply);
-        }
-        self.tried.push(backend);
+        let repeatable = may && with.client.gone() == 0;
+        let broke = Broke { cause, begun, repeatable, asked: Asked::Nothing };
         if retry == Retry::Refused {
             self.refused.push(backend);
         }
-        self.last = Some((reply, never_sent));
-        Next::Again
+        self.now = Instant::now();
+        match self.again(broke, backend, &mut with).await {
+            Ok(lease) => Next::Again(lease),
+            Err(Stop::No) => Next::Answer(Box::new(Reply::own(status(&error), error.word()))),
+            Err(Stop::Gone) => Next::Gone,
+        }
     }
 
-    /// Whether the connection broke before the head of the answer, and that is tried again.
-    fn is_reset(&self, error: &Error) -> bool {
-        self.target.effective.retry.on.reset && matches!(error, Error::Io(_) | Error::Closed)
+    /// The next backend to ask, when it is time, if there is to be a further try.
+    async fn again(
+        &mut self,
+        broke: Broke,
+        backend: BackendId,
+        with: &mut With<'_, '_>,
+    ) -> Result<Lease, Stop> {
+        let (pool, retry) = (&self.target.pool, &self.target.effective.retry);
+        let until = with.outgoing.until;
+        let left = until.map(|until| until.saturating_duration_since(self.now));
+        let again = self.course.after(broke, retry, left, self.seed).ok_or(Stop::No)?;
+        let allowed =
+            Allowance { share: retry.budget.get(), floor: retry.floor, window: retry.window };
+        if again.costs && !pool.allows_try(allowed, self.now) {
+            pool.budget_exhausted.inc();
+            return Err(Stop::No);
+        }
+        self.why = Why::Again;
+        if broke.cause == Cause::Stale {
+            // Nobody's fault: the same backend may be asked again, by another connection.
+            self.fresh = true;
+        } else {
+            self.tried.push(backend);
+        }
+        let at_once = match again.wait {
+            Wait::Twice(_) => pool.another(&self.ask()),
+            Wait::None | Wait::Always(_) => None,
+        };
+        let lease = match at_once {
+            Some(lease) => lease,
+            None => {
+                self.rest(again.wait, with).await?;
+                self.another(broke.cause, with).await?
+            }
+        };
+        if again.costs && !pool.take_try(allowed, self.now) {
+            pool.budget_exhausted.inc();
+            lease.settle(Outcome::Stale);
+            return Err(Stop::No);
+        }
+        match broke.cause {
+            Cause::Connect => pool.retries_connect.inc(),
+            Cause::Reset => pool.retries_reset.inc(),
+            Cause::Timeout => pool.retries_timeout.inc(),
+            Cause::Status(status) => pool.retries_status.inc(status),
+            Cause::Stale | Cause::Other => {}
+        }
+        Ok(leased(lease, with.report))
     }
+
+    /// Takes a backend that was not tried yet, if one is free; else one that refused; or waits for one.
+    /// Who has an answer already waits for nobody: it holds a place that others wait for.
+    async fn another(&mut self, cause: Cause, with: &mut With<'_, '_>) -> Result<Lease, Stop> {
+        if let Some(lease) = self.target.pool.another(&self.ask()) {
+            return Ok(lease);
+        }
+        if matches!(cause, Cause::Status(_)) {
+            return Err(Stop::No);
+        }
+        self.tried.retain(|id| !self.refused.contains(id));
+        self.refused.clear();
+        match self.target.pool.lease(&self.ask()) {
+            Ok(lease) => Ok(lease),
+            Err(none) => match self.turn(none, with.outgoing.until, with.client).await {
+                Some(lease) => lease.map_err(|_| Stop::No),
+                None => Err(Stop::Gone),
+            },
+        }
+    }
+
+    /// Waits before a further try, if somebody may be asked then: not for a client that goes away.
+    async fn rest(&mut self, wait: Wait, with: &mut With<'_, '_>) -> Result<(), Stop> {
+        let (Wait::Twice(wait) | Wait::Always(wait)) = wait else { return Ok(()) };
+        if self.refused.is_empty() && !self.target.pool.is_open(&self.ask()) {
+            return Ok(());
+        }
+        with.timer.set(Some(self.now + wait));
+        let there = poll_fn(|cx| match with.client.poll_gone(cx) {
+            Poll::Ready(()) => Poll::Ready(false),
+            Poll::Pending => with.timer.poll(cx).map(|()| true),
+        })
+        .await;
+        self.now = Instant::now();
+        if there { Ok(()) } else { Err(Stop::Gone) }
+    }
+}
+
+fn leased(lease: Lease, report: &mut Report<'_>) -> Lease {
+    report.tries += 1;
+    report.backend = Some(lease.backend().clone());
+    lease
+}
+
+fn late() -> Box<Reply> {
+    let late = Error::Request;
+    Box::new(Reply::own(status(&late), late.word()))
 }
 
 fn no_lease(none: NoLease) -> Box<Reply> {
@@ -206,6 +313,17 @@ fn no_lease(none: NoLease) -> Box<Reply> {
         NoLease::Empty | NoLease::Pending | NoLease::Avoided => {
             Box::new(Reply::own(503, "no_backend"))
         }
+    }
+}
+
+/// What broke a try, by the words of `retry.on`.
+fn cause(error: &Error, retry: Retry, stale: bool) -> Cause {
+    match (retry, error) {
+        _ if stale => Cause::Stale,
+        (Retry::NothingWritten | Retry::Refused, _) => Cause::Connect,
+        (_, Error::Io(_) | Error::Closed) => Cause::Reset,
+        (_, Error::FirstByte) => Cause::Timeout,
+        _ => Cause::Other,
     }
 }
 

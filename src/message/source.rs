@@ -77,9 +77,9 @@ pub trait Source: Send {
     }
     /// Puts back what was consumed last: it comes again before the rest.
     fn put_back(&mut self, kept: Kept);
-    /// Whether every byte of the body that was consumed was put back, so that it can still be sent
+    /// Bytes of the body that were consumed and not put back: with none it can still be sent
     /// elsewhere.
-    fn untouched(&self) -> bool;
+    fn gone(&self) -> u64;
 }
 
 /// So many pieces are kept at the most: small ones cost more than they hold.
@@ -190,8 +190,8 @@ impl Source for Empty {
     }
     fn consume(&mut self, _: usize) {}
     fn put_back(&mut self, _: Kept) {}
-    fn untouched(&self) -> bool {
-        true
+    fn gone(&self) -> u64 {
+        0
     }
 }
 

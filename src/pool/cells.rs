@@ -44,6 +44,8 @@ pub struct Picks {
     pub policy: Counter,
     /// As above, for another try of a request.
     pub retry: Counter,
+    /// As above, beside a try that takes long.
+    pub hedge: Counter,
     /// Too few were healthy.
     pub panic: Counter,
 }
@@ -51,6 +53,6 @@ pub struct Picks {
 impl Picks {
     /// Whatever their reason.
     pub(super) fn all(&self) -> u64 {
-        self.policy.get() + self.retry.get() + self.panic.get()
+        self.policy.get() + self.retry.get() + self.hedge.get() + self.panic.get()
     }
 }

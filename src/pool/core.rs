@@ -1,6 +1,7 @@
 //! `Pool` itself: the members behind one lock, the snapshot behind one atomic pointer.
 use super::backend::{Backend, BackendId};
-use super::balance::{Ask, Policies, Seeds};
+use super::balance::{Ask, Policies, Seeds, Why};
+use super::budget::{Budget, NOW_AND_THEN};
 use super::cadence::Cadence;
 use super::change::{Change, Glance, Member, Reason, State, Turn};
 use super::lease::{Lease, NoLease};
@@ -33,6 +34,12 @@ pub struct Pool {
     pub retries_connect: Counter,
     /// As above, for `reset`.
     pub retries_reset: Counter,
+    /// As above, for `timeout`.
+    pub retries_timeout: Counter,
+    /// As above, by the status that was answered.
+    pub retries_status: Words<u16>,
+    /// `evenkeel_retry_budget_exhausted_total`
+    pub budget_exhausted: Counter,
     /// `evenkeel_upstream_limit_hits_total` by limit.
     pub limit_hits: Words,
     /// `evenkeel_upstream_connect_duration_seconds`
@@ -43,6 +50,10 @@ pub struct Pool {
     pub panic: Gauge,
     /// `evenkeel_ejections_total` by reason, in the order of [`Reason::EJECTIONS`].
     pub ejections: [Counter; Reason::EJECTIONS.len()],
+    /// Picks that were not for the first try of a request.
+    pub(super) repeats: Counter,
+    /// What the tries of its requests took of their budget.
+    pub(super) budget: Mutex<Budget>,
     number: u64,
     clock: Clock,
     seeds: Seeds,
@@ -53,7 +64,7 @@ pub struct Pool {
     /// What `reach` announces clients in: 0, 1 or 2.
     announces: AtomicU8,
     /// Held for the time of a look or a change, never while something is built.
-    members: Mutex<Members>,
+    pub(super) members: Mutex<Members>,
     /// Held from the look at the members until what was built of it is stored, so that no older
     /// snapshot ever replaces a newer one. Always taken before `members`.
     maker: Mutex<Maker>,
@@ -133,11 +144,16 @@ impl Pool {
             no_backend: Counter::new(),
             retries_connect: Counter::new(),
             retries_reset: Counter::new(),
+            retries_timeout: Counter::new(),
+            retries_status: Words::default(),
+            budget_exhausted: Counter::new(),
             limit_hits: Words::default(),
             connect_duration: Histogram::default(),
             check_duration: Histogram::default(),
             panic: Gauge::new(),
             ejections: Default::default(),
+            repeats: Counter::new(),
+            budget: Mutex::new(Budget::new(Instant::now())),
             number: NUMBERS.fetch_add(1, Relaxed),
             clock: Clock { then: Instant::now(), wall: SystemTime::now() },
             seeds,
@@ -235,6 +251,7 @@ impl Pool {
     /// that have ended their work.
     pub fn publish(&self, now: Instant) -> Option<Instant> {
         self.members.lock().forget(now);
+        self.count(NOW_AND_THEN, now);
         if !self.read.stale.load(Acquire) {
             return None;
         }
@@ -336,6 +353,11 @@ impl Pool {
         self.attempt(ask).ok()
     }
 
+    /// Whether somebody could be leased now. Looks at many where nearly all are to be avoided.
+    pub fn is_open(&self, ask: &Ask<'_>) -> bool {
+        self.read.snapshot.load().candidates.iter().any(|candidate| candidate.is_open(ask))
+    }
+
     /// As `lease`, uncounted, past the queue.
     pub(super) fn attempt(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, NoLease> {
         loop {
@@ -357,10 +379,15 @@ impl Pool {
         let index = snapshot.take(ask)?;
         let backend = &snapshot.candidates[index].backend;
         let picks = backend.picks();
-        match (snapshot.panic, ask.avoid.is_empty()) {
+        let first = ask.why == Why::First && ask.avoid.is_empty();
+        match (snapshot.panic, ask.why) {
             (true, _) => picks.panic.inc(),
-            (_, true) => picks.policy.inc(),
+            _ if first => picks.policy.inc(),
+            (_, Why::Hedge) => picks.hedge.inc(),
             _ => picks.retry.inc(),
+        }
+        if !first {
+            self.repeats.inc();
         }
         if snapshot.wants_load {
             snapshot.balancer.load_changed(&snapshot.candidates, index);

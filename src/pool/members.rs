@@ -36,6 +36,8 @@ pub(super) struct Members {
     stale: bool,
     /// Somebody drains, is in maintenance, or was until the last `forget`.
     leaving: bool,
+    /// How often those were picked that are forgotten.
+    gone: u64,
     /// Counts what became known: states, reasons, addresses, sets.
     news: u64,
 }
@@ -69,6 +71,7 @@ impl Members {
             panic: false,
             stale: false,
             leaving: false,
+            gone: 0,
             news: 0,
         }
     }
@@ -290,13 +293,20 @@ impl Members {
             self.leaving |= known.state.is_leaving();
         }
         let before = self.list.len();
-        let stays = |known: &Known| {
-            known.removed.is_none() || (known.backend.active() > 0 && !known.leave.over)
-        };
-        self.list.retain(stays);
+        self.list.retain(|known| {
+            let stays =
+                known.removed.is_none() || (known.backend.active() > 0 && !known.leave.over);
+            self.gone += if stays { 0 } else { known.backend.picks().all() };
+            stays
+        });
         if self.list.len() < before {
             self.index();
         }
+    }
+
+    /// How often anybody was picked so far.
+    pub(super) fn picks(&self) -> u64 {
+        self.gone + self.list.iter().map(|known| known.backend.picks().all()).sum::<u64>()
     }
 
     /// Whether nobody gets new work.

@@ -8,8 +8,10 @@
 //! Endpoint (said) --apply--> Backend (known) --publish--> Candidate (usable) --lease--> Lease (taken)
 //! ```
 
+mod allow;
 mod backend;
 mod balance;
+mod budget;
 mod cadence;
 mod cells;
 mod change;
@@ -31,7 +33,8 @@ mod waiting;
 
 pub use self::core::Pool;
 pub use backend::{Backend, BackendId, Candidate, Endpoint, Leave};
-pub use balance::{Ask, Balancer, Policies, client_hash, key_hash};
+pub use balance::{Ask, Balancer, Policies, Why, client_hash, key_hash};
+pub use budget::Allowance;
 pub use cells::{Cells, Picks};
 pub use change::{Change, Glance, Member, Reason, State, Turn, Wish};
 pub use lease::{Lease, NoLease, Outcome};

@@ -29,7 +29,6 @@ pub(super) struct Conn {
     backend: Arc<Backend>,
     reach: u64,
     is_tls: bool,
-    send_buffer: usize,
     most: HeadMost,
     born: Instant,
     ping: Option<Duration>,
@@ -110,7 +109,6 @@ impl Conn {
             backend: backend.clone(),
             reach: reach.number,
             is_tls: reach.is_tls(),
-            send_buffer: said.send_buffer,
             most,
             born,
             ping: said.ping.get(),
@@ -130,11 +128,6 @@ impl Conn {
     /// Whether TLS is spoken on it.
     pub(super) fn is_tls(&self) -> bool {
         self.is_tls
-    }
-
-    /// Bytes of a body that may wait to be sent: `pool.http2.send_buffer` when it was made.
-    pub(super) fn send_buffer(&self) -> usize {
-        self.send_buffer
     }
 
     /// Whether heads of this size may come over it.

@@ -15,8 +15,11 @@ use crate::net::{Pipe, Spliced, Timer};
 use crate::pool::Lease;
 use crate::reach;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
+
+/// So many pieces of an answer that nobody gets are read.
+const PIECES: usize = 8;
 
 /// What a backend said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -317,6 +320,40 @@ impl Exchange {
         if let Wire::Http2(wire) = &mut self.wire {
             wire.give_back(body);
         }
+    }
+
+    /// Whether all of the request's body that was sent is here, so that it can be given back.
+    pub fn has_whole(&self, body: &dyn Spliced) -> bool {
+        let kept = match &self.wire {
+            Wire::Http1(_) => 0,
+            Wire::Http2(wire) => wire.kept(),
+        };
+        body.gone() == kept
+    }
+
+    /// The answer goes to the client: nothing of the request is kept any more.
+    pub fn keep_nothing(&mut self) {
+        if let Wire::Http2(wire) = &mut self.wire {
+            wire.keep_nothing();
+        }
+    }
+
+    /// Ends it with an answer that nobody gets. If all of that is at hand already, its connection can
+    /// carry another request; else it is closed, or the stream.
+    pub fn discard(mut self: Box<Self>, body: &mut dyn Spliced, now: Instant) {
+        let mut nobody = Context::from_waker(Waker::noop());
+        for _ in 0..PIECES {
+            if !wire!(&self.wire, it => it.is_sent()) {
+                break;
+            }
+            match self.poll_fill(&mut nobody, body) {
+                Poll::Ready(Ok(Fill::End)) => return self.finish(now),
+                Poll::Ready(Ok(Fill::Data)) => self.consume(self.data().len()),
+                Poll::Ready(Err(_)) | Poll::Pending => break,
+            }
+        }
+        let lease = self.take_lease();
+        lease.answered(self.status, now);
     }
 
     /// Ends it after an error: closes the connection, or its stream of one, and gives the lease

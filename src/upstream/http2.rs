@@ -51,11 +51,10 @@ pub(super) struct Http2 {
     send: Option<SendStream<Bytes>>,
     recv: Option<RecvStream>,
     sending: Sending,
-    /// What was sent of the body, until there is an answer: a request that the backend never looked
-    /// at is sent again whole. `None` once something of it is gone.
+    /// What was sent of the body, until an answer goes to the client: so that it can be sent again
+    /// whole. `None` once something of it is gone.
     kept: Option<Kept>,
-    /// `pool.http2.send_buffer`: so much is kept. A backend that does not look at a request gives it
-    /// no more room than at its beginning, which is as much with most.
+    /// `retry.body`: so much is kept.
     kept_most: usize,
     written: u64,
     /// Whether the backend has room, and it is the client who does not send.
@@ -102,7 +101,7 @@ impl Http2 {
             BodyLength::Chunked | BodyLength::UntilClose => (false, None),
         };
         let limits = &out.effective.limits;
-        let (seen, is_tls, kept_most) = (slot.seen(), slot.is_tls(), slot.send_buffer());
+        let (seen, is_tls, kept_most) = (slot.seen(), slot.is_tls(), out.effective.retry.body);
         let mut all = Self {
             slot,
             unfit: None,
@@ -152,9 +151,6 @@ impl Http2 {
         head: &mut Head,
     ) -> (bool, Poll<Result<Heard, Error>>) {
         let polled = self.poll_answer(cx, head);
-        if self.heard {
-            self.kept = None;
-        }
         (polled.is_ready() && self.heard, polled)
     }
 
@@ -223,8 +219,18 @@ impl Http2 {
     /// Keeps what was sent, if it may.
     fn keep(&mut self, piece: Bytes) {
         let most = self.kept_most;
-        let room = !self.heard && memory().pressure() == Pressure::None;
+        let room = memory().pressure() == Pressure::None;
         self.kept.take_if(|kept| !room || !kept.keep(piece, most));
+    }
+
+    /// Bytes that are kept.
+    pub(super) fn kept(&self) -> u64 {
+        self.kept.as_ref().map_or(0, |kept| kept.len() as u64)
+    }
+
+    /// None of it is kept any more.
+    pub(super) fn keep_nothing(&mut self) {
+        self.kept = None;
     }
 
     /// After an error: gives the client's body back what was sent of it, if all of that is here.

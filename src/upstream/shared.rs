@@ -272,11 +272,6 @@ impl Slot {
         self.conn.is_tls()
     }
 
-    /// Bytes of a body that may wait to be sent.
-    pub(super) fn send_buffer(&self) -> usize {
-        self.conn.send_buffer()
-    }
-
     /// Bytes that came over the connection so far.
     pub(super) fn seen(&self) -> u64 {
         self.conn.seen()

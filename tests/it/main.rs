@@ -30,6 +30,7 @@ mod queue;
 mod rate_limit;
 mod readme;
 mod reload;
+mod retries;
 mod routes;
 mod support;
 mod tcp;

@@ -1,5 +1,6 @@
 //! Times, limits and retries as they hold once every place has spoken.
 use super::over::Overrides;
+use super::retry::Retry;
 use crate::config::units::Timeout;
 
 /// What holds for a request or connection once every place has spoken.
@@ -43,6 +44,11 @@ impl Effective {
             limits.drain,
             retry.attempts,
             retry.on,
+            retry.budget,
+            retry.floor,
+            retry.window,
+            retry.backoff,
+            retry.body,
         );
         for place in places {
             lay(place);
@@ -124,28 +130,4 @@ impl Default for Limits {
             drain: 64 << 10,
         }
     }
-}
-
-/// How tries are repeated.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Retry {
-    /// All tries, the first one too; at least 1.
-    pub attempts: u32,
-    /// What is tried again.
-    pub on: RetryOn,
-}
-
-impl Default for Retry {
-    fn default() -> Self {
-        Self { attempts: 2, on: RetryOn { connect: true, reset: true } }
-    }
-}
-
-/// `retry.on`: which broken tries are repeated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RetryOn {
-    /// It never reached the backend.
-    pub connect: bool,
-    /// It broke before the head of the answer, and the request is one that may be repeated.
-    pub reset: bool,
 }

@@ -7,6 +7,7 @@ mod listener;
 mod matching;
 mod over;
 mod pool;
+mod retry;
 mod route;
 mod server;
 
@@ -14,11 +15,12 @@ pub use super::rewrite::{PathRewrite, Rewrite};
 pub use action::{Action, HeaderRules, Redirect, Respond};
 pub use address::{Addr, Bind, BindAddr};
 pub use balance::{Balance, Hash, KeyPart, Table};
-pub use effective::{Effective, Limits, Retry, RetryOn, Timeouts};
+pub use effective::{Effective, Limits, Timeouts};
 pub use listener::{Listener, ListenerRef, PoolRef, Protocol};
 pub use matching::{HostMatch, PathMatch, ValueMatch};
 pub use over::{LimitsPart, Overrides, RetryPart, TimeoutsPart};
 pub use pool::{Backend, Family, HostSent, KeepAlive, Pool, ProxyProtocol, Queue, Resolve};
+pub use retry::{Backoff, Retry, RetryOn, Statuses};
 pub use route::{Route, SniRoute};
 pub use server::{Admin, Memory, Server};
 

@@ -1,6 +1,7 @@
 //! What `[defaults]`, listeners, pools and routes each may say, as one place says it.
-use super::effective::RetryOn;
-use crate::config::units::Timeout;
+use super::retry::{Backoff, RetryOn};
+use crate::config::units::{Percent, Timeout};
+use std::time::Duration;
 
 /// Members of `timeout`, `limits` and `retry` that one place says; absent ones say nothing.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -48,4 +49,9 @@ pub struct LimitsPart {
 pub struct RetryPart {
     pub attempts: Option<u32>,
     pub on: Option<RetryOn>,
+    pub budget: Option<Percent>,
+    pub floor: Option<f64>,
+    pub window: Option<Duration>,
+    pub backoff: Option<Backoff>,
+    pub body: Option<usize>,
 }

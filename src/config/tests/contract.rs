@@ -30,15 +30,6 @@ const UNBUILT: &[(&str, &str)] = &[
     ("pool.app", "slow_start = \"30s\""),
     ("pool.app", "max_active = { min = 4, max = 1000 }"),
     ("pool.app", "max_active = {}"),
-    ("pool.app", "retry.on = [\"timeout\"]"),
-    ("pool.app", "retry.on = [\"5xx\"]"),
-    ("pool.app", "retry.on = [503]"),
-    ("pool.app", "retry.on = [\"503\"]"),
-    ("pool.app", "retry.budget = \"20%\""),
-    ("pool.app", "retry.floor = \"10/s\""),
-    ("pool.app", "retry.window = \"10s\""),
-    ("pool.app", "retry.backoff = {}"),
-    ("pool.app", "retry.body = \"64KiB\""),
     ("pool.app", "discover = { dns = \"a\", port = 1 }"),
 ];
 

@@ -73,7 +73,7 @@ fn a_full_document_means_what_it_says() {
     let effective =
         Effective::layered([&all.defaults, &all.listeners["web"].over, &app.over, &api.over]);
     assert_eq!(effective.retry.attempts, 2);
-    assert_eq!(effective.retry.on, RetryOn { connect: true, reset: false });
+    assert_eq!(effective.retry.on, RetryOn { connect: true, ..RetryOn::NOTHING });
     assert_eq!(effective.timeout.header, Timeout::secs(5));
     assert_eq!(effective.limits.body, Some(10_000_000));
 }

@@ -127,7 +127,7 @@ async fn served<'g>(
     let mut turn = Turn { stream, timer: &mut timer, head, report };
     answered(carrier, &mut turn, journey, answer, verdict).await;
     // A client that was never told to go on may never send its body.
-    if !(verdict.expect_continue && turn.stream.untouched()) {
+    if !(verdict.expect_continue && turn.stream.gone() == 0) {
         turn.discard(gateway).await;
     }
 }

@@ -212,8 +212,8 @@ impl Source for Stream {
         self.back.put(kept);
     }
 
-    fn untouched(&self) -> bool {
-        self.taken == self.back.left()
+    fn gone(&self) -> u64 {
+        self.taken - self.back.left()
     }
 }
 

@@ -28,6 +28,7 @@ pub struct Route {
 }
 
 /// What a compiled route does.
+#[allow(clippy::large_enum_variant, reason = "the usual one is the large one")]
 #[derive(Debug)]
 pub enum Action {
     /// Forwards.

@@ -2,6 +2,18 @@
 use crate::pool::backend::{BackendId, Candidate};
 use std::time::Instant;
 
+/// What a backend is chosen for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Why {
+    /// The first try of a request; with backends to avoid it is another one.
+    #[default]
+    First,
+    /// Another try of it.
+    Again,
+    /// A try beside one that takes long.
+    Hedge,
+}
+
 /// What is known of a request when a backend is chosen for it.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -14,12 +26,14 @@ pub struct Ask<'a> {
     pub now: Instant,
     /// Randomness, fresh for each ask.
     pub seed: u64,
+    /// What for.
+    pub why: Why,
 }
 
 impl<'a> Ask<'a> {
     /// Without a hash and with nothing to avoid.
     pub const fn new(now: Instant, seed: u64) -> Self {
-        Self { hash: None, avoid: &[], now, seed }
+        Self { hash: None, avoid: &[], now, seed, why: Why::First }
     }
     /// With a hash.
     #[must_use]
@@ -31,6 +45,12 @@ impl<'a> Ask<'a> {
     #[must_use]
     pub const fn avoid(mut self, avoid: &'a [BackendId]) -> Self {
         self.avoid = avoid;
+        self
+    }
+    /// For another try than the first.
+    #[must_use]
+    pub const fn why(mut self, why: Why) -> Self {
+        self.why = why;
         self
     }
     /// Whether this one is to be avoided.

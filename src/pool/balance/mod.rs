@@ -18,7 +18,7 @@ mod schedule;
 mod sizes;
 mod tournament;
 
-pub use balancer::{Ask, Balancer};
+pub use balancer::{Ask, Balancer, Why};
 pub(super) use check::check;
 pub use key::{client_hash, key_hash};
 pub use policies::Policies;

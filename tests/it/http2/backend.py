@@ -131,6 +131,10 @@ class Conn:
             STATE["refused"] += 1
             return STATE["refused"] == 1
 
+    def push_back(self, head):
+        wanted = dict(head).get("x-push-back")
+        return {"grpc-retry-pushback-ms": wanted} if wanted else {}
+
     def refuse_once(self, stream):
         if self.is_first():
             self.h2.reset_stream(stream, CODES.REFUSED_STREAM)
@@ -159,7 +163,12 @@ class Conn:
             return
         if path == "/away-late" and self.away_once(stream):
             return
-        if path == "/silent":
+        if path == "/busy" and "busy" in OPTIONS:
+            self.respond(stream, 503, b"busy", {})
+        elif path == "/call" and "busy" in OPTIONS:
+            fields = {"content-type": "application/grpc", "grpc-status": "14", **self.push_back(head)}
+            self.respond(stream, 200, b"", fields)
+        elif path == "/silent":
             pass
         elif path == "/state":
             with LOCK:

@@ -1,0 +1,282 @@
+//! What is sent again, to whom, how often and when; and what never is.
+use crate::support::{Backend, Proxy, Response, nobody, until};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::{Duration, Instant};
+
+/// Answers every request by this, and counts them.
+fn saying(answer: &'static str) -> (Backend, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let backend = Backend::run(move |peer| {
+        while peer.request().is_some() {
+            count.fetch_add(1, SeqCst);
+            peer.send(answer);
+        }
+    });
+    (backend, asked)
+}
+
+const UNAVAILABLE: &str =
+    "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 4\r\nX-Who: bad\r\n\r\nbusy";
+
+fn ask(proxy: &Proxy, method: &str) -> Response {
+    let mut client = proxy.client();
+    client.send(format!(
+        "{method} / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+    ));
+    client.response_to(method)
+}
+
+/// How often tries of pool `app` were repeated for this reason, as the metrics say.
+fn retries(proxy: &Proxy, reason: &str) -> u64 {
+    let found = metric(
+        proxy,
+        &format!("evenkeel_upstream_retries_total{{pool=\"app\",reason=\"{reason}\"}}"),
+    );
+    found.unwrap_or(0)
+}
+
+fn metric(proxy: &Proxy, series: &str) -> Option<u64> {
+    let text = crate::readme::scrape(proxy);
+    let line = text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
+    line
+}
+
+#[test]
+fn each_word_repeats_what_it_says_and_nothing_else() {
+    let silent = Backend::run(|peer| {
+        peer.request();
+        peer.rest();
+    });
+    let reset = Backend::run(|peer| {
+        peer.request();
+        peer.reset();
+    });
+    let (unavailable, _) = saying(UNAVAILABLE);
+    let refused = nobody();
+    let good = Backend::named("good");
+    let cases: [(&str, SocketAddr, &str, u16); 4] = [
+        ("connect", refused, "connect", 502),
+        ("reset", reset.addr, "reset", 502),
+        ("timeout", silent.addr, "timeout", 504),
+        ("503", unavailable.addr, "503", 503),
+    ];
+    for (on, bad, reason, status) in cases {
+        let word = if on == "503" { on.to_string() } else { format!("\"{on}\"") };
+        let more = "timeout = { first_byte = \"50ms\" }";
+        let with = Proxy::http(&[bad, good.addr], &format!("{more}\nretry = {{ on = [{word}] }}"));
+        for _ in 0..2 {
+            assert_eq!(ask(&with, "GET").text(), "good", "{on}");
+        }
+        assert!(retries(&with, reason) >= 1, "{on}: one of two met the bad one");
+        let without = Proxy::http(&[bad, good.addr], &format!("{more}\nretry = {{ on = [404] }}"));
+        let mut all: Vec<u16> = (0..2).map(|_| ask(&without, "GET").status).collect();
+        all.sort_unstable();
+        assert_eq!(all, [200, status], "{on}");
+    }
+}
+
+#[test]
+fn an_answer_of_five_hundred_is_held_back_while_another_is_asked() {
+    let (bad, asked) = saying(UNAVAILABLE);
+    let good = Backend::named("good");
+    let proxy = Proxy::http(&[bad.addr, good.addr], "retry = { on = [\"5xx\"] }");
+    let mut client = proxy.client();
+    for _ in 0..10 {
+        assert_eq!(client.ask("GET", "/", "").text(), "good");
+    }
+    assert!(asked.load(SeqCst) >= 5);
+    assert_eq!(bad.connections(), 1, "what nobody gets is read, and its connection kept");
+    assert_eq!(retries(&proxy, "503"), asked.load(SeqCst) as u64);
+}
+
+#[test]
+fn where_nobody_else_can_be_asked_the_answer_comes_as_it_is() {
+    let (bad, asked) = saying(UNAVAILABLE);
+    let proxy = Proxy::http(&[bad.addr], "retry = { on = [503], attempts = 5 }");
+    for _ in 0..3 {
+        let response = ask(&proxy, "GET");
+        assert_eq!((response.status, response.text().as_str()), (503, "busy"));
+        assert_eq!(response.field("X-Who"), Some("bad"));
+    }
+    assert_eq!(asked.load(SeqCst), 3);
+    let (worse, _) = saying(UNAVAILABLE);
+    let proxy = Proxy::http(&[bad.addr, worse.addr], "retry = { on = [503], attempts = 5 }");
+    assert_eq!(ask(&proxy, "GET").text(), "busy", "both were asked, the last one's word counts");
+    assert_eq!(retries(&proxy, "503"), 1);
+}
+
+#[test]
+fn a_post_that_was_written_is_never_repeated() {
+    let (bad, asked) = saying(UNAVAILABLE);
+    let (worse, _) = saying(UNAVAILABLE);
+    let more = "retry = { attempts = 9, on = [\"connect\", \"reset\", \"timeout\", \"5xx\"] }";
+    let proxy = Proxy::http(&[bad.addr, worse.addr], more);
+    for n in 1..=4 {
+        assert_eq!(ask(&proxy, "POST").status, 503);
+        assert_eq!(asked.load(SeqCst), (n + 1) / 2);
+    }
+    assert_eq!(retries(&proxy, "503"), 0);
+}
+
+/// The tries that reach the backends are counted there: with the first ones they are as many as the
+/// budget says, whatever fails.
+#[test]
+fn a_pool_that_only_fails_gets_no_more_than_its_budget() {
+    let (one, first) = saying(UNAVAILABLE);
+    let (two, second) = saying(UNAVAILABLE);
+    let (three, third) = saying(UNAVAILABLE);
+    let all = [one.addr, two.addr, three.addr];
+    let more = "retry = { attempts = 3, on = [503], budget = \"20%\", floor = \"1/s\", window = \"1h\", backoff = { base = \"0s\", max = \"0s\" } }";
+    let proxy = Proxy::http(&all, &more.replace("1/s", "0/s"));
+    let mut client = proxy.client();
+    let requests = 2000;
+    for _ in 0..requests {
+        assert_eq!(client.ask("GET", "/", "").status, 503);
+    }
+    let tries = [&first, &second, &third].map(|count| count.load(SeqCst)).iter().sum::<usize>();
+    let again = tries - requests;
+    assert!(again <= requests / 5, "{again}");
+    assert!(again >= requests / 10, "{again}: what is allowed is used");
+    let refused = metric(&proxy, "evenkeel_retry_budget_exhausted_total{pool=\"app\"}").unwrap();
+    assert!(refused > 0);
+    assert_eq!(retries(&proxy, "503") as usize, again);
+    // A reload keeps the account.
+    let text = crate::support_web(&all, &more.replace("1/s", "0/s").replace("20%", "1%"));
+    proxy.reload(&text).unwrap();
+    assert_eq!(client.ask("GET", "/", "").status, 503);
+    assert_eq!(retries(&proxy, "503") as usize, again);
+}
+
+#[test]
+fn who_was_never_reached_costs_no_budget() {
+    let good = Backend::named("good");
+    let more = "retry = { attempts = 3, budget = \"0%\", floor = \"0/s\" }";
+    let proxy = Proxy::http(&[nobody(), nobody(), good.addr], more);
+    for _ in 0..6 {
+        assert_eq!(ask(&proxy, "POST").text(), "good");
+    }
+    let reset = Backend::run(|peer| {
+        peer.request();
+        peer.reset();
+    });
+    let proxy = Proxy::http(&[reset.addr, good.addr], more);
+    let failed = (0..4).filter(|_| ask(&proxy, "GET").status == 502).count();
+    assert_eq!(failed, 2, "a try that may have been begun does");
+}
+
+/// The backend asks for years: the try waits for `backoff.max`, and no longer.
+#[test]
+fn years_are_not_waited_for() {
+    for after in ["99999999", "Fri, 31 Dec 9999 23:59:59 GMT"] {
+        let answer =
+            format!("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nRetry-After: {after}\r\n\r\n");
+        let (bad, _) = saying(answer.leak());
+        let good = Backend::named("good");
+        let more = "retry = { on = [503], backoff = { base = \"0s\", max = \"300ms\" } }";
+        let proxy = Proxy::http(&[bad.addr, good.addr], more);
+        let begun = Instant::now();
+        assert_eq!(ask(&proxy, "GET").text() + &ask(&proxy, "GET").text(), "goodgood");
+        assert!(begun.elapsed() >= Duration::from_millis(300), "it is waited for at all");
+    }
+}
+
+#[test]
+fn what_has_no_time_to_wait_fails_at_once() {
+    let answer = "HTTP/1.1 503 Busy\r\nContent-Length: 4\r\nRetry-After: 9\r\n\r\nbusy";
+    let ((bad, _), (worse, _)) = (saying(answer), saying(answer));
+    let more = "timeout = { request = \"20s\" }\nretry = { on = [503], backoff = { base = \"30s\", max = \"60s\" } }";
+    let proxy = Proxy::http(&[bad.addr, worse.addr], &more.replace("20s", "5s"));
+    assert_eq!(ask(&proxy, "GET").text(), "busy");
+}
+
+#[test]
+fn who_leaves_while_a_try_waits_is_not_sent_again() {
+    let answer = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nRetry-After: 60\r\n\r\n";
+    let ((bad, one), (worse, two)) = (saying(answer), saying(answer));
+    let more = "retry = { on = [503], backoff = { base = \"0s\", max = \"60s\" } }";
+    let proxy = Proxy::http(&[bad.addr, worse.addr], more);
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    until("it was asked", || one.load(SeqCst) + two.load(SeqCst) == 1);
+    let active = || {
+        let plan = proxy.running().state().plan.load_full().unwrap();
+        plan.pools["app"].members().iter().map(|m| m.backend.active()).sum::<u32>()
+    };
+    until("it waits", || active() == 1);
+    drop(client);
+    until("it is over", || active() == 0);
+    assert_eq!(one.load(SeqCst) + two.load(SeqCst), 1);
+}
+
+#[test]
+fn push_back_is_obeyed() {
+    let answer = |said: &str| {
+        let text = format!(
+            "HTTP/1.1 503 Busy\r\nContent-Length: 4\r\ngrpc-retry-pushback-ms: {said}\r\n\r\nbusy"
+        );
+        &*text.leak()
+    };
+    let good = Backend::named("good");
+    for (said, expected) in [("-1", "busy"), ("never", "busy"), ("20", "good")] {
+        let (bad, _) = saying(answer(said));
+        let proxy = Proxy::http(&[bad.addr, good.addr], "retry = { on = [503] }");
+        let mut all = [ask(&proxy, "GET").text(), ask(&proxy, "GET").text()];
+        all.sort();
+        assert_eq!(all, [expected, "good"], "{said}");
+    }
+}
+
+#[test]
+fn a_client_of_http2_gets_the_other_answer_too() {
+    use crate::support::h2::Frames;
+    let (bad, _) = saying(UNAVAILABLE);
+    let good = Backend::named("good");
+    let proxy = Proxy::http(&[bad.addr, good.addr], "retry = { on = [503] }");
+    let mut frames = Frames::connect(proxy.addr());
+    for stream in [1, 3, 5, 7] {
+        frames.get(stream, "/", &[]);
+        assert_eq!(frames.answer(stream), (200, "good".into()));
+    }
+    assert!(retries(&proxy, "503") >= 2);
+}
+
+/// Over HTTP/2 to the backend: what is sent again is whole, and a call that was not taken up is made
+/// again.
+#[test]
+fn backends_of_http2_are_asked_one_after_the_other() {
+    use crate::support::Server;
+    let (busy, good) = (Server::h2(&["busy"]), Server::h2(&[]));
+    let more = "http = \"2\"\nretry = { on = [503] }\n[server]\nworkers = 1";
+    let proxy = Proxy::http(&[busy.addr, good.addr], more);
+    let send = |method: &str, path: &str, fields: &str, body: &str| {
+        let mut client = proxy.client();
+        let head = format!("{method} {path} HTTP/1.1\r\nHost: a.test\r\nConnection: close");
+        client.send(format!("{head}\r\nContent-Length: {}\r\n{fields}\r\n{body}", body.len()));
+        client.response()
+    };
+    for _ in 0..4 {
+        assert_eq!(send("GET", "/busy", "", "").status, 200);
+        let put = send("PUT", "/busy", "", "all of it");
+        assert!(put.status == 200 && put.text().contains("body: 9"), "{}", put.text());
+    }
+    let posts = (0..4).filter(|_| send("POST", "/busy", "", "once").status == 503).count();
+    assert_eq!(posts, 2, "never repeated");
+    let before = retries(&proxy, "503");
+    let call = |fields: &str| {
+        send(
+            "POST",
+            "/call",
+            &format!("Content-Type: application/grpc\r\nTE: trailers\r\n{fields}"),
+            "message",
+        )
+    };
+    for _ in 0..4 {
+        assert_eq!(call("").field("grpc-status"), None, "{:?}", call(""));
+    }
+    assert!(retries(&proxy, "503") > before);
+    let ended = (0..4).filter(|_| call("X-Push-Back: -1\r\n").field("grpc-status") == Some("14"));
+    assert_eq!(ended.count(), 2, "the backend said: not again");
+}
