@@ -77,13 +77,15 @@ pub(super) async fn forward<'g>(
     let upgrade = verdict.websocket && route.websocket;
     let trailers = headers::takes_trailers(head);
     headers::request_ready(&route.rules, head, upgrade);
+    let keep = kept(head, verdict.body, target.effective.retry.body);
     let outgoing = Outgoing {
         head,
         host: None,
         body: verdict.body,
         upgrade,
         trailers,
-        repeatable: head.method().is_idempotent() && verdict.body == BodyLength::None,
+        repeatable: head.method().is_idempotent() && is_whole(verdict.body, keep),
+        keep,
         header: None,
         fresh: false,
         timed: site.timed,
@@ -148,6 +150,26 @@ pub(super) async fn forward<'g>(
             Next::Answer(reply) => return Journey::Own(reply),
             Next::Gone => return Journey::Gone,
         }
+    }
+}
+
+/// Bytes of a body that are kept, `most` at the most: of a request that may be repeated once a backend
+/// may have begun with it, unless it is known to be too long.
+fn kept(head: &Head, body: BodyLength, most: usize) -> usize {
+    match body {
+        BodyLength::None | BodyLength::Exact(0) => 0,
+        BodyLength::Exact(n) if n > most as u64 => 0,
+        _ if head.method().is_idempotent() => most,
+        _ => 0,
+    }
+}
+
+/// Whether no byte of a body is lost where so many are kept.
+fn is_whole(body: BodyLength, keep: usize) -> bool {
+    match body {
+        BodyLength::None => true,
+        BodyLength::Exact(n) => n <= keep as u64,
+        BodyLength::Chunked | BodyLength::UntilClose => false,
     }
 }
 

@@ -40,8 +40,10 @@ pub struct Outgoing<'a> {
     pub upgrade: bool,
     /// Whether whoever asked takes trailers (`TE: trailers`).
     pub trailers: bool,
-    /// Whether it can be sent again: idempotent and without a body.
+    /// Whether it can be sent again: idempotent, and without a body or with one that is kept.
     pub repeatable: bool,
+    /// Bytes of its body that are kept on an HTTP/1 connection, so that it can be sent again.
+    pub keep: usize,
     /// Whether only a new connection will do.
     pub fresh: bool,
     /// What the backend is told of the client before it, where the pool says so: then only a
@@ -304,7 +306,7 @@ impl Dialer {
         let mut out = Chunk::lend(Size::Head);
         let connection = request.upgrade.then_some("Upgrade");
         http1::request_head(request.head, request.host, request.body, connection, &mut out);
-        let pump = Pump::new(out, request.body);
+        let pump = Pump::new(out, request.body, request.keep);
         exchange!(
             self,
             lease,

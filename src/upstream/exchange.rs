@@ -317,15 +317,16 @@ impl Exchange {
     /// After an error: gives the client's body back what was sent of it and is still here, so that it
     /// can be sent again.
     pub fn give_back(&mut self, body: &mut dyn Spliced) {
-        if let Wire::Http2(wire) = &mut self.wire {
-            wire.give_back(body);
+        match &mut self.wire {
+            Wire::Http1(wire) => wire.pump.give_back(body),
+            Wire::Http2(wire) => wire.give_back(body),
         }
     }
 
     /// Whether all of the request's body that was sent is here, so that it can be given back.
     pub fn has_whole(&self, body: &dyn Spliced) -> bool {
         let kept = match &self.wire {
-            Wire::Http1(_) => 0,
+            Wire::Http1(wire) => wire.pump.kept(),
             Wire::Http2(wire) => wire.kept(),
         };
         body.gone() == kept
@@ -333,8 +334,9 @@ impl Exchange {
 
     /// The answer goes to the client: nothing of the request is kept any more.
     pub fn keep_nothing(&mut self) {
-        if let Wire::Http2(wire) = &mut self.wire {
-            wire.keep_nothing();
+        match &mut self.wire {
+            Wire::Http1(wire) => wire.pump.keep_nothing(),
+            Wire::Http2(wire) => wire.keep_nothing(),
         }
     }
 

@@ -73,6 +73,7 @@ impl Http1 {
         cx: &mut Context<'_>,
         body: &mut dyn Spliced,
     ) -> Result<bool, Error> {
+        self.pump.relieve();
         if self.pump.is_done() {
             return Ok(false);
         }

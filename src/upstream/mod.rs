@@ -8,6 +8,7 @@ mod exchange;
 mod http1;
 mod http2;
 mod idle;
+mod kept;
 mod link;
 mod pump;
 mod shared;

@@ -1,5 +1,6 @@
 //! Writes a request to a backend: its head, then its body as the client sends it, buffered with the
 //! head, lent, or spliced.
+use super::kept::{Copied, has_memory};
 use crate::http1::{self, BodyLength};
 use crate::message::{Broken, Chunk, Fill};
 use crate::net::{Pipe, Spliced, Stream};
@@ -46,16 +47,43 @@ pub(super) struct Pump {
     /// Body bytes came, more may follow past the buffer, and the backend's side can be spliced to.
     splice: bool,
     written: u64,
+    /// What was taken of the body, while it may have to be sent again: nothing is spliced meanwhile.
+    kept: Option<Box<Copied>>,
 }
 
 impl Pump {
-    /// `out` holds the encoded head.
-    pub(super) fn new(out: Chunk, framing: BodyLength) -> Self {
+    /// `out` holds the encoded head; so many bytes of the body are kept.
+    pub(super) fn new(out: Chunk, framing: BodyLength, keep: usize) -> Self {
         let left = match framing {
             BodyLength::None | BodyLength::Exact(0) => Left::Flush,
             _ => Left::Body,
         };
-        Self { out, framing, left, lent: 0, pipe: None, splice: false, written: 0 }
+        let kept = Copied::new(keep);
+        Self { out, framing, left, lent: 0, pipe: None, splice: false, written: 0, kept }
+    }
+
+    /// Bytes that are kept of the body.
+    pub(super) fn kept(&self) -> u64 {
+        self.kept.as_ref().map_or(0, |kept| kept.len() as u64)
+    }
+
+    /// Nothing of it is kept any more.
+    #[inline]
+    pub(super) fn keep_nothing(&mut self) {
+        self.kept = None;
+    }
+
+    /// Keeps nothing any more where memory is short.
+    #[inline]
+    pub(super) fn relieve(&mut self) {
+        self.kept.take_if(|kept| kept.len() > 0 && !has_memory());
+    }
+
+    /// Gives the client's body back what was taken of it, if all of that is here.
+    pub(super) fn give_back(&mut self, body: &mut dyn Spliced) {
+        if let Some(kept) = self.kept.take() {
+            kept.give_back(body);
+        }
     }
 
     /// Whether the whole request is written.
@@ -167,10 +195,16 @@ impl Pump {
             return;
         }
         self.out.extend(body.data());
-        body.consume(n);
+        self.consume(n, body);
         if chunked {
             self.out.extend(b"\r\n");
         }
+    }
+
+    /// Takes bytes of the body.
+    fn consume(&mut self, n: usize, body: &mut dyn Spliced) {
+        self.kept.take_if(|kept| !kept.keep(&body.data()[..n]));
+        body.consume(n);
     }
 
     fn end(&mut self, body: &mut dyn Spliced) {
@@ -202,7 +236,7 @@ impl Pump {
         self.out.consume(first);
         self.out.rest();
         if n > first {
-            body.consume(n - first);
+            self.consume(n - first, body);
             self.lent -= n - first;
             if self.lent == 0 && self.framing == BodyLength::Chunked {
                 self.out.extend(b"\r\n");
@@ -212,7 +246,7 @@ impl Pump {
     }
 
     fn may_splice(&self, body: &dyn Spliced) -> bool {
-        self.splice && self.left == Left::Body && body.opaque() >= SPLICED
+        self.splice && self.kept.is_none() && self.left == Left::Body && body.opaque() >= SPLICED
     }
 
     /// One round through the pipe, which goes when nothing more may be spliced.

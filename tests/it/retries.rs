@@ -40,8 +40,7 @@ fn retries(proxy: &Proxy, reason: &str) -> u64 {
 
 fn metric(proxy: &Proxy, series: &str) -> Option<u64> {
     let text = crate::readme::scrape(proxy);
-    let line = text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
-    line
+    text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok())
 }
 
 #[test]
@@ -110,13 +109,13 @@ fn where_nobody_else_can_be_asked_the_answer_comes_as_it_is() {
 
 #[test]
 fn a_post_that_was_written_is_never_repeated() {
-    let (bad, asked) = saying(UNAVAILABLE);
-    let (worse, _) = saying(UNAVAILABLE);
+    let (bad, one) = saying(UNAVAILABLE);
+    let (worse, two) = saying(UNAVAILABLE);
     let more = "retry = { attempts = 9, on = [\"connect\", \"reset\", \"timeout\", \"5xx\"] }";
     let proxy = Proxy::http(&[bad.addr, worse.addr], more);
     for n in 1..=4 {
         assert_eq!(ask(&proxy, "POST").status, 503);
-        assert_eq!(asked.load(SeqCst), (n + 1) / 2);
+        assert_eq!(one.load(SeqCst) + two.load(SeqCst), n);
     }
     assert_eq!(retries(&proxy, "503"), 0);
 }
@@ -279,4 +278,138 @@ fn backends_of_http2_are_asked_one_after_the_other() {
     assert!(retries(&proxy, "503") > before);
     let ended = (0..4).filter(|_| call("X-Push-Back: -1\r\n").field("grpc-status") == Some("14"));
     assert_eq!(ended.count(), 2, "the backend said: not again");
+}
+
+/// Reads so much of each request's body and resets: what came of it goes to the channel.
+fn cutting(after: usize) -> (Backend, std::sync::mpsc::Receiver<Vec<u8>>) {
+    let (tell, told) = std::sync::mpsc::channel();
+    let tell = std::sync::Mutex::new(tell);
+    let backend = Backend::run(move |peer| {
+        if peer.request().is_some() {
+            let _ = tell.lock().unwrap().send(peer.bytes(after));
+            peer.reset();
+        }
+    });
+    (backend, told)
+}
+
+/// Answers with the length and a sum of the body it read, whose length is said.
+fn summing() -> Backend {
+    Backend::run(|peer| {
+        while let Some(head) = peer.request() {
+            let n = head.lines().find_map(|line| {
+                line.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok()
+            });
+            let body = peer.bytes(n.unwrap());
+            peer.answer(&summed(&body));
+        }
+    })
+}
+
+fn summed(body: &[u8]) -> String {
+    let sum = body.iter().fold(7u64, |sum, b| sum.wrapping_mul(31).wrapping_add(u64::from(*b)));
+    format!("{} {sum}", body.len())
+}
+
+fn pattern(n: usize) -> Vec<u8> {
+    (0..n).map(|i| (i * 7 % 251) as u8).collect()
+}
+
+fn put(proxy: &Proxy, method: &str, body: &[u8]) -> Response {
+    let mut client = proxy.client();
+    let n = body.len();
+    let head = format!(
+        "{method} / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: {n}\r\n\r\n"
+    );
+    client.send(head);
+    // In two parts: the second comes when the first is long with the backend.
+    client.send(&body[..n / 2]);
+    client.send(&body[n / 2..]);
+    client.response()
+}
+
+#[test]
+fn a_body_that_broke_in_the_middle_is_sent_whole_to_another() {
+    let (bad, cut) = cutting(1000);
+    let good = summing();
+    let proxy = Proxy::http(&[bad.addr, good.addr], "");
+    for n in [1000, 5000, 20_000, 64 << 10] {
+        let body = pattern(n);
+        for method in ["PUT", "DELETE", "PUT"] {
+            let response = put(&proxy, method, &body);
+            assert_eq!((response.status, response.text()), (200, summed(&body)), "{method} {n}");
+        }
+    }
+    let halves: Vec<Vec<u8>> = cut.try_iter().collect();
+    assert!(halves.len() >= 4, "the one that breaks was asked");
+    assert!(halves.iter().all(|half| *half == pattern(1000)), "and heard the body's beginning");
+    assert_eq!(retries(&proxy, "reset"), halves.len() as u64);
+}
+
+#[test]
+fn what_is_too_long_to_be_kept_or_may_not_be_repeated_is_sent_once() {
+    let (bad, cut) = cutting(100);
+    let good = summing();
+    for (more, method, n) in [
+        ("", "PUT", (64 << 10) + 1),
+        ("retry = { body = \"1KiB\" }", "PUT", 1025),
+        ("retry = { body = \"0B\" }", "PUT", 100),
+        ("", "POST", 100),
+        ("", "PATCH", 100),
+    ] {
+        let proxy = Proxy::http(&[bad.addr, good.addr], more);
+        let body = pattern(n);
+        let mut all = [put(&proxy, method, &body), put(&proxy, method, &body)].map(|r| r.status);
+        all.sort_unstable();
+        assert_eq!(all, [200, 502], "{more} {method} {n}");
+        assert_eq!(cut.try_iter().count(), 1);
+    }
+}
+
+#[test]
+fn chunks_and_trailers_are_sent_again_as_they_came() {
+    let (bad, cut) = cutting(10);
+    let good = Backend::run(|peer| {
+        while peer.request().is_some() {
+            let mut all = Vec::new();
+            while !all.ends_with(b"0\r\nX-Sum: 7\r\n\r\n") {
+                all.push(peer.byte().unwrap());
+            }
+            peer.answer(&String::from_utf8_lossy(&all));
+        }
+    });
+    let proxy = Proxy::http(&[bad.addr, good.addr], "");
+    for _ in 0..4 {
+        let mut client = proxy.client();
+        client.send(
+            "PUT / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n\
+             6\r\nfirst \r\n7\r\nsecond \r\n",
+        );
+        client.send("5\r\nthird\r\n0\r\nX-Sum: 7\r\n\r\n");
+        let text = client.response().text();
+        let chunks: String = text.split("\r\n").skip(1).step_by(2).collect();
+        assert!(chunks.starts_with("first second third"), "{text}");
+    }
+    assert!(cut.try_iter().count() >= 2);
+}
+
+/// The one that answers before it has read all is answered for; who is asked instead gets all of it.
+#[test]
+fn an_early_answer_that_is_not_wanted_costs_the_next_one_nothing() {
+    let bad = Backend::run(|peer| {
+        if peer.request().is_some() {
+            peer.bytes(100);
+            peer.send(UNAVAILABLE.replace("X-Who", "Connection: close\r\nX-Who"));
+            peer.rest();
+        }
+    });
+    let good = summing();
+    let proxy = Proxy::http(&[bad.addr, good.addr], "retry = { on = [503] }");
+    let body = pattern(40_000);
+    for _ in 0..4 {
+        assert_eq!(put(&proxy, "PUT", &body).text(), summed(&body));
+    }
+    assert!(retries(&proxy, "503") >= 2);
+    let alone = Proxy::http(&[bad.addr], "retry = { on = [503] }");
+    assert_eq!(put(&alone, "PUT", &body).text(), "busy", "the rest goes to nobody else");
 }
