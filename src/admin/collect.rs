@@ -321,6 +321,13 @@ fn of_backends(text: &mut Text, plan: &Plan) {
         text.family(name, Kind::Gauge, help);
         all.iter().for_each(|m| text.sample(name, &m.backend.labels, value(m)));
     }
+    let name = "evenkeel_backend_limit";
+    text.family(name, Kind::Gauge, "Requests or connections it may have, where that is limited.");
+    for m in &all {
+        if let Some(limit) = m.backend.limit() {
+            text.sample(name, &m.backend.labels, f64::from(limit));
+        }
+    }
     let name = "evenkeel_upstream_open_connections";
     text.family(name, Kind::Gauge, "Connections to it.");
     for m in &all {

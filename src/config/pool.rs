@@ -5,7 +5,7 @@ use super::datagrams::Carries;
 use super::draft::{Draft, Said};
 use super::health;
 use super::model::{
-    Addr, Backend, Family, HostSent, KeepAlive, Pool, ProxyProtocol, Queue, Resolve,
+    Addr, Backend, Family, HostSent, KeepAlive, MaxActive, Pool, ProxyProtocol, Queue, Resolve,
 };
 use super::outlier;
 use super::over::{self, Only, Place};
@@ -64,7 +64,7 @@ fn pool(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) -> P
         health,
         outlier: t.take("outlier").and_then(|item| outlier::outlier(&item)),
         panic_threshold: t.take("panic_threshold").and_then(|item| threshold(&item)),
-        max_active: max_active.and_then(|item| self::max_active(&item)),
+        max_active: max_active.and_then(|item| self::max_active(&item, &mut only.http)),
         queue: queue.map(|(_, queue)| queue),
         keep_alive: keep_alive(t, &mut only.http),
         resolve: resolve(t),
@@ -100,18 +100,30 @@ fn threshold(item: &Item<'_>) -> Option<Percent> {
     if item.is_off() { None } else { item.percent() }
 }
 
-/// A number; a table would make it adaptive.
-fn max_active(item: &Item<'_>) -> Option<u32> {
-    if item.kind() == Kind::Table {
-        let empty = item.value.get_ref().as_table().is_some_and(|map| map.is_empty());
-        if empty {
-            item.unbuilt("an adaptive max_active");
-        }
-        item.table("pool.max_active", |_| ());
-        return None;
+/// A number, or a table of bounds for what is learnt of answers by HTTP.
+fn max_active(item: &Item<'_>, http_only: &mut Vec<Said>) -> Option<MaxActive> {
+    const RANGE: std::ops::RangeInclusive<u64> = 1..=u32::MAX as u64;
+    if item.kind() != Kind::Table {
+        return item.count_or_off(RANGE).flatten().map(MaxActive::Fixed);
     }
-    item.count_or_off(1..=u64::from(u32::MAX)).flatten()
+    http_only.push(said(item));
+    item.table("pool.max_active", |t| {
+        let (low, high) = (t.take("min"), t.take("max"));
+        let min = low.as_ref().and_then(|item| item.count(RANGE)).unwrap_or(MIN_ACTIVE);
+        let max = high.as_ref().and_then(|item| item.count(RANGE)).unwrap_or(MAX_ACTIVE);
+        if min > max {
+            let wrong = Wrong::new(format!("min is {min}, and max is {max}"));
+            let item = low.as_ref().or(high.as_ref()).unwrap_or(item);
+            item.wrong(wrong.hint("write for example { min = 4, max = 1000 }"));
+        }
+        MaxActive::Adaptive { min, max }
+    })
 }
+
+/// Fewer requests at once than this cannot be told from noise.
+const MIN_ACTIVE: u32 = 4;
+/// More than this few backends serve at once; Envoy's default.
+const MAX_ACTIVE: u32 = 1000;
 
 /// More than this cannot be served in any time a client waits: it is a slip.
 const QUEUE: u64 = 1_000_000;

@@ -24,8 +24,6 @@ const UNBUILT: &[(&str, &str)] = &[
     ("pool", "sticky"),
     ("pool", "slow_start"),
     ("pool", "discover"),
-    ("pool.max_active", "min"),
-    ("pool.max_active", "max"),
 ];
 
 /// Whether a word of the contract has no feature behind it.

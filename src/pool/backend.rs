@@ -1,18 +1,21 @@
 //! A backend in its three shapes: said ([`Endpoint`]), known ([`Backend`]), usable ([`Candidate`]).
+use super::adaptive::{Adaptive, Bounds, Heard};
 use super::balance::Ask;
 use super::cells::{Cells, Picks};
 use super::ewma::tick;
 use super::hot::Hot;
-use crate::config::{Addr, Name, Weight};
+use crate::config::{Addr, MaxActive, Name, Weight};
 use crate::metrics::labels;
 use crate::net::Target;
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// A backend's number in its pool: dense, never reused in the pool's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -66,23 +69,25 @@ pub struct Backend {
     is_over: AtomicBool,
     /// It is down: what need not stay there goes elsewhere. Written by turns.
     is_down: AtomicBool,
+    /// What is learnt of how much it bears, where `max_active` has bounds.
+    adaptive: Mutex<Option<Box<Adaptive>>>,
     pub(super) hot: Hot,
 }
 
 impl Backend {
-    /// A backend nobody has used yet. `limit` is `max_active`, `u32::MAX` for none.
+    /// A backend nobody has used yet.
     pub(super) fn new(
         id: BackendId,
         pool: &Name,
         endpoint: &Endpoint,
-        limit: u32,
+        most: Option<MaxActive>,
         now: Instant,
     ) -> Self {
         let unix = match &endpoint.addr {
             Addr::Unix(path) => Some(Arc::new(path.clone())),
             Addr::Ip(_) | Addr::Host(..) => None,
         };
-        Self {
+        let new = Self {
             id,
             name: endpoint.name.clone(),
             pool: pool.clone(),
@@ -97,8 +102,51 @@ impl Backend {
             leave: watch::Sender::new(Leave::default()),
             is_over: AtomicBool::new(false),
             is_down: AtomicBool::new(false),
-            hot: Hot::new(limit),
+            adaptive: Mutex::default(),
+            hot: Hot::new(u32::MAX),
+        };
+        new.bound(most, now);
+        new
+    }
+    /// Sets `max_active`. What was learnt stays, within other bounds.
+    pub(super) fn bound(&self, most: Option<MaxActive>, now: Instant) {
+        let mut adaptive = self.adaptive.lock();
+        let limit = match most {
+            None => u32::MAX,
+            Some(MaxActive::Fixed(most)) => most,
+            Some(MaxActive::Adaptive { min, max }) => {
+                let bounds = Bounds { min, max };
+                let seed = xxh3_64(self.name.as_bytes());
+                let learnt =
+                    adaptive.get_or_insert_with(|| Box::new(Adaptive::new(bounds, seed, now)));
+                learnt.bound(bounds);
+                learnt.limit()
+            }
+        };
+        if !matches!(most, Some(MaxActive::Adaptive { .. })) {
+            *adaptive = None;
         }
+        self.hot.set_limit(limit);
+    }
+    /// Learns how much it bears. What comes while another thread does is passed over: nobody waits.
+    pub(super) fn adapt(&self, begun: Instant, took: Option<Duration>, now: Instant) {
+        self.teach(|learnt| learnt.learn(Heard { begun, took, active: self.active() }, now));
+    }
+    /// Time passes for what it learns.
+    pub(super) fn look(&self, now: Instant) {
+        self.teach(|learnt| learnt.look(self.active(), now));
+    }
+    fn teach(&self, teach: impl FnOnce(&mut Adaptive)) {
+        if let Some(mut adaptive) = self.adaptive.try_lock()
+            && let Some(learnt) = adaptive.as_mut()
+        {
+            teach(learnt);
+            self.hot.set_limit(learnt.limit());
+        }
+    }
+    /// How many requests or connections it may have at once now, where there is a limit.
+    pub fn limit(&self) -> Option<u32> {
+        self.hot.limit()
     }
     /// The address as written, as text.
     pub fn written(&self) -> &str {
@@ -206,7 +254,7 @@ impl Candidate {
             tier: 1,
         };
         let pool = Name::new("none")?;
-        let backend = Backend::new(BackendId(id), &pool, &endpoint, u32::MAX, Instant::now());
+        let backend = Backend::new(BackendId(id), &pool, &endpoint, None, Instant::now());
         Ok(Self { backend: Arc::new(backend), weight })
     }
     /// For tests, benches and embedders: with so many leases out.
@@ -231,7 +279,7 @@ mod tests {
     fn backend(addr: Addr) -> Backend {
         let name = Name::new("b").unwrap();
         let endpoint = Endpoint { name: name.clone(), addr, weight: Weight::DEFAULT, tier: 1 };
-        Backend::new(BackendId(0), &name, &endpoint, u32::MAX, Instant::now())
+        Backend::new(BackendId(0), &name, &endpoint, None, Instant::now())
     }
 
     #[test]

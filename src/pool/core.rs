@@ -89,6 +89,8 @@ pub(super) struct Read {
     wants_load: AtomicBool,
     /// Its balancer reads what first bytes cost.
     wants_cost: AtomicBool,
+    /// What its backends bear is learnt from them.
+    adapts: AtomicBool,
     /// `Members` would say something else than `snapshot` does: until the next one is stored.
     stale: AtomicBool,
     /// A snapshot is being built. Changes under the lock of the members.
@@ -171,6 +173,7 @@ impl Pool {
                 generation: AtomicU32::new(0),
                 wants_load: AtomicBool::new(false),
                 wants_cost: AtomicBool::new(false),
+                adapts: AtomicBool::new(false),
                 stale: AtomicBool::new(false),
                 building: AtomicBool::new(false),
                 out: AtomicBool::new(true),
@@ -200,6 +203,8 @@ impl Pool {
             let outlier = config.outlier.as_ref();
             let failures = outlier.map_or(0, |o| o.consecutive_failures.unwrap_or(u32::MAX));
             self.read.failures.store(failures, Relaxed);
+            let adapts = matches!(config.max_active, Some(config::MaxActive::Adaptive { .. }));
+            self.read.adapts.store(adapts, Relaxed);
             self.reach_number.store(reach.number, Relaxed);
             self.announces.store(announced(&reach), Relaxed);
             self.reach.store(reach);
@@ -476,15 +481,25 @@ impl Pool {
 
     /// So many tries of a backend failed in a row.
     #[cold]
-    pub(super) fn failing(&self, backend: &Backend, row: u32) {
+    pub(super) fn failing(&self, backend: &Backend, row: u32, now: Instant) {
         let detail = format!("{row} tries in a row failed");
-        let turns = self.apply(Change::Failing { id: backend.id, detail }, Instant::now());
+        let turns = self.apply(Change::Failing { id: backend.id, detail }, now);
         turns.iter().for_each(|turn| turn.log(&self.name));
     }
 
     /// When time alone changes something, if it will: then [`Change::Tick`] is due.
     pub fn due(&self) -> Option<Instant> {
         self.members.lock().due()
+    }
+
+    /// Whether it learns from how long first bytes take.
+    pub fn wants_time(&self) -> bool {
+        self.wants_cost() || self.adapts()
+    }
+
+    /// Whether what its backends bear is learnt.
+    pub(super) fn adapts(&self) -> bool {
+        self.read.adapts.load(Relaxed)
     }
 
     /// Whether its policy reads what first bytes cost.

@@ -44,7 +44,7 @@ impl Ground {
 fn section(policy: &config::Balance) -> config::Pool {
     let mut config = testing::pool("app", &NAMES);
     (config.balance, config.health) = (policy.clone(), probed(1, 1));
-    config.max_active = Some(LIMIT);
+    config.max_active = Some(config::MaxActive::Fixed(LIMIT));
     config
 }
 

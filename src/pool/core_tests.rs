@@ -1,6 +1,7 @@
 //! What holds of a whole pool: reload, publication, the first verdict, and who is picked when
 //! weights, tiers, health and operators speak together. Threads are in `core_churn.rs`.
 use super::*;
+use crate::config::MaxActive::Fixed;
 use crate::config::{Check, Health, Weight};
 use crate::pool::change::{Reason, State, Wish};
 use crate::pool::lease::Outcome;
@@ -94,12 +95,12 @@ fn prepare_changes_nothing_that_can_be_seen() {
     let running = commit(&config, None);
     say(&running, "a", true, Instant::now());
     publish(&running);
-    let lease = running.lease(&ask(1)).unwrap();
+    let mut lease = running.lease(&ask(1)).unwrap();
     lease.first_byte(5 * MS);
     let before = seen(&running);
     let mut other = pool("app", &["c", "a"]);
     other.balance = balance("least_connections");
-    (other.max_active, other.health) = (Some(1), None);
+    (other.max_active, other.health) = (Some(Fixed(1)), None);
     let prepared =
         Pool::prepare(&other.name, &other, &Policies::default(), Some(&running)).unwrap();
     assert_eq!(seen(&running), before);
@@ -118,7 +119,7 @@ fn what_is_said_between_prepare_and_commit_is_kept() {
     }
     let mut other = config.clone();
     other.backends.reverse();
-    other.max_active = Some(7);
+    other.max_active = Some(Fixed(7));
     let prepared =
         Pool::prepare(&other.name, &other, &Policies::default(), Some(&running)).unwrap();
     say(&running, "a", false, now);
@@ -147,7 +148,7 @@ fn costs_are_learnt_only_where_a_policy_asks_for_them() {
         let mut config = pool("app", &["a"]);
         config.balance = policy;
         let running = commit(&config, None);
-        let lease = running.lease(&ask(1)).unwrap();
+        let mut lease = running.lease(&ask(1)).unwrap();
         lease.first_byte(40 * MS);
         let learnt = lease.backend().cost(Instant::now()).is_some();
         assert_eq!(learnt, word == "peak_ewma", "{word}");
@@ -159,12 +160,12 @@ fn a_reload_keeps_counters_costs_and_leases_and_is_in_force_at_once() {
     let mut config = pool("app", &["a", "b"]);
     config.balance = balance("peak_ewma");
     let running = commit(&config, None);
-    let lease = running.lease(&ask(1)).unwrap();
+    let mut lease = running.lease(&ask(1)).unwrap();
     lease.first_byte(40 * MS);
     let (backend, at) = (lease.backend().clone(), lease.backend().name.to_string());
     let mut other = pool("app", &["c", "b", "a"]);
     other.balance = balance("peak_ewma");
-    other.max_active = Some(1);
+    other.max_active = Some(Fixed(1));
     commit(&other, Some(&running));
     let member = running.member(backend.id).unwrap();
     assert!(Arc::ptr_eq(&member.backend, &backend));
@@ -348,7 +349,7 @@ fn every_policy_heeds_weights_tiers_health_and_operators() {
 fn a_pool_says_why_there_is_no_lease() {
     for (word, policy) in every_policy() {
         let mut config = pool("app", &["a", "b"]);
-        (config.balance, config.max_active) = (policy, Some(1));
+        (config.balance, config.max_active) = (policy, Some(Fixed(1)));
         let running = commit(&config, None);
         let [a, b] = ["a", "b"].map(|name| id(&running, name));
         let leases: Vec<Lease> = (0..2).map(|step| running.lease(&ask(step)).unwrap()).collect();

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 pub(super) struct Hot {
     /// Leases out. Written by every take and settle.
     active: AtomicU32,
-    /// `max_active`; `u32::MAX` for none. Written by commits.
+    /// `max_active`; `u32::MAX` for none. Written by commits, and by settles where it is learnt.
     limit: AtomicU32,
     /// Whether new work may go there. Written by turns and by a request that could not reach it;
     /// relaxed, because a pick that reads it late only makes one try more.
@@ -64,6 +64,9 @@ impl Hot {
     }
     pub(super) fn set_active(&self, active: u32) {
         self.active.store(active, Relaxed);
+    }
+    pub(super) fn limit(&self) -> Option<u32> {
+        Some(self.limit.load(Relaxed)).filter(|limit| *limit != u32::MAX)
     }
     pub(super) fn set_limit(&self, limit: u32) {
         self.limit.store(limit, Relaxed);

@@ -54,11 +54,13 @@ pub struct Lease {
     taken: Instant,
     outcome: Outcome,
     ended: Option<Instant>,
+    /// How long its first byte took, where that is of use.
+    took: Option<Duration>,
 }
 
 impl Lease {
     pub(super) fn new(pool: Arc<Pool>, backend: Arc<Backend>, taken: Instant) -> Self {
-        Self { pool, backend, taken, outcome: Outcome::Abandoned, ended: None }
+        Self { pool, backend, taken, outcome: Outcome::Abandoned, ended: None, took: None }
     }
     /// The backend.
     pub fn backend(&self) -> &Arc<Backend> {
@@ -68,8 +70,10 @@ impl Lease {
     pub fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
-    /// The first byte of the answer came after so long: peak-EWMA learns here.
-    pub fn first_byte(&self, took: Duration) {
+    /// The first byte of the answer came after so long: peak-EWMA learns here, an adaptive
+    /// `max_active` when it is known what the answer was.
+    pub fn first_byte(&mut self, took: Duration) {
+        self.took = Some(took);
         if self.pool.wants_cost() {
             self.backend.learn(took, self.taken + took);
         }
@@ -99,7 +103,7 @@ impl Lease {
             fault if fault.is_fault() => {
                 let row = hot.failed();
                 if row.is_multiple_of(most) && hot.is_usable() {
-                    self.pool.failing(&self.backend, row);
+                    self.pool.failing(&self.backend, row, self.now());
                 }
             }
             Outcome::Answered(_) => hot.forgive(),
@@ -114,6 +118,24 @@ impl Lease {
     pub fn settle(mut self, outcome: Outcome) {
         self.outcome = outcome;
     }
+    /// As `settle`, at this moment.
+    #[cfg(test)]
+    pub(crate) fn settle_at(mut self, outcome: Outcome, now: Instant) {
+        (self.outcome, self.ended) = (outcome, Some(now));
+    }
+    /// When it ended, while it does.
+    fn now(&self) -> Instant {
+        self.ended.unwrap_or_else(Instant::now)
+    }
+    /// What the backend bears is learnt from answers and failures. An application's 500 that came fast
+    /// says nothing of its speed.
+    fn adapt(&self) {
+        let fault = self.outcome.is_fault();
+        let answered = matches!(self.outcome, Outcome::Answered(_));
+        if fault || (answered && self.took.is_some()) {
+            self.backend.adapt(self.taken, self.took.filter(|_| !fault), self.now());
+        }
+    }
 }
 
 impl Drop for Lease {
@@ -122,23 +144,25 @@ impl Drop for Lease {
         match self.outcome {
             Outcome::Answered(status) => {
                 cells.by_class[usize::from(status / 100).min(5)].inc();
-                let ended = self.ended.unwrap_or_else(Instant::now);
-                cells.request_duration.observe(ended.saturating_duration_since(self.taken));
+                cells.request_duration.observe(self.now().saturating_duration_since(self.taken));
             }
             Outcome::NotReached | Outcome::Failed | Outcome::Abandoned => cells.by_class[0].inc(),
             Outcome::Closed | Outcome::Stale => {}
         }
         if self.outcome.is_fault() && self.pool.wants_cost() {
-            self.backend.penalise(self.ended.unwrap_or_else(Instant::now));
+            self.backend.penalise(self.now());
         }
         let most = self.pool.failures_in_a_row();
         if most > 0 {
             self.judge(most);
         }
+        if self.pool.adapts() {
+            self.adapt();
+        }
         self.backend.hot.release();
         self.pool.load_changed(&self.backend);
         if self.pool.is_waited_for() {
-            self.pool.serve(self.ended.unwrap_or_else(Instant::now));
+            self.pool.serve(self.now());
         }
     }
 }

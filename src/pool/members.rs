@@ -6,7 +6,7 @@ use super::change::{Change, Glance, Member, Reason, State, Turn, Wish};
 use super::health::Health;
 use super::known::Known;
 use super::outlier::Count;
-use crate::config::{self, Addr, Name};
+use crate::config::{self, Addr, MaxActive, Name};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
@@ -109,9 +109,8 @@ impl Members {
             self.window = None;
         }
         self.config = config;
-        let limit = self.limit();
         for known in &mut self.list {
-            known.backend.hot.set_limit(limit);
+            known.backend.bound(self.config.max_active, now);
             if self.config.outlier.is_none() {
                 known.release(now);
             }
@@ -173,7 +172,7 @@ impl Members {
         self.stale = true;
         let id = BackendId(self.next);
         self.next += 1;
-        let backend = Backend::new(id, &self.pool, &endpoint, self.limit(), now);
+        let backend = Backend::new(id, &self.pool, &endpoint, self.config.max_active, now);
         let wish = self.wishes.get(&endpoint.name).copied().unwrap_or(Wish::Up);
         self.leaving |= wish != Wish::Up;
         Known::new(endpoint, backend, wish, self.config.health.is_some(), now)
@@ -276,14 +275,13 @@ impl Members {
         self.by_name.sort_by(|a, b| self.list[*a].endpoint.name.cmp(&self.list[*b].endpoint.name));
     }
 
-    fn limit(&self) -> u32 {
-        self.config.max_active.unwrap_or(u32::MAX)
-    }
-
     /// Ends the time of what drains for longer than `pool.drain`, and drops removed members whose
     /// last lease has ended or whose time is over. To be called again and again: while nobody
     /// leaves it looks at nobody.
     pub(super) fn forget(&mut self, now: Instant) {
+        if matches!(self.config.max_active, Some(MaxActive::Adaptive { .. })) {
+            self.list.iter().for_each(|known| known.backend.look(now));
+        }
         if !std::mem::take(&mut self.leaving) {
             return;
         }

@@ -113,7 +113,9 @@ impl Walk {
                 config.panic_threshold = share.copied().flatten().and_then(Percent::new);
             }
             3 => config.drain = *rng.choice(&[Timeout::OFF, Timeout::secs(60)]).unwrap(),
-            _ => config.max_active = *rng.choice(&[None, Some(3)]).unwrap(),
+            _ => {
+                config.max_active = *rng.choice(&[None, Some(config::MaxActive::Fixed(3))]).unwrap()
+            }
         }
         config
     }

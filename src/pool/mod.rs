@@ -8,6 +8,7 @@
 //! Endpoint (said) --apply--> Backend (known) --publish--> Candidate (usable) --lease--> Lease (taken)
 //! ```
 
+mod adaptive;
 mod allow;
 mod backend;
 mod balance;

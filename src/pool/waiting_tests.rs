@@ -1,5 +1,6 @@
 //! The queue of a whole pool: every place that becomes free goes to exactly one who waits.
 use super::*;
+use crate::config::MaxActive::Fixed;
 use crate::config::{self, Health};
 use crate::pool::change::{Change, Wish};
 use crate::pool::lease::Outcome;
@@ -12,7 +13,7 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 fn section(backends: &[&str], limit: u32, size: usize) -> config::Pool {
     let queue = Some(config::Queue { size, timeout: HOUR });
-    config::Pool { max_active: Some(limit), queue, ..pool("app", backends) }
+    config::Pool { max_active: Some(Fixed(limit)), queue, ..pool("app", backends) }
 }
 
 fn commit(config: &config::Pool, before: Option<&Arc<Pool>>) -> Arc<Pool> {
@@ -36,7 +37,7 @@ fn a_place_goes_to_who_came_first_and_nobody_passes_the_queue() {
     let mut waiting: Vec<_> = (0..2).map(|_| pool.enter(&ask(now), now, None).unwrap()).collect();
     assert_eq!(pool.enter(&ask(now), now, None).unwrap_err(), NoLease::Queue);
     assert_eq!(pool.queue_depth(), 2);
-    first.settle(Outcome::Answered(200));
+    first.settle_at(Outcome::Answered(200), now);
     assert_eq!(pool.queue_depth(), 1);
     assert!(waiting[1].heard().is_none(), "one place wakes one");
     let lease = got(&mut waiting[0]);
@@ -106,10 +107,10 @@ fn a_reload_serves_who_may_be_served_now_and_sends_nobody_away() {
     let enter = || pool.enter(&ask(now), now, None).unwrap();
     let mut waiting: Vec<_> = (0..4).map(|_| enter()).collect();
     // A higher limit.
-    commit(&config::Pool { max_active: Some(2), ..config.clone() }, Some(&pool));
+    commit(&config::Pool { max_active: Some(Fixed(2)), ..config.clone() }, Some(&pool));
     let second = got(&mut waiting[0]);
     // Another backend.
-    let more = config::Pool { max_active: Some(1), ..section(&["a", "b"], 1, 9) };
+    let more = config::Pool { max_active: Some(Fixed(1)), ..section(&["a", "b"], 1, 9) };
     commit(&more, Some(&pool));
     let third = got(&mut waiting[1]);
     assert_eq!(&*third.backend().name, "b");

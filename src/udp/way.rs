@@ -128,7 +128,7 @@ impl Way {
     /// The backend has answered for the first time.
     pub(super) fn first(&mut self, now: Instant) {
         self.answered = true;
-        if let Some(lease) = &self.lease {
+        if let Some(lease) = &mut self.lease {
             lease.backend().cells.connect_ok.inc();
             lease.first_byte(now.saturating_duration_since(self.begun));
         }

@@ -61,7 +61,7 @@ pub struct Outgoing<'a> {
 macro_rules! exchange {
     ($self:ident, $lease:ident, $request:ident, $begun:ident, $connect:ident, $wire:expr) => {{
         let place = Box::new_uninit();
-        let timed = $request.timed || $lease.pool().wants_cost();
+        let timed = $request.timed || $lease.pool().wants_time();
         let timeout = &$request.effective.timeout;
         let exchange = Exchange {
             dialer: $self.clone(),

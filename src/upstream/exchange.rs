@@ -167,7 +167,9 @@ impl Exchange {
         if self.timed {
             let took = self.begun.elapsed();
             self.first_byte = Some(took);
-            self.lease().first_byte(took);
+            if let Some(lease) = &mut self.lease {
+                lease.first_byte(took);
+            }
         }
     }
 

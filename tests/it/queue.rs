@@ -286,3 +286,39 @@ fn a_tcp_connection_waits_too() {
     until("it is counted", || scrape(&proxy).lines().any(|line| line == own));
     assert_eq!(depth(&proxy), 0);
 }
+
+#[test]
+fn a_limit_with_bounds_follows_what_the_backend_bears() {
+    let backend = Backend::named("one");
+    let more = "max_active = { min = 2, max = 50 }\nqueue = { size = 100, timeout = \"1h\" }";
+    let proxy = Proxy::http(&[backend.addr], more);
+    let limit = || {
+        let text = scrape(&proxy);
+        let sample = "evenkeel_backend_limit{pool=\"app\",backend=\"b1\"} ";
+        let line = text.lines().find_map(|line| line.strip_prefix(sample));
+        line.expect("it has a limit").parse::<u32>().unwrap()
+    };
+    assert_eq!(limit(), 2, "it begins at the lower bound");
+    let (addr, end) = (proxy.addr(), AtomicUsize::new(0));
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                let mut client = Client::connect(addr);
+                while end.load(SeqCst) == 0 {
+                    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+                    assert_eq!(client.response().status, 200);
+                }
+            });
+        }
+        struct End<'a>(&'a AtomicUsize);
+        impl Drop for End<'_> {
+            fn drop(&mut self) {
+                self.0.store(1, SeqCst);
+            }
+        }
+        let _end = End(&end);
+        until("it has grown", || limit() > 2);
+    });
+    proxy.reload(&web(&[backend.addr], "max_active = 7")).unwrap();
+    assert_eq!(limit(), 7);
+}

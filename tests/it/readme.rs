@@ -118,7 +118,8 @@ fn a_default_that_is_said_changes_nothing() {
         bind = \"127.0.0.1:0\"\nprotocol = \"udp\"\npool = \"dns\"\n[listener.dns.udp]\n{udp}\
         [pool.dns]\nbackends = []\n[pool.two]\nhttp = \"2\"\nbackends = []\n\
         [pool.two.http2]\n{pool_http2}[pool.line]\nbackends = []\nmax_active = 1\n\
-        [pool.line.queue]\n{queue}";
+        [pool.line.queue]\n{queue}\n[pool.learns]\nbackends = []\n\
+        [pool.learns.max_active]\n{max_active}";
     type Only = fn(&str) -> bool;
     let all: Only = |_| true;
     let tables: &[(&str, &str, &str, Only)] = &[
@@ -143,6 +144,7 @@ fn a_default_that_is_said_changes_nothing() {
         ("{hash}", "## Balancing", "key of `consistent_hash`", all),
         ("{udp}", "## UDP", "key of `udp`", all),
         ("{queue}", "### Queue", "key of `queue`", all),
+        ("{max_active}", "### Adaptive limits", "key of `max_active`", all),
     ];
     let (mut with, mut without, mut count) = (frame.to_string(), frame.to_string(), 0);
     for &(mark, heading, first, only) in tables {

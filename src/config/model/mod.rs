@@ -19,7 +19,9 @@ pub use effective::{Effective, Limits, Timeouts};
 pub use listener::{Listener, ListenerRef, PoolRef, Protocol};
 pub use matching::{HostMatch, PathMatch, ValueMatch};
 pub use over::{LimitsPart, Overrides, RetryPart, TimeoutsPart};
-pub use pool::{Backend, Family, HostSent, KeepAlive, Pool, ProxyProtocol, Queue, Resolve};
+pub use pool::{
+    Backend, Family, HostSent, KeepAlive, MaxActive, Pool, ProxyProtocol, Queue, Resolve,
+};
 pub use retry::{Backoff, Retry, RetryOn, Statuses};
 pub use route::{Route, SniRoute};
 pub use server::{Admin, Memory, Server};

@@ -37,7 +37,7 @@ pub struct Pool {
     /// Below this share of healthy backends the unhealthy are tried too.
     pub panic_threshold: Option<Percent>,
     /// Connections or requests a backend may have at once.
-    pub max_active: Option<u32>,
+    pub max_active: Option<MaxActive>,
     /// For when all are at `max_active`.
     pub queue: Option<Queue>,
     /// Idle connections to the backends.
@@ -72,6 +72,20 @@ pub enum HostSent {
     Backend,
     /// This name.
     Name(String),
+}
+
+/// `pool.max_active`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MaxActive {
+    /// So many.
+    Fixed(u32),
+    /// What is learnt from the backend's latency, within these.
+    Adaptive {
+        /// At the least.
+        min: u32,
+        /// At the most.
+        max: u32,
+    },
 }
 
 /// `pool.queue`

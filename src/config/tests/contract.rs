@@ -28,8 +28,6 @@ const UNBUILT: &[(&str, &str)] = &[
     ),
     ("pool.app", "sticky = {}"),
     ("pool.app", "slow_start = \"30s\""),
-    ("pool.app", "max_active = { min = 4, max = 1000 }"),
-    ("pool.app", "max_active = {}"),
     ("pool.app", "discover = { dns = \"a\", port = 1 }"),
 ];
 

@@ -1,0 +1,244 @@
+//! How many requests a backend may have at once, learnt from its latency. Pure: time and seed are
+//! arguments. For one backend.
+//!
+//! A gradient on latency, as Envoy's adaptive concurrency has it (its gradient controller, after
+//! Netflix's `concurrency-limits`, both of TCP Vegas' kin): while a first byte takes not much longer
+//! than it does at rest, the limit grows by a headroom of its root; where it takes longer, requests
+//! queue inside the backend, and the limit falls in proportion.
+//!
+//! ```text
+//! limit = limit × (rest × 1.25 / now, within 0.5 to 2) + √limit
+//! ```
+//!
+//! Netflix's own Gradient2 was not taken: it compares with a long average, which follows a lasting
+//! overload upwards, and the limit with it. Envoy's knows what a first byte takes at rest because it
+//! measures that now and then with next to nobody in work; here half the limit suffices for it: half of
+//! a limit that holds latency below 1.5 × rest is below the point from which requests queue (the
+//! reason for which BBR drains its pipe: ACM Queue 14(5), 2016). Where the load leaves half of the
+//! limit unused by itself, nothing needs to be done.
+use std::time::{Duration, Instant};
+
+/// So long a window takes at the least. Envoy's default.
+const WINDOW: Duration = Duration::from_millis(100);
+/// And so many answers it has: the median of fewer says little.
+const ANSWERS: u32 = 10;
+/// Latencies of a window that are kept: the last ones.
+const KEPT: usize = 64;
+/// A median may be so much above that at rest before requests count as queueing. Envoy's default.
+const BUFFER: f32 = 1.25;
+/// From one measurement at rest to the next. Envoy's default.
+const REST_EVERY: Duration = Duration::from_secs(60);
+/// So many times its own length at the least: at half the limit for at most a fiftieth of the time.
+const REST_TIMES: u32 = 50;
+/// A measurement that has not come to an end after this is given up.
+const REST_MOST: Duration = Duration::from_secs(1);
+/// By so much the measure of rest may rise in a window that leaves half the limit unused: a backend
+/// that became slower for good is believed within half a minute, one that is overloaded is cut
+/// down within half a second.
+const RISE: f32 = 1.01;
+/// Up to this share of failures is the application's affair, and not overload.
+const TOLERATED: f64 = 0.05;
+
+/// What is known of a backend.
+#[derive(Debug)]
+pub(super) struct Adaptive {
+    bounds: Bounds,
+    limit: f64,
+    /// What a first byte takes at rest, in seconds.
+    rest: Option<f32>,
+    measure: Measure,
+    window: Window,
+    seed: u64,
+}
+
+/// `max_active.min` and `max_active.max`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bounds {
+    pub(super) min: u32,
+    pub(super) max: u32,
+}
+
+/// When and how it is measured what a first byte takes at rest.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Measure {
+    /// Not before this.
+    At(Instant),
+    /// The limit is halved, and as many as that are not yet in work.
+    Falling { begun: Instant },
+    /// What was begun from `since` on counts.
+    Rest { begun: Instant, since: Instant },
+}
+
+#[derive(Debug)]
+struct Window {
+    begun: Instant,
+    answers: u32,
+    faults: u32,
+    /// Most in work.
+    most: u32,
+    took: Vec<f32>,
+}
+
+impl Window {
+    fn new(begun: Instant) -> Self {
+        Self { begun, answers: 0, faults: 0, most: 0, took: Vec::new() }
+    }
+    fn learn(&mut self, took: f32) {
+        let at = self.answers as usize % KEPT;
+        self.answers += 1;
+        match self.took.get_mut(at) {
+            Some(old) => *old = took,
+            None => self.took.push(took),
+        }
+    }
+    fn median(&mut self) -> Option<f32> {
+        let middle = self.took.len().checked_sub(1)? / 2;
+        Some(*self.took.select_nth_unstable_by(middle, f32::total_cmp).1)
+    }
+    /// Begins anew and keeps its room.
+    fn clear(&mut self, now: Instant) {
+        let mut took = std::mem::take(&mut self.took);
+        took.clear();
+        *self = Self { took, ..Self::new(now) };
+    }
+}
+
+/// How one request ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Heard {
+    /// When it was sent.
+    pub(super) begun: Instant,
+    /// After so long the answer began; `None` for a failure.
+    pub(super) took: Option<Duration>,
+    /// In work at its end, itself too.
+    pub(super) active: u32,
+}
+
+impl Adaptive {
+    /// Begins at the lower bound. `seed` spreads the measurements of several backends.
+    pub(super) fn new(bounds: Bounds, seed: u64, now: Instant) -> Self {
+        let limit = f64::from(bounds.min);
+        let measure = Measure::At(now);
+        let mut new = Self { bounds, limit, rest: None, measure, window: Window::new(now), seed };
+        new.measure_later(now, Duration::ZERO);
+        new
+    }
+
+    /// Other bounds.
+    pub(super) fn bound(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
+        self.limit = self.within(self.limit);
+    }
+
+    /// How many requests it may have at once now.
+    pub(super) fn limit(&self) -> u32 {
+        let limit = match self.measure {
+            Measure::At(_) => self.limit,
+            Measure::Falling { .. } | Measure::Rest { .. } => self.within(self.limit / 2.0),
+        };
+        limit as u32
+    }
+
+    /// One ended.
+    pub(super) fn learn(&mut self, heard: Heard, now: Instant) {
+        self.window.most = self.window.most.max(heard.active);
+        self.look(heard.active, now);
+        match heard.took {
+            None => self.window.faults += 1,
+            Some(took) if self.counts(heard.begun) => self.window.learn(took.as_secs_f32()),
+            Some(_) => return,
+        }
+        let enough = self.window.answers + self.window.faults >= ANSWERS;
+        if matches!(self.measure, Measure::Rest { .. }) {
+            if enough {
+                self.rest = self.window.median().or(self.rest);
+                self.end_measure(now);
+            }
+        } else if enough && now.saturating_duration_since(self.window.begun) >= WINDOW {
+            self.adapt(now);
+        }
+    }
+
+    /// Time passes: a measurement that came to no end is given up.
+    pub(super) fn look(&mut self, active: u32, now: Instant) {
+        match self.measure {
+            Measure::At(at) if now >= at && self.rest.is_some() => {
+                self.measure = Measure::Falling { begun: now };
+            }
+            Measure::At(_) => {}
+            Measure::Falling { begun } | Measure::Rest { begun, .. }
+                if now.saturating_duration_since(begun) > REST_MOST =>
+            {
+                self.end_measure(now);
+            }
+            Measure::Falling { begun } if active <= self.limit() => {
+                self.measure = Measure::Rest { begun, since: now };
+                self.window.clear(now);
+            }
+            Measure::Falling { .. } | Measure::Rest { .. } => {}
+        }
+    }
+
+    /// Whether the time of a request that was sent then says something.
+    fn counts(&self, begun: Instant) -> bool {
+        match self.measure {
+            Measure::At(_) | Measure::Falling { .. } => true,
+            Measure::Rest { since, .. } => begun >= since,
+        }
+    }
+
+    fn end_measure(&mut self, now: Instant) {
+        if let Measure::Falling { begun } | Measure::Rest { begun, .. } = self.measure {
+            self.measure_later(now, now.saturating_duration_since(begun));
+        }
+        self.window.clear(now);
+    }
+
+    /// The next measurement, each time after another while, so that not all backends of a pool are at
+    /// half their limit at once.
+    fn measure_later(&mut self, now: Instant, took: Duration) {
+        self.seed =
+            self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+        let every = REST_EVERY.max(took * REST_TIMES);
+        self.measure = Measure::At(now + every + every * (self.seed >> 56) as u32 / 512);
+    }
+
+    /// The end of a window.
+    fn adapt(&mut self, now: Instant) {
+        let window = &mut self.window;
+        let failed = f64::from(window.faults) / f64::from(window.faults + window.answers);
+        let used = f64::from(window.most) * 2.0 >= self.limit;
+        let mut next = self.limit;
+        if let Some(took) = window.median() {
+            let rest = match self.rest {
+                Some(rest) if took >= rest && used => rest,
+                Some(rest) => took.min(rest * RISE),
+                None => took,
+            };
+            self.rest = Some(rest);
+            let gradient = f64::from(rest * BUFFER / took.max(f32::MIN_POSITIVE)).clamp(0.5, 2.0);
+            next = self.limit * gradient;
+            next += next.sqrt();
+            if !used && matches!(self.measure, Measure::At(_)) {
+                self.measure_later(now, Duration::ZERO);
+            }
+        }
+        // It grows only where that is of use, and where nothing speaks against it.
+        if !used || failed > TOLERATED {
+            next = next.min(self.limit);
+        }
+        if failed > TOLERATED {
+            next *= (1.0 - failed).max(0.5);
+        }
+        self.limit = self.within(next);
+        self.window.clear(now);
+    }
+
+    fn within(&self, limit: f64) -> f64 {
+        limit.clamp(f64::from(self.bounds.min), f64::from(self.bounds.max))
+    }
+}
+
+#[cfg(test)]
+#[path = "adaptive_tests.rs"]
+mod tests;
