@@ -220,6 +220,18 @@ fn of_pools(text: &mut Text, plan: &Plan) {
             sample(&status.to_string(), count);
         }
     }
+    let name = "evenkeel_hedges_total";
+    text.family(name, Kind::Counter, "Tries beside others that took long, by what came of them.");
+    for pool in plan.pools.values() {
+        let outcomes = [
+            ("won", &pool.hedges_won),
+            ("lost", &pool.hedges_lost),
+            ("failed", &pool.hedges_failed),
+        ];
+        for (outcome, cell) in outcomes {
+            text.sample_with(name, &pool.labels, &[("outcome", outcome)], cell.get() as f64);
+        }
+    }
     let name = "evenkeel_upstream_limit_hits_total";
     text.family(name, Kind::Counter, "Limits towards backends that were reached.");
     for pool in plan.pools.values() {

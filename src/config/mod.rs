@@ -18,6 +18,7 @@ mod file;
 mod glob;
 mod header;
 mod health;
+mod hedge;
 mod hint;
 mod http2;
 mod include;
@@ -50,6 +51,7 @@ mod tests;
 
 pub use datagrams::{Carries, Sessions};
 pub use health::{Check, Health};
+pub use hedge::{Hedge, HedgeAfter};
 pub use http2::Http2;
 pub use log::{AccessLog, Log, LogFormat, LogTarget};
 pub use model::*;

@@ -4,6 +4,7 @@ use super::addr;
 use super::draft::{Draft, Ref};
 use super::field;
 use super::header;
+use super::hedge;
 use super::hint::quoted;
 use super::model::{Action, ListenerRef, PathMatch, PathRewrite, Rewrite, Route, ValueMatch};
 use super::over::{self, Only, Place};
@@ -50,7 +51,7 @@ fn route(item: &Item<'_>, t: &mut Table<'_>, index: usize, draft: &mut Draft) ->
         .take("path")
         .map_or(Some(PathMatch::Prefix("/".into())), |item| route_path::path_match(&item));
     let methods = t.take("method").map(|item| non_empty(&item)).unwrap_or_default();
-    let methods = methods.iter().filter_map(|item| item.checked(method)).collect();
+    let methods: Vec<_> = methods.iter().filter_map(|item| item.checked(method)).collect();
     let headers = t.take("header").map(|item| headers(&item)).unwrap_or_default();
     let query = t.take("query").map(|item| query(&item)).unwrap_or_default();
     let action = action::action(t, draft);
@@ -66,6 +67,7 @@ fn route(item: &Item<'_>, t: &mut Table<'_>, index: usize, draft: &mut Draft) ->
     if let (Some(item), true) = (asked, websocket) {
         draft.upgrades.push((pool::said(&item), pools(action.as_ref())));
     }
+    let hedge = forwarding(t, "hedge", forwards).and_then(|item| hedge::hedge(&item, &methods));
     let refuse = t
         .take("encoded_slash")
         .and_then(|item| item.word("route.encoded_slash", &[("pass", false), ("refuse", true)]));
@@ -88,6 +90,7 @@ fn route(item: &Item<'_>, t: &mut Table<'_>, index: usize, draft: &mut Draft) ->
         rewrite,
         websocket,
         refuse_encoded_slash: refuse.unwrap_or(false),
+        hedge,
         rate_limit: limit,
         over,
     })

@@ -11,7 +11,7 @@ use super::table::{Item, Table};
 use std::net::IpAddr;
 
 /// What is inside TLS, and so not seen.
-const INSIDE: [&str; 11] = [
+const INSIDE: [&str; 12] = [
     "host",
     "path",
     "method",
@@ -23,6 +23,7 @@ const INSIDE: [&str; 11] = [
     "response_headers",
     "rewrite",
     "upgrade",
+    "hedge",
 ];
 
 pub(super) fn route(

@@ -18,7 +18,6 @@ const UNBUILT: &[(&str, &str)] = &[
     ("listener.tls.certificates", "names"),
     ("route", "split_by"),
     ("route", "mirror"),
-    ("route", "hedge"),
     ("route", "filters"),
     ("route.upgrade", "connect"),
     ("pool", "sticky"),

@@ -77,6 +77,7 @@ impl<'a> Compiler<'a> {
             path: None,
             websocket: true,
             refuse_encoded_slash: false,
+            hedge: None,
             limiter: None,
         })
     }
@@ -95,6 +96,7 @@ impl<'a> Compiler<'a> {
             path: said.rewrite.path.as_ref().map(|rule| PathChange::new(rule, &said.path)),
             websocket: said.websocket,
             refuse_encoded_slash: said.refuse_encoded_slash,
+            hedge: said.hedge,
             limiter: self.shaping.of(&said.name).and_then(|shaped| shaped.limiter.clone()),
         })
     }

@@ -2,22 +2,21 @@
 //! where that broke without harm, to another one; what comes back is an answer, or our own.
 //!
 //! Knows no version of HTTP/1 or 2: whoever carries the client's side copies the answer.
+use super::attempt::{attempt, host_sent};
 use super::choose::{Chosen, choose};
 use super::downstream::Downstream;
 use super::gateway::{Gateway, Target};
 use super::headers;
+use super::hedge::Race;
 use super::relay::is_too_long;
 use super::reply::Reply;
 use super::report::Report;
 use super::tries::{Next, Tries, With};
-use crate::config::HostSent;
 use crate::http1::{BodyLength, RequestVerdict, ResponseVerdict};
-use crate::message::{Head, Known, Pressure, memory};
+use crate::message::{Head, Pressure, memory};
 use crate::net::Timer;
-use crate::upstream::{Dialer, Error, Exchange, Failed, Heard, Outgoing};
-use std::future::poll_fn;
+use crate::upstream::{Dialer, Exchange, Heard, Outgoing};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 /// What a request needs besides itself.
@@ -92,6 +91,7 @@ pub(super) async fn forward<'g>(
         effective: &target.effective,
         until: patience(target, client, head).map(|limit| report.begun + limit),
     };
+    let hedge = route.hedge.as_ref().filter(|_| outgoing.repeatable && keep == 0 && !upgrade);
     let mut tries = Tries::new(target, hash, site.seed, report.begun);
     let mut lease = match tries.first(report) {
         Ok(lease) => lease,
@@ -103,17 +103,21 @@ pub(super) async fn forward<'g>(
         },
     };
     loop {
-        let host = host_sent(&target.host, head, report);
+        let backend = report.backend.as_deref();
+        let host = backend.and_then(|backend| host_sent(&target.host, head, backend));
         // For each try: a reload may have changed what is said.
         let header = target.pool.announces().map(|version| client.header(version));
         let sent = Outgoing { host, header: header.as_deref(), fresh: tries.fresh(), ..outgoing };
-        let begun = match site.dialer.reuse(lease, &sent, tries.now()) {
-            Ok(exchange) => Ok(exchange),
-            Err(lease) => Box::pin(site.dialer.connect(lease, &sent, tries.now())).await,
-        };
-        let heard = match begun {
-            Ok(exchange) => hear(exchange, &sent, answer, client, timer).await,
-            Err(failed) => Err(failed),
+        let now = tries.now();
+        let heard = match hedge {
+            None => attempt(site.dialer, lease, &sent, now, answer, client, timer).await,
+            Some(hedge) => {
+                let (dialer, host) = (site.dialer, &target.host);
+                let race = Race { hedge, dialer, outgoing: &sent, host };
+                let came = Box::pin(race.run(lease, &mut tries, answer, client, timer)).await;
+                tries.raced(&came, report);
+                came
+            }
         };
         let next = match heard {
             Ok((exchange, heard)) if !tries.is_unwanted(heard, head, answer) => {
@@ -179,50 +183,5 @@ fn patience(target: &Target, client: &dyn Downstream, head: &Head) -> Option<Dur
     match client.patience(head) {
         None => ours,
         Some(theirs) => Some(ours.map_or(theirs, |ours| ours.min(theirs))),
-    }
-}
-
-/// The Host a backend sees; `None` keeps the request's own. One of HTTP/1.0 may have none: what
-/// goes out always has one.
-fn host_sent<'a>(host: &'a HostSent, head: &Head, report: &'a Report<'_>) -> Option<&'a [u8]> {
-    match host {
-        HostSent::Preserve if head.has(Known::Host) || head.authority().is_some() => None,
-        HostSent::Name(name) => Some(name.as_bytes()),
-        HostSent::Preserve | HostSent::Backend => {
-            report.backend.as_ref().map(|backend| backend.written().as_bytes())
-        }
-    }
-}
-
-/// Waits for the head of the answer; interim answers are relayed when they come. A broken try gives
-/// the client's body back what is here of it.
-async fn hear(
-    mut exchange: Box<Exchange>,
-    outgoing: &Outgoing<'_>,
-    answer: &mut Head,
-    client: &mut dyn Downstream,
-    timer: &mut Timer,
-) -> Result<(Box<Exchange>, Heard), Failed> {
-    let mut interim = 0;
-    loop {
-        let broke = match exchange.head(answer, client, timer).await {
-            Ok(Heard::Interim) if interim < outgoing.effective.limits.interim => None,
-            Ok(Heard::Interim) => Some(Error::Interim),
-            Ok(heard) => return Ok((exchange, heard)),
-            Err(error) => Some(error),
-        };
-        if let Some(error) = broke {
-            exchange.give_back(client);
-            return Err(exchange.fail(error));
-        }
-        interim += 1;
-        headers::interim_ready(answer);
-        let version = outgoing.head.version();
-        poll_fn(|cx| {
-            client.interim(cx, answer, version);
-            Poll::Ready(())
-        })
-        .await;
-        answer.clear();
     }
 }

@@ -2,6 +2,7 @@
 
 mod address;
 mod answer;
+mod attempt;
 mod cells;
 mod choose;
 mod client;
@@ -12,6 +13,7 @@ mod forward;
 mod forwarded;
 mod gateway;
 mod headers;
+mod hedge;
 mod http2;
 mod key;
 mod keys;

@@ -6,6 +6,7 @@ use super::reply::Reply;
 use super::report::Report;
 use super::retry::{Asked, Broke, Cause, Course, Wait};
 use super::unwanted::{Unwanted, asked, unwanted};
+use crate::config::Percent;
 use crate::message::Head;
 use crate::net::Timer;
 use crate::pool::{Allowance, Ask, BackendId, Lease, NoLease, Outcome, Why};
@@ -17,6 +18,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// How long a first verdict is waited for where `timeout.connect` is off.
 const WAIT: Duration = Duration::from_secs(2);
+
+/// Tries beside others a second that are allowed however few requests there are.
+const SOME: f64 = 0.1;
 
 /// What to do after a try that broke, or an answer that is asked of somebody else.
 pub(super) enum Next {
@@ -58,6 +62,8 @@ pub(super) struct Tries<'a> {
     refused: Vec<BackendId>,
     why: Why,
     fresh: bool,
+    /// Tries beside others.
+    beside: u32,
 }
 
 impl<'a> Tries<'a> {
@@ -72,6 +78,7 @@ impl<'a> Tries<'a> {
             refused: Vec::new(),
             why: Why::First,
             fresh: false,
+            beside: 0,
         }
     }
 
@@ -131,6 +138,43 @@ impl<'a> Tries<'a> {
         // The try begins here, however long it waited for its turn.
         self.now = Instant::now();
         Some(lease)
+    }
+
+    /// Takes another backend for a try beside that of the first one, within this budget.
+    pub(super) fn beside(&mut self, budget: Percent, first: BackendId) -> Option<Lease> {
+        let (pool, now) = (&self.target.pool, Instant::now());
+        let share = budget.get();
+        // Else a quiet pool would never have one.
+        let floor = if share > 0.0 { SOME } else { 0.0 };
+        let allowed = Allowance { share, floor, window: self.target.effective.retry.window };
+        if !pool.allows_hedge(allowed, now) {
+            return None;
+        }
+        let avoid = [&self.tried[..], &[first]].concat();
+        let ask = Ask::new(now, self.seed).hash(self.hash).avoid(&avoid).why(Why::Hedge);
+        let lease = pool.another(&ask)?;
+        if !pool.take_hedge(allowed, now) {
+            lease.settle(Outcome::Stale);
+            return None;
+        }
+        self.tried = avoid;
+        self.tried.push(lease.backend().id);
+        self.beside += 1;
+        Some(lease)
+    }
+
+    /// What is told of tries of which one may have had another beside it.
+    pub(super) fn raced(
+        &mut self,
+        came: &Result<(Box<Exchange>, Heard), Failed>,
+        report: &mut Report<'_>,
+    ) {
+        report.tries += std::mem::take(&mut self.beside);
+        let lease = match came {
+            Ok((exchange, _)) => exchange.lease(),
+            Err(failed) => &failed.lease,
+        };
+        report.backend = Some(lease.backend().clone());
     }
 
     fn ask(&self) -> Ask<'_> {

@@ -4,6 +4,7 @@ use super::balance::{Ask, Policies, Seeds, Why};
 use super::budget::{Budget, NOW_AND_THEN};
 use super::cadence::Cadence;
 use super::change::{Change, Glance, Member, Reason, State, Turn};
+use super::latency::Latency;
 use super::lease::{Lease, NoLease};
 use super::members::Members;
 use super::snapshot::Snapshot;
@@ -40,6 +41,12 @@ pub struct Pool {
     pub retries_status: Words<u16>,
     /// `evenkeel_retry_budget_exhausted_total`
     pub budget_exhausted: Counter,
+    /// `evenkeel_hedges_total` by outcome.
+    pub hedges_won: Counter,
+    /// As above.
+    pub hedges_lost: Counter,
+    /// As above.
+    pub hedges_failed: Counter,
     /// `evenkeel_upstream_limit_hits_total` by limit.
     pub limit_hits: Words,
     /// `evenkeel_upstream_connect_duration_seconds`
@@ -54,6 +61,10 @@ pub struct Pool {
     pub(super) repeats: Counter,
     /// What the tries of its requests took of their budget.
     pub(super) budget: Mutex<Budget>,
+    /// The same of tries beside others.
+    pub(super) hedges: Mutex<Budget>,
+    /// How long its answers take to begin, where that is wanted.
+    pub(super) latency: Latency,
     number: u64,
     clock: Clock,
     seeds: Seeds,
@@ -149,6 +160,9 @@ impl Pool {
             retries_timeout: Counter::new(),
             retries_status: Words::default(),
             budget_exhausted: Counter::new(),
+            hedges_won: Counter::new(),
+            hedges_lost: Counter::new(),
+            hedges_failed: Counter::new(),
             limit_hits: Words::default(),
             connect_duration: Histogram::default(),
             check_duration: Histogram::default(),
@@ -156,6 +170,8 @@ impl Pool {
             ejections: Default::default(),
             repeats: Counter::new(),
             budget: Mutex::new(Budget::new(Instant::now())),
+            hedges: Mutex::new(Budget::new(Instant::now())),
+            latency: Latency::new(Instant::now()),
             number: NUMBERS.fetch_add(1, Relaxed),
             clock: Clock { then: Instant::now(), wall: SystemTime::now() },
             seeds,
@@ -257,6 +273,7 @@ impl Pool {
     pub fn publish(&self, now: Instant) -> Option<Instant> {
         self.members.lock().forget(now);
         self.count(NOW_AND_THEN, now);
+        self.latency.fade(now);
         if !self.read.stale.load(Acquire) {
             return None;
         }

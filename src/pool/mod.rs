@@ -21,6 +21,7 @@ mod ewma;
 mod health;
 mod hot;
 mod known;
+mod latency;
 mod lease;
 mod members;
 mod outlier;

@@ -230,8 +230,22 @@ fn each_limit_on_time_names_itself() {
         assert_eq!(proxy.get("/").status, 504);
         let line = crate::support::access_lines(&folder, 1).remove(0);
         assert!(line.contains(&format!(r#""reason":"{reason}""#)), "{line}");
+        let own =
+            format!("evenkeel_responses_own_total{{listener=\"web\",reason=\"{reason}\"}} 1\n");
+        assert!(crate::readme::scrape(&proxy).contains(&own));
         assert_eq!(proxy.state("b1"), "up");
     }
+
+    // It is connected to, and does not begin to speak.
+    let mute = Backend::run(|peer| drop(peer.rest()));
+    let (folder, log) = crate::support::access_log();
+    let limits = format!("http = \"2\"\ntimeout = {{ connect = \"50ms\" }}\n{log}");
+    let proxy = Proxy::http(&[mute.addr], &limits);
+    assert_eq!(proxy.get("/").status, 504);
+    let line = crate::support::access_lines(&folder, 1).remove(0);
+    assert!(line.contains(r#""reason":"timeout_connect""#), "{line}");
+    let own = "evenkeel_responses_own_total{listener=\"web\",reason=\"timeout_connect\"} 1\n";
+    assert!(crate::readme::scrape(&proxy).contains(own));
 
     let stalls = Backend::run(|peer| {
         peer.request();

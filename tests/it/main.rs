@@ -9,6 +9,7 @@ mod fuzz_seeds;
 mod grpc;
 mod grpc_moves;
 mod health;
+mod hedging;
 mod hostile;
 mod house;
 mod http;

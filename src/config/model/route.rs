@@ -3,6 +3,7 @@ use super::action::{Action, HeaderRules};
 use super::listener::{ListenerRef, PoolRef};
 use super::matching::{HostMatch, PathMatch, ValueMatch};
 use super::over::Overrides;
+use crate::config::hedge::Hedge;
 use crate::config::problem::At;
 use crate::config::rate_limit::RateLimit;
 use crate::config::rewrite::Rewrite;
@@ -63,6 +64,8 @@ pub struct Route {
     pub websocket: bool,
     /// Whether `%2f` and `%00` in a path are refused.
     pub refuse_encoded_slash: bool,
+    /// When a request is sent to another backend as well.
+    pub hedge: Option<Hedge>,
     /// How often requests of one key may come.
     pub rate_limit: Option<RateLimit>,
     /// Its word on times, limits and retries.

@@ -15,7 +15,6 @@ const UNBUILT: &[(&str, &str)] = &[
     ("admin", "token_file = \"t\""),
     ("route", "split_by = [\"client_ip\"]"),
     ("route", "mirror = { pool = \"app\" }"),
-    ("route", "hedge = {}"),
     ("route", "filters = [\"auth\"]"),
     ("route", "upgrade = [\"websocket\", \"connect\"]"),
     (

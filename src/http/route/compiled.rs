@@ -1,5 +1,5 @@
 //! A compiled route: everything a request needs of it, made when the plan is made.
-use crate::config::Name;
+use crate::config::{Hedge, Name};
 use crate::http::answer::{Redirect, Respond};
 use crate::http::cells::RouteCells;
 use crate::http::headers::Rules;
@@ -23,6 +23,8 @@ pub struct Route {
     pub websocket: bool,
     /// Whether `%2f` and `%00` in a path are refused.
     pub refuse_encoded_slash: bool,
+    /// When a request is sent to another backend as well.
+    pub(in crate::http) hedge: Option<Hedge>,
     /// How often its requests may come.
     pub(in crate::http) limiter: Option<Limiter>,
 }

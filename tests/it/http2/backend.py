@@ -168,7 +168,7 @@ class Conn:
         elif path == "/call" and "busy" in OPTIONS:
             fields = {"content-type": "application/grpc", "grpc-status": "14", **self.push_back(head)}
             self.respond(stream, 200, b"", fields)
-        elif path == "/silent":
+        elif path == "/silent" or (path == "/slow" and "slow" in OPTIONS):
             pass
         elif path == "/state":
             with LOCK:

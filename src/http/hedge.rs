@@ -1,0 +1,198 @@
+//! Hedging: a try that takes longer than is usual gets another one beside it, at another backend. The
+//! first answer counts, and the other try is cancelled (Dean and Barroso, "The Tail at Scale", CACM 56,
+//! 2013). Both are polled by the request's own task.
+use super::attempt::{attempt, host_sent};
+use super::downstream::Downstream;
+use super::tries::{Tries, outcome};
+use crate::config::{Hedge, HedgeAfter, HostSent};
+use crate::message::{Broken, Empty, Head};
+use crate::net::Timer;
+use crate::pool::{Lease, Pool};
+use crate::upstream::{Dialer, Error, Exchange, Failed, Heard, Outgoing};
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+/// What a try came to: an answer, whose head is in its place, or not.
+type Came = Result<(Box<Exchange>, Heard), Failed>;
+
+/// The same of a try beside it, with the head.
+type Beside = Result<(Box<Exchange>, Heard, Head), Failed>;
+
+/// A try beside another one.
+type Other<'a> = Pin<Box<dyn Future<Output = Beside> + Send + 'a>>;
+
+/// From this status on an answer wins no race: who fails fast would win them all.
+const FAULT: u16 = 500;
+
+/// A request without a body that may be sent to two backends at once.
+pub(super) struct Race<'a> {
+    pub(super) hedge: &'a Hedge,
+    pub(super) dialer: &'a Arc<Dialer>,
+    /// As it is sent to the first one.
+    pub(super) outgoing: &'a Outgoing<'a>,
+    /// What Host each sees.
+    pub(super) host: &'a HostSent,
+}
+
+/// Who came first.
+enum First {
+    /// The try itself.
+    Own(Came),
+    /// The one beside it, with an answer.
+    Other(Box<Exchange>, Heard, Head),
+}
+
+impl Race<'_> {
+    /// One try, and another one beside it where it takes too long.
+    pub(super) async fn run(
+        self,
+        lease: Lease,
+        tries: &mut Tries<'_>,
+        answer: &mut Head,
+        client: &mut dyn Downstream,
+        timer: &mut Timer,
+    ) -> Came {
+        let (pool, backend, begun) = (lease.pool().clone(), lease.backend().id, tries.now());
+        let mut other: Option<Other<'_>> = None;
+        let first = {
+            let (client, timer) = (&mut *client, &mut *timer);
+            let own = attempt(self.dialer, lease, self.outgoing, begun, answer, client, timer);
+            let mut own = pin!(own);
+            match within(delay(self.hedge, &pool), begun, own.as_mut()).await {
+                Some(came) => First::Own(came),
+                None => {
+                    let lease = tries.beside(self.hedge.budget, backend);
+                    other = lease.map(|lease| -> Other<'_> { Box::pin(self.beside(lease)) });
+                    both(own.as_mut(), &mut other, &pool).await
+                }
+            }
+        };
+        match first {
+            First::Own(Ok(came)) => {
+                pool.learn_first_byte(begun.elapsed());
+                if other.is_some() {
+                    pool.hedges_lost.inc();
+                }
+                Ok(came)
+            }
+            First::Other(exchange, heard, head) => {
+                // The other one would have taken as long at the least.
+                pool.learn_first_byte(begun.elapsed());
+                pool.hedges_won.inc();
+                *answer = head;
+                Ok((exchange, heard))
+            }
+            First::Own(Err(failed)) => match other {
+                None => Err(failed),
+                Some(other) => rescue(failed, other, answer, client, &pool).await,
+            },
+        }
+    }
+
+    /// The try beside: its interim answers are nobody's.
+    async fn beside(&self, lease: Lease) -> Beside {
+        let backend = lease.backend().clone();
+        let host = host_sent(self.host, self.outgoing.head, &backend);
+        let outgoing = Outgoing { host, fresh: false, ..*self.outgoing };
+        let now = Instant::now();
+        let mut exchange = match self.dialer.reuse(lease, &outgoing, now) {
+            Ok(exchange) => exchange,
+            Err(lease) => self.dialer.connect(lease, &outgoing, now).await?,
+        };
+        let (mut head, mut timer) = (Head::new(), Timer::new());
+        for _ in 0..=outgoing.effective.limits.interim {
+            match exchange.head(&mut head, &mut Empty, &mut timer).await {
+                Ok(Heard::Interim) => head.clear(),
+                Ok(heard) => return Ok((exchange, heard, head)),
+                Err(error) => return Err(exchange.fail(error)),
+            }
+        }
+        Err(exchange.fail(Error::Interim))
+    }
+}
+
+/// How long a try may take; `None` where that is not known yet.
+fn delay(hedge: &Hedge, pool: &Pool) -> Option<Duration> {
+    match hedge.after {
+        HedgeAfter::Time(time) => Some(time),
+        HedgeAfter::Quantile(share) => Some(pool.first_byte_quantile(share)?.max(hedge.min)),
+    }
+}
+
+/// What a try comes to within a time; for ever without one.
+async fn within(
+    delay: Option<Duration>,
+    begun: Instant,
+    mut own: Pin<&mut impl Future<Output = Came>>,
+) -> Option<Came> {
+    let mut timer = Timer::new();
+    timer.set(delay.map(|delay| begun + delay));
+    poll_fn(|cx| match own.as_mut().poll(cx) {
+        Poll::Ready(came) => Poll::Ready(Some(came)),
+        Poll::Pending => timer.poll(cx).map(|()| None),
+    })
+    .await
+}
+
+/// Whoever ends first; the other one only with an answer that is no fault. One that broke is gone.
+async fn both(
+    mut own: Pin<&mut impl Future<Output = Came>>,
+    other: &mut Option<Other<'_>>,
+    pool: &Pool,
+) -> First {
+    poll_fn(|cx| {
+        if let Poll::Ready(came) = own.as_mut().poll(cx) {
+            return Poll::Ready(First::Own(came));
+        }
+        let Some(beside) = other else { return Poll::Pending };
+        match beside.as_mut().poll(cx) {
+            Poll::Pending => return Poll::Pending,
+            Poll::Ready(Ok((exchange, heard, head))) if head.status() < FAULT => {
+                return Poll::Ready(First::Other(exchange, heard, head));
+            }
+            Poll::Ready(Ok((exchange, ..))) => exchange.discard(&mut Empty, Instant::now()),
+            Poll::Ready(Err(failed)) => settle(failed),
+        }
+        *other = None;
+        pool.hedges_failed.inc();
+        Poll::Pending
+    })
+    .await
+}
+
+/// The try broke, and the one beside it is under way: whatever that comes to counts.
+async fn rescue(
+    failed: Failed,
+    mut other: Other<'_>,
+    answer: &mut Head,
+    client: &mut dyn Downstream,
+    pool: &Pool,
+) -> Came {
+    let came = poll_fn(|cx| match other.as_mut().poll(cx) {
+        Poll::Ready(came) => Poll::Ready(Some(came)),
+        Poll::Pending => client.poll_gone(cx).map(|()| None),
+    });
+    match came.await {
+        Some(Ok((exchange, heard, head))) => {
+            settle(failed);
+            pool.hedges_won.inc();
+            *answer = head;
+            Ok((exchange, heard))
+        }
+        Some(Err(other)) => {
+            settle(other);
+            pool.hedges_failed.inc();
+            Err(failed)
+        }
+        None => Err(Failed { error: Error::Body(Broken::Closed), ..failed }),
+    }
+}
+
+/// Nothing comes of a try that broke, but that it is counted.
+fn settle(failed: Failed) {
+    let outcome = outcome(&failed.error, failed.stale);
+    failed.lease.settle(outcome);
+}
