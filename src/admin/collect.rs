@@ -3,7 +3,7 @@
 use crate::http::{Limiter, RouteCells};
 use crate::metrics::{Counter, Kind, ListenerCells, Text, process};
 use crate::plan::{Plan, Service};
-use crate::pool::{Backend, Member, Pool, Reason, State as BackendState};
+use crate::pool::{Backend, Member, Pool, Reason, State as BackendState, StickyCells};
 use crate::server::State;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -232,6 +232,14 @@ fn of_pools(text: &mut Text, plan: &Plan) {
             text.sample_with(name, &pool.labels, &[("outcome", outcome)], cell.get() as f64);
         }
     }
+    let name = "evenkeel_sticky_total";
+    text.family(name, Kind::Counter, "Clients that came back to their backend, or did not.");
+    for pool in plan.pools.values().filter(|pool| pool.config().sticky.is_some()) {
+        let StickyCells { hit, miss, forged, gone } = &pool.sticky;
+        for (result, cell) in [("hit", hit), ("miss", miss), ("forged", forged), ("gone", gone)] {
+            text.sample_with(name, &pool.labels, &[("result", result)], cell.get() as f64);
+        }
+    }
     let name = "evenkeel_upstream_limit_hits_total";
     text.family(name, Kind::Counter, "Limits towards backends that were reached.");
     for pool in plan.pools.values() {
@@ -290,6 +298,7 @@ const CONNECTIONS: Cells = &[
 const CHECKS: Cells = &[("pass", |b| &b.cells.checks_pass), ("fail", |b| &b.cells.checks_fail)];
 const PICKS: Cells = &[
     ("policy", |b| &b.picks().policy),
+    ("sticky", |b| &b.picks().sticky),
     ("retry", |b| &b.picks().retry),
     ("hedge", |b| &b.picks().hedge),
     ("panic", |b| &b.picks().panic),

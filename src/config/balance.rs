@@ -145,7 +145,8 @@ fn bound(item: &Item<'_>) -> Option<f64> {
     Some(bound)
 }
 
-fn parts(item: &Item<'_>, http_only: &mut Vec<Said>) -> Vec<KeyPart> {
+/// The parts of a key.
+pub(super) fn parts(item: &Item<'_>, http_only: &mut Vec<Said>) -> Vec<KeyPart> {
     let all = item.list();
     if all.is_empty() {
         item.fault("an empty list is no key");

@@ -39,6 +39,7 @@ mod route_path;
 mod server;
 mod sni_route;
 mod sources;
+mod sticky;
 mod syntax;
 mod table;
 mod tls;
@@ -60,6 +61,7 @@ pub use pool_http::{PoolHttp, PoolHttp2};
 pub use problem::{At, Problem};
 pub use rate_limit::{RateKey, RateLimit};
 pub use sources::{Contents, Folder, Folders, Names, Sources};
+pub use sticky::{SameSite, Sticky};
 pub use tls::{Alpn, Blob, Certificate, Clients, ListenerTls, PoolTls, TlsVersion};
 pub use units::{ByteSize, Name, Percent, Rate, Timeout, Weight};
 

@@ -11,6 +11,7 @@ use super::outlier;
 use super::over::{self, Only, Place};
 use super::pool_http::{self, PoolHttp};
 use super::problem::{At, Wrong};
+use super::sticky;
 use super::table::{Item, Table};
 use super::tls;
 use super::units::{Name, Percent, Timeout, Weight};
@@ -46,6 +47,8 @@ fn pool(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) -> P
     let host = t.take("host");
     only.http.extend(host.as_ref().map(said));
     let balance = t.take("balance").and_then(|item| balance::balance(&item, &mut only.http));
+    let sticky = t.take("sticky");
+    only.http.extend(sticky.as_ref().map(said));
     let (tls, announced) = (t.take("tls"), t.take("send_proxy_protocol"));
     let max_active = t.take("max_active");
     let queue = queue(t, max_active.as_ref());
@@ -61,6 +64,7 @@ fn pool(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) -> P
         http2: pool_http::limits(t, http, tls.is_some(), &mut only.http),
         tls: tls.and_then(|item| tls::pool(&item, draft)),
         send_proxy_protocol: announced.and_then(|item| announce(&item)),
+        sticky: sticky.and_then(|item| sticky::sticky(&item, draft)),
         health,
         outlier: t.take("outlier").and_then(|item| outlier::outlier(&item)),
         panic_threshold: t.take("panic_threshold").and_then(|item| threshold(&item)),

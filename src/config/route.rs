@@ -1,12 +1,15 @@
 //! `[[route]]`: which requests, and what happens to them.
 use super::action;
 use super::addr;
+use super::balance;
 use super::draft::{Draft, Ref};
 use super::field;
 use super::header;
 use super::hedge;
 use super::hint::quoted;
-use super::model::{Action, ListenerRef, PathMatch, PathRewrite, Rewrite, Route, ValueMatch};
+use super::model::{
+    Action, KeyPart, ListenerRef, PathMatch, PathRewrite, Rewrite, Route, ValueMatch,
+};
 use super::over::{self, Only, Place};
 use super::pool;
 use super::problem::Wrong;
@@ -56,6 +59,7 @@ fn route(item: &Item<'_>, t: &mut Table<'_>, index: usize, draft: &mut Draft) ->
     let query = t.take("query").map(|item| query(&item)).unwrap_or_default();
     let action = action::action(t, draft);
     let forwards = !matches!(action, Some(Action::Redirect(_) | Action::Respond(_)));
+    let split_by = forwarding(t, "split_by", forwards).map(|item| split_by(&item, action.as_ref()));
     let request_headers = forwarding(t, "request_headers", forwards);
     let request_headers = request_headers.and_then(|item| header::rules(&item)).unwrap_or_default();
     let response_headers =
@@ -85,6 +89,7 @@ fn route(item: &Item<'_>, t: &mut Table<'_>, index: usize, draft: &mut Draft) ->
         headers,
         query,
         action: action?,
+        split_by: split_by.unwrap_or_default(),
         request_headers,
         response_headers,
         rewrite,
@@ -211,6 +216,16 @@ fn pools(action: Option<&Action>) -> Vec<Name> {
         Some(Action::Pools(all)) => all.iter().map(|(to, _)| to.name.clone()).collect(),
         Some(Action::Redirect(_) | Action::Respond(_)) | None => Vec::new(),
     }
+}
+
+/// Parts of a key; they choose among several pools.
+fn split_by(item: &Item<'_>, action: Option<&Action>) -> Vec<KeyPart> {
+    if let Some(Action::Pool(_)) = action {
+        let wrong =
+            Wrong::new("means nothing to one pool: it keeps clients in their share of several");
+        item.key_wrong(wrong.hint("write pools = { app = 95, canary = 5 }"));
+    }
+    balance::parts(item, &mut Vec::new())
 }
 
 fn upgrade(item: &Item<'_>) -> bool {

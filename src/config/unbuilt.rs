@@ -16,11 +16,9 @@ const UNBUILT: &[(&str, &str)] = &[
     ("admin", "token_file"),
     ("listener.tls.certificates", "acme"),
     ("listener.tls.certificates", "names"),
-    ("route", "split_by"),
     ("route", "mirror"),
     ("route", "filters"),
     ("route.upgrade", "connect"),
-    ("pool", "sticky"),
     ("pool", "slow_start"),
     ("pool", "discover"),
 ];

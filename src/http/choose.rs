@@ -1,5 +1,6 @@
 //! Which route, pool and hash key a request gets, and who its client is.
 use super::address::Origin;
+use super::affinity::Bond;
 use super::forward::Site;
 use super::gateway::Target;
 use super::headers;
@@ -19,6 +20,8 @@ pub(super) struct Chosen<'g> {
     pub(super) target: &'g Target,
     /// Hash of its key parts, where the policy wants one.
     pub(super) hash: Option<u64>,
+    /// What its cookie says, where the pool has one.
+    pub(super) bond: Option<Bond<'g>>,
     /// Where its client stands, where it is limited.
     pub(super) standing: Option<Standing>,
 }
@@ -58,17 +61,20 @@ pub(super) fn choose<'g>(
             return Err(answered(route, standing, said.answer()));
         }
     };
-    let target = split.choose(site.seed);
+    let client = || headers::client_address(head, origin.peer, &gateway.trusted);
+    let (target, bond) = split.take(&asked, client, site.seed);
     report.target = Some(target);
     report.cells = Some(&target.cells);
-    let hash = target.hash.as_ref().and_then(|hash| {
-        hash_key(hash, &asked, headers::client_address(head, origin.peer, &gateway.trusted))
-    });
+    let hash =
+        target.hash.as_ref().and_then(|hash| hash_key(&hash.key, hash.first, &asked, client()));
     let change = rewrite::plan(route, &asked);
+    if let Some(bond) = &bond {
+        bond.hide(head);
+    }
     headers::forwarded(head, origin, &gateway.trusted, site.scheme, &gateway.via)
         .map_err(|_| own(508, "loop"))?;
     rewrite::apply(change, head).map_err(|_| own(400, "bad_rewrite"))?;
-    Ok(Chosen { route, target, hash, standing })
+    Ok(Chosen { route, target, hash, bond, standing })
 }
 
 /// Takes a token of the route's rate limit: where the client then stands.

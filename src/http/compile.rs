@@ -1,4 +1,5 @@
 //! From a listener and its routes to a gateway: every problem at once, nothing running touched.
+use super::affinity::Affinity;
 use super::answer::{Redirect, Respond};
 use super::cells::RouteCells;
 use super::headers::Rules;
@@ -72,7 +73,7 @@ impl<'a> Compiler<'a> {
         let target = self.target(&name, &key, pool, None)?;
         Some(Route {
             name,
-            action: Action::Forward(Split::new([(1, target)])?),
+            action: Action::Forward(Split::new([(1, target)], &[])?),
             rules: Rules::default(),
             path: None,
             websocket: true,
@@ -106,7 +107,7 @@ impl<'a> Compiler<'a> {
             config::Action::Pool(pool) => {
                 let key = format!("route.{}.pool", said.name);
                 let target = self.target(&said.name, &key, pool, Some(said))?;
-                Split::new([(1, target)]).map(Action::Forward)
+                Split::new([(1, target)], &[]).map(Action::Forward)
             }
             config::Action::Pools(pools) => self.split(said, pools),
             config::Action::Redirect(redirect) => {
@@ -130,7 +131,7 @@ impl<'a> Compiler<'a> {
             .iter()
             .map(|(pool, weight)| Some((*weight, self.target(&said.name, &key, pool, Some(said))?)))
             .collect();
-        let split = Split::new(found.into_iter().collect::<Option<Vec<_>>>()?);
+        let split = Split::new(found.into_iter().collect::<Option<Vec<_>>>()?, &said.split_by);
         if split.is_none() {
             self.problems.push(
                 Problem::new(&said.at, key, "every pool has the weight 0")
@@ -160,7 +161,8 @@ impl<'a> Compiler<'a> {
             pool: running.clone(),
             effective: Effective::layered(places.into_iter().chain(route.map(|r| &r.over))),
             host: rewritten.unwrap_or_else(|| section.host.clone()),
-            hash: section.balance.hash.clone(),
+            hash: section.balance.hash.clone().map(Box::new),
+            affinity: section.sticky.as_ref().map(|said| Box::new(Affinity::new(running, said))),
             cells: self.cells(name, &pool.name),
         })
     }

@@ -63,11 +63,11 @@ pub(super) async fn forward<'g>(
     if !headers::goes_on(head) {
         return Journey::Own(Box::new(Reply::own(204, "max_forwards")));
     }
-    let Chosen { route, target, hash, standing } = match choose(site, head, client.origin(), report)
-    {
-        Ok(chosen) => chosen,
-        Err(reply) => return Journey::Own(reply),
-    };
+    let Chosen { route, target, hash, bond, standing } =
+        match choose(site, head, client.origin(), report) {
+            Ok(chosen) => chosen,
+            Err(reply) => return Journey::Own(reply),
+        };
     let limits = &target.effective.limits;
     client.bound_body(limits);
     if is_too_long(client, limits.body) {
@@ -93,6 +93,9 @@ pub(super) async fn forward<'g>(
     };
     let hedge = route.hedge.as_ref().filter(|_| outgoing.repeatable && keep == 0 && !upgrade);
     let mut tries = Tries::new(target, hash, site.seed, report.begun);
+    if let Some(bond) = &bond {
+        tries.prefer(bond.backend());
+    }
     let mut lease = match tries.first(report) {
         Ok(lease) => lease,
         // Boxed: to wait is the rare way, as all are that follow.
@@ -139,6 +142,9 @@ pub(super) async fn forward<'g>(
                 report.first_byte = exchange.first_byte;
                 if let Some(standing) = &standing {
                     standing.say(answer);
+                }
+                if let Some(bond) = &bond {
+                    bond.answered(exchange.lease().backend(), answer, site.scheme == "https");
                 }
                 let via = &site.gateway.via;
                 headers::response_ready(&route.rules, answer, heard == Heard::Switched, via);

@@ -1,15 +1,20 @@
 //! The parts of a hash key, taken from a request. Nothing is allocated.
 use super::path::Asked;
 use super::query;
-use crate::config::{Hash, KeyPart};
+use crate::config::KeyPart;
 use crate::message::Known;
 use crate::pool::key_hash;
 use std::net::{IpAddr, SocketAddr};
 
-/// The hash of a request's key; `None` when every part is absent. An empty value is an absent one:
+/// The hash of a request's key: of all parts that are there, or of the first; `None` when every part is absent. An empty value is an absent one:
 /// else all who have an empty cookie would share one backend. The path is the one that routes
 /// see; of repeated fields, cookies and parameters the first one counts, as it came.
-pub(super) fn hash_key(hash: &Hash, asked: &Asked<'_>, client: Option<SocketAddr>) -> Option<u64> {
+pub(super) fn hash_key(
+    key: &[KeyPart],
+    first: bool,
+    asked: &Asked<'_>,
+    client: Option<SocketAddr>,
+) -> Option<u64> {
     let client = client.map(Octets::of);
     let part = |part: &KeyPart| -> Option<&[u8]> {
         let value = match part {
@@ -24,7 +29,7 @@ pub(super) fn hash_key(hash: &Hash, asked: &Asked<'_>, client: Option<SocketAddr
         };
         value.filter(|value| !value.is_empty())
     };
-    key_hash(hash.key.iter().map(part), hash.first)
+    key_hash(key.iter().map(part), first)
 }
 
 /// An address as bytes: 4 or 16, then the port.
@@ -60,7 +65,7 @@ impl Octets {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Table;
+    use crate::config::{Hash, Table};
     use crate::http::path::asked;
     use crate::message::{Head, Version};
 
@@ -74,7 +79,8 @@ mod tests {
         for (name, value) in fields {
             head.append(name, value.as_bytes()).unwrap();
         }
-        hash_key(hash, &asked(&head, None).unwrap(), client.parse().ok())
+        let asked = asked(&head, None).unwrap();
+        hash_key(&hash.key, hash.first, &asked, client.parse().ok())
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! HTTP, layer 7: what happens to one connection and to each request on it.
 
 mod address;
+mod affinity;
 mod answer;
 mod attempt;
 mod cells;

@@ -21,15 +21,26 @@ pub(super) fn decode(raw: &[u8]) -> Vec<u8> {
     Decode(raw).collect()
 }
 
-/// The value of a cookie in one `Cookie` field, without its quotes (RFC 6265 4.2.1).
+/// The value of the first cookie of a name in one `Cookie` field, without its quotes (RFC 6265 4.2.1).
 pub(super) fn cookie<'a>(field: &'a [u8], name: &str) -> Option<&'a [u8]> {
-    field.split(|b| *b == b';').find_map(|pair| {
-        let pair = pair.trim_ascii();
-        let at = memchr::memchr(b'=', pair)?;
-        let value = &pair[at + 1..];
-        let bare = value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\"")).unwrap_or(value);
-        (pair[..at] == *name.as_bytes()).then_some(bare)
-    })
+    cookies(field, name).next()
+}
+
+/// The values of all of them.
+pub(super) fn cookies<'a>(field: &'a [u8], name: &str) -> impl Iterator<Item = &'a [u8]> {
+    field
+        .split(|b| *b == b';')
+        .map(<[u8]>::trim_ascii)
+        .filter(move |pair| is_cookie(pair, name))
+        .map(move |pair| {
+            let value = &pair[name.len() + 1..];
+            value.strip_prefix(b"\"").and_then(|v| v.strip_suffix(b"\"")).unwrap_or(value)
+        })
+}
+
+/// Whether a part of a `Cookie` field is a cookie of this name.
+pub(super) fn is_cookie(pair: &[u8], name: &str) -> bool {
+    pair.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&b'='))
 }
 
 /// The value of a hexadecimal digit.

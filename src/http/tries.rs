@@ -9,10 +9,11 @@ use super::unwanted::{Unwanted, asked, unwanted};
 use crate::config::Percent;
 use crate::message::Head;
 use crate::net::Timer;
-use crate::pool::{Allowance, Ask, BackendId, Lease, NoLease, Outcome, Why};
+use crate::pool::{Allowance, Ask, Backend, BackendId, Lease, NoLease, Outcome, Why};
 use crate::upstream::{Error, Exchange, Failed, Heard, Outgoing, Retry};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -54,6 +55,8 @@ pub(super) struct With<'a, 'g> {
 pub(super) struct Tries<'a> {
     target: &'a Target,
     hash: Option<u64>,
+    /// Who gets it if it may.
+    prefer: Option<&'a Arc<Backend>>,
     seed: u64,
     now: Instant,
     course: Course,
@@ -71,6 +74,7 @@ impl<'a> Tries<'a> {
         Self {
             target,
             hash,
+            prefer: None,
             seed,
             now,
             course: Course::new(target.effective.retry.attempts),
@@ -80,6 +84,11 @@ impl<'a> Tries<'a> {
             fresh: false,
             beside: 0,
         }
+    }
+
+    /// Asks this one first.
+    pub(super) fn prefer(&mut self, backend: Option<&'a Arc<Backend>>) {
+        self.prefer = backend;
     }
 
     /// When the current try began.
@@ -178,7 +187,8 @@ impl<'a> Tries<'a> {
     }
 
     fn ask(&self) -> Ask<'_> {
-        Ask::new(self.now, self.seed).hash(self.hash).avoid(&self.tried).why(self.why)
+        let ask = Ask::new(self.now, self.seed).hash(self.hash).avoid(&self.tried);
+        ask.prefer(self.prefer).why(self.why)
     }
 
     /// Whether an answer is one that somebody else may be asked for.

@@ -59,6 +59,8 @@ pub struct Backend {
     pub cells: Cells,
     addr: Addr,
     written: String,
+    /// Its name as a number: the same in every process.
+    number: u64,
     /// The path of a Unix socket, made once because it is dialled often.
     unix: Option<Arc<PathBuf>>,
     resolved: ArcSwap<Vec<SocketAddr>>,
@@ -71,6 +73,8 @@ pub struct Backend {
     is_down: AtomicBool,
     /// What is learnt of how much it bears, where `max_active` has bounds.
     adaptive: Mutex<Option<Box<Adaptive>>>,
+    /// The first word on it is still to come. Written by turns.
+    is_awaited: AtomicBool,
     pub(super) hot: Hot,
 }
 
@@ -94,6 +98,7 @@ impl Backend {
             labels: labels(&[("pool", pool), ("backend", &endpoint.name)]),
             cells: Cells::default(),
             written: endpoint.addr.to_string(),
+            number: xxh3_64(endpoint.name.as_bytes()),
             addr: endpoint.addr.clone(),
             unix,
             resolved: ArcSwap::default(),
@@ -102,6 +107,7 @@ impl Backend {
             leave: watch::Sender::new(Leave::default()),
             is_over: AtomicBool::new(false),
             is_down: AtomicBool::new(false),
+            is_awaited: AtomicBool::new(false),
             adaptive: Mutex::default(),
             hot: Hot::new(u32::MAX),
         };
@@ -206,6 +212,24 @@ impl Backend {
     pub(super) fn set_down(&self, down: bool) {
         self.is_down.store(down, Relaxed);
     }
+    /// Its name as a number, the same in every process: other than that of every other backend of its
+    /// pool, but for one chance in 2^38 among ten thousand.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+    /// Whether it may be picked for this ask: usable, below `max_active`, not to be avoided.
+    pub(super) fn is_open(&self, ask: &Ask<'_>) -> bool {
+        // Its number lies apart from its cells: it is not fetched where nobody is avoided.
+        let hot = &self.hot;
+        hot.is_usable() && !hot.is_full() && (ask.avoid.is_empty() || !ask.avoids(self.id))
+    }
+    /// Whether the first word on it is still to come, so that it is worth waiting for.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.is_awaited.load(Relaxed)
+    }
+    pub(super) fn set_awaited(&self, awaited: bool) {
+        self.is_awaited.store(awaited, Relaxed);
+    }
     pub(super) fn is_over(&self) -> bool {
         self.is_over.load(Relaxed)
     }
@@ -266,9 +290,7 @@ impl Candidate {
     /// Whether it may be picked for this ask: usable, below `max_active`, not to be avoided. Every
     /// policy asks this of the one it is about to pick.
     pub fn is_open(&self, ask: &Ask<'_>) -> bool {
-        let hot = &self.backend.hot;
-        // Its number lies apart from its cells: it is not fetched where nobody is avoided.
-        hot.is_usable() && !hot.is_full() && (ask.avoid.is_empty() || !ask.avoids(self.backend.id))
+        self.backend.is_open(ask)
     }
 }
 

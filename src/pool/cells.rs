@@ -48,11 +48,27 @@ pub struct Picks {
     pub hedge: Counter,
     /// Too few were healthy.
     pub panic: Counter,
+    /// Its client came back to it.
+    pub sticky: Counter,
 }
 
 impl Picks {
     /// Whatever their reason.
     pub(super) fn all(&self) -> u64 {
-        self.policy.get() + self.retry.get() + self.hedge.get() + self.panic.get()
+        let picks = self.policy.get() + self.retry.get() + self.hedge.get();
+        picks + self.panic.get() + self.sticky.get()
     }
+}
+
+/// `evenkeel_sticky_total` by result.
+#[derive(Debug, Default)]
+pub struct StickyCells {
+    /// The backend of the cookie answered.
+    pub hit: Counter,
+    /// There was no cookie, or it was past its end.
+    pub miss: Counter,
+    /// There was one that nobody with a secret has made for this pool.
+    pub forged: Counter,
+    /// Another backend answered than that of the cookie.
+    pub gone: Counter,
 }

@@ -3,6 +3,7 @@ use super::backend::{Backend, BackendId};
 use super::balance::{Ask, Policies, Seeds, Why};
 use super::budget::{Budget, NOW_AND_THEN};
 use super::cadence::Cadence;
+use super::cells::StickyCells;
 use super::change::{Change, Glance, Member, Reason, State, Turn};
 use super::latency::Latency;
 use super::lease::{Lease, NoLease};
@@ -13,8 +14,9 @@ use crate::config::{self, Name};
 use crate::metrics::{Counter, Gauge, Histogram, Words, labels};
 use crate::net::proxy_protocol::Version;
 use crate::reach::Reach;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
+use std::collections::HashMap;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
 use std::sync::{Arc, Weak};
@@ -49,6 +51,8 @@ pub struct Pool {
     pub hedges_failed: Counter,
     /// `evenkeel_upstream_limit_hits_total` by limit.
     pub limit_hits: Words,
+    /// `evenkeel_sticky_total`
+    pub sticky: StickyCells,
     /// `evenkeel_upstream_connect_duration_seconds`
     pub connect_duration: Histogram,
     /// `evenkeel_health_check_duration_seconds`
@@ -74,6 +78,8 @@ pub struct Pool {
     reach_number: AtomicU64,
     /// What `reach` announces clients in: 0, 1 or 2.
     announces: AtomicU8,
+    /// Everyone by the number of its name, where clients come back to their backends.
+    named: ArcSwapOption<HashMap<u64, Arc<Backend>>>,
     /// Held for the time of a look or a change, never while something is built.
     pub(super) members: Mutex<Members>,
     /// Held from the look at the members until what was built of it is stored, so that no older
@@ -164,6 +170,7 @@ impl Pool {
             hedges_lost: Counter::new(),
             hedges_failed: Counter::new(),
             limit_hits: Words::default(),
+            sticky: StickyCells::default(),
             connect_duration: Histogram::default(),
             check_duration: Histogram::default(),
             panic: Gauge::new(),
@@ -179,6 +186,7 @@ impl Pool {
             reach: ArcSwap::new(reach.clone()),
             reach_number: AtomicU64::new(reach.number),
             announces: AtomicU8::new(announced(reach)),
+            named: ArcSwapOption::empty(),
             members: Mutex::new(Members::new(name.clone(), config.clone())),
             maker: Mutex::new(Maker { policies: policies.clone(), cadence: Cadence::default() }),
             version: watch::Sender::new(0),
@@ -226,6 +234,7 @@ impl Pool {
             self.reach.store(reach);
             let mut turns = members.set(config, now);
             turns.extend(members.apply(Change::Endpoints(endpoints), now));
+            self.name(&members);
             self.note(&members);
             turns
         };
@@ -244,7 +253,11 @@ impl Pool {
         let (turns, is_news) = {
             let mut members = self.members.lock();
             let before = members.news();
+            let is_set = matches!(change, Change::Endpoints(_));
             let turns = members.apply(change, now);
+            if is_set {
+                self.name(&members);
+            }
             self.note(&members);
             (turns, members.news() != before)
         };
@@ -257,6 +270,13 @@ impl Pool {
             self.serve(now);
         }
         turns
+    }
+
+    /// Notes who is there, for clients that come back: an older set never replaces a newer one, since
+    /// the lock of the members is held.
+    fn name(&self, members: &Members) {
+        let sticky = self.settings.load().sticky.is_some();
+        self.named.store(sticky.then(|| Arc::new(members.named())));
     }
 
     /// Says to readers without the lock what the members say.
@@ -397,6 +417,11 @@ impl Pool {
     }
 
     fn take(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, NoLease> {
+        if let Some(backend) = ask.prefer
+            && let Some(lease) = self.take_preferred(backend, ask)?
+        {
+            return Ok(lease);
+        }
         let snapshot = self.read.snapshot.load();
         let index = snapshot.take(ask)?;
         let backend = &snapshot.candidates[index].backend;
@@ -419,6 +444,28 @@ impl Pool {
             self.load_changed(backend);
         }
         Ok(Lease::new(self.clone(), backend.clone(), ask.now))
+    }
+
+    /// Takes the one that is preferred, whatever its weight, its tier and the policy.
+    ///
+    /// # Errors
+    ///
+    /// `Pending` while the first word on it is still to come.
+    fn take_preferred(
+        self: &Arc<Self>,
+        backend: &Arc<Backend>,
+        ask: &Ask<'_>,
+    ) -> Result<Option<Lease>, NoLease> {
+        if backend.is_open(ask) && backend.hot.take(u32::MAX) {
+            backend.picks().sticky.inc();
+            self.load_changed(backend);
+            return Ok(Some(Lease::new(self.clone(), backend.clone(), ask.now)));
+        }
+        if backend.is_awaited() && !ask.avoids(backend.id) {
+            Err(NoLease::Pending)
+        } else {
+            Ok(None)
+        }
     }
 
     /// As `lease`; where there is nobody it waits for what is about to be known, until the deadline:
@@ -476,6 +523,10 @@ impl Pool {
                 break;
             }
             taken = self.attempt(ask);
+        }
+        if ask.prefer.is_some() && matches!(taken, Err(NoLease::Pending)) {
+            // Nothing was heard of the one that is preferred.
+            taken = self.attempt(&ask.prefer(None));
         }
         taken.map_err(|none| if none == NoLease::Pending { NoLease::Empty } else { none })
     }
@@ -602,6 +653,12 @@ impl Pool {
     /// there are.
     pub fn member(&self, id: BackendId) -> Option<Member> {
         self.members.lock().show_one(id, |at| self.clock.wall(at))
+    }
+
+    /// The backend of a name by its [number](Backend::number), where clients come back to their
+    /// backends and it was not removed. No lock.
+    pub fn named(&self, number: u64) -> Option<Arc<Backend>> {
+        self.named.load().as_ref()?.get(&number).cloned()
     }
 
     /// One backend by its number, unless it was removed.

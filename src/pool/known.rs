@@ -66,7 +66,14 @@ impl Known {
         (known.state, known.reason) = known.judge();
         known.ever_up = known.state == State::Up;
         known.backend.hot.set_usable(known.ever_up);
+        known.tell();
         known
+    }
+
+    /// Says to readers without the lock whether it is worth waiting for.
+    pub(super) fn tell(&self) {
+        let stays = self.removed.is_none() && self.wish == Wish::Up;
+        self.backend.set_awaited(stays && self.is_unheard());
     }
 
     /// The state that follows from all that is known.
@@ -152,10 +159,12 @@ impl Known {
         self.backend.hot.forgive();
         self.mark = self.tally();
     }
+    fn is_unheard(&self) -> bool {
+        if self.unresolved { !self.answered } else { self.state == State::Unknown }
+    }
     /// Whether the first word on it is still to come.
     pub(super) fn is_awaited(&self) -> bool {
-        let unheard = if self.unresolved { !self.answered } else { self.state == State::Unknown };
-        self.is_wanted() && unheard
+        self.is_wanted() && self.is_unheard()
     }
 
     /// At a glance.

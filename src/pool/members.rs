@@ -221,6 +221,7 @@ impl Members {
         let is_out = self.count.up == before.up && !works;
         if !(is_out && (before.up > 0 || state == State::Ejected)) {
             let turn = self.judge(place, &detail, now);
+            self.list[place].tell();
             self.count.change(before, self.list[place].count());
             return turn.into_iter().collect();
         }
@@ -238,6 +239,7 @@ impl Members {
         for known in &self.list {
             self.count.change(Count::default(), known.count());
         }
+        self.list.iter().for_each(Known::tell);
         turns
     }
 
@@ -373,6 +375,12 @@ impl Members {
         wall: impl Fn(Instant) -> SystemTime,
     ) -> Option<Member> {
         Some(self.list[*self.by_id.get(&id)?].show(wall))
+    }
+
+    /// Everyone who is not removed, by the numbers of their names.
+    pub(super) fn named(&self) -> HashMap<u64, Arc<Backend>> {
+        let here = self.by_name.iter().map(|place| &self.list[*place].backend);
+        here.map(|backend| (backend.number(), backend.clone())).collect()
     }
 
     /// One that is not removed.

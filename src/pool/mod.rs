@@ -37,7 +37,7 @@ pub use self::core::Pool;
 pub use backend::{Backend, BackendId, Candidate, Endpoint, Leave};
 pub use balance::{Ask, Balancer, Policies, Why, client_hash, key_hash};
 pub use budget::Allowance;
-pub use cells::{Cells, Picks};
+pub use cells::{Cells, Picks, StickyCells};
 pub use change::{Change, Glance, Member, Reason, State, Turn, Wish};
 pub use lease::{Lease, NoLease, Outcome};
 pub use prepare::Prepared;

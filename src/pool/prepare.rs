@@ -4,7 +4,7 @@ use super::backend::Endpoint;
 use super::balance::{Policies, Sizes, check};
 use super::change::Turn;
 use super::core::Pool;
-use crate::config::{self, Name, Problem, Table};
+use crate::config::{self, Blob, Name, Problem, Table};
 use crate::reach::Reach;
 use std::sync::Arc;
 
@@ -58,7 +58,9 @@ impl Pool {
         let pool = previous.cloned().unwrap_or_else(|| {
             Arc::new_cyclic(|me| Pool::new(name, &config, &reach, policies, me.clone()))
         });
-        let notes = notes.chain(reach.notes()).collect();
+        let secrets = config.sticky.iter().flat_map(|sticky| &sticky.secrets);
+        let cautions = secrets.filter_map(Blob::caution).map(|problem| problem.to_string());
+        let notes = notes.chain(reach.notes()).chain(cautions).collect();
         Ok(Prepared { notes, pool, config, reach, policies: policies.clone() })
     }
 }

@@ -1,4 +1,5 @@
 //! A choice by weight between things that stay as they are, as the pools of a route.
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Things chosen by weight.
 #[derive(Debug)]
@@ -23,6 +24,30 @@ impl<T> Split<T> {
             })
             .collect();
         Some(Self { first, others, sum })
+    }
+
+    /// Each with its weight.
+    pub fn all(&self) -> impl Iterator<Item = (u64, &T)> {
+        let ends = self.others.iter().map(|(from, _)| *from).chain([self.sum]);
+        let all = std::iter::once((0, &self.first));
+        let all = all.chain(self.others.iter().map(|(from, target)| (*from, target)));
+        all.zip(ends).map(|((from, target), end)| (end - from, target))
+    }
+
+    /// The one that a key belongs to, by weight: the same in every process, in whatever order they are.
+    ///
+    /// Weighted rendezvous hashing (Schindelhauer and Schomaker, SPAA 2005, "logarithmic method"): each
+    /// draws a number from the key and its own name, as late as its weight is small, and the earliest
+    /// has it. Where one changes its weight, comes or goes, only keys that go to it or leave it move.
+    pub fn stay(&self, key: u64, name: impl Fn(&T) -> &[u8]) -> &T {
+        let late = |weight: u64, target: &T| {
+            let drawn = xxh3_64_with_seed(name(target), mix(key));
+            // In (0, 1], by the 53 bits that such a number holds.
+            let drawn = ((drawn >> 11) + 1) as f64 / (1_u64 << 53) as f64;
+            -drawn.ln() / weight as f64
+        };
+        let all = self.all().map(|(weight, target)| (late(weight, target), target));
+        all.min_by(|(a, _), (b, _)| a.total_cmp(b)).map_or(&self.first, |(_, target)| target)
     }
 
     /// Draws one by weight; nothing is drawn where there is one.
@@ -83,6 +108,47 @@ mod tests {
         let canary: Vec<u64> = seeds.into_iter().filter(|s| *split.choose(*s) == 1).collect();
         let upper = canary.iter().filter(|s| **s >> 63 == 1).count() as f64 / canary.len() as f64;
         assert!((upper - 0.5).abs() < 0.03, "{upper}");
+    }
+
+    const NAMES: [&[u8]; 4] = [b"app", b"canary", b"dark", b"new"];
+
+    fn kept(weights: &[u32]) -> Vec<usize> {
+        let split = Split::new(weights.iter().copied().zip(0..)).unwrap();
+        assert!(
+            split
+                .all()
+                .map(|(w, _)| w)
+                .eq(weights.iter().filter(|w| **w > 0).map(|w| u64::from(*w)))
+        );
+        (0..DRAWS).map(|key| *split.stay(key, |place| NAMES[*place])).collect()
+    }
+
+    #[test]
+    fn keys_are_shared_by_weight_and_no_more_move_than_must() {
+        let before = kept(&[50, 30, 20]);
+        let share =
+            |all: &[usize], of| all.iter().filter(|at| **at == of).count() as f64 / DRAWS as f64;
+        for (of, wanted) in [0.5, 0.3, 0.2].into_iter().enumerate() {
+            assert!((share(&before, of) - wanted).abs() < 0.005, "{of}: {}", share(&before, of));
+        }
+        // One grows, one goes, one comes: (weights, who gains, or loses, and how much moves).
+        for (weights, of, moved) in [
+            (&[50, 80, 20][..], 1, 80.0 / 150.0 - 0.3),
+            (&[50, 0, 20], 1, 0.3),
+            (&[50, 30, 20, 25], 3, 0.2),
+        ] {
+            let after = kept(weights);
+            let changed: Vec<_> = before.iter().zip(&after).filter(|(a, b)| a != b).collect();
+            assert!(changed.iter().all(|(a, b)| **a == of || **b == of), "{weights:?}");
+            assert!((changed.len() as f64 / DRAWS as f64 - moved).abs() < 0.005, "{weights:?}");
+        }
+    }
+
+    #[test]
+    fn the_order_of_a_file_moves_nobody() {
+        let one = Split::new([(95, &b"app"[..]), (5, b"canary")]).unwrap();
+        let other = Split::new([(5, &b"canary"[..]), (95, b"app")]).unwrap();
+        assert!((0..10_000).all(|key| one.stay(key, |n| n) == other.stay(key, |n| n)));
     }
 
     #[test]

@@ -41,6 +41,7 @@ pub(super) fn pool(text: &str, backends: &[&str]) -> config::Pool {
         at: config::At::default(),
         host: HostSent::Preserve,
         balance: Balance { policy: "round_robin".into(), hash: None, at: config::At::default() },
+        sticky: None,
         health: None,
         outlier: None,
         panic_threshold: None,

@@ -12,7 +12,7 @@ use aws_lc_rs as library;
 #[cfg(all(feature = "tls-ring", not(feature = "tls-aws-lc")))]
 use ring as library;
 
-pub(super) use library::{aead, digest};
+pub(super) use library::{aead, digest, hmac};
 
 /// The key exchange that withstands quantum computers.
 pub(super) const LASTING: rustls::NamedGroup = rustls::NamedGroup::X25519MLKEM768;

@@ -33,6 +33,8 @@ mod readme;
 mod reload;
 mod retries;
 mod routes;
+mod split;
+mod sticky;
 mod support;
 mod tcp;
 mod tls;

@@ -83,7 +83,7 @@ fn the_statuses_of_grpc_are_those_that_are_said() {
 #[test]
 fn the_problems_shown_are_what_is_said() {
     let wrong = "[listener.web]\nbind = \"127.0.0.1:8080\"\npool = \"ap\"\n\n[pool.app]\n\
-        health = { http = \"/healthz\", interval = \"2\" }\nsticky = { cookie = \"sid\" }\n\
+        health = { http = \"/healthz\", interval = \"2\" }\ndiscover = { dns = \"app\" }\n\
         weights = [1]\nbackends = [\"10.0.0.1:8080\"]\n";
     let problems = config::parse(wrong, Path::new("proxy.toml")).unwrap_err();
     let lines: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
@@ -116,7 +116,9 @@ fn a_default_that_is_said_changes_nothing() {
         {resolve}[pool.app.health]\n{health}[pool.hash]\nbackends = []\n[pool.hash.balance]\n\
         policy = \"consistent_hash\"\nkey = \"path\"\n{hash}[listener.dns]\n\
         bind = \"127.0.0.1:0\"\nprotocol = \"udp\"\npool = \"dns\"\n[listener.dns.udp]\n{udp}\
-        [pool.dns]\nbackends = []\n[pool.two]\nhttp = \"2\"\nbackends = []\n\
+        [pool.dns]\nbackends = []\n[pool.sticky]\nbackends = []\n\
+        [pool.sticky.sticky]\nsecret_files = \"tests/config/valid/certs/sticky.key\"\n{sticky}\
+        [[route]]\npool = \"sticky\"\n[pool.two]\nhttp = \"2\"\nbackends = []\n\
         [pool.two.http2]\n{pool_http2}[pool.line]\nbackends = []\nmax_active = 1\n\
         [pool.line.queue]\n{queue}\n[pool.learns]\nbackends = []\n\
         [pool.learns.max_active]\n{max_active}";
@@ -134,6 +136,7 @@ fn a_default_that_is_said_changes_nothing() {
         ("{route}", "### [[route]]", "key", |key| !key.starts_with("redirect")),
         ("{redirect}", "### [[route]]", "key", |key| key.starts_with("redirect")),
         ("{rate_limit}", "### Rate limits", "key of `rate_limit`", all),
+        ("{sticky}", "## Stickiness", "key of `sticky`", all),
         ("{pool}", "### [pool.NAME]", "key", all),
         ("{backup}", "### backends", "key", |key| key != "tier"),
         ("{tier}", "### backends", "key", |key| key == "tier"),

@@ -7,6 +7,7 @@ use crate::config::health::Health;
 use crate::config::outlier::Outlier;
 use crate::config::pool_http::{PoolHttp, PoolHttp2};
 use crate::config::problem::At;
+use crate::config::sticky::Sticky;
 use crate::config::tls::PoolTls;
 use crate::config::units::{Name, Percent, Timeout, Weight};
 use std::time::Duration;
@@ -30,6 +31,8 @@ pub struct Pool {
     pub tls: Option<PoolTls>,
     /// In which version of the PROXY protocol backends are told of clients.
     pub send_proxy_protocol: Option<ProxyProtocol>,
+    /// A cookie that brings clients back to their backends.
+    pub sticky: Option<Sticky>,
     /// Active probes.
     pub health: Option<Health>,
     /// What tries may say against a backend.

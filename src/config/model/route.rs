@@ -1,5 +1,6 @@
 //! `[[route]]`
 use super::action::{Action, HeaderRules};
+use super::balance::KeyPart;
 use super::listener::{ListenerRef, PoolRef};
 use super::matching::{HostMatch, PathMatch, ValueMatch};
 use super::over::Overrides;
@@ -54,6 +55,8 @@ pub struct Route {
     pub query: Vec<(String, ValueMatch)>,
     /// What it does.
     pub action: Action,
+    /// What keeps a client in its share of `pools`: the first of these that is there.
+    pub split_by: Vec<KeyPart>,
     /// Rules on the request's fields.
     pub request_headers: HeaderRules,
     /// Rules on the response's fields.

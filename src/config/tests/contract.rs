@@ -13,7 +13,6 @@ const UNBUILT: &[(&str, &str)] = &[
     ("log", "access.only = \"all\""),
     ("log", "access.format = \"{time} {status}\""),
     ("admin", "token_file = \"t\""),
-    ("route", "split_by = [\"client_ip\"]"),
     ("route", "mirror = { pool = \"app\" }"),
     ("route", "filters = [\"auth\"]"),
     ("route", "upgrade = [\"websocket\", \"connect\"]"),
@@ -25,7 +24,6 @@ const UNBUILT: &[(&str, &str)] = &[
         "listener.web",
         "tls.certificates = [{ cert = \"Cargo.toml\", key = \"Cargo.toml\", names = [] }]",
     ),
-    ("pool.app", "sticky = {}"),
     ("pool.app", "slow_start = \"30s\""),
     ("pool.app", "discover = { dns = \"a\", port = 1 }"),
 ];

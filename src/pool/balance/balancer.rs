@@ -1,5 +1,6 @@
 //! What a balancing policy is.
-use crate::pool::backend::{BackendId, Candidate};
+use crate::pool::backend::{Backend, BackendId, Candidate};
+use std::sync::Arc;
 use std::time::Instant;
 
 /// What a backend is chosen for.
@@ -22,6 +23,8 @@ pub struct Ask<'a> {
     pub hash: Option<u64>,
     /// Backends it has already tried.
     pub avoid: &'a [BackendId],
+    /// Who gets it if it may, whatever the policy.
+    pub prefer: Option<&'a Arc<Backend>>,
     /// Now.
     pub now: Instant,
     /// Randomness, fresh for each ask.
@@ -33,7 +36,7 @@ pub struct Ask<'a> {
 impl<'a> Ask<'a> {
     /// Without a hash and with nothing to avoid.
     pub const fn new(now: Instant, seed: u64) -> Self {
-        Self { hash: None, avoid: &[], now, seed, why: Why::First }
+        Self { hash: None, avoid: &[], prefer: None, now, seed, why: Why::First }
     }
     /// With a hash.
     #[must_use]
@@ -51,6 +54,12 @@ impl<'a> Ask<'a> {
     #[must_use]
     pub const fn why(mut self, why: Why) -> Self {
         self.why = why;
+        self
+    }
+    /// With one who gets it if it may.
+    #[must_use]
+    pub const fn prefer(mut self, prefer: Option<&'a Arc<Backend>>) -> Self {
+        self.prefer = prefer;
         self
     }
     /// Whether this one is to be avoided.

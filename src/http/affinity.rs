@@ -1,0 +1,255 @@
+//! `pool.sticky`: a cookie that brings a client back to its backend.
+//!
+//! It holds a number of the backend, when it ends and a few random bytes, under a tag of all of that
+//! and the pool's name (HMAC-SHA-256); the number is hidden by a mask made of the tag, as in SIV (RFC
+//! 5297). So nobody can make one, take one of another pool, or learn from one, or from two, who is
+//! behind the proxy. What is not one of ours is as if it were not there.
+use super::query;
+use crate::config::{SameSite, Sticky};
+use crate::message::{Fields, Head, Known};
+use crate::pool::{Backend, Pool};
+use crate::tls::{Mac, TAG};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// So many cookies of our name are looked at: a browser sends one, or one more of a wider domain.
+const LOOKED_AT: usize = 4;
+
+/// Bytes of a cookie: number, end in Unix seconds, random ones, tag.
+const NUMBER: usize = 8;
+const END: usize = 5;
+const SALT: usize = 6;
+const WHOLE: usize = NUMBER + END + SALT + TAG;
+/// Characters of it: six bits each, and nothing to fill up.
+const CHARS: usize = WHOLE / 3 * 4;
+
+const SIGNED: u8 = 1;
+const MASKED: u8 = 2;
+
+/// A pool's cookie.
+#[derive(Debug)]
+pub(super) struct Affinity {
+    pool: Arc<Pool>,
+    said: Sticky,
+    /// The first one signs, each is believed.
+    secrets: Vec<Mac>,
+    /// `; Path=/; …`
+    attributes: String,
+}
+
+/// What a request's cookies came to.
+#[derive(Debug)]
+pub(super) struct Bond<'g> {
+    affinity: &'g Affinity,
+    /// Seconds since 1970.
+    now: u64,
+    found: Found,
+}
+
+/// What a request's cookies say.
+#[derive(Debug)]
+enum Found {
+    /// There is none, or it is past its end.
+    Miss,
+    /// There is one, and nobody who has a secret made it for this pool.
+    Forged,
+    /// Its backend is not there any more.
+    Gone,
+    /// Its backend; whether it is time to renew it.
+    Backend(Arc<Backend>, bool),
+}
+
+impl Affinity {
+    pub(super) fn new(pool: &Arc<Pool>, said: &Sticky) -> Self {
+        let same_site = match said.same_site {
+            SameSite::Lax => "Lax",
+            SameSite::Strict => "Strict",
+            SameSite::None => "None",
+        };
+        let seconds = said.ttl.as_secs();
+        let attributes = format!("; Path=/; Max-Age={seconds}; HttpOnly; SameSite={same_site}");
+        let secrets = said.secrets.iter().map(|secret| Mac::new(&secret.bytes)).collect();
+        Self { pool: pool.clone(), said: said.clone(), secrets, attributes }
+    }
+
+    /// Reads the cookies of a request.
+    #[cold]
+    pub(super) fn bond(&self, head: &Head) -> Bond<'_> {
+        let now = unix(SystemTime::now());
+        Bond { affinity: self, now, found: self.found(head, now) }
+    }
+
+    fn found(&self, head: &Head, now: u64) -> Found {
+        let mut found = Found::Miss;
+        let fields = head.all(Known::Cookie);
+        let values = fields.flat_map(|field| query::cookies(field, &self.said.cookie));
+        for value in values.take(LOOKED_AT) {
+            match self.read(value) {
+                None => found = Found::Forged,
+                Some((_, end, _)) if end <= now => found = Found::Miss,
+                Some((number, end, is_old)) => {
+                    let half = self.said.ttl.as_secs() / 2;
+                    return match self.pool.named(number) {
+                        Some(backend) => Found::Backend(backend, is_old || end - now <= half),
+                        None => Found::Gone,
+                    };
+                }
+            }
+        }
+        found
+    }
+
+    /// The number, the end, and whether another secret than the first signed it.
+    fn read(&self, value: &[u8]) -> Option<(u64, u64, bool)> {
+        let bytes = decode(value)?;
+        let (hidden, tag) = bytes.split_last_chunk::<TAG>()?;
+        for (at, secret) in self.secrets.iter().enumerate() {
+            let mut plain: [u8; WHOLE - TAG] = hidden.try_into().ok()?;
+            mask(secret, tag, &mut plain);
+            if secret.is_of(tag, &self.signed(&plain)) {
+                let (number, rest) = plain.split_first_chunk::<NUMBER>()?;
+                let mut end = [0; 8];
+                end[8 - END..].copy_from_slice(&rest[..END]);
+                return Some((u64::from_be_bytes(*number), u64::from_be_bytes(end), at > 0));
+            }
+        }
+        None
+    }
+
+    /// A cookie's value for a backend.
+    fn value(&self, number: u64, end: u64, salt: u64) -> Option<String> {
+        let secret = self.secrets.first()?;
+        let mut plain = [0; WHOLE - TAG];
+        plain[..NUMBER].copy_from_slice(&number.to_be_bytes());
+        plain[NUMBER..NUMBER + END].copy_from_slice(&end.to_be_bytes()[8 - END..]);
+        plain[NUMBER + END..].copy_from_slice(&salt.to_be_bytes()[..SALT]);
+        let tag = secret.sign(&self.signed(&plain));
+        mask(secret, &tag, &mut plain);
+        Some(encode(&[&plain[..], &tag].concat()))
+    }
+
+    fn signed(&self, plain: &[u8]) -> Vec<u8> {
+        [&[SIGNED], plain, self.pool.name.as_bytes()].concat()
+    }
+
+    /// Takes our cookies out of a request: they are the proxy's own affair, and what a backend sees it
+    /// may log, or show to others.
+    fn hide(&self, head: &mut Head) {
+        let mut rest: Vec<u8> = Vec::new();
+        let mut hidden = false;
+        for pair in head.all(Known::Cookie).flat_map(|field| field.split(|b| *b == b';')) {
+            let pair = pair.trim_ascii();
+            if query::is_cookie(pair, &self.said.cookie) {
+                hidden = true;
+            } else if !pair.is_empty() {
+                if !rest.is_empty() {
+                    rest.extend_from_slice(b"; ");
+                }
+                rest.extend_from_slice(pair);
+            }
+        }
+        if !hidden {
+            return;
+        }
+        if rest.is_empty() {
+            return head.remove(Known::Cookie);
+        }
+        // Made of a valid value.
+        let _ = head.set("Cookie", &rest);
+    }
+}
+
+impl Bond<'_> {
+    /// The backend that it is of.
+    pub(super) fn backend(&self) -> Option<&Arc<Backend>> {
+        match &self.found {
+            Found::Backend(backend, _) => Some(backend),
+            _ => None,
+        }
+    }
+
+    /// Whether it is a good one, be its backend there or not.
+    pub(super) fn is_good(&self) -> bool {
+        matches!(self.found, Found::Backend(..) | Found::Gone)
+    }
+
+    /// Takes the cookie out of what the backend sees.
+    pub(super) fn hide(&self, head: &mut Head) {
+        if head.has(Known::Cookie) {
+            self.affinity.hide(head);
+        }
+    }
+
+    /// Counts what it came to, and has the client come back to who answered it.
+    #[cold]
+    pub(super) fn answered(&self, backend: &Backend, answer: &mut Fields, is_secure: bool) {
+        let cells = &self.affinity.pool.sticky;
+        let renew = match &self.found {
+            Found::Backend(found, renew) if found.id == backend.id => {
+                cells.hit.inc();
+                *renew
+            }
+            Found::Backend(..) | Found::Gone => {
+                cells.gone.inc();
+                true
+            }
+            Found::Forged => {
+                cells.forged.inc();
+                true
+            }
+            Found::Miss => {
+                cells.miss.inc();
+                true
+            }
+        };
+        if !renew {
+            return;
+        }
+        let Affinity { said, attributes, .. } = self.affinity;
+        let end = self.now + said.ttl.as_secs();
+        let Some(value) = self.affinity.value(backend.number(), end, fastrand::u64(..)) else {
+            return;
+        };
+        let secure = if said.secure.unwrap_or(is_secure) { "; Secure" } else { "" };
+        let cookie = format!("{}={value}{attributes}{secure}", said.cookie);
+        // Its name is a token and the rest is ours.
+        let _ = answer.append("Set-Cookie", cookie.as_bytes());
+    }
+}
+
+/// Hides, or shows, the number.
+fn mask(secret: &Mac, tag: &[u8], plain: &mut [u8]) {
+    let mask = secret.sign(&[&[MASKED], tag].concat());
+    plain[..NUMBER].iter_mut().zip(mask).for_each(|(byte, mask)| *byte ^= mask);
+}
+
+fn unix(time: SystemTime) -> u64 {
+    time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs()
+}
+
+/// Base64 for URLs (RFC 4648 5): all of it may stand in a cookie.
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+fn encode(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(CHARS);
+    for three in bytes.chunks_exact(3) {
+        let bits = three.iter().fold(0, |bits, byte| bits << 8 | usize::from(*byte));
+        (0..4).for_each(|at| out.push(char::from(DIGITS[bits >> (18 - 6 * at) & 63])));
+    }
+    out
+}
+
+fn decode(text: &[u8]) -> Option<[u8; WHOLE]> {
+    if text.len() != CHARS {
+        return None;
+    }
+    let mut out = [0; WHOLE];
+    for (four, three) in text.chunks_exact(4).zip(out.chunks_exact_mut(3)) {
+        let mut bits = 0;
+        for digit in four {
+            bits = bits << 6 | DIGITS.iter().position(|d| d == digit)? as u32;
+        }
+        three.copy_from_slice(&bits.to_be_bytes()[1..]);
+    }
+    Some(out)
+}
