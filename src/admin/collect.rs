@@ -1,13 +1,13 @@
 //! Walks the plan at scrape time and writes every family. Labels were rendered when the things were
 //! built; series of what is gone disappear by themselves.
-use crate::http::{Limiter, RouteCells};
+use crate::http::{Limiter, MirrorCells, RouteCells};
 use crate::metrics::{Counter, Kind, ListenerCells, Text, process};
 use crate::plan::{Plan, Service};
 use crate::pool::{Backend, Member, Pool, Reason, State as BackendState, StickyCells};
 use crate::server::State;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 const STATES: [BackendState; BackendState::ALL.len()] = BackendState::ALL;
 
@@ -192,6 +192,15 @@ fn of_shaping(text: &mut Text, plan: &Plan) {
             }
         }
     }
+    let name = "evenkeel_mirror_total";
+    text.family(name, Kind::Counter, "Copies of requests.");
+    for shaped in plan.shaping.all() {
+        let Some(cells) = &shaped.mirror else { continue };
+        let MirrorCells { success, failure, dropped, .. } = &**cells;
+        for (result, cell) in [("success", success), ("failure", failure), ("dropped", dropped)] {
+            text.sample_with(name, &shaped.labels, &[("result", result)], cell.get() as f64);
+        }
+    }
 }
 
 fn of_pools(text: &mut Text, plan: &Plan) {
@@ -347,6 +356,15 @@ fn of_backends(text: &mut Text, plan: &Plan) {
     for m in &all {
         if let Some(limit) = m.backend.limit() {
             text.sample(name, &m.backend.labels, f64::from(limit));
+        }
+    }
+    let name = "evenkeel_backend_drain_ends_timestamp_seconds";
+    text.family(name, Kind::Gauge, "When what a drained backend still has will be cut.");
+    let (now, wall) = (Instant::now(), SystemTime::now());
+    for m in &all {
+        if let Some(at) = m.backend.drain_ends() {
+            let left = at.saturating_duration_since(now);
+            text.sample(name, &m.backend.labels, unix(wall + left));
         }
     }
     let name = "evenkeel_upstream_open_connections";

@@ -7,6 +7,7 @@ use super::field;
 use super::header;
 use super::hedge;
 use super::hint::quoted;
+use super::mirror;
 use super::model::{
     Action, KeyPart, ListenerRef, PathMatch, PathRewrite, Rewrite, Route, ValueMatch,
 };
@@ -72,6 +73,8 @@ fn route(item: &Item<'_>, t: &mut Table<'_>, index: usize, draft: &mut Draft) ->
         draft.upgrades.push((pool::said(&item), pools(action.as_ref())));
     }
     let hedge = forwarding(t, "hedge", forwards).and_then(|item| hedge::hedge(&item, &methods));
+    let mirror = forwarding(t, "mirror", forwards)
+        .and_then(|item| mirror::mirror(&item, action.as_ref(), draft));
     let refuse = t
         .take("encoded_slash")
         .and_then(|item| item.word("route.encoded_slash", &[("pass", false), ("refuse", true)]));
@@ -96,6 +99,7 @@ fn route(item: &Item<'_>, t: &mut Table<'_>, index: usize, draft: &mut Draft) ->
         websocket,
         refuse_encoded_slash: refuse.unwrap_or(false),
         hedge,
+        mirror,
         rate_limit: limit,
         over,
     })

@@ -16,7 +16,6 @@ const UNBUILT: &[(&str, &str)] = &[
     ("admin", "token_file"),
     ("listener.tls.certificates", "acme"),
     ("listener.tls.certificates", "names"),
-    ("route", "mirror"),
     ("route", "filters"),
     ("route.upgrade", "connect"),
     ("pool", "slow_start"),

@@ -253,3 +253,81 @@ fn decode(text: &[u8]) -> Option<[u8; WHOLE]> {
     }
     Some(out)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+    use crate::message::Version;
+    use crate::pool::Policies;
+    use proptest::prelude::*;
+    use std::path::Path;
+
+    fn affinity() -> Affinity {
+        let text = "[listener.l]\nbind = \"127.0.0.1:0\"\npool = \"app\"\n[pool.app]\n\
+            sticky = { secret_files = [\"tests/config/valid/certs/sticky.key\"] }\nbackends = []\n";
+        let config = config::parse(text, Path::new("proxy.toml")).unwrap();
+        let said = &config.pools["app"];
+        let pool = Pool::prepare(&said.name, said, &Policies::default(), None).unwrap();
+        Affinity::new(pool.pool(), said.sticky.as_ref().unwrap())
+    }
+
+    fn request(cookies: &[&str]) -> Head {
+        let mut head = Head::new();
+        head.start_request(b"GET", b"/", Version::Http11).unwrap();
+        for cookie in cookies {
+            head.append("Cookie", cookie.as_bytes()).unwrap();
+        }
+        head
+    }
+
+    #[test]
+    fn a_cookie_says_what_was_put_in_and_has_no_two_equal_parts() {
+        let affinity = affinity();
+        let value = affinity.value(7, 99, 1 << 40).unwrap();
+        assert_eq!(affinity.read(value.as_bytes()), Some((7, 99, false)));
+        let other = affinity.value(7, 99, 2 << 40).unwrap();
+        assert_ne!(value[..11], other[..11], "the same backend looks like another");
+        assert_eq!(encode(&decode(value.as_bytes()).unwrap()), value);
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_is_read_without_harm_and_not_believed(
+            bytes in proptest::collection::vec(any::<u8>(), 0..200),
+            text in "[A-Za-z0-9_-]{68}",
+        ) {
+            let affinity = affinity();
+            prop_assert_eq!(affinity.read(&bytes), None);
+            prop_assert_eq!(affinity.read(text.as_bytes()), None);
+        }
+
+        #[test]
+        fn no_bit_of_a_cookie_may_change(number: u64, end in 0..1_u64 << 40, salt: u64, at in 0..WHOLE * 8) {
+            let affinity = affinity();
+            let value = affinity.value(number, end, salt).unwrap();
+            prop_assert_eq!(affinity.read(value.as_bytes()), Some((number, end, false)));
+            let mut bytes = decode(value.as_bytes()).unwrap();
+            bytes[at / 8] ^= 1 << (at % 8);
+            prop_assert_eq!(affinity.read(encode(&bytes).as_bytes()), None);
+        }
+
+        #[test]
+        fn what_is_hidden_is_ours_and_all_else_stays_in_its_order(
+            names in proptest::collection::vec("(evenkeel|evenkeel2|x|sid)=[a-z\"=]{0,4}|x|evenkeel", 0..8),
+            at in 0_usize..8,
+        ) {
+            let at = at.min(names.len());
+            let fields = [names[..at].join("; "), names[at..].join(";")];
+            let fields: Vec<&str> = fields.iter().map(String::as_str).filter(|f| !f.is_empty()).collect();
+            let mut head = request(&fields);
+            affinity().hide(&mut head);
+            let left: Vec<String> = head.all(Known::Cookie)
+                .flat_map(|field| field.split(|b| *b == b';'))
+                .map(|pair| String::from_utf8(pair.trim_ascii().to_vec()).unwrap())
+                .collect();
+            let wanted: Vec<&String> = names.iter().filter(|name| !name.starts_with("evenkeel=")).collect();
+            prop_assert_eq!(left.iter().collect::<Vec<_>>(), wanted);
+        }
+    }
+}

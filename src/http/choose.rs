@@ -5,6 +5,7 @@ use super::forward::Site;
 use super::gateway::Target;
 use super::headers;
 use super::key::hash_key;
+use super::mirror::{self, Drawn};
 use super::path;
 use super::rate_limit::Standing;
 use super::reply::Reply;
@@ -22,6 +23,8 @@ pub(super) struct Chosen<'g> {
     pub(super) hash: Option<u64>,
     /// What its cookie says, where the pool has one.
     pub(super) bond: Option<Bond<'g>>,
+    /// Its copy, where there is to be one.
+    pub(super) drawn: Option<Drawn<'g>>,
     /// Where its client stands, where it is limited.
     pub(super) standing: Option<Standing>,
 }
@@ -67,14 +70,21 @@ pub(super) fn choose<'g>(
     report.cells = Some(&target.cells);
     let hash =
         target.hash.as_ref().and_then(|hash| hash_key(&hash.key, hash.first, &asked, client()));
+    let drawn = match &route.mirror {
+        None => None,
+        Some(mirror) => mirror.draw(&asked, client()),
+    };
     let change = rewrite::plan(route, &asked);
+    if route.mirror.is_some() {
+        mirror::unmark(head);
+    }
     if let Some(bond) = &bond {
         bond.hide(head);
     }
     headers::forwarded(head, origin, &gateway.trusted, site.scheme, &gateway.via)
         .map_err(|_| own(508, "loop"))?;
     rewrite::apply(change, head).map_err(|_| own(400, "bad_rewrite"))?;
-    Ok(Chosen { route, target, hash, bond, standing })
+    Ok(Chosen { route, target, hash, bond, drawn, standing })
 }
 
 /// Takes a token of the route's rate limit: where the client then stands.

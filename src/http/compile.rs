@@ -3,6 +3,7 @@ use super::affinity::Affinity;
 use super::answer::{Redirect, Respond};
 use super::cells::RouteCells;
 use super::headers::Rules;
+use super::mirror::Mirror;
 use super::rewrite::PathChange;
 use super::route::{Action, Conditions, Route, Router, Row};
 use super::shaping::Shaping;
@@ -80,6 +81,7 @@ impl<'a> Compiler<'a> {
             refuse_encoded_slash: false,
             hedge: None,
             limiter: None,
+            mirror: None,
         })
     }
 
@@ -90,6 +92,11 @@ impl<'a> Compiler<'a> {
             self.problems.push(Problem::new(&said.at, key, invalid.to_string()));
         });
         let action = self.action(said);
+        let mirror = said.mirror.as_ref().map(|mirror| self.mirror(said, mirror));
+        let mirror = match mirror {
+            Some(found) => Some(found?),
+            None => None,
+        };
         Some(Route {
             name: said.name.clone(),
             action: action?,
@@ -98,6 +105,7 @@ impl<'a> Compiler<'a> {
             websocket: said.websocket,
             refuse_encoded_slash: said.refuse_encoded_slash,
             hedge: said.hedge,
+            mirror: mirror.map(Arc::new),
             limiter: self.shaping.of(&said.name).and_then(|shaped| shaped.limiter.clone()),
         })
     }
@@ -149,12 +157,7 @@ impl<'a> Compiler<'a> {
         pool: &PoolRef,
         route: Option<&config::Route>,
     ) -> Option<Target> {
-        let found = self.pools.get(&pool.name).zip(self.config.pools.get(&pool.name));
-        let Some((running, section)) = found else {
-            let what = format!("no pool named {:?}", &*pool.name);
-            self.problems.push(Problem::new(&pool.at, key, what));
-            return None;
-        };
+        let (running, section) = self.pool(key, pool)?;
         let places: [&Overrides; 3] = [&self.config.defaults, &self.listener.over, &section.over];
         let rewritten = route.and_then(|route| route.rewrite.host.clone()).map(HostSent::Name);
         Some(Target {
@@ -165,6 +168,34 @@ impl<'a> Compiler<'a> {
             affinity: section.sticky.as_ref().map(|said| Box::new(Affinity::new(running, said))),
             cells: self.cells(name, &pool.name),
         })
+    }
+
+    /// Where copies of a route's requests go.
+    fn mirror(&mut self, route: &config::Route, said: &config::Mirror) -> Option<Mirror> {
+        let key = format!("route.{}.mirror.pool", route.name);
+        let (pool, section) = self.pool(&key, &said.pool)?;
+        let places = [&self.config.defaults, &self.listener.over, &section.over, &route.over];
+        let rewritten = route.rewrite.host.clone().map(HostSent::Name);
+        Some(Mirror {
+            said: said.clone(),
+            route: route.name.to_string(),
+            pool: pool.clone(),
+            effective: Effective::layered(places),
+            host: rewritten.unwrap_or_else(|| section.host.clone()),
+            hash: section.balance.hash.clone(),
+            cells: self.shaping.of(&route.name).and_then(|s| s.mirror.clone()).unwrap_or_default(),
+            drain: self.shaping.mirrors.clone(),
+        })
+    }
+
+    /// A pool by its name.
+    fn pool(&mut self, key: &str, pool: &PoolRef) -> Option<(&'a Arc<Pool>, &'a config::Pool)> {
+        let found = self.pools.get(&pool.name).zip(self.config.pools.get(&pool.name));
+        if found.is_none() {
+            let what = format!("no pool named {:?}", &*pool.name);
+            self.problems.push(Problem::new(&pool.at, key, what));
+        }
+        found
     }
 
     /// The cells of (listener, route, pool): those of the plan before where there are some.

@@ -63,7 +63,7 @@ pub(super) async fn forward<'g>(
     if !headers::goes_on(head) {
         return Journey::Own(Box::new(Reply::own(204, "max_forwards")));
     }
-    let Chosen { route, target, hash, bond, standing } =
+    let Chosen { route, target, hash, bond, drawn, standing } =
         match choose(site, head, client.origin(), report) {
             Ok(chosen) => chosen,
             Err(reply) => return Journey::Own(reply),
@@ -76,6 +76,14 @@ pub(super) async fn forward<'g>(
     let upgrade = verdict.websocket && route.websocket;
     let trailers = headers::takes_trailers(head);
     headers::request_ready(&route.rules, head, upgrade);
+    let mut teed = None;
+    let client: &mut dyn Downstream = match drawn.filter(|_| !upgrade) {
+        None => client,
+        Some(drawn) => match drawn.copy(head, verdict.body, site.dialer, client) {
+            Ok(copying) => &mut **teed.insert(copying),
+            Err(client) => client,
+        },
+    };
     let keep = kept(head, verdict.body, target.effective.retry.body);
     let outgoing = Outgoing {
         head,

@@ -19,6 +19,7 @@ mod http2;
 mod key;
 mod keys;
 mod leaving;
+mod mirror;
 mod path;
 mod query;
 mod rate;
@@ -40,6 +41,7 @@ mod upgrade;
 mod wire;
 
 pub use gateway::{Gateway, RouteCells, Target};
+pub use mirror::MirrorCells;
 pub use path::{Asked, BadPath, asked};
 pub use rate_limit::Limiter;
 pub use route::{Action, Route};

@@ -104,7 +104,7 @@ impl Field {
 /// Fields in order, as a head or a trailer section holds them.
 ///
 /// Memory comes from and returns to the thread's free lists. Limit: 4 GiB of bytes.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Fields {
     bytes: Vec<u8>,
     index: Vec<Field>,
@@ -404,7 +404,7 @@ const NO_START: Start = Start {
 };
 
 /// A request or response head: a start line and [`Fields`] (by `Deref`).
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Head {
     fields: Fields,
     start: Start,

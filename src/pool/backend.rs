@@ -201,6 +201,10 @@ impl Backend {
         self.is_over.store(leave.over, Relaxed);
         self.leave.send_replace(leave);
     }
+    /// When what it still has will be cut, where it was drained or removed.
+    pub fn drain_ends(&self) -> Option<Instant> {
+        self.leave.borrow().until
+    }
     /// What becomes of the work it has.
     pub(super) fn leave(&self) -> watch::Receiver<Leave> {
         self.leave.subscribe()

@@ -152,6 +152,9 @@ impl Drop for Lease {
         if self.outcome.is_fault() && self.pool.wants_cost() {
             self.backend.penalise(self.now());
         }
+        if self.backend.is_over() {
+            self.pool.limit_hits.inc("drain");
+        }
         let most = self.pool.failures_in_a_row();
         if most > 0 {
             self.judge(most);

@@ -11,7 +11,7 @@ use crate::pool::Policies;
 use crate::telemetry::LogHandle;
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
 pub use super::worker::Layout;
@@ -127,7 +127,14 @@ impl Running {
         let doors: Vec<_> = std::mem::take(&mut *state.doors.lock()).into_iter().collect();
         leave(&state, &doors);
         let over = state.live.lock().values().chain(&*state.retired.lock()).cloned().collect();
+        let begun = Instant::now();
         retire(state.clone(), doors, over, grace).await;
+        // Nobody waits for copies of requests, but what they are sent is whole.
+        let mirrors = state.plan.load_full().map(|plan| plan.shaping.mirrors.clone());
+        if let Some(mirrors) = mirrors {
+            let left = grace.saturating_sub(begun.elapsed());
+            let _ = tokio::time::timeout(left, mirrors.emptied()).await;
+        }
         self.reloader.stop().await;
         state.access.flush();
         let workers = self.workers;

@@ -3,6 +3,7 @@
 
 mod cli;
 mod cut;
+mod drain;
 mod ejection;
 mod examples;
 mod fuzz_seeds;
@@ -21,6 +22,7 @@ mod http_faults;
 mod http_uploads;
 mod limits;
 mod memory;
+mod mirror;
 mod nginx;
 mod nginx_files;
 mod oracle;

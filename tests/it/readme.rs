@@ -110,7 +110,8 @@ fn a_default_that_is_said_changes_nothing() {
         [defaults.limits]\n{limits}[defaults.retry]\n{retry}\
         [listener.web]\nbind = \"127.0.0.1:0\"\n{listener}\
         [listener.web.http2]\n{http2}[[route]]\nname = \"a\"\npool = \"app\"\n\
-        {route}[route.rate_limit]\nrate = \"1/s\"\n{rate_limit}[[route]]\nname = \"b\"\nredirect.host = \"x\"\n{redirect}[pool.app]\n{pool}\
+        {route}[route.rate_limit]\nrate = \"1/s\"\n{rate_limit}[route.mirror]\n\
+        pool = \"two\"\n{mirror}[[route]]\nname = \"b\"\nredirect.host = \"x\"\n{redirect}[pool.app]\n{pool}\
         [[pool.app.backends]]\naddr = \"127.0.0.1:1\"\n{backup}[[pool.app.backends]]\n\
         addr = \"127.0.0.1:2\"\n{tier}[pool.app.keep_alive]\n{keep_alive}[pool.app.resolve]\n\
         {resolve}[pool.app.health]\n{health}[pool.hash]\nbackends = []\n[pool.hash.balance]\n\
@@ -136,6 +137,7 @@ fn a_default_that_is_said_changes_nothing() {
         ("{route}", "### [[route]]", "key", |key| !key.starts_with("redirect")),
         ("{redirect}", "### [[route]]", "key", |key| key.starts_with("redirect")),
         ("{rate_limit}", "### Rate limits", "key of `rate_limit`", all),
+        ("{mirror}", "### Mirrors", "key of `mirror`", all),
         ("{sticky}", "## Stickiness", "key of `sticky`", all),
         ("{pool}", "### [pool.NAME]", "key", all),
         ("{backup}", "### backends", "key", |key| key != "tier"),

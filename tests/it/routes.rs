@@ -158,3 +158,53 @@ fn a_hash_key_sends_a_user_to_one_backend() {
     }
     assert_eq!(used.len(), 3);
 }
+
+#[test]
+fn a_route_has_its_own_limit_of_bodies() {
+    let backend = Backend::run(|peer| {
+        while let Some(head) = peer.request() {
+            let length = head.split("Content-Length: ").nth(1).unwrap().lines().next().unwrap();
+            peer.bytes(length.parse().unwrap());
+            peer.answer(length);
+        }
+    });
+    let routes = "[defaults]\nlimits = { body = \"100B\" }\n\
+                  [[route]]\nname = \"small\"\npath = \"/small\"\npool = \"app\"\nlimits = { body = \"10B\" }\n\
+                  [[route]]\nname = \"large\"\npath = \"/large\"\npool = \"app\"\nlimits = { body = \"1KB\" }\n\
+                  [[route]]\nname = \"any\"\npath = \"/any\"\npool = \"app\"\nlimits = { body = \"off\" }\n\
+                  [[route]]\nname = \"rest\"\npool = \"app\"\n";
+    let proxy = proxy(routes, &[("app", &backend)]);
+    for (path, length, status) in [
+        ("/small", 10, 200),
+        ("/small", 11, 413),
+        ("/large", 1000, 200),
+        ("/large", 1001, 413),
+        ("/any", 100_000, 200),
+        ("/", 100, 200),
+        ("/", 101, 413),
+    ] {
+        let mut client = proxy.client();
+        let body = "x".repeat(length);
+        client.send(format!(
+            "POST {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {length}\r\n\r\n{body}"
+        ));
+        assert_eq!(client.response().status, status, "{path} {length}");
+    }
+}
+
+#[test]
+fn redirects_change_whole_paths_and_parts_of_them() {
+    let routes = "[[route]]\nname = \"whole\"\npath = { exact = \"/a\" }\nredirect = { path = \"/b/c\" }\n\
+                  [[route]]\nname = \"part\"\npath = { regex = \"^/blog/([0-9]+)/(.*)$\" }\n\
+                  redirect = { status = 302, path = { regex = \"^/blog/([0-9]+)/(.*)$\", to = \"/$2-$1\" } }\n\
+                  [[route]]\nname = \"host\"\npath = \"/host\"\nredirect = { status = 307, host = \"new.test\" }\n";
+    let proxy = proxy(routes, &[]);
+    for (path, status, location) in [
+        ("/a?q=1", 308, "http://old.test/b/c?q=1"),
+        ("/blog/12/title?x", 302, "http://old.test/title-12?x"),
+        ("/host/x?y", 307, "http://new.test/host/x?y"),
+    ] {
+        let answer = ask(&proxy, "old.test", path, "");
+        assert_eq!((answer.status, answer.field("Location")), (status, Some(location)), "{path}");
+    }
+}

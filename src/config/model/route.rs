@@ -5,6 +5,7 @@ use super::listener::{ListenerRef, PoolRef};
 use super::matching::{HostMatch, PathMatch, ValueMatch};
 use super::over::Overrides;
 use crate::config::hedge::Hedge;
+use crate::config::mirror::Mirror;
 use crate::config::problem::At;
 use crate::config::rate_limit::RateLimit;
 use crate::config::rewrite::Rewrite;
@@ -69,6 +70,8 @@ pub struct Route {
     pub refuse_encoded_slash: bool,
     /// When a request is sent to another backend as well.
     pub hedge: Option<Hedge>,
+    /// Where copies of its requests go.
+    pub mirror: Option<Mirror>,
     /// How often requests of one key may come.
     pub rate_limit: Option<RateLimit>,
     /// Its word on times, limits and retries.

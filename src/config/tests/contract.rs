@@ -13,7 +13,6 @@ const UNBUILT: &[(&str, &str)] = &[
     ("log", "access.only = \"all\""),
     ("log", "access.format = \"{time} {status}\""),
     ("admin", "token_file = \"t\""),
-    ("route", "mirror = { pool = \"app\" }"),
     ("route", "filters = [\"auth\"]"),
     ("route", "upgrade = [\"websocket\", \"connect\"]"),
     (

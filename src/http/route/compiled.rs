@@ -3,6 +3,7 @@ use crate::config::{Hedge, Name};
 use crate::http::answer::{Redirect, Respond};
 use crate::http::cells::RouteCells;
 use crate::http::headers::Rules;
+use crate::http::mirror::Mirror;
 use crate::http::rate_limit::Limiter;
 use crate::http::rewrite::PathChange;
 use crate::http::split::Split;
@@ -27,6 +28,8 @@ pub struct Route {
     pub(in crate::http) hedge: Option<Hedge>,
     /// How often its requests may come.
     pub(in crate::http) limiter: Option<Limiter>,
+    /// Where copies of its requests go.
+    pub(in crate::http) mirror: Option<Arc<Mirror>>,
 }
 
 /// What a compiled route does.
