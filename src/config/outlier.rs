@@ -14,12 +14,19 @@ const REQUESTS: u64 = 100;
 /// Envoy's `success_rate_stdev_factor`.
 const DEVIATION: f64 = 1.9;
 /// A factor above this finds nobody.
-const MOST_DEVIATION: f64 = 100.0;
+const MOST_FACTOR: f64 = 100.0;
 /// Envoy's `base_ejection_time` and `max_ejection_time`.
 const EJECT: Duration = Duration::from_secs(30);
 const EJECT_MAX: Duration = Duration::from_secs(300);
 /// Those that stay must carry the load of all: at most twice their own.
 const MAX_EJECTED: f64 = 0.5;
+/// A collector of garbage or a disk stops a healthy process for that long; who waits longer has
+/// noticed.
+const WAIT: Duration = Duration::from_millis(200);
+/// Times the usual: TCP gives its round trips as much after two time-outs (RFC 6298 5.5).
+const FACTOR: f64 = 4.0;
+/// A try too many costs one wait: that seldom.
+const HOLD: Duration = Duration::from_secs(1);
 /// More failures in a row than this are never waited for.
 const ROW: u64 = 1_000_000;
 
@@ -30,6 +37,8 @@ pub struct Outlier {
     pub consecutive_failures: Option<u32>,
     /// Too small a share of tries answered ejects.
     pub success_rate: Option<SuccessRate>,
+    /// Waiting for a first byte much longer than is usual ejects.
+    pub silence: Option<Silence>,
     /// How long the first time; the nth in a row n times as long.
     pub eject: Duration,
     /// How long at most.
@@ -49,6 +58,17 @@ pub struct SuccessRate {
     pub deviation: f64,
 }
 
+/// `pool.outlier.silence`
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Silence {
+    /// No wait shorter than this is too long.
+    pub wait: Duration,
+    /// Nor one within so many times the usual.
+    pub factor: f64,
+    /// How long until a try is sent there again, the first time; then as `eject`.
+    pub hold: Duration,
+}
+
 /// A table, or `"off"`.
 pub(super) fn outlier(item: &Item<'_>) -> Option<Outlier> {
     if item.kind() == Kind::Text && item.is_off() {
@@ -60,6 +80,7 @@ pub(super) fn outlier(item: &Item<'_>) -> Option<Outlier> {
 fn table(item: &Item<'_>, t: &mut Table<'_>) -> Option<Outlier> {
     let failures = t.take("consecutive_failures").map(|item| item.count_or_off(1..=ROW));
     let rate = t.take("success_rate").map(|item| rate(&item));
+    let silence = t.take("silence").map(|item| silence(&item));
     let eject = t.take("eject").and_then(|item| item.duration()).unwrap_or(EJECT);
     let most = t.take("eject_max").map(|item| (item.duration(), item));
     let share = t.take("max_ejected").and_then(|item| max_ejected(&item));
@@ -74,11 +95,13 @@ fn table(item: &Item<'_>, t: &mut Table<'_>) -> Option<Outlier> {
     let outlier = Outlier {
         consecutive_failures: failures.unwrap_or(Some(Some(FAILURES)))?,
         success_rate: rate.unwrap_or(Some(Some(SuccessRate::default())))?,
+        silence: silence.unwrap_or(Some(Some(Silence::default())))?,
         eject,
         eject_max: most.and_then(|(most, _)| most).unwrap_or(EJECT_MAX.max(eject)),
         max_ejected: share.or_else(|| Percent::new(MAX_EJECTED))?,
     };
-    if outlier.consecutive_failures.is_none() && outlier.success_rate.is_none() {
+    let (failures, rate) = (outlier.consecutive_failures, outlier.success_rate);
+    if failures.is_none() && rate.is_none() && outlier.silence.is_none() {
         item.wrong(Wrong::new("judges by nothing").hint("write outlier = \"off\""));
     }
     Some(outlier)
@@ -100,17 +123,38 @@ fn rate(item: &Item<'_>) -> Option<Option<SuccessRate>> {
         rate.window = t.take("window").and_then(|item| item.duration()).unwrap_or(WINDOW);
         rate.requests =
             t.take("requests").and_then(|item| item.count(1..=u64::MAX)).unwrap_or(REQUESTS);
-        rate.deviation = t.take("deviation").and_then(|item| above(&item)).unwrap_or(DEVIATION);
+        rate.deviation =
+            t.take("deviation").and_then(|item| above(&item, DEVIATION)).unwrap_or(DEVIATION);
     })?;
     Some(Some(rate))
 }
 
+impl Default for Silence {
+    fn default() -> Self {
+        Self { wait: WAIT, factor: FACTOR, hold: HOLD }
+    }
+}
+
+/// A table, or `"off"`.
+fn silence(item: &Item<'_>) -> Option<Option<Silence>> {
+    if item.kind() == Kind::Text && item.is_off() {
+        return Some(None);
+    }
+    let mut silence = Silence::default();
+    item.table("pool.outlier.silence", |t| {
+        silence.wait = t.take("wait").and_then(|item| item.duration()).unwrap_or(WAIT);
+        silence.factor = t.take("factor").and_then(|item| above(&item, FACTOR)).unwrap_or(FACTOR);
+        silence.hold = t.take("hold").and_then(|item| item.duration()).unwrap_or(HOLD);
+    })?;
+    Some(Some(silence))
+}
+
 /// A factor above 0.
-fn above(item: &Item<'_>) -> Option<f64> {
+fn above(item: &Item<'_>, example: f64) -> Option<f64> {
     let factor = item.factor()?;
-    if !(factor > 0.0 && factor <= MOST_DEVIATION) {
-        let what = format!("{factor} is not above 0 and at most {MOST_DEVIATION}");
-        item.wrong(Wrong::new(what).hint(format!("write for example {DEVIATION}")));
+    if !(factor > 0.0 && factor <= MOST_FACTOR) {
+        let what = format!("{factor} is not above 0 and at most {MOST_FACTOR}");
+        item.wrong(Wrong::new(what).hint(format!("write for example {example:?}")));
         return None;
     }
     Some(factor)

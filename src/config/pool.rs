@@ -11,6 +11,7 @@ use super::outlier;
 use super::over::{self, Only, Place};
 use super::pool_http::{self, PoolHttp};
 use super::problem::{At, Wrong};
+use super::slow_start;
 use super::sticky;
 use super::table::{Item, Table};
 use super::tls;
@@ -67,6 +68,7 @@ fn pool(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) -> P
         sticky: sticky.and_then(|item| sticky::sticky(&item, draft)),
         health,
         outlier: t.take("outlier").and_then(|item| outlier::outlier(&item)),
+        slow_start: t.take("slow_start").and_then(|item| slow_start::slow_start(&item)),
         panic_threshold: t.take("panic_threshold").and_then(|item| threshold(&item)),
         max_active: max_active.and_then(|item| self::max_active(&item, &mut only.http)),
         queue: queue.map(|(_, queue)| queue),

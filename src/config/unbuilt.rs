@@ -18,7 +18,6 @@ const UNBUILT: &[(&str, &str)] = &[
     ("listener.tls.certificates", "names"),
     ("route", "filters"),
     ("route.upgrade", "connect"),
-    ("pool", "slow_start"),
     ("pool", "discover"),
 ];
 

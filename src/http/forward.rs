@@ -94,6 +94,7 @@ pub(super) async fn forward<'g>(
         repeatable: head.method().is_idempotent() && is_whole(verdict.body, keep),
         keep,
         header: None,
+        moves: false,
         fresh: false,
         timed: site.timed,
         effective: &target.effective,
@@ -118,7 +119,9 @@ pub(super) async fn forward<'g>(
         let host = backend.and_then(|backend| host_sent(&target.host, head, backend));
         // For each try: a reload may have changed what is said.
         let header = target.pool.announces().map(|version| client.header(version));
-        let sent = Outgoing { host, header: header.as_deref(), fresh: tries.fresh(), ..outgoing };
+        let (header, fresh) = (header.as_deref(), tries.fresh());
+        let moves = tries.moves(outgoing.repeatable);
+        let sent = Outgoing { host, header, fresh, moves, ..outgoing };
         let now = tries.now();
         let heard = match hedge {
             None => attempt(site.dialer, lease, &sent, now, answer, client, timer).await,

@@ -15,7 +15,7 @@ pub(crate) enum Cause {
     Stale,
     /// It never reached the backend, or was refused without a look.
     Connect,
-    /// The connection broke before the answer.
+    /// The connection broke before the answer, or its backend went down or fell silent.
     Reset,
     /// `timeout.first_byte`
     Timeout,
@@ -86,6 +86,11 @@ impl Course {
     /// `attempts`: all tries, the first one too.
     pub(crate) fn new(attempts: u32) -> Self {
         Self { left: attempts, stale: 0, broken: 0 }
+    }
+
+    /// Whether there may be a try after the one that is under way.
+    pub(crate) fn has_more(&self) -> bool {
+        self.left > 1
     }
 
     /// What comes after a broken try, if anything does. `left`: what is left of `timeout.request`;

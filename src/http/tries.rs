@@ -312,6 +312,11 @@ impl<'a> Tries<'a> {
         Ok(leased(lease, with.report))
     }
 
+    /// Whether a try that waits for its answer may be given up for another one.
+    pub(super) fn moves(&self, repeatable: bool) -> bool {
+        repeatable && self.course.has_more() && self.target.effective.retry.on.reset
+    }
+
     /// Takes a backend that was not tried yet, if one is free; else one that refused; or waits for one.
     /// Who has an answer already waits for nobody: it holds a place that others wait for.
     async fn another(&mut self, cause: Cause, with: &mut With<'_, '_>) -> Result<Lease, Stop> {
@@ -375,7 +380,7 @@ fn cause(error: &Error, retry: Retry, stale: bool) -> Cause {
     match (retry, error) {
         _ if stale => Cause::Stale,
         (Retry::NothingWritten | Retry::Refused, _) => Cause::Connect,
-        (_, Error::Io(_) | Error::Closed) => Cause::Reset,
+        (_, Error::Io(_) | Error::Closed | Error::Down | Error::Silent) => Cause::Reset,
         (_, Error::FirstByte) => Cause::Timeout,
         _ => Cause::Other,
     }
@@ -395,7 +400,9 @@ pub(super) fn outcome(error: &Error, stale: bool) -> Outcome {
 /// The status of our own answer for a broken try.
 pub(super) fn status(error: &Error) -> u16 {
     match error {
-        Error::ConnectTimeout | Error::FirstByte | Error::Idle | Error::Request => 504,
+        Error::ConnectTimeout | Error::FirstByte | Error::Idle | Error::Request | Error::Silent => {
+            504
+        }
         Error::Local(_) | Error::Unresolved | Error::Over | Error::Changed => 503,
         Error::NoUpgrade => 501,
         _ => 502,

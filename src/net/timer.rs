@@ -1,4 +1,5 @@
 //! One timer a connection, armed lazily: moving a deadline further away costs nothing.
+use super::looks::Wait;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -16,12 +17,14 @@ pub struct Timer {
     /// The sleep was seen to be armed for the deadline or before it when that was set: the next
     /// poll need not look.
     armed: bool,
+    /// What its task waits for besides.
+    pub wait: Wait,
 }
 
 impl Timer {
     /// No deadline, nothing armed.
     pub const fn new() -> Self {
-        Self { deadline: None, sleep: None, armed: false }
+        Self { deadline: None, sleep: None, armed: false, wait: Wait::new() }
     }
     /// Sets or clears the deadline.
     pub fn set(&mut self, deadline: Option<Instant>) {

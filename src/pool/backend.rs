@@ -3,7 +3,8 @@ use super::adaptive::{Adaptive, Bounds, Heard};
 use super::balance::Ask;
 use super::cells::{Cells, Picks};
 use super::ewma::tick;
-use super::hot::Hot;
+use super::hot::{Hot, Quiet};
+use super::silence::{Learnt, Watch};
 use crate::config::{Addr, MaxActive, Name, Weight};
 use crate::metrics::labels;
 use crate::net::Target;
@@ -12,7 +13,7 @@ use parking_lot::Mutex;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use xxhash_rust::xxh3::xxh3_64;
@@ -75,7 +76,20 @@ pub struct Backend {
     adaptive: Mutex<Option<Box<Adaptive>>>,
     /// The first word on it is still to come. Written by turns.
     is_awaited: AtomicBool,
+    /// What its first bytes usually take; written only where the pool has `outlier.silence`.
+    pub(super) usual: Learnt,
+    /// Votes of tries that wait too long: asked only by those.
+    pub(super) watch: Mutex<Watch>,
     pub(super) hot: Hot,
+}
+
+/// How often work had to leave a backend of any pool. One number for the process, as whoever waits
+/// looks for all pools at once; it says only that there is something to look at.
+static NEWS: AtomicU64 = AtomicU64::new(0);
+
+/// Changes when a backend of any pool went down, fell silent, or is over.
+pub fn news() -> u64 {
+    NEWS.load(Relaxed)
 }
 
 impl Backend {
@@ -109,6 +123,8 @@ impl Backend {
             is_down: AtomicBool::new(false),
             is_awaited: AtomicBool::new(false),
             adaptive: Mutex::default(),
+            usual: Learnt::default(),
+            watch: Mutex::default(),
             hot: Hot::new(u32::MAX),
         };
         new.bound(most, now);
@@ -199,6 +215,9 @@ impl Backend {
     }
     pub(super) fn set_leave(&self, leave: Leave) {
         self.is_over.store(leave.over, Relaxed);
+        if leave.over {
+            NEWS.fetch_add(1, Relaxed);
+        }
         self.leave.send_replace(leave);
     }
     /// When what it still has will be cut, where it was drained or removed.
@@ -215,6 +234,19 @@ impl Backend {
     }
     pub(super) fn set_down(&self, down: bool) {
         self.is_down.store(down, Relaxed);
+        if down {
+            NEWS.fetch_add(1, Relaxed);
+        }
+    }
+    /// Whether it is ejected for its silence: what can be sent elsewhere need not wait for it.
+    pub fn is_silent(&self) -> bool {
+        !self.hot.is_usable() && self.hot.quiet() == Quiet::Silent
+    }
+    pub(super) fn set_quiet(&self, quiet: Quiet) {
+        self.hot.set_quiet(quiet);
+        if quiet == Quiet::Silent {
+            NEWS.fetch_add(1, Relaxed);
+        }
     }
     /// Its name as a number, the same in every process: other than that of every other backend of its
     /// pool, but for one chance in 2^38 among ten thousand.

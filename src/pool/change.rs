@@ -16,16 +16,24 @@ pub enum State {
     Drain,
     Maintenance,
     Ejected,
+    SlowStart,
 }
 
 impl State {
     /// Every state, in the order of their numbers.
-    pub const ALL: [State; 6] =
-        [Self::Up, Self::Down, Self::Unknown, Self::Drain, Self::Maintenance, Self::Ejected];
+    pub const ALL: [State; 7] = [
+        Self::Up,
+        Self::Down,
+        Self::Unknown,
+        Self::Drain,
+        Self::Maintenance,
+        Self::Ejected,
+        Self::SlowStart,
+    ];
 
     /// Whether a backend gets new work in it.
     pub const fn works(self) -> bool {
-        matches!(self, Self::Up)
+        matches!(self, Self::Up | Self::SlowStart)
     }
 
     /// Whether what runs there ends within `pool.drain`.
@@ -41,6 +49,7 @@ impl State {
             Self::Drain => "drain",
             Self::Maintenance => "maintenance",
             Self::Ejected => "ejected",
+            Self::SlowStart => "slow_start",
         }
     }
 }
@@ -66,11 +75,14 @@ pub enum Reason {
     ConsecutiveFailures,
     /// It answered a smaller share of its tries than the others.
     SuccessRate,
+    /// Its tries wait for a first byte much longer than is usual for it.
+    Silence,
 }
 
 impl Reason {
     /// Those of ejections, in the order of their counters.
-    pub const EJECTIONS: [Reason; 2] = [Self::ConsecutiveFailures, Self::SuccessRate];
+    pub const EJECTIONS: [Reason; 3] =
+        [Self::ConsecutiveFailures, Self::SuccessRate, Self::Silence];
 
     /// `probe`, `connect` …; empty for none.
     pub const fn word(self) -> &'static str {
@@ -84,6 +96,7 @@ impl Reason {
             Self::Removed => "removed",
             Self::ConsecutiveFailures => "consecutive_failures",
             Self::SuccessRate => "success_rate",
+            Self::Silence => "silence",
         }
     }
 }
@@ -129,6 +142,18 @@ pub enum Change {
         id: BackendId,
         /// What was seen.
         detail: String,
+    },
+    /// Its tries wait too long for a first byte, while others answer.
+    Silent {
+        /// Whose.
+        id: BackendId,
+        /// What was seen.
+        detail: String,
+    },
+    /// A backend that was silent, or is on trial for it, gave a first byte.
+    Heard {
+        /// Whose.
+        id: BackendId,
     },
     /// Time passed.
     Tick,

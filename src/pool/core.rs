@@ -5,9 +5,11 @@ use super::budget::{Budget, NOW_AND_THEN};
 use super::cadence::Cadence;
 use super::cells::StickyCells;
 use super::change::{Change, Glance, Member, Reason, State, Turn};
+use super::hot::Quiet;
 use super::latency::Latency;
 use super::lease::{Lease, NoLease};
 use super::members::Members;
+use super::silence::{Heard, others_answer};
 use super::snapshot::Snapshot;
 use super::waiting::Desk;
 use crate::config::{self, Name};
@@ -20,7 +22,7 @@ use std::collections::HashMap;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
 use std::sync::{Arc, Weak};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::sync::{Notify, watch};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -92,6 +94,8 @@ pub struct Pool {
     /// Who waits for a place.
     pub(super) desk: Desk,
     pub(super) read: Read,
+    /// First bytes; counted only with `outlier.silence`.
+    heard: Total,
 }
 
 /// What every lease reads and only a publication writes, apart from the `Arc`'s count, which every
@@ -120,7 +124,14 @@ pub(super) struct Read {
     pub(super) waits: AtomicBool,
     /// `outlier`: 0 is off, else so many failures in a row eject; `u32::MAX`: none do.
     failures: AtomicU32,
+    /// `outlier.silence` is on.
+    silence: AtomicBool,
 }
+
+/// On a cache line of its own: every worker moves it.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Total(AtomicU32);
 
 /// What builds snapshots.
 #[derive(Debug)]
@@ -144,6 +155,9 @@ impl Clock {
         }
     }
 }
+
+/// Of so many others it is looked at whether they have nothing to do, when one is silent.
+const LOOKED_AT: usize = 64;
 
 /// Numbers of pools. The one static of the room: it only keeps them different.
 static NUMBERS: AtomicU64 = AtomicU64::new(0);
@@ -191,6 +205,7 @@ impl Pool {
             maker: Mutex::new(Maker { policies: policies.clone(), cadence: Cadence::default() }),
             version: watch::Sender::new(0),
             published: Notify::new(),
+            heard: Total::default(),
             desk: Desk::new(me),
             read: Read {
                 snapshot: ArcSwap::from_pointee(Snapshot::empty()),
@@ -204,6 +219,7 @@ impl Pool {
                 has_queue: AtomicBool::new(config.queue.is_some()),
                 waits: AtomicBool::new(false),
                 failures: AtomicU32::new(0),
+                silence: AtomicBool::new(false),
             },
         }
     }
@@ -229,6 +245,7 @@ impl Pool {
             self.read.failures.store(failures, Relaxed);
             let adapts = matches!(config.max_active, Some(config::MaxActive::Adaptive { .. }));
             self.read.adapts.store(adapts, Relaxed);
+            self.read.silence.store(outlier.is_some_and(|o| o.silence.is_some()), Relaxed);
             self.reach_number.store(reach.number, Relaxed);
             self.announces.store(announced(&reach), Relaxed);
             self.reach.store(reach);
@@ -552,6 +569,54 @@ impl Pool {
     pub(super) fn failing(&self, backend: &Backend, row: u32, now: Instant) {
         let detail = format!("{row} tries in a row failed");
         let turns = self.apply(Change::Failing { id: backend.id, detail }, now);
+        turns.iter().for_each(|turn| turn.log(&self.name));
+    }
+
+    /// Whether it listens for silence. One relaxed load.
+    pub(super) fn listens(&self) -> bool {
+        self.read.silence.load(Relaxed)
+    }
+
+    /// First bytes of all its backends, modulo 2^32.
+    pub(super) fn heard_of_all(&self) -> u32 {
+        self.heard.0.load(Relaxed)
+    }
+
+    /// A backend gave one.
+    pub(super) fn hear(&self) {
+        self.heard.0.fetch_add(1, Relaxed);
+    }
+
+    /// A try has waited too long for its first byte. `since`: what was heard of all some time after
+    /// it began.
+    pub(super) fn overdue(
+        &self,
+        backend: &Backend,
+        (then, since): (Heard, u32),
+        waited: Duration,
+        again: bool,
+    ) {
+        let trial = backend.hot.quiet() == Quiet::Trial;
+        if !backend.watch.lock().vote(then.own, backend.hot.heard(), again, trial) {
+            return;
+        }
+        let is_idle = |b: &Backend| b.id != backend.id && b.is_usable() && b.active() == 0;
+        let idle = {
+            let snapshot = self.read.snapshot.load();
+            snapshot.candidates.iter().take(LOOKED_AT).any(|c| is_idle(&c.backend))
+        };
+        if !others_answer(then, since, self.heard_of_all(), idle) {
+            return;
+        }
+        let detail = format!("no first byte for {} ms", waited.as_millis());
+        let turns = self.apply(Change::Silent { id: backend.id, detail }, Instant::now());
+        turns.iter().for_each(|turn| turn.log(&self.name));
+    }
+
+    /// A backend that was silent, or on trial, gave a first byte.
+    #[cold]
+    pub(super) fn heard(&self, backend: &Backend) {
+        let turns = self.apply(Change::Heard { id: backend.id }, Instant::now());
         turns.iter().for_each(|turn| turn.log(&self.name));
     }
 

@@ -3,7 +3,18 @@
 use super::cells::Picks;
 use super::ewma::Ewma;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
+
+/// What its silence makes of a backend.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Quiet {
+    /// Nothing.
+    No,
+    /// It is ejected for it.
+    Silent,
+    /// It was, and gets one try at a time until it answers one.
+    Trial,
+}
 
 /// Live cells of a backend. Aligned to two cache lines, because processors fetch them in pairs.
 #[derive(Debug)]
@@ -13,6 +24,8 @@ pub(super) struct Hot {
     active: AtomicU32,
     /// `max_active`; `u32::MAX` for none. Written by commits, and by settles where it is learnt.
     limit: AtomicU32,
+    /// The most that may be in work while it is on trial; `u32::MAX` else.
+    trial: AtomicU32,
     /// Whether new work may go there. Written by turns and by a request that could not reach it;
     /// relaxed, because a pick that reads it late only makes one try more.
     usable: AtomicBool,
@@ -22,6 +35,10 @@ pub(super) struct Hot {
     streak: AtomicU32,
     /// Tries that failed. Both are written only where the pool has `outlier`.
     faults: AtomicU32,
+    /// First bytes that came. Written only where the pool has `outlier.silence`.
+    heard: AtomicU32,
+    /// [`Quiet`], as a number.
+    quiet: AtomicU8,
     /// What first bytes cost.
     pub(super) ewma: Ewma,
     /// Every take counts here: on a line of their own they would be one more to fetch.
@@ -33,10 +50,13 @@ impl Hot {
         Self {
             active: AtomicU32::new(0),
             limit: AtomicU32::new(limit),
+            trial: AtomicU32::new(u32::MAX),
             usable: AtomicBool::new(true),
             place: AtomicU64::new(u64::MAX),
             streak: AtomicU32::new(0),
             faults: AtomicU32::new(0),
+            heard: AtomicU32::new(0),
+            quiet: AtomicU8::new(Quiet::No as u8),
             ewma: Ewma::default(),
             picks: Picks::default(),
         }
@@ -45,12 +65,12 @@ impl Hot {
         self.active.load(Acquire)
     }
     pub(super) fn is_full(&self) -> bool {
-        self.active.load(Relaxed) >= self.limit.load(Relaxed)
+        self.active.load(Relaxed) >= self.limit.load(Relaxed).min(self.trial.load(Relaxed))
     }
     /// Counts one more, unless that would exceed `max_active` or `ceiling`: compare-and-add, so
     /// that no number of threads exceeds it together.
     pub(super) fn take(&self, ceiling: u32) -> bool {
-        let limit = self.limit.load(Relaxed).min(ceiling);
+        let limit = self.limit.load(Relaxed).min(self.trial.load(Relaxed)).min(ceiling);
         if limit == u32::MAX {
             self.active.fetch_add(1, AcqRel);
             return true;
@@ -70,6 +90,27 @@ impl Hot {
     }
     pub(super) fn set_limit(&self, limit: u32) {
         self.limit.store(limit, Relaxed);
+    }
+    /// First bytes that came so far, modulo 2^32.
+    pub(super) fn heard(&self) -> u32 {
+        self.heard.load(Relaxed)
+    }
+    /// A first byte came.
+    pub(super) fn hear(&self) {
+        self.heard.fetch_add(1, Relaxed);
+    }
+    pub(super) fn quiet(&self) -> Quiet {
+        match self.quiet.load(Relaxed) {
+            0 => Quiet::No,
+            1 => Quiet::Silent,
+            _ => Quiet::Trial,
+        }
+    }
+    /// On trial one more may be in work than there is now.
+    pub(super) fn set_quiet(&self, quiet: Quiet) {
+        let most = if quiet == Quiet::Trial { self.active().saturating_add(1) } else { u32::MAX };
+        self.trial.store(most, Relaxed);
+        self.quiet.store(quiet as u8, Relaxed);
     }
     /// A try failed; how many did so in a row.
     pub(super) fn failed(&self) -> u32 {

@@ -3,7 +3,9 @@
 use super::backend::{Backend, Endpoint, Leave};
 use super::change::{Glance, Member, Reason, State, Wish};
 use super::health::Health;
+use super::hot::Quiet;
 use super::outlier::{Count, Record, Tally};
+use super::slow_start::Ramp;
 use crate::config::Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -15,6 +17,8 @@ pub(super) struct Known {
     pub(super) health: Health,
     /// What its tries say.
     pub(super) record: Record,
+    /// Since it was ejected for silence, its last probe was good.
+    pub(super) proven: bool,
     /// What became of its tries before the current window.
     pub(super) mark: Tally,
     pub(super) wish: Wish,
@@ -24,6 +28,10 @@ pub(super) struct Known {
     pub(super) answered: bool,
     /// A try did not reach it, and probes have not brought it back since.
     pub(super) unreached: bool,
+    /// It was named before anybody of its pool got work: its first turn is no return.
+    pub(super) founder: bool,
+    /// It has a share of its weight, and is on its way to all of it.
+    pub(super) ramp: Option<(Ramp, f64)>,
     /// Since when nobody names it.
     pub(super) removed: Option<Instant>,
     /// It was up at some time.
@@ -51,10 +59,13 @@ impl Known {
             backend: Arc::new(backend),
             health: if probed { Health::Unknown } else { Health::UP },
             record: Record::default(),
+            proven: false,
             mark: Tally::default(),
             wish,
             answered: false,
             unreached: false,
+            founder: true,
+            ramp: None,
             removed: None,
             ever_up: false,
             state: State::Unknown,
@@ -64,7 +75,7 @@ impl Known {
             last_probe: None,
         };
         (known.state, known.reason) = known.judge();
-        known.ever_up = known.state == State::Up;
+        known.ever_up = known.state.works();
         known.backend.hot.set_usable(known.ever_up);
         known.tell();
         known
@@ -89,6 +100,7 @@ impl Known {
                 Health::Down { .. } => (State::Down, Reason::Probe),
                 Health::Up { .. } => match self.record.held() {
                     Some(reason) => (State::Ejected, reason),
+                    None if self.ramp.is_some() => (State::SlowStart, Reason::None),
                     None => (State::Up, Reason::None),
                 },
             },
@@ -98,6 +110,7 @@ impl Known {
     /// A probe ended. `rules` are rise and fall, `None` where the pool has no `health`: then the
     /// probe was a mere connect, and a good one brings it back.
     pub(super) fn probed(&mut self, good: bool, rules: Option<(u32, u32)>) {
+        self.proven = good;
         match rules {
             Some((rise, fall)) => {
                 self.health = self.health.after(good, rise, fall);
@@ -138,6 +151,14 @@ impl Known {
         let probes = matches!(self.reason, Reason::Probe | Reason::NotProbed);
         self.is_wanted() && (probes || self.state == State::Ejected)
     }
+    /// Its weight in a set whose weights are multiplied by `scale`.
+    pub(super) fn weight(&self, scale: u32) -> u32 {
+        let whole = u32::from(self.endpoint.weight.get()) * scale;
+        match self.ramp {
+            Some((_, share)) => ((f64::from(whole) * share) as u32).max(1),
+            None => whole,
+        }
+    }
     /// What it adds to the count of its pool.
     pub(super) fn count(&self) -> Count {
         let wanted = self.is_wanted();
@@ -153,8 +174,32 @@ impl Known {
         let answered: u64 = cells.by_class[1..5].iter().map(|class| class.get()).sum();
         Tally { good: answered + cells.closed.get(), bad: self.backend.hot.faults() }
     }
+    /// Whether its ejection may end: one for silence not before a probe was good.
+    pub(super) fn may_return(&self, probed: bool, now: Instant) -> bool {
+        let over = self.record.until().is_some_and(|until| until <= now);
+        let silent = self.record.held() == Some(Reason::Silence);
+        over && (!silent || !probed || self.proven)
+    }
+    /// Lets it in again when its time is over: one that was silent by one try at a time.
+    pub(super) fn back(&mut self, now: Instant) {
+        let silent = self.record.held() == Some(Reason::Silence);
+        self.release(now);
+        if silent {
+            self.backend.set_quiet(Quiet::Trial);
+        }
+    }
+    /// A try that waited, or one on trial, heard of it.
+    pub(super) fn heard(&mut self, now: Instant) {
+        if self.record.held() == Some(Reason::Silence) {
+            self.release(now);
+        }
+        if self.backend.hot.quiet() == Quiet::Trial {
+            self.backend.set_quiet(Quiet::No);
+        }
+    }
     /// Lets it in again after an ejection, with nothing held against it.
     pub(super) fn release(&mut self, now: Instant) {
+        self.backend.set_quiet(Quiet::No);
         self.record.release(now);
         self.backend.hot.forgive();
         self.mark = self.tally();

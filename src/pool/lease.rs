@@ -1,6 +1,8 @@
 //! A backend taken for one connection or request.
 use super::backend::{Backend, Leave};
 use super::core::Pool;
+use super::hot::Quiet;
+use super::silence::{ALWAYS, Heard, ONE_OF};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -56,11 +58,15 @@ pub struct Lease {
     ended: Option<Instant>,
     /// How long its first byte took, where that is of use.
     took: Option<Duration>,
+    /// Where the pool listens for silence: what was heard when it began to be waited for.
+    heard: Option<Heard>,
 }
 
 impl Lease {
     pub(super) fn new(pool: Arc<Pool>, backend: Arc<Backend>, taken: Instant) -> Self {
-        Self { pool, backend, taken, outcome: Outcome::Abandoned, ended: None, took: None }
+        let heard = pool.listens().then(|| heard(&pool, &backend));
+        let outcome = Outcome::Abandoned;
+        Self { pool, backend, taken, outcome, ended: None, took: None, heard }
     }
     /// The backend.
     pub fn backend(&self) -> &Arc<Backend> {
@@ -70,12 +76,64 @@ impl Lease {
     pub fn pool(&self) -> &Arc<Pool> {
         &self.pool
     }
-    /// The first byte of the answer came after so long: peak-EWMA learns here, an adaptive
-    /// `max_active` when it is known what the answer was.
+    /// The first byte of the answer came after so long: peak-EWMA learns here, and what is usual; an
+    /// adaptive `max_active` when it is known what the answer was.
     pub fn first_byte(&mut self, took: Duration) {
         self.took = Some(took);
         if self.pool.wants_cost() {
             self.backend.learn(took, self.taken + took);
+        }
+        if self.is_sample() {
+            self.backend.usual.learn(took);
+        }
+    }
+    /// Whether its pool listens for silence.
+    #[inline]
+    pub fn is_watched(&self) -> bool {
+        self.heard.is_some()
+    }
+    /// Whether it is one of those whose first byte is measured for that.
+    #[inline]
+    pub fn is_sample(&self) -> bool {
+        self.heard.is_some_and(|then| then.own < ALWAYS || then.own.is_multiple_of(ONE_OF))
+    }
+    /// The first byte is waited for from here on: the request was written.
+    pub fn listen(&mut self) {
+        if self.is_watched() {
+            self.heard = Some(heard(&self.pool, &self.backend));
+        }
+    }
+    /// The first byte came, `late` where it was waited for too long.
+    #[inline]
+    pub fn spoke(&self, late: Option<Duration>) {
+        if self.heard.is_none() {
+            return;
+        }
+        self.backend.hot.hear();
+        self.pool.hear();
+        if let Some(late) = late {
+            // What is rare must be learnt when it comes.
+            self.backend.usual.learn(late);
+        }
+        if self.backend.hot.quiet() != Quiet::No {
+            self.pool.heard(&self.backend);
+        }
+    }
+    /// How long its first byte may be waited for; `None` where nothing is known, or nobody asks.
+    pub fn patience(&self) -> Option<Duration> {
+        self.heard?;
+        let config = self.pool.config();
+        self.backend.usual.get().patience(config.outlier.as_ref()?.silence.as_ref()?)
+    }
+    /// First bytes that its whole pool gave so far.
+    pub fn heard_of_all(&self) -> u32 {
+        self.pool.heard_of_all()
+    }
+    /// It was waited for longer than that, `again` where that was said before. `since`: what was heard
+    /// of its pool some time after it began.
+    pub fn overdue(&self, since: u32, waited: Duration, again: bool) {
+        if let Some(then) = self.heard {
+            self.pool.overdue(&self.backend, (then, since), waited, again);
         }
     }
     /// Ends when the backend was drained or removed and `pool.drain` has passed since: what still
@@ -136,6 +194,10 @@ impl Lease {
             self.backend.adapt(self.taken, self.took.filter(|_| !fault), self.now());
         }
     }
+}
+
+fn heard(pool: &Pool, backend: &Backend) -> Heard {
+    Heard { own: backend.hot.heard(), all: pool.heard_of_all() }
 }
 
 impl Drop for Lease {

@@ -6,6 +6,7 @@ use super::change::{Change, Glance, Member, Reason, State, Turn, Wish};
 use super::health::Health;
 use super::known::Known;
 use super::outlier::Count;
+use super::slow_start;
 use crate::config::{self, Addr, MaxActive, Name};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -28,10 +29,14 @@ pub(super) struct Members {
     count: Count,
     /// When the next ejection ends, at the earliest.
     free: Option<Instant>,
+    /// When shares of weights are counted anew.
+    step: Option<Instant>,
     /// When the current window of success rates ends.
     window: Option<Instant>,
     /// The last set that was asked for was one for a panic.
     panic: bool,
+    /// Somebody got work once.
+    served: bool,
     /// `snapshot` would no longer say what it last said.
     stale: bool,
     /// Somebody drains, is in maintenance, or was until the last `forget`.
@@ -67,8 +72,10 @@ impl Members {
             next: 0,
             count: Count::default(),
             free: None,
+            step: None,
             window: None,
             panic: false,
+            served: false,
             stale: false,
             leaving: false,
             gone: 0,
@@ -96,6 +103,10 @@ impl Members {
             Change::Failing { id, detail } => {
                 self.eject(id, Reason::ConsecutiveFailures, detail, now)
             }
+            Change::Silent { id, detail } => self.eject(id, Reason::Silence, detail, now),
+            Change::Heard { id } => {
+                self.one(id, "it answers again".into(), now, |known, _| known.heard(now))
+            }
             Change::Tick => self.tick(now),
             Change::Operator { name, wish } => self.wish(&name, wish, now),
         }
@@ -104,15 +115,19 @@ impl Members {
     /// The settings of a config. Its endpoints follow as a change.
     pub(super) fn set(&mut self, config: Arc<config::Pool>, now: Instant) -> Vec<Turn> {
         self.stale |= self.config.balance != config.balance
-            || self.config.panic_threshold != config.panic_threshold;
+            || self.config.panic_threshold != config.panic_threshold
+            || self.config.slow_start != config.slow_start;
         if self.config.outlier != config.outlier {
             self.window = None;
         }
         self.config = config;
         for known in &mut self.list {
             known.backend.bound(self.config.max_active, now);
-            if self.config.outlier.is_none() {
-                known.release(now);
+            match self.config.outlier {
+                None => known.release(now),
+                // Nobody listens any more.
+                Some(outlier) if outlier.silence.is_none() => known.heard(now),
+                Some(_) => {}
             }
             match self.config.health {
                 // Nobody would ever take back what the last probe said.
@@ -175,7 +190,13 @@ impl Members {
         let backend = Backend::new(id, &self.pool, &endpoint, self.config.max_active, now);
         let wish = self.wishes.get(&endpoint.name).copied().unwrap_or(Wish::Up);
         self.leaving |= wish != Wish::Up;
-        Known::new(endpoint, backend, wish, self.config.health.is_some(), now)
+        let mut known = Known::new(endpoint, backend, wish, self.config.health.is_some(), now);
+        known.founder = !self.served;
+        if known.state.works() {
+            known.ramp = if known.founder { None } else { self.begins(now) };
+            known.state = known.judge().0;
+        }
+        known
     }
 
     fn probed(&mut self, id: BackendId, verdict: Result<(), String>, now: Instant) -> Vec<Turn> {
@@ -186,6 +207,11 @@ impl Members {
         self.one(id, detail.clone(), now, |known, config| {
             let rules = config.health.as_ref().map(|h| (if out { 1 } else { h.rise }, h.fall));
             known.probed(good, rules);
+            if known.may_return(config.health.is_some(), now)
+                && known.record.held() == Some(Reason::Silence)
+            {
+                known.back(now);
+            }
             known.last_probe = Some((now, detail));
         })
     }
@@ -240,12 +266,14 @@ impl Members {
             self.count.change(Count::default(), known.count());
         }
         self.list.iter().for_each(Known::tell);
+        self.served |= self.count.up > 0;
         turns
     }
 
     /// Flips the usable bit at once where the state or its reason changed; says so where the state
     /// did.
     fn judge(&mut self, place: usize, detail: &str, now: Instant) -> Option<Turn> {
+        self.ramp_at(place, now);
         let known = &mut self.list[place];
         let (state, reason) = known.judge();
         if (state, reason) == (known.state, known.reason) {
@@ -256,6 +284,7 @@ impl Members {
         let from = std::mem::replace(&mut known.state, state);
         known.reason = reason;
         known.ever_up |= state.works();
+        self.served |= state.works();
         known.backend.hot.set_usable(state.works());
         known.backend.set_down(state == State::Down);
         if from != state {
@@ -347,13 +376,16 @@ impl Members {
                 known.backend.hot.set_usable(usable(known));
             }
         }
-        let candidates = of_tier().filter(|known| usable(known)).map(|known| Candidate {
-            backend: known.backend.clone(),
-            weight: u32::from(known.endpoint.weight.get()),
-        });
+        let ramps = of_tier().any(|known| known.ramp.is_some());
+        let sum = of_tier().map(|known| u64::from(known.endpoint.weight.get())).sum();
+        let scale = if ramps { slow_start::scale(sum) } else { 1 };
+        let candidates = of_tier()
+            .filter(|known| usable(known))
+            .map(|known| Candidate { backend: known.backend.clone(), weight: known.weight(scale) });
         let candidates = candidates.collect();
         let weights = self.list.iter().filter(|known| known.removed.is_none());
         let sizes = Sizes::of(weights.map(|known| u32::from(known.endpoint.weight.get())));
+        let sizes = Sizes { scale, ..sizes };
         (self.panic, self.stale) = (panic, false);
         Usable { candidates, panic, pending, sizes }
     }

@@ -33,7 +33,9 @@ pub(super) struct Fact {
     against: u32,
     ever_up: bool,
     /// Until when what it did to its tries keeps it out.
-    held: Option<Instant>,
+    held: Option<(Reason, Instant)>,
+    /// Its last probe since then was good.
+    proven: bool,
     /// How often it was, and when it last came back.
     times: u32,
     back: Option<Instant>,
@@ -73,8 +75,10 @@ impl Model {
         match fact.verdict {
             Verdict::None => (State::Unknown, Reason::NotProbed),
             Verdict::Bad => (State::Down, Reason::Probe),
-            Verdict::Good if fact.held.is_some() => (State::Ejected, Reason::ConsecutiveFailures),
-            Verdict::Good => (State::Up, Reason::None),
+            Verdict::Good => match fact.held {
+                Some((reason, _)) => (State::Ejected, reason),
+                None => (State::Up, Reason::None),
+            },
         }
     }
 
@@ -200,16 +204,36 @@ impl Model {
             Change::Probed { id, verdict } => {
                 let Some(i) = of(&mut self.facts, *id) else { return };
                 self.facts[i].probe(verdict.is_ok(), health.as_ref(), out);
+                if matches!(self.facts[i].held, Some((Reason::Silence, until)) if until <= now)
+                    && (verdict.is_ok() || health.is_none())
+                {
+                    self.facts[i].free(now);
+                }
             }
-            Change::Failing { id, .. } => {
+            Change::Failing { id, .. } | Change::Silent { id, .. } => {
                 let Some(i) = of(&mut self.facts, *id) else { return };
-                if self.may_eject(&self.facts[i]) {
-                    self.facts[i].eject(now);
+                let listens = self.config.outlier.is_some_and(|o| o.silence.is_some());
+                let silent = matches!(change, Change::Silent { .. });
+                if self.may_eject(&self.facts[i]) && (listens || !silent) {
+                    let failing = Reason::ConsecutiveFailures;
+                    self.facts[i].eject(if silent { Reason::Silence } else { failing }, now);
+                }
+            }
+            Change::Heard { id } => {
+                let Some(i) = of(&mut self.facts, *id) else { return };
+                if matches!(self.facts[i].held, Some((Reason::Silence, _))) {
+                    self.facts[i].free(now);
                 }
             }
             Change::Tick => {
-                let over = |fact: &&mut Fact| fact.held.is_some_and(|until| until <= now);
-                self.facts.iter_mut().filter(over).for_each(|fact| fact.free(now));
+                for fact in &mut self.facts {
+                    let waits = |reason| {
+                        reason == Reason::Silence && self.config.health.is_some() && !fact.proven
+                    };
+                    if fact.held.is_some_and(|(reason, until)| until <= now && !waits(reason)) {
+                        fact.free(now);
+                    }
+                }
             }
         }
         self.relent(now);
@@ -218,8 +242,11 @@ impl Model {
     /// Other settings.
     pub(super) fn set(&mut self, config: config::Pool, now: Instant) {
         for fact in &mut self.facts {
-            if config.outlier.is_none() {
-                fact.free(now);
+            let silent = matches!(fact.held, Some((Reason::Silence, _)));
+            match config.outlier {
+                None => fact.free(now),
+                Some(outlier) if outlier.silence.is_none() && silent => fact.free(now),
+                Some(_) => {}
             }
             match config.health {
                 None => (fact.verdict, fact.against) = (Verdict::Good, 0),
@@ -266,6 +293,7 @@ impl Model {
             against: 0,
             ever_up: false,
             held: None,
+            proven: false,
             times: 0,
             back: None,
             state: State::Unknown,
@@ -307,13 +335,14 @@ impl Model {
 
 impl Fact {
     /// The first time 10 s, then 10 s more each time up to 30, and 10 less for each 10 it was in.
-    fn eject(&mut self, now: Instant) {
+    fn eject(&mut self, reason: Reason, now: Instant) {
         let mut calm = self.back.map_or(Duration::ZERO, |back| now - back);
         while calm >= 10 * SECOND && self.times > 0 {
             (calm, self.times) = (calm - 10 * SECOND, self.times - 1);
         }
         self.times = (self.times + 1).min(3);
-        self.held = Some(now + 10 * SECOND * self.times);
+        self.held = Some((reason, now + 10 * SECOND * self.times));
+        self.proven = false;
     }
 
     fn free(&mut self, now: Instant) {
@@ -321,6 +350,7 @@ impl Fact {
     }
 
     fn probe(&mut self, good: bool, health: Option<&config::Health>, out: bool) {
+        self.proven = good;
         let Some(health) = health else {
             self.refused &= !good;
             return;

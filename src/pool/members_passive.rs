@@ -3,7 +3,9 @@ use super::Members;
 use crate::config::SuccessRate;
 use crate::pool::backend::BackendId;
 use crate::pool::change::{Reason, State, Turn};
+use crate::pool::hot::Quiet;
 use crate::pool::outlier::{Tally, outliers};
+use crate::pool::slow_start::{Ramp, next_step};
 use std::time::Instant;
 
 impl Members {
@@ -20,10 +22,17 @@ impl Members {
         if !is_up || !self.count.may_eject(rules.max_ejected) {
             return Vec::new();
         }
-        let times = (rules.eject, rules.eject_max);
+        let times = match (reason, rules.silence) {
+            (Reason::Silence, Some(silence)) => (silence.hold, rules.eject_max),
+            (Reason::Silence, None) => return Vec::new(),
+            _ => (rules.eject, rules.eject_max),
+        };
         let turns = self.one(id, detail, now, |known, _| {
             known.record.eject(reason, times, now);
             known.backend.mark_unusable();
+            known.proven = false;
+            let silent = reason == Reason::Silence;
+            known.backend.set_quiet(if silent { Quiet::Silent } else { Quiet::No });
         });
         let until = self.by_id.get(&id).and_then(|place| self.list[*place].record.until());
         self.free = self.free.into_iter().chain(until).min();
@@ -40,10 +49,10 @@ impl Members {
         }
     }
 
-    fn release(&mut self, place: usize, detail: &str, now: Instant) -> Option<Turn> {
+    fn back(&mut self, place: usize, detail: &str, now: Instant) -> Option<Turn> {
         let known = &mut self.list[place];
         let before = known.count();
-        known.release(now);
+        known.back(now);
         let turn = self.judge(place, detail, now);
         self.count.change(before, self.list[place].count());
         turn
@@ -51,7 +60,7 @@ impl Members {
 
     /// When time alone changes something.
     pub(in crate::pool) fn due(&self) -> Option<Instant> {
-        self.free.into_iter().chain(self.window).min()
+        self.free.into_iter().chain(self.window).chain(self.step).min()
     }
 
     /// Ends what has lasted long enough; judges the rates of a window that is over.
@@ -60,13 +69,18 @@ impl Members {
         if self.free.is_some_and(|free| free <= now) {
             self.free = None;
             for place in 0..self.list.len() {
-                match self.list[place].record.until() {
-                    Some(until) if until <= now => {
-                        turns.extend(self.release(place, "its time is over", now));
-                    }
-                    until => self.free = self.free.into_iter().chain(until).min(),
+                let known = &self.list[place];
+                if known.may_return(self.config.health.is_some(), now) {
+                    turns.extend(self.back(place, "its time is over", now));
+                } else {
+                    // Where that is past already a probe is awaited.
+                    let until = known.record.until().filter(|until| *until > now);
+                    self.free = self.free.into_iter().chain(until).min();
                 }
             }
+        }
+        if self.step.is_some_and(|step| step <= now) {
+            turns.extend(self.climb(now));
         }
         let rules = self.config.outlier.as_ref().and_then(|outlier| outlier.success_rate);
         if let Some(rules) = rules {
@@ -87,6 +101,44 @@ impl Members {
         for known in &mut self.list {
             known.mark = known.tally();
         }
+    }
+
+    /// Somebody is about to get work: by and by where the pool is in service already and it is not
+    /// there since the beginning. Who was but silent goes on as before.
+    pub(super) fn ramp_at(&mut self, place: usize, now: Instant) {
+        let known = &self.list[place];
+        let silent = (known.state, known.reason) == (State::Ejected, Reason::Silence);
+        let returns = !silent && (known.ever_up || !known.founder);
+        let ramp = match (known.judge().0.works(), known.state.works()) {
+            (false, _) => None,
+            (true, false) if returns => self.begins(now),
+            _ => known.ramp,
+        };
+        self.list[place].ramp = ramp;
+    }
+
+    /// The first share of one that comes to a pool in service.
+    pub(super) fn begins(&mut self, now: Instant) -> Option<(Ramp, f64)> {
+        let rules = self.config.slow_start.as_ref().filter(|_| self.count.up > 0)?;
+        let ramp = Ramp::new(now);
+        self.step = self.step.or_else(|| Some(next_step(rules, now)));
+        ramp.share(rules, now).map(|share| (ramp, share))
+    }
+
+    /// Counts the shares of those who ramp; who has all of its weight is up.
+    fn climb(&mut self, now: Instant) -> Vec<Turn> {
+        let (config, mut ramps, mut turns) = (self.config.clone(), false, Vec::new());
+        for place in 0..self.list.len() {
+            let Some((ramp, _)) = self.list[place].ramp else { continue };
+            let share = config.slow_start.as_ref().and_then(|rules| ramp.share(rules, now));
+            self.list[place].ramp = share.map(|share| (ramp, share));
+            ramps |= share.is_some();
+            turns.extend(self.judge(place, "it has its whole weight", now));
+        }
+        self.stale = true;
+        let rules = config.slow_start.as_ref().filter(|_| ramps);
+        self.step = rules.map(|rules| next_step(rules, now));
+        turns
     }
 
     /// Ejects who answered too small a share, the worst first.

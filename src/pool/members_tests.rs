@@ -31,6 +31,7 @@ fn outlier(share: f64) -> Option<config::Outlier> {
     Some(config::Outlier {
         consecutive_failures: Some(5),
         success_rate: None,
+        silence: Some(config::Silence { wait: SECOND, factor: 4.0, hold: 10 * SECOND }),
         eject: 10 * SECOND,
         eject_max: 30 * SECOND,
         max_ejected: Percent::new(share)?,
@@ -448,5 +449,166 @@ fn turns_are_counted_by_their_new_state() {
     play.wish("a", Wish::Maintenance);
     let turns = &play.member("a").backend.cells.turns;
     let counted = State::ALL.map(|state| turns[state as usize].get());
-    assert_eq!(counted, [3, 2, 0, 1, 1, 0], "up, down, unknown, drain, maintenance, ejected");
+    assert_eq!(counted, [3, 2, 0, 1, 1, 0, 0], "in the order of `State::ALL`");
+}
+
+impl Play {
+    /// Three backends with probes, all up, and passive health over half of them.
+    fn watched() -> Self {
+        let mut play = Self::new(health(1, 1), &["a", "b", "c"].map(endpoint));
+        play.set(|config| config.outlier = outlier(0.5));
+        for name in ["a", "b", "c"] {
+            play.probed(name, true);
+        }
+        play
+    }
+    fn failing(&mut self, text: &str) -> Vec<Turn> {
+        let id = self.id(text);
+        self.apply(Change::Failing { id, detail: "5 in a row".into() })
+    }
+    fn silent(&mut self, text: &str) -> Vec<Turn> {
+        let id = self.id(text);
+        self.apply(Change::Silent { id, detail: "no byte".into() })
+    }
+    fn after(&mut self, seconds: u32) -> Vec<Turn> {
+        self.now += seconds * SECOND;
+        self.apply(Change::Tick)
+    }
+}
+
+#[test]
+fn ejections_and_probes_are_one_state() {
+    let mut play = Play::watched();
+    assert_eq!(play.failing("a")[0].to, State::Ejected);
+    assert_eq!(play.state("a"), (State::Ejected, Reason::ConsecutiveFailures));
+    assert!(!play.member("a").backend.is_usable());
+    assert_eq!(play.failing("b"), [], "half of three is one");
+    assert_eq!(play.probes("a", "++-+"), ["ejected", "ejected", "down", "ejected"]);
+    assert_eq!(play.after(9), []);
+    assert_eq!(play.after(1)[0].to, State::Up);
+    play.failing("a");
+    assert_eq!(play.after(19), [], "the second time is longer");
+    assert_eq!(play.after(1)[0].to, State::Up);
+}
+
+#[test]
+fn who_is_ejected_is_better_than_nobody() {
+    let mut play = Play::watched();
+    play.failing("a");
+    play.probes("b", "-");
+    assert_eq!(play.usable(), ["c"]);
+    let turns: Vec<_> = play.unreached("c").into_iter().map(|t| (t.backend, t.to)).collect();
+    assert_eq!(turns, [(name("a"), State::Up), (name("c"), State::Down)]);
+    assert_eq!(play.usable(), ["a"]);
+    assert_eq!(play.failing("a"), [], "the last one stays");
+    // One that comes up alone is not held for what it did before it went down.
+    let mut play = Play::watched();
+    play.failing("a");
+    play.probes("a", "-");
+    play.probes("b", "-");
+    play.probes("c", "-");
+    assert_eq!(play.probes("a", "+"), ["up"]);
+}
+
+#[test]
+fn silence_ends_by_a_word_or_by_a_probe_after_its_time_and_then_on_trial() {
+    let mut play = Play::watched();
+    let backend = play.member("a").backend;
+    play.silent("a");
+    assert!(backend.is_silent() && play.state("a") == (State::Ejected, Reason::Silence));
+    let id = play.id("a");
+    assert_eq!(play.apply(Change::Heard { id })[0].to, State::Up);
+    assert!(!backend.is_silent());
+    play.silent("a");
+    assert_eq!(play.after(100), [], "its probes are not good");
+    assert_eq!(play.probed("a", true)[0].to, State::Up);
+    // One more than there is, until it answers.
+    backend.hot.set_active(0);
+    assert!(backend.hot.take(u32::MAX) && !backend.hot.take(u32::MAX));
+    play.apply(Change::Heard { id });
+    assert!(backend.hot.take(u32::MAX));
+    // A good probe before its time is over counts when it is.
+    play.silent("a");
+    assert_eq!(play.probed("a", true), []);
+    assert_eq!(play.after(100)[0].to, State::Up);
+}
+
+#[test]
+fn a_panic_tries_who_was_ejected_and_never_who_refused() {
+    let mut play = Play::watched();
+    play.set(|config| config.panic_threshold = Percent::new(0.7));
+    play.failing("a");
+    assert_eq!(play.usable(), ["a", "b", "c"]);
+    play.unreached("b");
+    assert_eq!(play.usable(), ["a", "c"]);
+    play.wish("a", Wish::Maintenance);
+    assert_eq!(play.usable(), ["c"]);
+}
+
+#[test]
+fn who_returns_to_a_pool_in_service_comes_to_its_weight_by_and_by() {
+    let mut play = Play::new(health(1, 1), &[weighted("a", 3), endpoint("b"), endpoint("c")]);
+    let from = Percent::new(0.1).unwrap();
+    let curve = config::Curve::Linear;
+    play.set(|config| {
+        config.slow_start = Some(config::SlowStart { window: 30 * SECOND, from, curve });
+    });
+    let weights = |play: &mut Play| -> Vec<u32> {
+        play.members.snapshot().candidates.iter().map(|c| c.weight).collect()
+    };
+    for name in ["a", "b", "c"] {
+        assert_eq!(play.probes(name, "+"), ["up"], "it was there from the beginning");
+    }
+    assert_eq!(weights(&mut play), [3, 1, 1]);
+    assert_eq!(play.probes("a", "-+"), ["down", "slow_start"]);
+    assert_eq!(weights(&mut play), [30, 100, 100]);
+    assert!(play.member("a").backend.is_usable());
+    play.after(15);
+    assert_eq!(weights(&mut play), [150, 100, 100]);
+    play.name(&[weighted("a", 3), endpoint("b"), endpoint("d")]);
+    assert_eq!(play.probes("d", "+"), ["slow_start"], "one that is added, too");
+    assert_eq!(weights(&mut play), [150, 100, 10]);
+    assert_eq!(play.after(15)[0].to, State::Up);
+    assert_eq!(weights(&mut play), [300, 100, 50]);
+    assert_eq!(play.after(15)[0].to, State::Up);
+    assert_eq!((weights(&mut play), play.members.due()), (vec![3, 1, 1], None));
+    // Nobody else is there: it has all the work in any case.
+    for name in ["a", "b", "d"] {
+        play.probes(name, "-");
+    }
+    assert_eq!(play.probes("a", "+"), ["up"]);
+    assert_eq!(play.probes("b", "+"), ["slow_start"]);
+    play.set(|config| config.slow_start = None);
+    play.after(1);
+    assert_eq!(play.state("b").0, State::Up);
+}
+
+#[test]
+fn tables_keep_their_sizes_and_others_their_keys_while_somebody_ramps() {
+    use crate::pool::balance::{Ask, Policies, Seeds};
+    use crate::pool::testing::every_policy;
+    let seeds = Seeds { shared: 7, own: 7 };
+    for (word, balance) in every_policy() {
+        let owners = |weights: &[u32], scale: u32| -> Vec<usize> {
+            let set = crate::pool::testing::weighted(weights);
+            let sizes = Sizes { scale, ..Sizes::of(std::iter::repeat_n(1, weights.len())) };
+            let built = Policies::default().make(&balance, &set, seeds, sizes).unwrap();
+            let now = Instant::now();
+            let key = |seed: u64| (seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let ask = |seed| Ask::new(now, key(seed)).hash(Some(key(seed)));
+            (0..20_000).map(|seed| built.pick(&set, &ask(seed)).unwrap()).collect()
+        };
+        let (whole, half) = (owners(&[1, 1, 1, 1], 1), owners(&[100, 100, 100, 50], 100));
+        let share = half.iter().filter(|i| **i == 3).count() as f64 / 20_000.0;
+        // Idle backends are told apart by (active + 1) / weight: the smaller weight waits for load.
+        let waits = ["least_connections", "p2c", "peak_ewma"].contains(&&*word);
+        assert!(
+            if waits { share < 0.15 } else { (share - 1.0 / 7.0).abs() < 0.02 },
+            "{word}: {share}"
+        );
+        if balance.hash.is_some() {
+            let moved = whole.iter().zip(&half).filter(|(a, b)| a != b && **a != 3).count();
+            assert!(moved < 400, "{word}: {moved} of 20,000 moved between others");
+        }
+    }
 }

@@ -27,6 +27,8 @@ mod members;
 mod outlier;
 mod prepare;
 mod queue;
+mod silence;
+mod slow_start;
 mod snapshot;
 mod split;
 #[cfg(test)]
@@ -34,7 +36,7 @@ mod testing;
 mod waiting;
 
 pub use self::core::Pool;
-pub use backend::{Backend, BackendId, Candidate, Endpoint, Leave};
+pub use backend::{Backend, BackendId, Candidate, Endpoint, Leave, news};
 pub use balance::{Ask, Balancer, Policies, Why, client_hash, key_hash};
 pub use budget::Allowance;
 pub use cells::{Cells, Picks, StickyCells};

@@ -44,6 +44,7 @@ pub(super) fn pool(text: &str, backends: &[&str]) -> config::Pool {
         sticky: None,
         health: None,
         outlier: None,
+        slow_start: None,
         panic_threshold: None,
         max_active: None,
         queue: None,

@@ -53,10 +53,11 @@ impl Worker {
         }
         let runtime = builder.enable_all().build()?;
         let dialer = Dialer::new();
-        let sweeper = dialer.clone();
+        let (sweeper, watcher) = (dialer.clone(), dialer.clone());
         let thread = std::thread::Builder::new().name(name).spawn(move || {
             let _ = ready.send(runtime.handle().clone());
             runtime.spawn(sweep(sweeper, tidy));
+            runtime.spawn(async move { watcher.look_out().await });
             let _ = runtime.block_on(stopped);
         })?;
         let handle =

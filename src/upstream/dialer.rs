@@ -12,7 +12,8 @@ use crate::config::Effective;
 use crate::http1::{self, BodyLength, Client, HeadLimits};
 use crate::message::{Chunk, Head, Size};
 use crate::net::proxy_protocol::Written;
-use crate::pool::Lease;
+use crate::net::{BEAT, Looks};
+use crate::pool::{Lease, news};
 use crate::reach::http2::HeadMost;
 use crate::reach::{Offer, Reach};
 use std::future::Future;
@@ -25,6 +26,8 @@ use tokio::task::JoinHandle;
 pub struct Dialer {
     pub(super) idle: Idle,
     shared: Arc<Shared>,
+    /// Who waits for an answer.
+    pub(super) looks: Looks,
 }
 
 /// A request as it is sent.
@@ -44,6 +47,8 @@ pub struct Outgoing<'a> {
     pub repeatable: bool,
     /// Bytes of its body that are kept on an HTTP/1 connection, so that it can be sent again.
     pub keep: usize,
+    /// Whether it is sent elsewhere when its backend goes down or falls silent before it answers.
+    pub moves: bool,
     /// Whether only a new connection will do.
     pub fresh: bool,
     /// What the backend is told of the client before it, where the pool says so: then only a
@@ -61,13 +66,16 @@ pub struct Outgoing<'a> {
 macro_rules! exchange {
     ($self:ident, $lease:ident, $request:ident, $begun:ident, $connect:ident, $wire:expr) => {{
         let place = Box::new_uninit();
-        let timed = $request.timed || $lease.pool().wants_time();
+        let timed = $request.timed || $lease.pool().wants_time() || $lease.is_sample();
         let timeout = &$request.effective.timeout;
         let exchange = Exchange {
             dialer: $self.clone(),
             lease: Some($lease),
             wire: $wire,
             begun: $begun,
+            asked: $begun,
+            moves: $request.moves,
+            long: None,
             pace: Pace {
                 first_byte: timeout.first_byte.get(),
                 idle: timeout.idle.get(),
@@ -323,6 +331,22 @@ impl Dialer {
                 eof: false,
             })
         )
+    }
+
+    /// Wakes those who wait for an answer when there is something to look at. Polled by the worker
+    /// for as long as it lives; rests while nobody waits.
+    pub async fn look_out(&self) {
+        let mut seen = news();
+        loop {
+            self.looks.begun().await;
+            loop {
+                tokio::time::sleep(BEAT).await;
+                let now = news();
+                if !self.looks.beat(std::mem::replace(&mut seen, now) != now) {
+                    break;
+                }
+            }
+        }
     }
 
     /// Closes idle connections past their age, those the backend closed, and those of backends

@@ -32,6 +32,10 @@ pub enum Error {
     Request,
     /// The backend was drained or removed, and `pool.drain` has passed since.
     Over,
+    /// Its backend went down before the answer began, and it can be sent elsewhere.
+    Down,
+    /// Its backend fell silent, and it can be sent elsewhere.
+    Silent,
     /// The answer is no HTTP.
     Garbage(Refusal),
     /// The answer is no HTTP/2, or breaks its rules.
@@ -59,6 +63,8 @@ impl Error {
             Self::Idle => "timeout_idle",
             Self::Request => "timeout_request",
             Self::Over => "drain_cut",
+            Self::Down => "backend_down",
+            Self::Silent => "silence",
             Self::Garbage(_) | Self::Malformed(_) => "bad_response",
             Self::NoUpgrade => "upgrade_unsupported",
             Self::Interim => "too_many_interim",
@@ -112,6 +118,8 @@ impl fmt::Display for Error {
             Self::Idle => f.write_str("stood still in the middle of a message"),
             Self::Request => f.write_str("the request took too long"),
             Self::Over => f.write_str("its backend was drained, and the time for that is over"),
+            Self::Down => f.write_str("its backend went down"),
+            Self::Silent => f.write_str("its backend fell silent"),
             Self::Garbage(r) => write!(f, "invalid answer: {r}"),
             Self::Malformed(what) => write!(f, "invalid answer: {what}"),
             Self::NoUpgrade => f.write_str("its connections are HTTP/2's, which cannot switch"),

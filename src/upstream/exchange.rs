@@ -11,7 +11,7 @@ use super::http2::Http2;
 use super::link::Link;
 use crate::http1::ResponseVerdict;
 use crate::message::{Broken, Chunk, Fields, Fill, Head};
-use crate::net::{Pipe, Spliced, Timer};
+use crate::net::{BEAT, Pipe, Spliced, Timer};
 use crate::pool::Lease;
 use crate::reach;
 use std::sync::Arc;
@@ -63,6 +63,12 @@ pub struct Exchange {
     pub(super) lease: Option<Lease>,
     pub(super) wire: Wire,
     pub(super) begun: Instant,
+    /// When the last of the request was written.
+    pub(super) asked: Instant,
+    /// It is sent elsewhere when its backend goes down or falls silent.
+    pub(super) moves: bool,
+    /// It is waited for long.
+    pub(super) long: Option<Long>,
     pub(super) pace: Pace,
     /// When the wait for the head must be over.
     pub(super) late: Option<(Instant, Late)>,
@@ -109,13 +115,15 @@ impl Exchange {
         body: &mut dyn Spliced,
         timer: &mut Timer,
     ) -> Result<Heard, Error> {
-        let mut moved = true;
-        std::future::poll_fn(|cx| {
-            let polled = self.poll_head(cx, head, body, timer, moved);
-            moved = false;
+        let mut first = true;
+        let heard = std::future::poll_fn(|cx| {
+            let polled = self.poll_head(cx, head, body, timer, first);
+            first = false;
             polled
         })
-        .await
+        .await;
+        timer.wait.end();
+        heard
     }
 
     fn poll_head(
@@ -138,8 +146,8 @@ impl Exchange {
             self.status = head.status();
             return Poll::Ready(heard);
         }
-        if self.lease().is_over() {
-            return Poll::Ready(Err(Error::Over));
+        if !first {
+            self.look(timer)?;
         }
         if wire!(&self.wire, it => it.is_sent()) && body.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Error::Body(Broken::Closed)));
@@ -149,8 +157,20 @@ impl Exchange {
             // does not.
             let fresh = first && self.first_byte.is_none();
             let now = if fresh { self.begun } else { Instant::now() };
+            if sent && !first {
+                (self.asked, self.long) = (now, None);
+                self.lease.as_mut().into_iter().for_each(Lease::listen);
+            }
             self.late = self.deadline(now);
-            timer.start(now, Some(self.look_at(now)));
+            timer.start(now, self.late.map(|(at, _)| at));
+            if first {
+                let watched = self.lease().is_watched();
+                timer.wait.begin(cx, &self.dialer.looks, watched);
+                // Who went between its lease and this moment is news of before.
+                if !self.lease().backend().is_usable() {
+                    self.look(timer)?;
+                }
+            }
         }
         loop {
             ready!(timer.poll(cx));
@@ -158,7 +178,49 @@ impl Exchange {
             if self.late.is_some_and(|(at, _)| at <= now) {
                 return Poll::Ready(Err(self.too_late()));
             }
-            timer.set(Some(self.look_at(now)));
+            timer.set(self.late.map(|(at, _)| at));
+            self.look(timer)?;
+        }
+    }
+
+    /// What one who waits is woken for: whether its backend is over, and, before a first byte,
+    /// whether it is to be waited for any longer.
+    #[cold]
+    fn look(&mut self, timer: &mut Timer) -> Result<(), Error> {
+        if self.lease().is_over() {
+            return Err(Error::Over);
+        }
+        if self.first_byte.is_some() {
+            return Ok(());
+        }
+        self.leave()?;
+        if !wire!(&self.wire, it => it.is_sent()) {
+            return Ok(());
+        }
+        let Some(patience) = self.lease().patience() else { return Ok(()) };
+        let now = Instant::now();
+        let mut long = self.long.unwrap_or_else(|| Long {
+            heard: self.lease().heard_of_all(),
+            at: (self.asked + patience).max(now + BEAT),
+            told: false,
+        });
+        if long.at <= now {
+            self.lease().overdue(long.heard, now - self.asked, long.told);
+            (long.told, long.at) = (true, now + patience);
+        }
+        self.long = Some(long);
+        timer.set(Some(self.late.map_or(long.at, |(late, _)| late.min(long.at))));
+        self.leave()
+    }
+
+    /// Leaves a backend that gives no answer, where the request can be sent elsewhere.
+    fn leave(&self) -> Result<(), Error> {
+        let backend = self.lease().backend();
+        match () {
+            () if !self.moves || backend.is_usable() => Ok(()),
+            () if backend.is_down() => Err(Error::Down),
+            () if backend.is_silent() => Err(Error::Silent),
+            () => Ok(()),
         }
     }
 
@@ -171,13 +233,8 @@ impl Exchange {
                 lease.first_byte(took);
             }
         }
-    }
-
-    /// When a request that waits looks up: its deadline, or before that whether its backend's time is
-    /// over.
-    fn look_at(&self, now: Instant) -> Instant {
-        let look = now + LOOK;
-        self.late.map_or(look, |(at, _)| at.min(look))
+        let late = self.long.is_some_and(|long| long.told).then(|| self.asked.elapsed());
+        self.lease().spoke(late);
     }
 
     /// Sends what can be sent; says whether something was.
@@ -427,6 +484,17 @@ pub(super) enum Late {
     Request,
 }
 
-/// So often a request that waits looks whether its backend was drained and the time for that is
+/// A first byte that is waited for longer than between two beats.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Long {
+    /// What was heard of its pool when that was first seen.
+    heard: u32,
+    /// When the backend is to be asked about next.
+    at: Instant,
+    /// The pool was told that it takes too long.
+    told: bool,
+}
+
+/// So often an answer that stands still looks whether its backend was drained and the time for that is
 /// over.
 pub const LOOK: Duration = Duration::from_secs(1);

@@ -1,11 +1,11 @@
 //! Passive health: what the tries of clients say against a backend, and what it costs them.
-use crate::support::{Backend, Proxy};
+use crate::support::{Backend, Client, Proxy, until};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 
 /// Ejects after three failures in a row, and by nothing else.
-const THREE: &str =
-    "outlier = { consecutive_failures = 3, success_rate = \"off\", eject = \"1h\" }";
+const THREE: &str = "outlier = { consecutive_failures = 3, success_rate = \"off\", silence = \"off\", eject = \"1h\" }";
 
 /// Answers each request with this status, and counts them.
 fn answering(status: &'static str) -> (Backend, Arc<AtomicUsize>) {
@@ -80,14 +80,14 @@ fn kept_connections_that_were_closed_meanwhile_are_held_against_nobody() {
         peer.reset();
     });
     let good = Backend::named("answer");
-    let one = "outlier = { consecutive_failures = 1, success_rate = \"off\", eject = \"1h\" }";
+    let one = "outlier = { consecutive_failures = 1, success_rate = \"off\", silence = \"off\", eject = \"1h\" }";
     let proxy = Proxy::http(&[racing.addr, good.addr], one);
     let mut client = proxy.client();
     for _ in 0..40 {
         assert_eq!(client.ask("GET", "/", "").text(), "answer");
     }
     assert!(racing.connections() > 1, "no connection was found closed");
-    assert_eq!((proxy.state("b1").as_str(), ejections(&proxy)), ("up", vec![0, 0]));
+    assert_eq!((proxy.state("b1").as_str(), ejections(&proxy)), ("up", vec![0, 0, 0]));
 }
 
 #[test]
@@ -96,12 +96,12 @@ fn who_was_ejected_comes_back_by_time_alone_and_goes_by_rate_too() {
     let (good, _) = answering("200 OK");
     // Its probes are green all the while.
     let more = "health = { tcp = true, interval = \"20ms\" }\n\
-         outlier = { consecutive_failures = \"off\", success_rate = { window = \"50ms\", requests = 5 }, eject = \"100ms\", eject_max = \"1h\" }";
+         outlier = { consecutive_failures = \"off\", success_rate = { window = \"50ms\", requests = 5 }, silence = \"off\", eject = \"100ms\", eject_max = \"1h\" }";
     let proxy = Proxy::http(&[bad.addr, good.addr], more);
     let mut client = proxy.client();
     let mut seen = Vec::new();
     // Ejected, back, ejected again, for a longer time.
-    crate::support::until("it was ejected twice", || {
+    until("it was ejected twice", || {
         client.ask("GET", "/", "");
         let state = proxy.state("b1");
         if seen.last() != Some(&state) {
@@ -112,4 +112,99 @@ fn who_was_ejected_comes_back_by_time_alone_and_goes_by_rate_too() {
     assert_eq!(reason(&proxy, 0), "success_rate");
     assert!(seen.contains(&"ejected".into()) && seen.contains(&"up".into()), "{seen:?}");
     assert_eq!(proxy.state("b2"), "up");
+}
+
+/// Reads requests, and answers them with its name while it is not frozen; counts those it has read.
+struct Freezer {
+    backend: Backend,
+    frozen: Arc<AtomicBool>,
+    read: Arc<AtomicUsize>,
+}
+
+impl Freezer {
+    fn new(name: &'static str) -> Self {
+        let (frozen, read) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (stops, counted) = (frozen.clone(), read.clone());
+        let backend = Backend::run(move |peer| {
+            while peer.request().is_some() {
+                counted.fetch_add(1, SeqCst);
+                while stops.load(SeqCst) {
+                    std::thread::sleep(Duration::from_millis(2));
+                }
+                peer.answer(name);
+            }
+        });
+        Self { backend, frozen, read }
+    }
+}
+
+#[test]
+fn a_frozen_backend_costs_one_wait_until_it_speaks_again() {
+    let (cold, good, better) = (Freezer::new("cold"), Freezer::new("good"), Freezer::new("better"));
+    let addrs = [cold.backend.addr, good.backend.addr, better.backend.addr];
+    // Nothing but silence ends a wait.
+    let more = "timeout = { first_byte = \"off\" }\n\
+         outlier = { consecutive_failures = \"off\", success_rate = \"off\", silence = { wait = \"100ms\", hold = \"300ms\" } }";
+    let proxy = Proxy::http(&addrs, more);
+    let mut client = proxy.client();
+    // What is usual is learnt.
+    (0..100).for_each(|_| drop(client.ask("GET", "/", "")));
+    cold.frozen.store(true, SeqCst);
+    let before = cold.read.load(SeqCst);
+    let (over, lost) = (AtomicBool::new(false), AtomicUsize::new(0));
+    const CLIENTS: usize = 6;
+    let addr = proxy.addr();
+    let posted = std::thread::scope(|scope| {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                let mut client = Client::connect(addr);
+                while !over.load(SeqCst) {
+                    let answer = client.ask("GET", "/", "");
+                    lost.fetch_add(usize::from(answer.status != 200), SeqCst);
+                }
+            });
+        }
+        // One that cannot be sent again: it waits, however long that takes.
+        let post = scope.spawn(|| {
+            let (mut client, mut all) = (Client::connect(addr), Vec::new());
+            while !over.load(SeqCst) {
+                all.push(client.ask("POST", "/", "Content-Length: 0\r\n").text());
+            }
+            all
+        });
+        // It is tried again after a while, by one at a time, and for longer each time.
+        until("it was ejected three times", || ejections(&proxy)[2] >= 3);
+        assert_eq!(reason(&proxy, 0), "silence");
+        let read = cold.read.load(SeqCst) - before;
+        assert!(read <= CLIENTS + 1 + 3, "{read} tries were sent to it");
+        cold.frozen.store(false, SeqCst);
+        proxy.until_state("b1", "up");
+        until("it gets work again", || cold.read.load(SeqCst) > before + read + 20);
+        over.store(true, SeqCst);
+        post.join().unwrap()
+    });
+    assert_eq!(lost.load(SeqCst), 0);
+    assert!(posted.iter().all(|text| ["cold", "good", "better"].contains(&text.as_str())));
+    assert_eq!([proxy.state("b2"), proxy.state("b3")], ["up", "up"]);
+}
+
+#[test]
+fn what_waits_at_a_backend_that_goes_down_is_sent_elsewhere() {
+    let (cold, good) = (Freezer::new("cold"), Backend::named("good"));
+    // Nothing but the probes ends a wait.
+    let more = "timeout = { first_byte = \"off\" }\n\
+         health = { tcp = { send = \"GET / HTTP/1.1\\r\\n\\r\\n\", expect = \"200\" }, interval = \"20ms\", timeout = \"300ms\", fall = 1 }";
+    let proxy = Proxy::http(&[cold.backend.addr, good.addr], more);
+    proxy.until_state("b1", "up");
+    proxy.until_state("b2", "up");
+    cold.frozen.store(true, SeqCst);
+    // One of the two is sent to the frozen one.
+    let (mut one, mut two) = (proxy.client(), proxy.client());
+    for client in [&mut one, &mut two] {
+        client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    }
+    assert_eq!([one.response().text(), two.response().text()], ["good", "good"]);
+    proxy.until_state("b1", "down");
+    cold.frozen.store(false, SeqCst);
+    proxy.until_state("b1", "up");
 }

@@ -7,6 +7,7 @@ use crate::config::health::Health;
 use crate::config::outlier::Outlier;
 use crate::config::pool_http::{PoolHttp, PoolHttp2};
 use crate::config::problem::At;
+use crate::config::slow_start::SlowStart;
 use crate::config::sticky::Sticky;
 use crate::config::tls::PoolTls;
 use crate::config::units::{Name, Percent, Timeout, Weight};
@@ -37,6 +38,8 @@ pub struct Pool {
     pub health: Option<Health>,
     /// What tries may say against a backend.
     pub outlier: Option<Outlier>,
+    /// How a backend that returns comes to its whole weight.
+    pub slow_start: Option<SlowStart>,
     /// Below this share of healthy backends the unhealthy are tried too.
     pub panic_threshold: Option<Percent>,
     /// Connections or requests a backend may have at once.

@@ -23,7 +23,6 @@ const UNBUILT: &[(&str, &str)] = &[
         "listener.web",
         "tls.certificates = [{ cert = \"Cargo.toml\", key = \"Cargo.toml\", names = [] }]",
     ),
-    ("pool.app", "slow_start = \"30s\""),
     ("pool.app", "discover = { dns = \"a\", port = 1 }"),
 ];
 

@@ -60,7 +60,7 @@ impl ConsistentHash {
             Table::Maglev(size) => {
                 Order::Maglev(Maglev::new(candidates, size.unwrap_or(sizes.slots)))
             }
-            Table::Ring => Order::Ring(Ring::new(candidates, sizes.halvings)),
+            Table::Ring => Order::Ring(Ring::new(candidates, sizes)),
         };
         let bound = hash.bounded_load.map(|factor| Bound::new(candidates, factor));
         Self { order, fallback, bound }

@@ -1,6 +1,6 @@
 //! A hash ring (as ketama's): each backend stands at points of its own, by its name and its weight
 //! alone, and a key belongs to the next point. So one that goes gives away only its own keys.
-use super::sizes::POINTS;
+use super::sizes::{POINTS, Sizes};
 use crate::pool::backend::Candidate;
 use crate::pool::balance::draw::mix;
 use xxhash_rust::xxh3::xxh3_64;
@@ -26,7 +26,7 @@ struct Point {
 }
 
 impl Ring {
-    pub(super) fn new(candidates: &[Candidate], halvings: u32) -> Self {
+    pub(super) fn new(candidates: &[Candidate], sizes: Sizes) -> Self {
         let mut order: Vec<u32> = (0..candidates.len() as u32).collect();
         order.sort_by_key(|i| &candidates[*i as usize].backend.name);
         // Place and rank of the name in one number: of two at one place the name decides.
@@ -34,7 +34,8 @@ impl Ring {
         for (rank, index) in (0u64..).zip(&order) {
             let Candidate { backend, weight } = &candidates[*index as usize];
             let name = xxh3_64(backend.name.as_bytes());
-            let count = ((u64::from(*weight) * POINTS) >> halvings).max(1);
+            let whole = u64::from(*weight) * POINTS / u64::from(sizes.scale);
+            let count = (whole >> sizes.halvings).max(1);
             let place = |k: u64| mix(name.wrapping_add(mix(k))) >> 32 << 32;
             points.extend((0..count).map(|k| place(k) | rank));
         }
@@ -76,12 +77,11 @@ impl Ring {
 
 #[cfg(test)]
 mod tests {
-    use super::super::sizes::Sizes;
     use super::*;
     use crate::pool::testing::{named, weighted};
 
     fn ring(candidates: &[Candidate]) -> Ring {
-        Ring::new(candidates, Sizes::of(candidates.iter().map(|c| c.weight)).halvings)
+        Ring::new(candidates, Sizes::of(candidates.iter().map(|c| c.weight)))
     }
 
     fn owner(ring: &Ring, candidates: &[Candidate], key: u64) -> String {
@@ -159,6 +159,6 @@ mod tests {
             assert_eq!(ring.from(hash).next(), Some(ring.points[at].owner as usize), "{hash}");
             assert_eq!(ring.from(hash).count(), ring.len());
         }
-        assert_eq!(Ring::new(&[], 0).from(5).next(), None);
+        assert_eq!(Ring::new(&[], Sizes::of([].into_iter())).from(5).next(), None);
     }
 }

@@ -20,6 +20,8 @@ pub(in crate::pool) struct Sizes {
     pub(in crate::pool) slots: u32,
     /// A ring has this power of two fewer points for each weight.
     pub(in crate::pool) halvings: u32,
+    /// What weights are multiplied by while somebody ramps: no more points for that.
+    pub(in crate::pool) scale: u32,
 }
 
 impl Sizes {
@@ -33,7 +35,7 @@ impl Sizes {
         while (sum * POINTS) >> halvings > MOST_POINTS {
             halvings += 1;
         }
-        Self { slots, halvings }
+        Self { slots, halvings, scale: 1 }
     }
 }
 
