@@ -188,6 +188,7 @@ impl Copy {
             trailers: false,
             repeatable: self.head.method().is_idempotent() && self.body == BodyLength::None,
             keep: 0,
+            moves: false,
             fresh: false,
             header: self.header.as_deref(),
             timed: false,

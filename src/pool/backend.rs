@@ -4,6 +4,7 @@ use super::balance::Ask;
 use super::cells::{Cells, Picks};
 use super::ewma::tick;
 use super::hot::{Hot, Quiet};
+use super::recent::ONE;
 use super::silence::{Learnt, Watch};
 use crate::config::{Addr, MaxActive, Name, Weight};
 use crate::metrics::labels;
@@ -281,8 +282,13 @@ impl Backend {
     pub(super) fn learn(&self, took: Duration, now: Instant) {
         self.hot.ewma.learn(took, tick(self.age(now)));
     }
-    pub(super) fn penalise(&self, now: Instant) {
-        self.hot.ewma.fail(tick(self.age(now)));
+    /// A try failed: policies that look at what is in work, or at what first bytes cost, send fewer.
+    pub(super) fn penalise(&self, now: Instant, costs: bool) {
+        let tick = tick(self.age(now));
+        self.hot.recent.fail(tick);
+        if costs {
+            self.hot.ewma.fail(tick);
+        }
     }
     fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.born)
@@ -322,6 +328,17 @@ impl Candidate {
     pub fn with_active(self, active: u32) -> Self {
         self.backend.hot.set_active(active);
         self
+    }
+    /// What it has in work, the one that comes included, and what failed there lately: in parts of
+    /// [`ONE`](super::recent::ONE). For policies that send where least is in work. `now` is asked
+    /// only where something failed.
+    pub(super) fn load(&self, now: impl FnOnce() -> Instant) -> u64 {
+        let (backend, hot) = (&self.backend, &self.backend.hot);
+        let work = (u64::from(hot.active()) + 1) * u64::from(ONE);
+        if !hot.recent.is_any() {
+            return work;
+        }
+        work + u64::from(hot.recent.load(tick(backend.age(now()))))
     }
     /// Whether it may be picked for this ask: usable, below `max_active`, not to be avoided. Every
     /// policy asks this of the one it is about to pick.

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 /// Milliseconds of a tick, as a shift: 16 ms. 32 bits of them last two years.
 const TICK_SHIFT: u32 = 4;
+/// Ticks of a second, nearly.
+pub(super) const TICKS_A_SECOND: u32 = 62;
 /// After so long without news a value has faded to 1/e. Finagle's default.
 const FADE_S: f32 = 10.0;
 /// What a failure adds to what a backend costs, and by what it multiplies it: one failure makes a

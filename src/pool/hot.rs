@@ -2,6 +2,7 @@
 //! their own, apart from the `Arc`'s count.
 use super::cells::Picks;
 use super::ewma::Ewma;
+use super::recent::Recent;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
 
@@ -39,6 +40,8 @@ pub(super) struct Hot {
     heard: AtomicU32,
     /// [`Quiet`], as a number.
     quiet: AtomicU8,
+    /// What failed lately.
+    pub(super) recent: Recent,
     /// What first bytes cost.
     pub(super) ewma: Ewma,
     /// Every take counts here: on a line of their own they would be one more to fetch.
@@ -57,6 +60,7 @@ impl Hot {
             faults: AtomicU32::new(0),
             heard: AtomicU32::new(0),
             quiet: AtomicU8::new(Quiet::No as u8),
+            recent: Recent::default(),
             ewma: Ewma::default(),
             picks: Picks::default(),
         }

@@ -40,7 +40,7 @@ pub enum Outcome {
 }
 
 impl Outcome {
-    /// Whether passive health and peak-EWMA hold it against the backend. An answer of 500 that came fast is no sign
+    /// Whether passive health and policies hold it against the backend. An answer of 500 that came fast is no sign
     /// of speed; 501 and 505 are an application's considered word.
     fn is_fault(self) -> bool {
         matches!(self, Self::NotReached | Self::Failed | Self::Answered(500 | 502 | 503 | 504))
@@ -211,8 +211,8 @@ impl Drop for Lease {
             Outcome::NotReached | Outcome::Failed | Outcome::Abandoned => cells.by_class[0].inc(),
             Outcome::Closed | Outcome::Stale => {}
         }
-        if self.outcome.is_fault() && self.pool.wants_cost() {
-            self.backend.penalise(self.now());
+        if self.outcome.is_fault() {
+            self.backend.penalise(self.now(), self.pool.wants_cost());
         }
         if self.backend.is_over() {
             self.pool.limit_hits.inc("drain");

@@ -27,6 +27,7 @@ mod members;
 mod outlier;
 mod prepare;
 mod queue;
+mod recent;
 mod silence;
 mod slow_start;
 mod snapshot;

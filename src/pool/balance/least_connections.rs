@@ -2,7 +2,8 @@
 //! longest or another one each time. A scan while they are few, beyond that a tournament.
 //!
 //! The one more is the request that is about to come: an idle small backend does not get it while a
-//! big one beside it would carry it with less strain.
+//! big one beside it would carry it with less strain. What failed lately counts as still in work:
+//! one that fails at once is no idle one.
 use super::balancer::{Ask, Balancer};
 use super::draw::{below, mix};
 use super::policies::Seeds;
@@ -51,7 +52,7 @@ pub(super) fn scan(candidates: &[Candidate], ask: &Ask<'_>) -> Option<usize> {
         if !candidate.is_open(ask) {
             continue;
         }
-        let load = u64::from(candidate.backend.active()) + 1;
+        let load = candidate.load(|| ask.now);
         let weight = u64::from(candidate.weight);
         if best.is_none_or(|(_, least, of)| load * of < least * weight) {
             best = Some((i, load, weight));

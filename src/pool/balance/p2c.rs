@@ -1,4 +1,5 @@
-//! Power of two choices (Mitzenmacher, 2001): two weighted draws, the less loaded one wins.
+//! Power of two choices (Mitzenmacher, 2001): two weighted draws, the less loaded one wins. What failed
+//! lately counts as load.
 use super::balancer::{Ask, Balancer, next_open};
 use super::draw::{Alias, mix};
 use super::policies::Seeds;
@@ -19,7 +20,7 @@ impl P2c {
 impl Balancer for P2c {
     fn pick(&self, candidates: &[Candidate], ask: &Ask<'_>) -> Option<usize> {
         let (first, second) = two(&self.0, candidates, ask)?;
-        let load = |i: usize| u64::from(candidates[i].backend.active()) + 1;
+        let load = |i: usize| candidates[i].load(|| ask.now);
         let weight = |i: usize| u64::from(candidates[i].weight);
         let is_less = load(second) * weight(first) < load(first) * weight(second);
         Some(if is_less { second } else { first })

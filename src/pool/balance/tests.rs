@@ -451,8 +451,12 @@ fn two_choices_keep_the_longest_queue_short() {
 /// Plays 20 s of requests, 40 each tenth of a second, on backends that answer after these
 /// milliseconds, or fail at once for 0. The share that each got in the last half.
 fn play(answer_ms: &[u64]) -> Vec<f64> {
+    played("peak_ewma", answer_ms)
+}
+
+fn played(policy: &str, answer_ms: &[u64]) -> Vec<f64> {
     let candidates = weighted(&vec![1; answer_ms.len()]);
-    let balancer = build(&balance("peak_ewma"), &candidates);
+    let balancer = build(&balance(policy), &candidates);
     let start = Instant::now();
     let mut ends: Vec<(u64, usize)> = Vec::new();
     let (mut counts, mut all) = (vec![0.0; answer_ms.len()], 0.0);
@@ -463,7 +467,7 @@ fn play(answer_ms: &[u64]) -> Vec<f64> {
                 return true;
             }
             match answer_ms[*index] {
-                0 => candidates[*index].backend.penalise(now),
+                0 => candidates[*index].backend.penalise(now, true),
                 took => candidates[*index].backend.learn(Duration::from_millis(took), now),
             }
             settle(&*balancer, &candidates, *index);
@@ -492,6 +496,24 @@ fn peak_ewma_leaves_the_slow_one_and_the_failing_one() {
     let failing = play(&[10, 10, 0]);
     println!("peak_ewma, 10 ms, 10 ms and failing at once: {failing:.3?}");
     assert!(failing[2] < 0.03, "fails fast and is not taken for fast: {failing:?}");
+}
+
+#[test]
+fn no_policy_is_drawn_to_a_backend_that_fails_at_once() {
+    for n in [3, 20] {
+        let mut answer_ms = vec![20; n];
+        answer_ms[n - 1] = 0;
+        for policy in ["round_robin", "random", "p2c", "least_connections", "peak_ewma"] {
+            let share = played(policy, &answer_ms)[n - 1];
+            println!("{policy} of {n}: {share:.4}");
+            let fair = 1.0 / n as f64;
+            let by_load = !["round_robin", "random"].contains(&policy);
+            assert!(
+                share < if by_load { fair / 3.0 } else { fair * 1.2 },
+                "{policy} of {n}: {share}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -7,8 +7,9 @@
 use super::balancer::{Ask, next_open};
 use super::draw::{below, mix};
 use crate::pool::backend::Candidate;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::time::{Duration, Instant};
 
 /// Sides of a node. With four a change is played up half as many nodes as with two, and a node's
 /// sides still stand on one cache line or two.
@@ -25,12 +26,18 @@ pub(super) struct Tournament {
     nodes: Box<[AtomicU64]>,
     /// Takes so far: the rest of equals is told by it.
     clock: AtomicU64,
+    /// What failed lately fades with time, of which nobody tells: while that is so each pick looks at
+    /// one more, and this counts down to nobody.
+    fading: AtomicU32,
+    /// The last pick that did so: milliseconds since this was made.
+    then: AtomicU32,
+    made: Instant,
 }
 
 /// What a candidate plays with.
 struct Leaf {
-    /// (active + 1) / weight as the bits of an f64, which sort as the numbers do and tell any two
-    /// such fractions apart while active is below 2^30.
+    /// The load by weight as the bits of an f64, which sort as the numbers do and tell any two
+    /// such fractions apart while what is in work is below 2^26.
     load: AtomicU64,
     /// When it was last taken.
     taken: AtomicU64,
@@ -41,8 +48,9 @@ impl Tournament {
     pub(super) fn new(candidates: &[Candidate], seed: u64) -> Self {
         let n = candidates.len() as u64;
         let start = below(mix(seed), n);
+        let made = Instant::now();
         let leaf = |(i, candidate): (u64, &Candidate)| Leaf {
-            load: AtomicU64::new(load(candidate)),
+            load: AtomicU64::new(load(candidate, made)),
             taken: AtomicU64::new((i + n - start) % n),
         };
         let leaves: Box<[Leaf]> = (0..).zip(candidates).map(leaf).collect();
@@ -51,13 +59,23 @@ impl Tournament {
             inner = inner * SIDES + 1;
         }
         let nodes = (0..inner).map(|_| AtomicU64::new(u64::from(NOBODY))).collect();
-        let tournament = Self { leaves, nodes, clock: AtomicU64::new(n) };
+        let tournament = Self {
+            leaves,
+            nodes,
+            clock: AtomicU64::new(n),
+            fading: AtomicU32::new(n as u32),
+            then: AtomicU32::new(0),
+            made,
+        };
         (0..inner).rev().for_each(|node| _ = tournament.play(node));
         tournament
     }
 
     /// The least loaded one that is open.
     pub(super) fn best(&self, candidates: &[Candidate], ask: &Ask<'_>) -> Option<usize> {
+        if self.fading.load(Relaxed) > 0 {
+            self.look_again(candidates, ask.now);
+        }
         let winner = self.winner(0);
         let candidate = candidates.get(winner as usize)?;
         if candidate.is_open(ask) {
@@ -70,6 +88,20 @@ impl Tournament {
         match self.best_below(0, candidates, ask) {
             NOBODY => next_open(candidates, mix(ask.seed), ask),
             index => Some(index as usize),
+        }
+    }
+
+    fn now(&self) -> Instant {
+        self.made + Duration::from_millis(u64::from(self.then.load(Relaxed)))
+    }
+
+    #[cold]
+    fn look_again(&self, candidates: &[Candidate], now: Instant) {
+        let then = now.saturating_duration_since(self.made).as_millis();
+        self.then.store(u32::try_from(then).unwrap_or(u32::MAX), Relaxed);
+        let left = self.fading.fetch_update(Relaxed, Relaxed, |left| left.checked_sub(1));
+        if let Ok(left) = left {
+            self.update(candidates, left as usize - 1);
         }
     }
 
@@ -97,7 +129,7 @@ impl Tournament {
     pub(super) fn update(&self, candidates: &[Candidate], index: usize) {
         let (candidate, leaf) = (&candidates[index], &self.leaves[index]);
         loop {
-            let now = load(candidate);
+            let now = load(candidate, self.now());
             let before = leaf.load.swap(now, AcqRel);
             if now > before {
                 leaf.taken.store(self.clock.fetch_add(1, Relaxed), Release);
@@ -105,8 +137,12 @@ impl Tournament {
             if now != before {
                 self.climb(index);
             }
+            if candidate.backend.hot.recent.is_any() {
+                self.fading.store(self.leaves.len() as u32, Relaxed);
+                return;
+            }
             // Another thread may have counted meanwhile and been overwritten by what we read.
-            if load(candidate) == now {
+            if load(candidate, self.now()) == now {
                 return;
             }
         }
@@ -165,12 +201,12 @@ fn sides(node: usize) -> impl Iterator<Item = usize> {
     SIDES * node + 1..=SIDES * node + SIDES
 }
 
-fn load(candidate: &Candidate) -> u64 {
+fn load(candidate: &Candidate, now: Instant) -> u64 {
     let hot = &candidate.backend.hot;
     if !hot.is_usable() || hot.is_full() {
         return CLOSED;
     }
-    let load = (f64::from(hot.active()) + 1.0) / f64::from(candidate.weight);
+    let load = candidate.load(|| now) as f64 / f64::from(candidate.weight);
     load.to_bits()
 }
 
@@ -178,7 +214,6 @@ fn load(candidate: &Candidate) -> u64 {
 mod tests {
     use super::*;
     use crate::pool::testing::weighted;
-    use std::time::Instant;
 
     #[test]
     fn the_root_is_always_the_least_loaded_one() {
@@ -192,9 +227,9 @@ mod tests {
             candidates[index].backend.hot.set_active((random % 9) as u32);
             candidates[index].backend.hot.set_usable(random % 11 != 0);
             tournament.update(&candidates, index);
-            let least = candidates.iter().map(load).min();
+            let least = candidates.iter().map(|c| load(c, tournament.made)).min();
             let winner = tournament.winner(0) as usize;
-            assert_eq!(Some(load(&candidates[winner])), least, "step {step}");
+            assert_eq!(Some(load(&candidates[winner], tournament.made)), least, "step {step}");
         }
     }
 
@@ -235,7 +270,7 @@ mod tests {
                 });
             }
         });
-        let least = candidates.iter().map(load).min();
-        assert_eq!(Some(load(&candidates[tournament.winner(0) as usize])), least);
+        let least = candidates.iter().map(|c| load(c, tournament.made)).min();
+        assert_eq!(Some(load(&candidates[tournament.winner(0) as usize], tournament.made)), least);
     }
 }
