@@ -13,6 +13,7 @@ use super::report::Report;
 use super::rewrite;
 use super::route::{Action, Route};
 use crate::message::{Head, Known};
+use crate::pool::Backend;
 use std::sync::Arc;
 
 /// What was chosen for a request.
@@ -21,12 +22,40 @@ pub(super) struct Chosen<'g> {
     pub(super) target: &'g Target,
     /// Hash of its key parts, where the policy wants one.
     pub(super) hash: Option<u64>,
+    /// What else is said of it: nothing, as a rule.
+    pub(super) shaped: Option<Box<Shaped<'g>>>,
+}
+
+/// What few requests have.
+pub(super) struct Shaped<'g> {
     /// What its cookie says, where the pool has one.
-    pub(super) bond: Option<Bond<'g>>,
+    bond: Option<Bond<'g>>,
     /// Its copy, where there is to be one.
-    pub(super) drawn: Option<Drawn<'g>>,
+    drawn: Option<Drawn<'g>>,
     /// Where its client stands, where it is limited.
-    pub(super) standing: Option<Standing>,
+    standing: Option<Standing>,
+}
+
+impl<'g> Shaped<'g> {
+    /// Who gets it if it may.
+    pub(super) fn preferred(&self) -> Option<&Arc<Backend>> {
+        self.bond.as_ref()?.backend()
+    }
+
+    /// Its copy, to be made once.
+    pub(super) fn copy(&mut self) -> Option<Drawn<'g>> {
+        self.drawn.take()
+    }
+
+    /// Says in the answer of a backend what its client is to know.
+    pub(super) fn answered(&self, backend: &Backend, answer: &mut Head, scheme: &str) {
+        if let Some(standing) = &self.standing {
+            standing.say(answer);
+        }
+        if let Some(bond) = &self.bond {
+            bond.answered(backend, answer, scheme == "https");
+        }
+    }
 }
 
 /// Chooses; sets the fields that say who the client is; rewrites host and path.
@@ -84,7 +113,9 @@ pub(super) fn choose<'g>(
     headers::forwarded(head, origin, &gateway.trusted, site.scheme, &gateway.via)
         .map_err(|_| own(508, "loop"))?;
     rewrite::apply(change, head).map_err(|_| own(400, "bad_rewrite"))?;
-    Ok(Chosen { route, target, hash, bond, drawn, standing })
+    let is_shaped = bond.is_some() || drawn.is_some() || standing.is_some();
+    let shaped = is_shaped.then(|| Box::new(Shaped { bond, drawn, standing }));
+    Ok(Chosen { route, target, hash, shaped })
 }
 
 /// Takes a token of the route's rate limit: where the client then stands.

@@ -63,11 +63,11 @@ pub(super) async fn forward<'g>(
     if !headers::goes_on(head) {
         return Journey::Own(Box::new(Reply::own(204, "max_forwards")));
     }
-    let Chosen { route, target, hash, bond, drawn, standing } =
-        match choose(site, head, client.origin(), report) {
-            Ok(chosen) => chosen,
-            Err(reply) => return Journey::Own(reply),
-        };
+    let chosen = match choose(site, head, client.origin(), report) {
+        Ok(chosen) => chosen,
+        Err(reply) => return Journey::Own(reply),
+    };
+    let Chosen { route, target, hash, mut shaped } = chosen;
     let limits = &target.effective.limits;
     client.bound_body(limits);
     if is_too_long(client, limits.body) {
@@ -77,7 +77,8 @@ pub(super) async fn forward<'g>(
     let trailers = headers::takes_trailers(head);
     headers::request_ready(&route.rules, head, upgrade);
     let mut teed = None;
-    let client: &mut dyn Downstream = match drawn.filter(|_| !upgrade) {
+    let copy = shaped.as_mut().and_then(|shaped| shaped.copy()).filter(|_| !upgrade);
+    let client: &mut dyn Downstream = match copy {
         None => client,
         Some(drawn) => match drawn.copy(head, verdict.body, site.dialer, client) {
             Ok(copying) => &mut **teed.insert(copying),
@@ -102,8 +103,8 @@ pub(super) async fn forward<'g>(
     };
     let hedge = route.hedge.as_ref().filter(|_| outgoing.repeatable && keep == 0 && !upgrade);
     let mut tries = Tries::new(target, hash, site.seed, report.begun);
-    if let Some(bond) = &bond {
-        tries.prefer(bond.backend());
+    if let Some(shaped) = &shaped {
+        tries.prefer(shaped.preferred());
     }
     let mut lease = match tries.first(report) {
         Ok(lease) => lease,
@@ -151,11 +152,8 @@ pub(super) async fn forward<'g>(
                 exchange.keep_nothing();
                 report.connect = exchange.connect;
                 report.first_byte = exchange.first_byte;
-                if let Some(standing) = &standing {
-                    standing.say(answer);
-                }
-                if let Some(bond) = &bond {
-                    bond.answered(exchange.lease().backend(), answer, site.scheme == "https");
+                if let Some(shaped) = &shaped {
+                    shaped.answered(exchange.lease().backend(), answer, site.scheme);
                 }
                 let via = &site.gateway.via;
                 headers::response_ready(&route.rules, answer, heard == Heard::Switched, via);
