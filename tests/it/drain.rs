@@ -1,9 +1,14 @@
 //! A backend that is taken out: no new work, and what it has ends within a limit that can be watched.
 use crate::readme::scrape;
-use crate::support::{Backend, Proxy, until, web};
+use crate::support::h2::{Frames, GOAWAY};
+use crate::support::{Backend, Client, Proxy, until, web};
 use evenkeel::config::Name;
 use evenkeel::pool::{Change, Wish};
 use std::io::Write;
+use std::net::TcpStream;
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
+use std::thread::JoinHandle;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// A metric's value.
@@ -79,4 +84,81 @@ fn what_runs_on_a_drained_backend_can_be_watched_until_it_ends() {
     let cut = "evenkeel_upstream_limit_hits_total{pool=\"app\",limit=\"drain\"}";
     assert_eq!(value(&proxy, cut), Some(1.0));
     assert_eq!(active("b2"), 1, "and nothing else");
+}
+
+/// What is under way at a proxy whose listeners go, by `leave`: it ends in order, tunnels last.
+fn listeners_go(leave: impl FnOnce(Proxy) -> JoinHandle<Option<Proxy>>) {
+    let (go, gone) = channel::<()>();
+    let gone = Mutex::new(gone);
+    let slow = Backend::run(move |peer| {
+        while let Some(head) = peer.request() {
+            if head.starts_with("GET /slow") {
+                gone.lock().unwrap().recv().unwrap();
+            }
+            peer.answer("done");
+        }
+    });
+    let echo = Backend::run(|peer| {
+        while let Some(byte) = peer.byte() {
+            peer.send([byte]);
+        }
+    });
+    let proxy = Proxy::start(&format!(
+        "[server]\ngrace = \"300s\"\n\
+         [listener.raw]\nbind = \"127.0.0.1:0\"\nprotocol = \"tcp\"\npool = \"echo\"\n\
+         [pool.echo]\nbackends = [\"{}\"]\n{}",
+        echo.addr,
+        web(&[slow.addr], "")
+    ));
+    let web = proxy.addr();
+    let mut tunnel = Client::connect(proxy.addr_of("raw"));
+    let mut said = |byte: &str| {
+        tunnel.send(byte);
+        String::from_utf8(tunnel.bytes(1)).unwrap()
+    };
+    assert_eq!(said("a"), "a");
+    let (mut busy, mut idle, mut frames) = (proxy.client(), proxy.client(), Frames::connect(web));
+    idle.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let last = idle.response();
+    assert_eq!((last.text().as_str(), last.field("Connection")), ("done", None));
+    busy.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+    frames.get(1, "/slow", &[]);
+    until("both are in work", || slow.connections() >= 2);
+    let left = leave(proxy);
+    until("nobody is let in", || TcpStream::connect(web).is_err());
+    assert!(idle.is_closed());
+    // HTTP/2 hears it at once, HTTP/1 with the answer; what is in work is finished.
+    frames.until("a GOAWAY", |frame| frame.kind == GOAWAY);
+    go.send(()).unwrap();
+    go.send(()).unwrap();
+    assert_eq!(frames.answer(1), (200, "done".into()));
+    let answer = busy.response();
+    assert_eq!((answer.text().as_str(), answer.field("Connection")), ("done", Some("close")));
+    assert!(busy.is_closed());
+    // A tunnel is there when all of them are gone, until it ends itself or the grace does.
+    assert_eq!(said("b"), "b");
+    drop(tunnel);
+    drop(left.join().unwrap());
+}
+
+#[test]
+fn a_process_that_ends_lets_what_is_in_work_end_and_tunnels_last() {
+    listeners_go(|proxy| {
+        std::thread::spawn(move || {
+            proxy.stop();
+            None
+        })
+    });
+}
+
+#[test]
+fn listeners_that_are_removed_do_the_same() {
+    listeners_go(|proxy| {
+        std::thread::spawn(move || {
+            let other = "[server]\ngrace = \"300s\"\n[listener.other]\nbind = \"127.0.0.1:0\"\n\
+                         protocol = \"http\"\n";
+            proxy.reload(other).unwrap();
+            Some(proxy)
+        })
+    });
 }
