@@ -14,7 +14,8 @@
 //! 6 plan       plan                 pure: document -> things
 //! 5 services   tcp  udp  http       what happens to one connection
 //! 4 reach      upstream  probe  discover
-//! 2 stock      pool  tls  http2
+//! 3 way        mux  reach  arrival  pool
+//! 2 stock      tls  http2
 //! 1 wire       net  http1  metrics  drain  telemetry
 //! 0 ground     config  message  websocket
 //! ```
@@ -23,8 +24,8 @@
 //!
 //! - `config` imports nothing of the house and knows no running thing.
 //! - `pool` does no I/O and knows no protocol; time and seeds are arguments.
-//! - `http1` is a codec without I/O: bytes in, events out. `http2` is none: frames are the `h2`
-//!   crate's, and what it says is translated there, without I/O too.
+//! - `http1` and `http2` are codecs without I/O: bytes in, events out. `mux` has the sockets of
+//!   HTTP/2: one task reads and writes a connection, its streams are in the hands of others.
 //! - `plan` starts no task and opens no socket, so `check` does exactly what a reload does first.
 //! - `http` knows neither listeners nor reload: it is given a way to the current gateway.
 //! - Nobody below floor 7 names a runtime or a handle.
@@ -51,6 +52,8 @@ pub mod http2;
 pub mod tls;
 
 pub mod arrival;
+pub mod mux;
+
 pub mod reach;
 
 pub mod pool;

@@ -8,7 +8,7 @@ pub struct Http2 {
     pub streams: u32,
     /// Bytes of bodies that a client may send before somebody has taken them, over all streams.
     pub connection_window: u32,
-    /// Bytes of an answer that wait for a client that does not read, for each stream.
+    /// Bytes of answers that wait for a client that does not read, of all streams.
     pub send_buffer: usize,
     /// Requests that a client takes back before we have seen them.
     pub resets: usize,
@@ -21,8 +21,7 @@ impl Default for Http2 {
         Self {
             // What browsers and gRPC clients count on (RFC 9113 6.5.2 asks for 100).
             streams: 128,
-            // 64 KiB for each stream. Below it the library would take a gRPC client that sends
-            // small messages for a flood of small frames.
+            // 64 KiB for each stream.
             connection_window: 8 << 20,
             send_buffer: 64 << 10,
             // CVE-2023-44487: what was never seen costs nothing, so a few are nobody's harm.

@@ -367,9 +367,6 @@ impl Source for Teed<'_> {
             self.go();
         }
     }
-    fn gather(&mut self, cx: &mut Context<'_>) {
-        self.inner.gather(cx);
-    }
     fn is_last(&self) -> bool {
         self.inner.is_last()
     }

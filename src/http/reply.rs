@@ -2,8 +2,8 @@
 use super::date::http_date;
 use super::wire::connection_field;
 use crate::http1::short_answer;
+use crate::http2::hpack::Encoder;
 use crate::message::{Chunk, Fields, Known, Version, reason_phrase};
-use bytes::Bytes;
 use std::time::SystemTime;
 
 /// An answer of the proxy's own.
@@ -71,11 +71,13 @@ impl Reply {
     pub(super) fn is_fault(&self) -> bool {
         self.status >= 400 && self.reason != "respond"
     }
-    /// It as HTTP/2: a head, and the body where there may be one.
-    pub(super) fn as_http2(&self) -> (http::Response<()>, Bytes) {
-        let bodiless = matches!(self.status, 204 | 304);
-        let body = if bodiless { Bytes::new() } else { Bytes::copy_from_slice(&self.body) };
-        (crate::http2::short_answer(self.status, &self.fields, self.body.len()), body)
+    /// Writes its head as HTTP/2.
+    pub(super) fn write_http2(&self, out: &mut Encoder) {
+        crate::http2::short_answer(self.status, &self.fields, self.body.len(), out);
+    }
+    /// Its body, where there may be one.
+    pub(super) fn http2_body(&self) -> &[u8] {
+        if matches!(self.status, 204 | 304) { &[] } else { &self.body }
     }
     /// Writes it as HTTP/1.
     pub(super) fn write(&self, version: Version, stays: bool, head_only: bool, out: &mut Chunk) {

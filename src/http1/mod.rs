@@ -18,5 +18,5 @@ pub use conn::{Client, Event, Server, Want};
 pub use encode::{request_head, response_head, short_answer};
 pub use framing::{BodyLength, RequestVerdict, ResponseVerdict, of_request, of_response};
 pub use hop::hop_by_hop;
-pub use parse::{HeadLimits, Parsed, request, response, trailers};
+pub use parse::{HeadLimits, Parsed, is_authority, request, response, trailers};
 pub use refusal::{Refusal, Rule};

@@ -238,7 +238,7 @@ fn has_form(method: &[u8], target: &[u8]) -> bool {
 }
 
 /// Whether this is a host with an optional port, without userinfo (RFC 9110 4.2.4, RFC 3986 3.2).
-pub(super) fn is_authority(bytes: &[u8]) -> bool {
+pub fn is_authority(bytes: &[u8]) -> bool {
     // Nearly always.
     is_plain_host(without_port(bytes)) || is_any_authority(bytes)
 }

@@ -1,8 +1,7 @@
-//! Fields of a head to those of the `http` crate, and trailers both ways.
+//! Fields as they come by HTTP/2, as strictly as those of HTTP/1, and as they go; trailers both ways.
+use super::hpack::{Encoder, Keep, Stop};
 use crate::http1::{Refusal, Rule, may_trail};
-use crate::message::{Fields, Known};
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use crate::message::{Fields, Known, control_at};
 
 /// Fields that say something of an HTTP/1 connection: HTTP/2 has none of them (RFC 9113 8.2.2).
 pub(super) const CONNECTION: u64 = Known::Connection.bit()
@@ -15,107 +14,157 @@ pub(super) const CONNECTION: u64 = Known::Connection.bit()
 const SECRET: u64 =
     Known::Authorization.bit() | Known::ProxyAuthorization.bit() | Known::Cookie.bit();
 
-/// What no other message says again: in that table (RFC 7541 2.3.2) it would push out what is said
-/// again, and be compared with all others of its name.
-const UNIQUE: u64 = Known::XRequestId.bit();
+/// What hardly any other message says again.
+const UNIQUE: u64 = Known::XRequestId.bit()
+    | Known::ContentLength.bit()
+    | Known::ContentRange.bit()
+    | Known::SetCookie.bit()
+    | Known::Location.bit();
 
-/// Every field but those of `skip` (a set of [`Known::bit`]s), in order, names in lower case.
-///
-/// # Errors
-///
-/// [`Refusal`] when one could not be said; the others are there. What stands in a head may stand
-/// here too; more names than a map can hold do not.
-pub(super) fn to_map(fields: &Fields, skip: u64, map: &mut HeaderMap) -> Result<(), Refusal> {
-    to_map_where(fields, |_, bit| skip & bit == 0, map)
-}
-
-/// As [`to_map`], of those that are meant, by name and [`Known::bit`] (0 where it is none).
-fn to_map_where(
-    fields: &Fields,
-    is_meant: impl Fn(&[u8], u64) -> bool,
-    map: &mut HeaderMap,
-) -> Result<(), Refusal> {
-    let mut unfit = Ok(());
-    // One copy, of which every value is a part.
-    let bytes = Bytes::copy_from_slice(fields.bytes());
-    for (name, known, value) in fields.lines() {
-        let bit = known.map_or(0, Known::bit);
-        if is_meant(name, bit)
-            && let Err(rule) = put(map, name, bytes.slice(value), (SECRET | UNIQUE) & bit != 0)
-        {
-            unfit = Err(rule.into());
-        }
-    }
-    unfit
-}
-
-fn put(map: &mut HeaderMap, name: &[u8], value: Bytes, apart: bool) -> Result<(), Rule> {
-    let name = HeaderName::from_bytes(name).map_err(|_| Rule::FieldName)?;
-    let mut value = HeaderValue::from_maybe_shared(value).map_err(|_| Rule::FieldValue)?;
-    value.set_sensitive(apart);
-    map.try_append(name, value).map(drop).map_err(|_| Rule::TooManyFields)
-}
-
-/// Trailers as they go on, to a client or to a backend; `None` where nothing of them may.
-pub fn to_trailers(trailers: Option<&Fields>) -> Option<HeaderMap> {
-    let mut map = HeaderMap::new();
-    let passes = |name: &[u8], bit| CONNECTION & bit == 0 && may_trail(name, Known::of(name));
-    let _ = to_map_where(trailers?, passes, &mut map);
-    (!map.is_empty()).then_some(map)
-}
-
-/// Trailers as they came: `most` bytes and `count` fields at the most.
-///
-/// # Errors
-///
-/// [`Refusal`] for too many, and for what no trailer may say.
-pub fn from_trailers(map: &HeaderMap, most: usize, count: usize) -> Result<Fields, Refusal> {
-    let mut fields = Fields::new();
-    from_map(map, most, count, Rule::TrailersTooLarge, &mut fields)?;
-    Ok(fields)
-}
-
-/// Appends all of a map: `most` bytes, counted as lines of HTTP/1, and `count` fields at the most.
-///
-/// # Errors
-///
-/// [`Refusal`]: `too_large`, too many, or what [`append`] refuses.
-pub(super) fn from_map(
-    map: &HeaderMap,
-    most: usize,
-    count: usize,
-    too_large: Rule,
-    into: &mut Fields,
-) -> Result<(), Refusal> {
-    if map.len() > count {
-        return Err(Rule::TooManyFields.into());
-    }
-    let mut left = most;
-    for (name, value) in map {
-        let size = name.as_str().len() + value.len() + LINE;
-        left = left.checked_sub(size).ok_or(too_large)?;
-        append(into, name.as_str(), value.as_bytes())?;
-    }
-    Ok(())
-}
-
-/// What a line has besides its name and its value.
+/// What a line of HTTP/1 has besides its name and its value.
 pub(super) const LINE: usize = ": \r\n".len();
 
-/// Appends a field as strictly as one of HTTP/1, and without space around its value (RFC 9113 8.2.1).
-pub(super) fn append(fields: &mut Fields, name: &str, value: &[u8]) -> Result<(), Refusal> {
+/// Whoever is told of the fields of a block.
+pub trait Listen {
+    /// The next field.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop`]: it is enough.
+    fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Stop>;
+}
+
+/// Counts what a list of fields is (RFC 9113 6.5.2), of whatever kind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bound(pub(super) usize);
+
+impl Bound {
+    /// What a field counts for besides its name and value.
+    const FIELD: usize = 32;
+
+    /// One more.
+    #[inline]
+    pub(super) fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Stop> {
+        self.0 = self.0.checked_sub(name.len() + value.len() + Self::FIELD).ok_or(Stop)?;
+        Ok(())
+    }
+}
+
+/// Of a list that nobody wants.
+impl Listen for Bound {
+    fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Stop> {
+        Bound::field(self, name, value)
+    }
+}
+
+/// What may stand in a name: a token without capitals (RFC 9113 8.2.1).
+static NAME: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut i = 0;
+    while i < 256 {
+        let b = i as u8;
+        table[i] = b.is_ascii_lowercase()
+            || b.is_ascii_digit()
+            || matches!(b, b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.')
+            || matches!(b, b'^' | b'_' | b'`' | b'|' | b'~');
+        i += 1;
+    }
+    table
+};
+
+/// Whether a field may be there; the number of its name. Space around a value may not (RFC 9113
+/// 8.2.1).
+#[inline]
+pub(super) fn check(name: &[u8], value: &[u8]) -> Result<u8, Rule> {
+    let good = name.iter().all(|b| NAME[usize::from(*b)]);
+    if name.is_empty() || !good || name.len() > usize::from(u16::MAX) {
+        return Err(Rule::FieldName);
+    }
     let is_space = |b: Option<&u8>| matches!(b, Some(b' ' | b'\t'));
-    if is_space(value.first()) || is_space(value.last()) {
-        return Err(Rule::FieldValue.into());
+    if is_space(value.first()) || is_space(value.last()) || control_at(value, 0) != value.len() {
+        return Err(Rule::FieldValue);
     }
-    let known = Known::of(name.as_bytes());
-    if known.is_some_and(|known| CONNECTION & known.bit() != 0)
-        || (known == Some(Known::Te) && value != b"trailers")
-    {
-        return Err(Rule::ConnectionField.into());
+    let known = Known::number(name);
+    const TE: u64 = Known::Te.bit();
+    if (CONNECTION | TE) & (1 << known) != 0 && (known != Known::Te as u8 || value != b"trailers") {
+        return Err(Rule::ConnectionField);
     }
-    fields.append(name, value).map_err(|invalid| match invalid {
-        crate::message::Invalid::Name => Rule::FieldName.into(),
-        _ => Rule::FieldValue.into(),
-    })
+    Ok(known)
+}
+
+/// Trailers as they come.
+#[derive(Debug)]
+pub(super) struct Trailing {
+    pub(super) fields: Fields,
+    pub(super) refused: Option<Refusal>,
+    pub(super) bound: Bound,
+}
+
+impl Trailing {
+    pub(super) fn new(bound: Bound) -> Self {
+        Self { fields: Fields::new(), refused: None, bound }
+    }
+}
+
+impl Listen for Trailing {
+    fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Stop> {
+        self.bound.field(name, value)?;
+        match check(name, value) {
+            Ok(known) => self.fields.push_checked(name, known, value),
+            Err(rule) => drop(self.refused.get_or_insert(rule.into())),
+        }
+        Ok(())
+    }
+}
+
+/// Judges trailers that came: `most` bytes, counted as lines of HTTP/1, and `count` fields at the
+/// most.
+///
+/// # Errors
+///
+/// [`Refusal`] for too many.
+pub fn trailers_fit(fields: &Fields, most: usize, count: usize) -> Result<(), Refusal> {
+    if fields.bytes().len() > most {
+        return Err(Rule::TrailersTooLarge.into());
+    }
+    if fields.len() > count { Err(Rule::TooManyFields.into()) } else { Ok(()) }
+}
+
+/// Whether a trailer goes on, to a client or to a backend.
+fn passes(name: &[u8], known: Option<Known>) -> bool {
+    known.is_none_or(|known| CONNECTION & known.bit() == 0) && may_trail(name, known)
+}
+
+/// Those trailers that may go on; `None` where none may.
+pub fn passing(trailers: Option<&Fields>) -> Option<&Fields> {
+    trailers.filter(|fields| fields.lines().any(|(name, known, _)| passes(name, known)))
+}
+
+/// Writes trailers as they go on.
+pub fn trailers(fields: &Fields, out: &mut Encoder) {
+    for (name, known, value) in fields.lines() {
+        if passes(name, known) {
+            field(name, known, &fields.bytes()[value], out);
+        }
+    }
+}
+
+/// Writes every field but those of `skip` (a set of [`Known::bit`]s), in order.
+pub(super) fn all(fields: &Fields, skip: u64, out: &mut Encoder) {
+    for (name, known, value) in fields.lines() {
+        if known.is_none_or(|known| skip & known.bit() == 0) {
+            field(name, known, &fields.bytes()[value], out);
+        }
+    }
+}
+
+#[inline]
+fn field(name: &[u8], known: Option<Known>, value: &[u8], out: &mut Encoder) {
+    let bit = known.map_or(0, Known::bit);
+    let keep = match bit {
+        _ if (SECRET | UNIQUE) & bit == 0 => Keep::Again,
+        _ if SECRET & bit != 0 => Keep::Secret,
+        _ => Keep::Never,
+    };
+    out.field(name, known, value, keep);
 }

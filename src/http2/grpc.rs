@@ -1,18 +1,14 @@
 //! What gRPC over HTTP/2 says in its own words: a status in fields, and how long its client waits
 //! (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>).
-use crate::message::Head;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Response};
+use crate::message::{Fields, Head, Known};
 use std::time::Duration;
 
-/// Whether a request is one of gRPC.
-pub fn is_grpc(fields: &HeaderMap) -> bool {
+/// Whether a request with this `content-type` is one of gRPC.
+pub fn is_grpc(value: &[u8]) -> bool {
     let kind = b"application/grpc";
-    fields.get(CONTENT_TYPE).map(HeaderValue::as_bytes).is_some_and(|value| {
-        value.len() >= kind.len()
-            && value[..kind.len()].eq_ignore_ascii_case(kind)
-            && matches!(value.get(kind.len()), None | Some(b'+' | b';' | b' '))
-    })
+    value.len() >= kind.len()
+        && value[..kind.len()].eq_ignore_ascii_case(kind)
+        && matches!(value.get(kind.len()), None | Some(b'+' | b';' | b' '))
 }
 
 /// `grpc-timeout`: up to eight digits and a unit. What is written otherwise is no limit.
@@ -61,21 +57,17 @@ impl Status {
         Self { code, message: reason }
     }
 
-    /// The fields that say it.
-    pub fn fields(self) -> HeaderMap {
-        let mut map = HeaderMap::with_capacity(4);
-        map.insert("grpc-status", HeaderValue::from(u16::from(self.code)));
-        map.insert("grpc-message", HeaderValue::from_static(self.message));
-        map
-    }
-
-    /// An answer that is nothing else ("trailers-only").
-    pub fn answer(self) -> Response<()> {
-        let mut response = Response::new(());
-        *response.headers_mut() = self.fields();
-        let kind = HeaderValue::from_static("application/grpc");
-        response.headers_mut().insert(CONTENT_TYPE, kind);
-        response
+    /// The fields that say it: trailers, or, behind a content-type, an answer that is nothing else
+    /// ("trailers-only").
+    pub fn fields(self, is_answer: bool) -> Fields {
+        let mut fields = Fields::new();
+        if is_answer {
+            fields.push(Known::ContentType, &[b"application/grpc"]);
+        }
+        // Names and values that are valid.
+        let _ = fields.append("grpc-status", self.code.to_string().as_bytes());
+        let _ = fields.append("grpc-message", self.message.as_bytes());
+        fields
     }
 }
 

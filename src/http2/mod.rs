@@ -1,13 +1,15 @@
-//! HTTP/2 without I/O (RFC 9113): what the `h2` crate says and what a [`crate::message::Head`]
-//! says, from one to the other, and what a connection's frames cost.
+//! HTTP/2 without I/O (RFC 9113): frames, compressed fields (RFC 7541), windows and streams, and what
+//! becomes of them as a [`crate::message::Head`]. Holds no socket, task or clock.
 //!
 //! What is translated goes through the checks that HTTP/1 heads go through: nothing that could not
 //! have come by HTTP/1 reaches a backend.
 
+pub mod conn;
 mod fields;
+mod frame;
 mod grpc;
+pub mod hpack;
 mod outbound;
-mod pieces;
 mod request;
 mod response;
 mod tally;
@@ -15,10 +17,10 @@ mod tally;
 #[cfg(test)]
 mod tests;
 
-pub use fields::{from_trailers, to_trailers};
+pub use fields::{Listen, passing, trailers, trailers_fit};
+pub use frame::{Code, Frame, PREFACE};
 pub use grpc::{Status, is_grpc, timeout};
-pub use outbound::{Outbound, answer};
-pub use pieces::Pieces;
-pub use request::{is_websocket, request};
-pub use response::{interim, response, short_answer};
-pub use tally::{Frame, Kind, Tally, Walker};
+pub use outbound::Outbound;
+pub use request::{Asking, Request};
+pub use response::{Answering, answer_of, interim, response, short_answer};
+pub use tally::{Kind, Tally};

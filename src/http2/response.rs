@@ -1,55 +1,130 @@
-//! The head of an answer to one of HTTP/2.
-use super::fields::{CONNECTION, to_map};
-use crate::http1::BodyLength;
-use crate::message::{Fields, Head, Known};
-use http::header::CONTENT_LENGTH;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+//! Answers: the head of one to a client of HTTP/2, and one that a backend gives by HTTP/2.
+use super::fields::{Bound, CONNECTION, LINE, Listen, all, check};
+use super::hpack::{Encoder, Stop};
+use crate::http1::{BodyLength, HeadLimits, Refusal, Rule};
+use crate::message::{Fields, Head, Known, Version};
 
 const SKIPPED: u64 = CONNECTION | Known::ContentLength.bit() | Known::Te.bit();
 
-/// The head of an answer whose body is delimited like this by who sent it. Without a body its own
-/// Content-Length stays (HEAD, 304), but never that of a 204 (RFC 9110 8.6).
-pub fn response(answer: &Head, body: BodyLength) -> Response<()> {
-    let mut fields = fields(answer);
-    let length = match body {
-        BodyLength::Exact(n) => Some(HeaderValue::from(n)),
-        BodyLength::None if answer.status() != 204 => {
-            answer.get(Known::ContentLength).and_then(|n| HeaderValue::from_bytes(n).ok())
+/// Writes the head of an answer whose body is delimited like this by who sent it. Without a body its
+/// own Content-Length stays (HEAD, 304), but never that of a 204 (RFC 9110 8.6).
+pub fn response(status: u16, answer: &Head, body: BodyLength, out: &mut Encoder) {
+    out.status(status);
+    all(answer, SKIPPED, out);
+    match body {
+        BodyLength::Exact(n) => out.length(n),
+        BodyLength::None if status != 204 => {
+            // A number, as whoever judged the head has seen.
+            let said = answer.get(Known::ContentLength).and_then(|n| std::str::from_utf8(n).ok());
+            if let Some(n) = said.and_then(|n| n.parse().ok()) {
+                out.length(n);
+            }
         }
-        _ => None,
-    };
-    if let Some(length) = length {
-        fields.insert(CONTENT_LENGTH, length);
+        _ => {}
     }
-    with(answer.status(), fields)
 }
 
-/// The head of an interim answer.
-pub fn interim(answer: &Head) -> Response<()> {
-    with(answer.status(), fields(answer))
+/// Writes the head of an interim answer.
+pub fn interim(answer: &Head, out: &mut Encoder) {
+    answer_of(answer.status(), answer, out);
 }
 
-/// The head of a short answer of our own, with so many bytes of body.
-pub fn short_answer(status: u16, fields: &Fields, length: usize) -> Response<()> {
-    let mut fields = self::fields(fields);
+/// Writes the head of an answer that is nothing but its fields.
+pub fn answer_of(status: u16, fields: &Fields, out: &mut Encoder) {
+    out.status(status);
+    all(fields, SKIPPED, out);
+}
+
+/// Writes the head of a short answer of our own, with so many bytes of body.
+pub fn short_answer(status: u16, fields: &Fields, length: usize, out: &mut Encoder) {
+    answer_of(status, fields, out);
     if !matches!(status, 204 | 304) {
-        fields.insert(CONTENT_LENGTH, HeaderValue::from(length));
+        out.length(length as u64);
     }
-    with(status, fields)
 }
 
-/// What could not be said is left out: the rest of an answer is worth having.
-fn fields(fields: &Fields) -> HeaderMap {
-    // And a Content-Length.
-    let mut map = HeaderMap::with_capacity(fields.len() + 1);
-    let _ = to_map(fields, SKIPPED, &mut map);
-    map
+/// Reads the head of an answer, final or interim, within its limits.
+#[derive(Debug)]
+pub struct Answering<'l> {
+    limits: &'l HeadLimits,
+    bound: Bound,
+    head: Head,
+    begun: bool,
+    size: usize,
+    count: usize,
+    refused: Option<Rule>,
 }
 
-fn with(status: u16, fields: HeaderMap) -> Response<()> {
-    let mut response = Response::new(());
-    // Codes of three digits, as whoever made the head has checked.
-    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_GATEWAY);
-    *response.headers_mut() = fields;
-    response
+impl<'l> Answering<'l> {
+    /// Nothing was said yet; all its fields together may be so large before it ends the connection.
+    pub fn new(limits: &'l HeadLimits, most: usize) -> Self {
+        Self {
+            limits,
+            bound: Bound(most),
+            head: Head::new(),
+            begun: false,
+            size: 0,
+            count: 0,
+            refused: None,
+        }
+    }
+
+    fn read(&mut self, name: &[u8], value: &[u8]) -> Result<(), Rule> {
+        if !self.begun {
+            // Three digits, and nothing before them (RFC 9113 8.3.2).
+            let [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] = value else {
+                return Err(Rule::StatusLine);
+            };
+            if name != b":status" {
+                return Err(Rule::StatusLine);
+            }
+            let status = [a, b, c].iter().fold(0, |n, d| n * 10 + u16::from(**d - b'0'));
+            self.head.start_response(status, Version::Http2);
+            self.begun = true;
+            return Ok(());
+        }
+        if name.first() == Some(&b':') {
+            return Err(Rule::StatusLine);
+        }
+        let known = check(name, value)?;
+        // It is a word of requests alone.
+        if known == Known::Te as u8 {
+            return Err(Rule::ConnectionField);
+        }
+        (self.size, self.count) = (self.size + name.len() + value.len() + LINE, self.count + 1);
+        if self.size > self.limits.head {
+            return Err(Rule::HeadTooLarge);
+        }
+        if self.count > self.limits.fields {
+            return Err(Rule::TooManyFields);
+        }
+        self.head.push_checked(name, known, value);
+        Ok(())
+    }
+
+    /// All was said.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal`] for what is malformed or above the limits.
+    pub fn finish(self) -> Result<Head, Refusal> {
+        match self.refused {
+            Some(rule) => Err(rule.into()),
+            None if !self.begun => Err(Rule::StatusLine.into()),
+            None => Ok(self.head),
+        }
+    }
+}
+
+impl Listen for Answering<'_> {
+    #[inline]
+    fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Stop> {
+        self.bound.field(name, value)?;
+        if self.refused.is_none()
+            && let Err(rule) = self.read(name, value)
+        {
+            self.refused = Some(rule);
+        }
+        Ok(())
+    }
 }

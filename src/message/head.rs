@@ -285,6 +285,21 @@ impl Fields {
         let known = name as u8;
         self.index.push(Field { name_at, value_at, value_len, name_len, known, flags: 0 });
     }
+    /// `append` of a name and a value that were checked; `known` is the name's [`Known::number`].
+    #[inline]
+    pub(crate) fn push_checked(&mut self, name: &[u8], known: u8, value: &[u8]) {
+        self.lend();
+        self.known |= 1 << known;
+        let name_at = self.bytes.len() as u32;
+        self.bytes.reserve(name.len() + value.len() + 4);
+        self.bytes.extend_from_slice(name);
+        self.bytes.extend_from_slice(b": ");
+        let value_at = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(value);
+        self.bytes.extend_from_slice(b"\r\n");
+        let (value_len, name_len) = (value.len() as u32, name.len() as u16);
+        self.index.push(Field { name_at, value_at, value_len, name_len, known, flags: 0 });
+    }
     fn write_any(&mut self, name: &str, value: &[u8]) -> Field {
         let known = self.note(name.as_bytes());
         self.lend();

@@ -58,10 +58,6 @@ pub trait Source: Send {
     fn data(&self) -> &[u8];
     /// Takes `n` of them.
     fn consume(&mut self, n: usize);
-    /// Draws together what came behind the bytes at hand, which stay: called when these wait.
-    fn gather(&mut self, cx: &mut Context<'_>) {
-        let _ = cx;
-    }
     /// Whether nothing follows the bytes at hand, not even trailers. `false` where it is not known.
     fn is_last(&self) -> bool {
         false

@@ -1,10 +1,9 @@
 //! The gRPC check: `grpc.health.v1.Health/Check`, of which SERVING alone is good. The two messages
 //! are so small that they are written and read by hand.
-use super::http2::{ask, data, request};
+use super::http2::{ask, request};
+use crate::message::Fields;
 use crate::net::Stream;
 use bytes::{BufMut, Bytes, BytesMut};
-use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, TE};
-use http::{Method, StatusCode};
 
 const PATH: &str = "/grpc.health.v1.Health/Check";
 /// An answer has a few bytes; what is longer is none.
@@ -18,25 +17,24 @@ pub(super) async fn check(
     host: &str,
     is_tls: bool,
 ) -> Result<(), String> {
-    let mut asked = request(Method::POST, host, PATH, is_tls)?;
-    let fields = asked.headers_mut();
-    fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-    fields.insert(TE, HeaderValue::from_static("trailers"));
-    ask(stream, asked, Some(question(service)), async |status, fields, mut body| {
-        if status != StatusCode::OK {
-            return Err(format!("status {}, expected 200", status.as_u16()));
+    let mut asked = request("POST", host, PATH)?;
+    // A name and a value that are valid.
+    let _ = asked.append("content-type", b"application/grpc");
+    let question = question(service).to_vec();
+    ask(stream, (asked, is_tls), Some(question), async |head, mut body| {
+        if head.status() != 200 {
+            return Err(format!("status {}, expected 200", head.status()));
         }
         // An answer without a message says its status in its head.
-        said(&fields)?;
+        said(&head)?;
         let mut seen = Vec::new();
-        while let Some(piece) = data(&mut body).await? {
+        while let Some(piece) = body.piece().await? {
             seen.extend_from_slice(&piece);
             if seen.len() > MOST {
                 return Err("its answer is too long for one".into());
             }
         }
-        let trailers = body.trailers().await.map_err(|e| e.to_string())?;
-        said(&trailers.ok_or("it ended without a grpc-status")?)?;
+        said(&body.trailers().ok_or("it ended without a grpc-status")?)?;
         judge(serving(&seen))
     })
     .await
@@ -63,12 +61,12 @@ fn question(service: &str) -> Bytes {
 }
 
 /// A status that is not OK is the verdict.
-fn said(fields: &HeaderMap) -> Result<(), String> {
-    let Some(status) = fields.get("grpc-status").filter(|status| *status != "0") else {
+fn said(fields: &Fields) -> Result<(), String> {
+    let Some(status) = fields.find("grpc-status").filter(|status| *status != b"0") else {
         return Ok(());
     };
-    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    let more = fields.get("grpc-message").map(|message| format!(" ({})", text(message)));
+    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    let more = fields.find("grpc-message").map(|message| format!(" ({})", text(message)));
     Err(format!("grpc-status {}{}", text(status), more.unwrap_or_default()))
 }
 

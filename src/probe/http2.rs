@@ -2,13 +2,15 @@
 //! the check of gRPC send.
 use super::http::{Asks, LIMITS, MOST, add_and_find, not_there};
 use crate::config::PoolHttp2;
+use crate::http1::{BodyLength, HeadLimits};
+use crate::http2::Outbound;
+use crate::http2::conn::{Broken, Came};
+use crate::message::{Fields, Head, Version};
+use crate::mux::Stream as Half;
 use crate::net::Stream;
-use crate::reach::http2::{HeadMost, begin};
-use bytes::{Buf, Bytes};
-use h2::RecvStream;
-use http::{HeaderMap, Method, Request, StatusCode};
-use std::future::{Future, poll_fn};
-use std::pin::{Pin, pin};
+use crate::reach::http2::{HeadMost, Spoken, begin};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::task::Poll;
 
 /// Whether HTTP/2 is spoken there at all.
@@ -21,13 +23,13 @@ fn most() -> HeadMost {
 }
 
 pub(super) async fn check(stream: Stream, asks: &Asks<'_>, is_tls: bool) -> Result<(), String> {
-    let asked = request(Method::GET, asks.host, asks.path, is_tls)?;
-    ask(stream, asked, None, async |status, _, mut body| {
-        asks.judge(status.as_u16())?;
+    let asked = request("GET", asks.host, asks.path)?;
+    ask(stream, (asked, is_tls), None, async |head, mut body| {
+        asks.judge(head.status())?;
         let Some(wanted) = asks.body else { return Ok(()) };
         let mut seen = Vec::new();
         while seen.len() < MOST {
-            let Some(piece) = data(&mut body).await? else { break };
+            let Some(piece) = body.piece().await? else { break };
             if add_and_find(&mut seen, &piece, wanted.as_bytes()) {
                 return Ok(());
             }
@@ -38,47 +40,56 @@ pub(super) async fn check(stream: Stream, asks: &Asks<'_>, is_tls: bool) -> Resu
 }
 
 /// The head of a request.
-pub(super) fn request(
-    method: Method,
-    host: &str,
-    path: &str,
-    is_tls: bool,
-) -> Result<Request<()>, String> {
-    let scheme = if is_tls { "https" } else { "http" };
-    let uri = http::Uri::builder().scheme(scheme).authority(host).path_and_query(path).build();
-    Request::builder()
-        .method(method)
-        .uri(uri.map_err(|e| format!("{host}{path}: {e}"))?)
-        .header("user-agent", "evenkeel-health")
-        .body(())
-        .map_err(|e| e.to_string())
+pub(super) fn request(method: &str, host: &str, path: &str) -> Result<Head, String> {
+    let mut head = Head::new();
+    let made = head
+        .start_request(method.as_bytes(), path.as_bytes(), Version::Http2)
+        .and_then(|()| head.append("host", host.as_bytes()))
+        .and_then(|()| head.append("user-agent", b"evenkeel-health"));
+    made.map(|()| head).map_err(|invalid| format!("{host}{path}: {invalid}"))
 }
 
-/// Sends one request and has its answer judged; what follows the verdict is not waited for.
+/// Sends one request, by TLS or not, and has its answer judged; what follows the verdict is not
+/// waited for.
 pub(super) async fn ask<J>(
     stream: Stream,
-    request: Request<()>,
-    body: Option<Bytes>,
+    (head, is_tls): (Head, bool),
+    body: Option<Vec<u8>>,
     judge: J,
 ) -> Result<(), String>
 where
-    J: AsyncFnOnce(StatusCode, HeaderMap, RecvStream) -> Result<(), String>,
+    J: AsyncFnOnce(Head, Body) -> Result<(), String>,
 {
     let begun = begin(stream, &PoolHttp2::default(), most()).await.map_err(|e| e.to_string())?;
-    let (mut sender, mut connection, seen) = (begun.sender, begun.connection, begun.seen);
+    let Spoken { mux, mut wire } = begun;
     let asked = async move {
-        let sent = sender.send_request(request, body.is_none()).map_err(|e| e.to_string())?;
-        let (answer, mut rest) = sent;
+        let length = BodyLength::None;
+        let outbound = Outbound {
+            head: &head,
+            host: None,
+            body: length,
+            trailers: body.is_some(),
+            is_tls,
+            written: "",
+        };
+        outbound.check().map_err(|refusal| refusal.to_string())?;
+        let limits = HeadLimits { head: LIMITS.head, fields: LIMITS.fields, target: LIMITS.target };
+        let half = mux.open(head.method(), limits, body.is_none(), |out| outbound.write(out));
+        let half = half.ok_or("it takes no requests")?;
         if let Some(body) = body {
-            rest.send_data(body, true).map_err(|e| e.to_string())?;
+            half.send(&body, true).map_err(|_| "it broke before its answer")?;
         }
-        let (head, body) = answer.await.map_err(|e| e.to_string())?.into_parts();
-        judge(head.status, head.headers, body).await
+        let answer = loop {
+            let head = poll_fn(|cx| half.poll_head(cx)).await.map_err(words)?;
+            if head.status() >= 200 {
+                break head;
+            }
+        };
+        judge(answer, Body(half)).await
     };
     let mut asked = pin!(asked);
     poll_fn(|cx| {
-        seen.turn();
-        let carried = Pin::new(&mut connection).poll(cx);
+        let carried = wire.poll(cx);
         match (asked.as_mut().poll(cx), carried) {
             (Poll::Ready(verdict), _) => Poll::Ready(verdict),
             (Poll::Pending, Poll::Ready(Err(error))) => Poll::Ready(Err(error.to_string())),
@@ -91,12 +102,35 @@ where
     .await
 }
 
-/// The next piece of a body; `None` at its end.
-pub(super) async fn data(body: &mut RecvStream) -> Result<Option<Bytes>, String> {
-    let Some(piece) = body.data().await.transpose().map_err(|e| e.to_string())? else {
-        return Ok(None);
-    };
-    // It fails only for more than came.
-    let _ = body.flow_control().release_capacity(piece.remaining());
-    Ok(Some(piece))
+fn words(broken: Broken) -> String {
+    match broken {
+        Broken::Reset(code) => format!("it reset the stream ({code})"),
+        Broken::Away => "it takes no more requests (GOAWAY)".into(),
+        Broken::Fault(code, why) => format!("no HTTP/2: {why} ({code})"),
+        Broken::Length => "a body of another length than it said".into(),
+        Broken::Refused(refusal) => format!("invalid answer: {refusal}"),
+        Broken::Ended => "closed before the end of its answer".into(),
+    }
+}
+
+/// The body of an answer.
+pub(super) struct Body(Half);
+
+impl Body {
+    /// The next piece; `None` at its end.
+    pub(super) async fn piece(&mut self) -> Result<Option<Vec<u8>>, String> {
+        let mut piece = Vec::new();
+        match poll_fn(|cx| self.0.poll_data(cx, &mut piece)).await.map_err(words)? {
+            Came::End => Ok(None),
+            _ => {
+                self.0.used(piece.len(), piece.len());
+                Ok(Some(piece))
+            }
+        }
+    }
+
+    /// The trailers, behind the end.
+    pub(super) fn trailers(&self) -> Option<Fields> {
+        self.0.take_trailers()
+    }
 }

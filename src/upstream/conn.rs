@@ -1,18 +1,15 @@
 //! One HTTP/2 connection to a backend: who is on it, whether it lives, and its end.
 use super::link::Link;
 use crate::config::KeepAlive;
+use crate::http2::Kind;
+use crate::mux::{Mux, Wire};
 use crate::pool::Backend;
 use crate::reach::Reach;
-use crate::reach::http2::{HeadMost, Seen, Spoken, Wire};
-use bytes::Bytes;
-use h2::client::{Connection, SendRequest};
-use h2::{Ping, PingPong, Reason};
+use crate::reach::http2::{HeadMost, Spoken};
 use parking_lot::Mutex;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
 
@@ -32,7 +29,7 @@ pub(super) struct Conn {
     most: HeadMost,
     born: Instant,
     ping: Option<Duration>,
-    seen: Arc<Seen>,
+    mux: Mux,
     ended: Arc<AtomicBool>,
     /// It was ended for small frames that cost us more than they carried.
     flooded: Arc<AtomicBool>,
@@ -41,8 +38,8 @@ pub(super) struct Conn {
 }
 
 struct State {
-    /// `None` once it leaves: it ends with the last request on it.
-    sender: Option<SendRequest<Bytes>>,
+    /// It leaves: it ends with the last request on it.
+    leaves: bool,
     /// Requests on it.
     active: usize,
     /// As many as are let on.
@@ -72,7 +69,6 @@ impl Drop for Idle {
 
 /// Whether the peer is there.
 struct Pulse {
-    pings: Option<PingPong>,
     /// Bytes that had come at the last look, and when that was found.
     bytes: u64,
     heard: Instant,
@@ -83,7 +79,7 @@ struct Pulse {
 impl Conn {
     /// Carries a connection in a task of its own.
     pub(super) fn carry(
-        mut spoken: Spoken<Link>,
+        spoken: Spoken<Link>,
         reach: &Reach,
         most: HeadMost,
         backend: &Arc<Backend>,
@@ -91,11 +87,11 @@ impl Conn {
     ) -> Arc<Self> {
         let said = reach.http2();
         let ended = Arc::new(AtomicBool::new(false));
-        let pings = spoken.connection.ping_pong();
         let flooded = Arc::new(AtomicBool::new(false));
-        let pulse = Pulse { pings, bytes: spoken.seen.bytes(), heard: born, asked: None };
+        let Spoken { mux, wire } = spoken;
+        let pulse = Pulse { bytes: mux.seen(), heard: born, asked: None };
         let state = Arc::new(Mutex::new(State {
-            sender: Some(spoken.sender),
+            leaves: false,
             active: 0,
             limit: said.streams,
             since: born,
@@ -104,7 +100,7 @@ impl Conn {
         }));
         let (end, flood) = (ended.clone(), flooded.clone());
         let over = Over { ended: end, flooded: flood, state: Arc::downgrade(&state) };
-        let task = tokio::spawn(drive(spoken.connection, spoken.seen.clone(), over));
+        let task = tokio::spawn(drive(wire, mux.clone(), over));
         Arc::new(Self {
             backend: backend.clone(),
             reach: reach.number,
@@ -112,7 +108,7 @@ impl Conn {
             most,
             born,
             ping: said.ping.get(),
-            seen: spoken.seen,
+            mux,
             ended,
             flooded,
             task: task.abort_handle(),
@@ -137,7 +133,7 @@ impl Conn {
 
     /// Bytes that came so far.
     pub(super) fn seen(&self) -> u64 {
-        self.seen.bytes()
+        self.mux.seen()
     }
 
     pub(super) fn is_ended(&self) -> bool {
@@ -151,17 +147,18 @@ impl Conn {
     /// Whether it lives and takes no more requests at once.
     pub(super) fn is_full(&self) -> bool {
         let state = self.state.lock();
-        !self.is_ended() && state.sender.is_some() && state.active >= state.room()
+        let most = self.mux.takes().unwrap_or(0);
+        !self.is_ended() && !state.leaves && state.active >= state.limit.min(most)
     }
 
     pub(super) fn is_idle(&self) -> bool {
         let state = self.state.lock();
-        state.sender.is_some() && state.active == 0
+        !state.leaves && state.active == 0
     }
 
     /// Requests that it takes at once.
     pub(super) fn room(&self) -> usize {
-        self.state.lock().room()
+        self.state.lock().limit.min(self.mux.takes().unwrap_or(0))
     }
 
     /// Whether it is past its age, or was idle for too long.
@@ -175,26 +172,31 @@ impl Conn {
         keep.max_age.get().is_some_and(|age| self.born + age <= now)
     }
 
-    /// Takes a place, if there is one: what begins the request. Whoever has it may begin, also when
-    /// nobody is let on any more.
-    pub(super) fn enter(&self) -> Option<SendRequest<Bytes>> {
+    /// Takes a place, if there is one. Whoever has it may begin, also when nobody is let on any more.
+    pub(super) fn enter(&self) -> bool {
         if self.is_ended() {
-            return None;
+            return false;
         }
         let mut state = self.state.lock();
-        let mut nobody = Context::from_waker(Waker::noop());
-        let sender = state.sender.as_mut()?;
-        if matches!(sender.poll_ready(&mut nobody), Poll::Ready(Err(_))) {
+        if state.leaves {
+            return false;
+        }
+        let Some(most) = self.mux.takes() else {
             // It said that it goes away, or broke.
             self.gone(&mut state, Instant::now());
-            return None;
-        }
-        if state.active >= state.room() {
-            return None;
+            return false;
+        };
+        if state.active >= state.limit.min(most) {
+            return false;
         }
         state.idle = None;
         state.active += 1;
-        state.sender.clone()
+        true
+    }
+
+    /// What requests are begun on.
+    pub(super) fn mux(&self) -> &Mux {
+        &self.mux
     }
 
     /// Gives a place back.
@@ -203,8 +205,11 @@ impl Conn {
         state.active -= 1;
         if state.active == 0 {
             state.since = now;
-            let lives = state.sender.is_some() && !self.is_ended();
+            let lives = !state.leaves && !self.is_ended();
             state.idle = lives.then(|| Idle::new(&self.backend));
+            if state.leaves {
+                self.mux.leave();
+            }
         }
     }
 
@@ -214,10 +219,11 @@ impl Conn {
     }
 
     fn gone(&self, state: &mut State, now: Instant) {
-        if state.sender.take().is_some() {
-            (state.pulse.pings, state.idle) = (None, None);
+        if !std::mem::replace(&mut state.leaves, true) {
+            state.idle = None;
             if state.active == 0 {
                 state.since = now;
+                self.mux.leave();
             }
         }
     }
@@ -235,12 +241,13 @@ impl Conn {
     /// long to end; says whether it was dead.
     pub(super) fn look(&self, now: Instant) -> bool {
         let mut state = self.state.lock();
-        let leaves = state.sender.is_none() && state.active == 0;
+        let leaves = state.leaves && state.active == 0;
         let lost = if leaves {
             state.since + FAREWELL <= now
         } else {
-            let (waits, bytes) = (state.active > 0, self.seen.bytes());
-            self.ping.is_some_and(|ping| state.pulse.is_lost(waits, bytes, ping, now))
+            let (waits, leaves) = (state.active > 0, state.leaves);
+            let lost = |ping| state.pulse.is_lost(waits, leaves, &self.mux, ping, now);
+            self.ping.is_some_and(lost)
         };
         if lost {
             self.gone(&mut state, now);
@@ -251,21 +258,22 @@ impl Conn {
     }
 }
 
-impl State {
-    fn room(&self) -> usize {
-        let peer = self.sender.as_ref().map_or(0, SendRequest::current_max_send_streams);
-        self.limit.min(peer)
-    }
-}
-
 impl Pulse {
-    fn is_lost(&mut self, waits: bool, bytes: u64, ping: Duration, now: Instant) -> bool {
+    fn is_lost(
+        &mut self,
+        waits: bool,
+        leaves: bool,
+        mux: &Mux,
+        ping: Duration,
+        now: Instant,
+    ) -> bool {
+        let bytes = mux.seen();
         if bytes != self.bytes || !waits {
             (self.bytes, self.heard) = (bytes, now);
         }
-        let Some(pings) = &mut self.pings else { return false };
-        // The answer is taken out, so that the next question can be asked.
-        let _ = pings.poll_pong(&mut Context::from_waker(Waker::noop()));
+        if leaves {
+            return false;
+        }
         match &mut self.asked {
             Some((at, before, awaited @ true)) => {
                 *awaited = bytes == *before;
@@ -274,7 +282,8 @@ impl Pulse {
             asked if waits && self.heard + ping <= now => {
                 let again = asked
                     .is_none_or(|(at, before, _)| bytes - before > PONG || at + PING_AGAIN <= now);
-                if again && pings.send_ping(Ping::opaque()).is_ok() {
+                if again {
+                    mux.ping();
                     *asked = Some((now, bytes, true));
                 }
                 false
@@ -302,15 +311,13 @@ impl Drop for Over {
 }
 
 /// Moves its frames until it ends.
-async fn drive(mut connection: Connection<Wire<Link>, Bytes>, seen: Arc<Seen>, over: Over) {
-    let ended = poll_fn(|cx| {
-        seen.turn();
-        Pin::new(&mut connection).poll(cx)
-    })
-    .await;
-    if let Err(error) = ended {
-        let flooded = error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM);
+async fn drive(mut wire: Wire<Link>, mux: Mux, over: Over) {
+    let ended = poll_fn(|cx| wire.poll(cx)).await;
+    if let Some(fault) = mux.fault() {
+        let flooded = fault.flood == Some(Kind::DataFrames);
         over.flooded.store(flooded, Relaxed);
+        tracing::debug!(%fault, "an HTTP/2 connection to a backend was ended");
+    } else if let Err(error) = ended {
         tracing::debug!(%error, "an HTTP/2 connection to a backend ended");
     }
     drop(over);

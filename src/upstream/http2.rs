@@ -8,21 +8,21 @@ use super::exchange::Heard;
 use super::link::Link;
 use super::shared::Slot;
 use crate::http1::{self, BodyLength, HeadLimits, ResponseVerdict, Rule};
-use crate::http2::{self, Outbound, Pieces};
+use crate::http2::conn::{Broken as Cut, Came};
+use crate::http2::{self, Code, Outbound};
 use crate::message::{
     Broken, Fields, Fill, Head, Kept, Method, Part, Place, Pressure, counted, memory,
 };
+use crate::mux::Stream;
 use crate::net::Spliced;
-use bytes::{Buf, Bytes};
-use h2::client::ResponseFuture;
-use h2::{Reason, RecvStream, SendStream};
-use std::future::Future;
 use std::io::{self, ErrorKind};
-use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 /// After so many pieces whoever polls may look for the answer, however fast the client sends.
 const PIECES: usize = 16;
+
+/// A buffer larger than that is not kept for what comes next.
+const KEPT: usize = 64 << 10;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Sending {
@@ -47,9 +47,7 @@ pub(super) struct Http2 {
     slot: Slot,
     /// Why it could not be begun.
     unfit: Option<Error>,
-    response: Option<ResponseFuture>,
-    send: Option<SendStream<Bytes>>,
-    recv: Option<RecvStream>,
+    stream: Option<Stream>,
     sending: Sending,
     /// What was sent of the body, until an answer goes to the client: so that it can be sent again
     /// whole. `None` once something of it is gone.
@@ -69,13 +67,12 @@ pub(super) struct Http2 {
     seen: u64,
     /// Its answer has no body.
     bodyless: bool,
-    chunk: Bytes,
-    /// What came behind it.
-    behind: Pieces,
-    /// Bytes that the client has taken and the backend was not told of.
+    chunk: Vec<u8>,
+    /// So much of it was handed on.
+    at: usize,
+    /// Bytes that the client has taken, and of them those that are counted as memory.
     owed: usize,
-    /// Bytes that are held for it, counted as memory.
-    held: usize,
+    used: usize,
     place: Place,
     trailers: Option<Fields>,
 }
@@ -83,12 +80,6 @@ pub(super) struct Http2 {
 impl std::fmt::Debug for Http2 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Http2").field("sending", &self.sending).finish_non_exhaustive()
-    }
-}
-
-impl Drop for Http2 {
-    fn drop(&mut self) {
-        memory().give(self.held);
     }
 }
 
@@ -105,9 +96,7 @@ impl Http2 {
         let mut all = Self {
             slot,
             unfit: None,
-            response: None,
-            send: None,
-            recv: None,
+            stream: None,
             sending: if empty { Sending::Sent } else { Sending::Body(left) },
             kept: Some(Kept::default()),
             kept_most,
@@ -120,26 +109,24 @@ impl Http2 {
             unseen: None,
             seen,
             bodyless: false,
-            chunk: Bytes::new(),
-            behind: Pieces::default(),
+            chunk: Vec::new(),
+            at: 0,
             owed: 0,
-            held: 0,
+            used: 0,
             place: Place::none(),
             trailers: None,
         };
         let (head, host, body, trailers) = (out.head, out.host, out.body, out.trailers);
-        match (Outbound { head, host, body, trailers, is_tls, written }).request() {
-            Err(unfit) => all.unfit = Some(Error::Body(Broken::Invalid(unfit.rule.word()))),
-            Ok(request) => match all.slot.send(request, empty) {
-                Ok((response, send)) => {
-                    all.response = Some(response);
-                    all.send = (!empty).then_some(send);
-                }
-                Err(error) => {
-                    all.unseen = Some(Unseen::Away);
-                    all.unfit = Some(Error::Io(io::Error::other(error)));
-                }
-            },
+        let outbound = Outbound { head, host, body, trailers, is_tls, written };
+        if let Err(unfit) = outbound.check() {
+            all.unfit = Some(Error::Body(Broken::Invalid(unfit.rule.word())));
+            return all;
+        }
+        let write = |out: &mut _| outbound.write(out);
+        all.stream = all.slot.mux().open(all.method, all.limits, empty, write);
+        if all.stream.is_none() {
+            all.unseen = Some(Unseen::Away);
+            all.unfit = Some(Error::Io(io::Error::other("it takes no more requests")));
         }
         all
     }
@@ -158,28 +145,18 @@ impl Http2 {
         if let Some(unfit) = self.unfit.take() {
             return Poll::Ready(Err(unfit));
         }
-        let Some(response) = &mut self.response else { return Poll::Ready(Err(Error::Closed)) };
-        let interim = match response.poll_informational(cx) {
-            Poll::Pending => return Poll::Pending,
-            Poll::Ready(Some(interim)) => Some(interim.map(http::Response::into_parts)),
-            Poll::Ready(None) => None,
-        };
-        if let Some(interim) = interim {
-            let (parts, ()) = interim.map_err(|error| self.broke(&error))?;
-            self.heard = true;
-            if parts.status == http::StatusCode::SWITCHING_PROTOCOLS {
-                return Poll::Ready(Err(Error::Garbage(Rule::UnaskedSwitch.into())));
-            }
-            http2::answer(&parts, &self.limits, head)?;
+        let Some(stream) = &self.stream else { return Poll::Ready(Err(Error::Closed)) };
+        let came = ready!(stream.poll_head(cx)).map_err(|cut| self.broke(cut))?;
+        self.heard = true;
+        *head = came;
+        if head.status() == 101 {
+            return Poll::Ready(Err(Error::Garbage(Rule::UnaskedSwitch.into())));
+        }
+        if head.status() < 200 {
             return Poll::Ready(Ok(Heard::Interim));
         }
-        let answer = ready!(Pin::new(response).poll(cx)).map_err(|error| self.broke(&error))?;
-        self.heard = true;
-        self.response = None;
-        let (parts, recv) = answer.into_parts();
-        http2::answer(&parts, &self.limits, head)?;
-        let verdict = self.judge(head, recv.is_end_stream())?;
-        self.recv = Some(recv);
+        let ended = self.stream.as_ref().is_some_and(Stream::is_last);
+        let verdict = self.judge(head, ended)?;
         Poll::Ready(Ok(Heard::Answer(verdict)))
     }
 
@@ -197,30 +174,37 @@ impl Http2 {
     }
 
     /// What went wrong on the stream or the connection, in our words.
-    fn broke(&mut self, error: &h2::Error) -> Error {
-        if error.is_remote() {
-            if error.is_go_away() {
+    fn broke(&mut self, cut: Cut) -> Error {
+        let reset = |what: String| Error::Io(io::Error::new(ErrorKind::ConnectionReset, what));
+        match cut {
+            Cut::Away => {
                 self.unseen = Some(Unseen::Away);
-            } else if error.reason() == Some(Reason::REFUSED_STREAM) {
-                self.unseen = Some(Unseen::Refused);
+                self.slot.away();
+                reset("it ended the connection (GOAWAY) before this request".into())
             }
-            self.slot.broke(error);
-            return Error::Io(io::Error::new(ErrorKind::ConnectionReset, error.to_string()));
-        }
-        if error.is_library() {
-            return Error::Malformed(error.to_string());
-        }
-        match error.get_io() {
-            Some(error) => Error::Io(io::Error::new(error.kind(), error.to_string())),
-            None => Error::Closed,
+            Cut::Reset(code) => {
+                if code == Code::REFUSED {
+                    self.unseen = Some(Unseen::Refused);
+                    self.slot.refused();
+                }
+                reset(format!("it reset the stream ({code})"))
+            }
+            Cut::Fault(code, why) => Error::Malformed(format!("{why} ({code})")),
+            Cut::Length => Error::Malformed("a body of another length than it said".into()),
+            Cut::Refused(refusal) => {
+                self.heard = true;
+                refusal.into()
+            }
+            Cut::Ended => Error::Closed,
         }
     }
 
     /// Keeps what was sent, if it may.
-    fn keep(&mut self, piece: Bytes) {
+    fn keep(&mut self, piece: &[u8]) {
         let most = self.kept_most;
         let room = memory().pressure() == Pressure::None;
-        self.kept.take_if(|kept| !room || !kept.keep(piece, most));
+        let fits = |kept: &mut Kept| kept.len() + piece.len() <= most;
+        self.kept.take_if(|kept| !room || !fits(kept) || !kept.keep(counted(piece), most));
     }
 
     /// Bytes that are kept.
@@ -269,45 +253,28 @@ impl Http2 {
         let filled = ready!(body.poll_fill(cx)).map_err(Error::Body)?;
         self.waits_for_body = false;
         // Without a stream there is an error to be heard.
-        let Some(send) = &mut self.send else { return Poll::Pending };
+        let Some(stream) = &self.stream else { return Poll::Pending };
         if filled == Fill::End {
-            self.sending = Sending::Sent;
-            let sent = match http2::to_trailers(body.trailers()) {
-                Some(trailers) => send.send_trailers(trailers),
-                None => send.send_data(Bytes::new(), true),
+            let sent = match http2::passing(body.trailers()) {
+                Some(trailers) => stream.trailers(trailers),
+                None => stream.send(&[], true),
             };
-            if sent.is_err() {
-                self.sending = Sending::Abandoned;
-            }
+            self.sending = if sent.is_ok() { Sending::Sent } else { Sending::Abandoned };
             return Poll::Ready(Ok(()));
         }
-        if send.capacity() < body.data().len() {
-            send.reserve_capacity(body.data().len());
-        }
-        // Many a client says in a piece of its own, an empty one, that there are no more.
-        body.gather(cx);
-        if send.capacity() == 0 {
-            match ready!(send.poll_capacity(cx)) {
-                Some(Ok(_)) => {}
-                // It may have answered already: what can be read is what counts.
-                Some(Err(_)) | None => {
-                    self.sending = Sending::Abandoned;
-                    return Poll::Ready(Ok(()));
-                }
-            }
-        }
-        let n = body.data().len().min(send.capacity());
-        if n == 0 {
+        // It may have answered already: what can be read is what counts.
+        let Ok(n) = ready!(stream.poll_room(cx, body.data().len())) else {
+            self.sending = Sending::Abandoned;
             return Poll::Ready(Ok(()));
-        }
+        };
+        let piece = &body.data()[..n];
         let last = left == Some(n as u64) || (n == body.data().len() && body.is_last());
-        let piece = counted(&body.data()[..n]);
-        if send.send_data(piece.clone(), last).is_err() {
+        if stream.send(piece, last).is_err() {
             self.sending = Sending::Abandoned;
             return Poll::Ready(Ok(()));
         }
-        body.consume(n);
         self.keep(piece);
+        body.consume(n);
         self.written += n as u64;
         self.sending =
             if last { Sending::Sent } else { Sending::Body(left.map(|left| left - n as u64)) };
@@ -320,89 +287,66 @@ impl Http2 {
         cx: &mut Context<'_>,
         body: &mut dyn Spliced,
     ) -> Poll<Result<Fill, Error>> {
-        if !self.chunk.is_empty() {
+        if self.at < self.chunk.len() {
             return Poll::Ready(Ok(Fill::Data));
         }
         self.pump(cx, body)?;
         self.acknowledge(cx);
-        let filled = self.poll_data(cx);
-        self.count();
-        filled
+        self.poll_data(cx)
     }
 
-    /// The client takes nothing more for now: its request goes on all the same, and what comes
-    /// behind the bytes at hand is drawn together.
+    /// The client takes nothing more for now: its request goes on all the same.
     pub(super) fn wait(
         &mut self,
         cx: &mut Context<'_>,
         body: &mut dyn Spliced,
     ) -> Result<(), Error> {
-        self.pump(cx, body)?;
-        if let Some(recv) = &mut self.recv {
-            self.behind.gather(recv, cx);
-        }
-        self.count();
-        Ok(())
+        self.pump(cx, body).map(drop)
     }
 
     fn poll_data(&mut self, cx: &mut Context<'_>) -> Poll<Result<Fill, Error>> {
-        let Some(recv) = &mut self.recv else { return Poll::Ready(Err(Error::Closed)) };
-        loop {
-            match ready!(self.behind.poll_next(recv, cx)) {
-                Some(Ok(piece)) if piece.is_empty() => {}
-                Some(Ok(_)) if self.bodyless => {
-                    let what = "a body behind a head that has none";
-                    return Poll::Ready(Err(Error::Malformed(what.into())));
-                }
-                Some(Ok(piece)) => {
-                    self.chunk = piece;
-                    return Poll::Ready(Ok(Fill::Data));
-                }
-                Some(Err(error)) => return Poll::Ready(Err(self.broke(&error))),
-                None => break,
-            }
+        let Some(stream) = &self.stream else { return Poll::Ready(Err(Error::Closed)) };
+        self.at = 0;
+        self.chunk.clear();
+        if self.chunk.capacity() > KEPT {
+            self.chunk = Vec::new();
         }
-        match ready!(recv.poll_trailers(cx)) {
-            Ok(None) => {}
-            Ok(Some(map)) => {
-                let (most, count) = (self.trailers_most, self.limits.fields);
-                self.trailers = Some(http2::from_trailers(&map, most, count)?);
+        match ready!(stream.poll_data(cx, &mut self.chunk)) {
+            Ok(Came::End) => {
+                if let Some(trailers) = stream.take_trailers() {
+                    http2::trailers_fit(&trailers, self.trailers_most, self.limits.fields)?;
+                    self.trailers = Some(trailers);
+                }
+                Poll::Ready(Ok(Fill::End))
             }
-            Err(error) => return Poll::Ready(Err(self.broke(&error))),
+            Ok(_) if self.bodyless => {
+                let what = "a body behind a head that has none";
+                Poll::Ready(Err(Error::Malformed(what.into())))
+            }
+            Ok(_) => Poll::Ready(Ok(Fill::Data)),
+            Err(cut) => Poll::Ready(Err(self.broke(cut))),
         }
-        Poll::Ready(Ok(Fill::End))
     }
 
     /// Lets the backend send as much as was taken, once there is memory for it.
     fn acknowledge(&mut self, cx: &mut Context<'_>) {
-        if self.owed == 0 || self.place.poll_room(cx, Part::Body).is_pending() {
+        if self.owed == 0 {
             return;
         }
-        let owed = std::mem::take(&mut self.owed);
-        if let Some(recv) = &mut self.recv {
-            // It fails only for more than came.
-            let _ = recv.flow_control().release_capacity(owed);
-        }
-    }
-
-    /// Counts what is held as memory.
-    fn count(&mut self) {
-        let Some(recv) = &mut self.recv else { return };
-        let now = recv.flow_control().used_capacity();
-        match now.checked_sub(self.held) {
-            Some(more) => memory().take(more),
-            None => memory().give(self.held - now),
-        }
-        self.held = now;
+        let Some(stream) = &self.stream else { return };
+        let free = self.place.poll_room(cx, Part::Body).is_ready();
+        let open = if free { std::mem::take(&mut self.owed) } else { 0 };
+        stream.used(std::mem::take(&mut self.used), open);
     }
 
     pub(super) fn data(&self) -> &[u8] {
-        &self.chunk
+        &self.chunk[self.at..]
     }
 
     pub(super) fn consume(&mut self, n: usize) {
-        self.chunk.advance(n);
+        self.at += n;
         self.owed += n;
+        self.used += n;
     }
 
     /// Whether the whole request is on its way.
@@ -423,7 +367,7 @@ impl Http2 {
     }
 
     pub(super) fn has_nothing(&self) -> bool {
-        self.chunk.is_empty()
+        self.at == self.chunk.len()
     }
 
     pub(super) fn trailers(&self) -> Option<&Fields> {

@@ -133,11 +133,7 @@ impl Pump {
             }
             self.gather(cx, body)?;
             if self.waits_for_backend() {
-                let Poll::Ready(written) = self.write(cx, stream, body) else {
-                    body.gather(cx);
-                    return Poll::Pending;
-                };
-                written.map_err(Stop::Upstream)?;
+                ready!(self.write(cx, stream, body)).map_err(Stop::Upstream)?;
                 continue;
             }
             if !stream.is_flushed() {

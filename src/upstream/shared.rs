@@ -4,12 +4,10 @@
 //! Nobody dials who may expect a place on a connection that is being dialled. The locks are this
 //! worker's own and never held across an await.
 use super::conn::Conn;
+use crate::mux::Mux;
 use crate::net::proxy_protocol::Written;
 use crate::pool::{Backend, Lease, Pool};
 use crate::reach::http2::HeadMost;
-use bytes::Bytes;
-use h2::SendStream;
-use h2::client::{ResponseFuture, SendRequest};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -236,30 +234,17 @@ impl Drop for Wait {
 /// A place on a connection, given back when dropped.
 pub(super) struct Slot {
     conn: Arc<Conn>,
-    /// What begins its request.
-    sender: Option<SendRequest<Bytes>>,
     reused: bool,
 }
 
 impl Slot {
     fn of(conn: &Arc<Conn>, reused: bool) -> Option<Self> {
-        conn.enter().map(|sender| Self { conn: conn.clone(), sender: Some(sender), reused })
+        conn.enter().then(|| Self { conn: conn.clone(), reused })
     }
 
-    /// Begins its request, once; without a body it is sent whole.
-    ///
-    /// # Errors
-    ///
-    /// The connection takes none any more: it was never sent.
-    pub(super) fn send(
-        &mut self,
-        request: http::Request<()>,
-        empty: bool,
-    ) -> Result<(ResponseFuture, SendStream<Bytes>), h2::Error> {
-        let Some(mut sender) = self.sender.take() else {
-            return Err(h2::Reason::REFUSED_STREAM.into());
-        };
-        sender.send_request(request, empty)
+    /// What its request is begun on.
+    pub(super) fn mux(&self) -> &Mux {
+        self.conn.mux()
     }
 
     /// Whether the connection carried others before.
@@ -277,13 +262,14 @@ impl Slot {
         self.conn.seen()
     }
 
-    /// The backend broke a stream or the connection: what that means for those that follow.
-    pub(super) fn broke(&self, error: &h2::Error) {
-        if error.is_go_away() {
-            self.conn.leave(Instant::now());
-        } else if error.reason() == Some(h2::Reason::REFUSED_STREAM) {
-            self.conn.refused(Instant::now());
-        }
+    /// The backend goes away: nobody else is let on its connection.
+    pub(super) fn away(&self) {
+        self.conn.leave(Instant::now());
+    }
+
+    /// The backend refused the request: it takes no more than the others.
+    pub(super) fn refused(&self) {
+        self.conn.refused(Instant::now());
     }
 }
 

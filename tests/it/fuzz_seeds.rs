@@ -45,6 +45,16 @@ fn answers_of_http_1_become_what_http_2_allows() {
     every_seed("http2_response", oracle::http2::response);
 }
 
+#[test]
+fn frames_are_cut_anywhere() {
+    every_seed("http2_frames", oracle::http2::frames);
+}
+
+#[test]
+fn fields_are_said_again() {
+    every_seed("http2_fields", oracle::http2::fields);
+}
+
 /// Words that mean something somewhere, and bytes that mean nothing.
 fn word() -> impl Strategy<Value = Vec<u8>> {
     let known = [

@@ -2,7 +2,7 @@
 use std::path::{Path, PathBuf};
 
 /// Rooms by floor.
-const FLOORS: [(&str, u8); 24] = [
+const FLOORS: [(&str, u8); 25] = [
     ("config", 0),
     ("message", 0),
     ("websocket", 0),
@@ -14,19 +14,20 @@ const FLOORS: [(&str, u8); 24] = [
     ("http2", 2),
     ("tls", 2),
     ("arrival", 3),
-    ("reach", 3),
-    ("pool", 4),
-    ("upstream", 5),
-    ("probe", 5),
-    ("discover", 5),
-    ("entry", 6),
-    ("tcp", 6),
-    ("udp", 6),
-    ("http", 6),
-    ("plan", 7),
-    ("server", 8),
-    ("admin", 9),
-    ("cli", 10),
+    ("mux", 3),
+    ("reach", 4),
+    ("pool", 5),
+    ("upstream", 6),
+    ("probe", 6),
+    ("discover", 6),
+    ("entry", 7),
+    ("tcp", 7),
+    ("udp", 7),
+    ("http", 7),
+    ("plan", 8),
+    ("server", 9),
+    ("admin", 10),
+    ("cli", 11),
 ];
 
 fn floor(room: &str) -> Option<u8> {

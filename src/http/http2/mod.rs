@@ -2,13 +2,10 @@
 //! that goes the way of all requests.
 
 mod accept;
-mod held;
 mod relay;
 mod request;
-mod sender;
 mod serve;
 mod stream;
 mod tunnel;
-mod wire;
 
 pub(super) use serve::{Spoken, begins, serve};

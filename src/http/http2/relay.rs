@@ -4,10 +4,9 @@ use super::stream::Stream;
 use crate::http::relay::{Copying, Cut, paced};
 use crate::http1::BodyLength;
 use crate::http2;
-use crate::message::{Fill, counted};
+use crate::message::Fill;
 use crate::net::Timer;
 use crate::upstream::Exchange;
-use bytes::Bytes;
 use std::task::{Context, Poll};
 
 /// After so many rounds other streams have their turn, however fast the bytes come.
@@ -84,9 +83,9 @@ impl Copying for Copy<'_> {
 impl Copy<'_> {
     /// Sends so many of the bytes at hand; the last ones say that they are.
     fn piece(&mut self, n: usize) -> Result<(), Cut> {
-        let data = counted(&self.exchange.data()[..n]);
         self.left = self.left.map(|left| left.saturating_sub(n as u64));
         self.closed = self.left == Some(0);
+        let data = &self.exchange.data()[..n];
         self.stream.sender.send(data, self.closed).map_err(|_| Cut::Client)?;
         self.exchange.consume(n);
         self.stream.given += n as u64;
@@ -98,9 +97,9 @@ impl Copy<'_> {
             return Ok(());
         }
         self.closed = true;
-        let sent = match http2::to_trailers(self.exchange.trailers()) {
+        let sent = match http2::passing(self.exchange.trailers()) {
             Some(trailers) => self.stream.sender.trailers(trailers),
-            None => self.stream.sender.send(Bytes::new(), true),
+            None => self.stream.sender.send(&[], true),
         };
         sent.map_err(|_| Cut::Client)
     }

@@ -1,9 +1,7 @@
 //! One request of an HTTP/2 connection, in a task of its own: forwarded, its answer sent, its end
 //! counted and logged.
 use super::accept::is_proven;
-use super::held::Held;
 use super::relay::relay;
-use super::sender::{Gone, Sender};
 use super::stream::Stream;
 use super::tunnel::tunnel;
 use crate::http::address::Origin;
@@ -13,19 +11,16 @@ use crate::http::relay::{Cut, body_begun};
 use crate::http::reply::Reply;
 use crate::http::report::{Came, Report};
 use crate::http::tries;
-use crate::http1::{BodyLength, HeadLimits, Refusal, RequestVerdict, ResponseVerdict};
-use crate::http2::{self, Status};
+use crate::http1::{BodyLength, Refusal, RequestVerdict, ResponseVerdict};
+use crate::http2::{self, Code, Request, Status};
 use crate::message::{Head, Method, Source};
+use crate::mux::{self, Gone};
 use crate::net::Timer;
 use crate::net::proxy_protocol;
 use crate::pool::Outcome;
 use crate::telemetry::AccessLog;
 use crate::upstream::{Dialer, Error, Exchange};
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use h2::server::SendResponse;
-use h2::{Reason, RecvStream};
-use http::{Request, Response};
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
@@ -44,8 +39,6 @@ pub(super) struct Carrier {
     pub(super) slot: Arc<ArcSwap<Gateway>>,
     pub(super) dialer: Arc<Dialer>,
     pub(super) access: AccessLog,
-    /// The bytes of bodies that came and that nobody has taken.
-    pub(super) held: Arc<Held>,
     /// When it will be cut, once its listener is on its way out.
     pub(super) leaving: watch::Sender<Option<Instant>>,
     /// Its connection was cut at the end of a drain.
@@ -53,27 +46,15 @@ pub(super) struct Carrier {
 }
 
 /// Carries one request to the last byte of its answer.
-pub(super) async fn carry(
-    carrier: Arc<Carrier>,
-    request: Request<RecvStream>,
-    respond: SendResponse<Bytes>,
-) {
+pub(super) async fn carry(carrier: Arc<Carrier>, stream: mux::Stream, request: Request) {
     let gateway = carrier.slot.load_full();
     let mut report = Report::new(Instant::now());
-    let (parts, body) = request.into_parts();
-    let limits = &gateway.effective.limits;
-    let limits = HeadLimits { head: limits.head, fields: limits.fields, target: limits.target };
-    let mut head = Head::new();
-    let seed = fastrand::u64(..);
-    let read = http2::request(&parts, body.is_end_stream(), &limits, seed, &mut head);
-    // Known also of a head that is refused.
-    let is_call = http2::is_grpc(&parts.headers);
+    let Request { mut head, verdict: read, websocket, is_call, ended } = request;
     // Its head asks as by HTTP/1.1.
-    let method = http2::is_websocket(&parts).then_some("CONNECT");
-    drop(parts);
+    let method = websocket.then_some("CONNECT");
     let came = carrier.access.is_on().then(|| Box::new(Came::with_method(&head, method)));
-    let sender = Arc::new(Sender::new(respond));
-    let mut stream = Stream::new(&carrier, sender.clone(), body, is_call);
+    let sender = Arc::new(stream);
+    let mut stream = Stream::new(&carrier, sender.clone(), ended, is_call);
     let gone = {
         let mut served =
             pin!(served(&carrier, &mut stream, &mut head, read, &gateway, &mut report));
@@ -169,14 +150,12 @@ async fn answered(
     }
 }
 
-/// The head that opens a tunnel: 200, with what the backend said besides (RFC 8441 5).
-fn opened(mut answer: Head) -> Response<()> {
+/// The head that opens a tunnel, which says 200 and what the backend said besides (RFC 8441 5).
+fn opened(mut answer: Head) -> Head {
     for name in ["sec-websocket-accept", "upgrade"] {
         answer.remove_named(name.as_bytes());
     }
-    let mut response = http2::response(&answer, BodyLength::Chunked);
-    *response.status_mut() = http::StatusCode::OK;
-    response
+    answer
 }
 
 /// The answering half of a request.
@@ -199,8 +178,8 @@ impl Turn<'_, '_> {
         }
         let empty = matches!(framing, BodyLength::None | BodyLength::Exact(0));
         self.report.status = answer.status();
-        let head = http2::response(answer, framing);
-        let result = match self.stream.sender.respond(head, empty) {
+        let head = |out: &mut _| http2::response(answer.status(), answer, framing, out);
+        let result = match self.stream.sender.respond(empty, head) {
             Ok(()) => relay(&mut exchange, self.stream, framing, empty, self.timer).await,
             Err(Gone) => Err(Cut::Client),
         };
@@ -249,7 +228,7 @@ impl Turn<'_, '_> {
             Cut::Client => self.report.reason = "client_gone",
             Cut::ClientIdle => {
                 self.report.reason = "client_timeout_idle";
-                self.stream.sender.reset(Reason::CANCEL);
+                self.stream.sender.reset(Code::CANCEL);
             }
         }
     }
@@ -257,12 +236,12 @@ impl Turn<'_, '_> {
     /// Ends the stream in the middle: gRPC has a status for that, everything else a reset.
     fn abort(&mut self, status: u16) {
         let status = Status::of(status, self.report.reason);
-        if !self.stream.is_call || self.stream.sender.trailers(status.fields()).is_err() {
-            self.stream.sender.reset(Reason::INTERNAL_ERROR);
+        if !self.stream.is_call || self.stream.sender.trailers(&status.fields(false)).is_err() {
+            self.stream.sender.reset(Code::INTERNAL);
         }
     }
 
-    /// Sends our own answer: a short one, which the library holds until the client takes it.
+    /// Sends our own answer: a short one, which is held until the client takes it.
     fn own(&mut self, reply: &Reply) {
         self.report.reason = reply.reason();
         self.report.own = true;
@@ -271,13 +250,14 @@ impl Turn<'_, '_> {
         if self.stream.is_call && reply.is_fault() {
             let status = Status::of(reply.status(), reply.reason());
             self.report.status = 200;
-            let _ = sender.respond(status.answer(), true);
+            let fields = status.fields(true);
+            let _ = sender.respond(true, |out| http2::answer_of(200, &fields, out));
             return;
         }
-        let (head, body) = reply.as_http2();
+        let body = reply.http2_body();
         let empty = body.is_empty() || self.head.method() == Method::Head;
         self.stream.given = if empty { 0 } else { body.len() as u64 };
-        if sender.respond(head, empty).is_ok() && !empty {
+        if sender.respond(empty, |out| reply.write_http2(out)).is_ok() && !empty {
             let _ = sender.send(body, true);
         }
     }

@@ -1,29 +1,25 @@
 //! One HTTP/2 connection: its preface, its streams, its rest between them, its end.
-use super::held::Held;
 use super::request::{Carrier, carry};
-use super::wire::{Alarm, Wire};
 use crate::config::{Effective, Http2};
 use crate::drain::{Phase, Watch};
 use crate::http::address::Origin;
 use crate::http::client::Client;
 use crate::http::gateway::Gateway;
 use crate::http::serve::linger;
-use crate::net::Timer;
+use crate::http1::HeadLimits;
+use crate::http2::conn::{Limits, Side};
+use crate::http2::{Code, PREFACE};
+use crate::mux::{Mux, Wire};
+use crate::net::{Stream, Timer};
 use crate::telemetry::AccessLog;
 use crate::upstream::Dialer;
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use h2::Reason;
-use h2::server::{Builder, Connection};
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-
-/// What a connection begins with (RFC 9113 3.4).
-pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Whether these bytes can only be the beginning of a connection: HTTP/1 has no such version.
 pub(in crate::http) fn begins(bytes: &[u8]) -> bool {
@@ -45,11 +41,6 @@ pub(in crate::http) struct Spoken<'a> {
 /// Of a client's windows one stream may fill so much: an upload goes at 10 MiB a second over 100 ms.
 const STREAM_WINDOW: u32 = 1 << 20;
 
-/// So many bytes a field costs beyond its own (RFC 9113 6.5.2), and crumbs of cookies, which are
-/// one field for us, may be many.
-const FIELD: usize = 32;
-const CRUMBS: usize = 256;
-
 /// After we said goodbye, whoever has no stream open is waited for so long.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -67,20 +58,17 @@ enum End {
     Thrown,
 }
 
-fn builder(http2: &Http2, effective: &Effective) -> Builder {
+fn limits(http2: &Http2, effective: &Effective) -> Limits {
     let limits = &effective.limits;
-    let list = limits.head.saturating_add(FIELD * limits.fields.saturating_add(CRUMBS));
-    let mut builder = Builder::new();
-    builder
-        .initial_window_size(STREAM_WINDOW.min(http2.connection_window))
-        .initial_connection_window_size(http2.connection_window)
-        .max_concurrent_streams(http2.streams)
-        .max_header_list_size(u32::try_from(list).unwrap_or(u32::MAX))
-        .max_send_buffer_size(http2.send_buffer)
-        .max_pending_accept_reset_streams(http2.resets)
-        .max_local_error_reset_streams(Some(http2.local_resets))
-        .enable_connect_protocol();
-    builder
+    Limits {
+        streams: http2.streams,
+        window: STREAM_WINDOW.min(http2.connection_window),
+        connection_window: http2.connection_window,
+        send_buffer: http2.send_buffer,
+        resets: http2.resets,
+        local_resets: http2.local_resets,
+        head: HeadLimits { head: limits.head, fields: limits.fields, target: limits.target },
+    }
 }
 
 /// Carries a connection to its end.
@@ -102,7 +90,6 @@ async fn carried(client: &mut Client, spoken: Spoken<'_>) -> End {
     timer.set(limit.map(|limit| since + limit));
     let peer = client.origin.peer;
     let plain = Origin::new(crate::arrival::Arrival::plain(peer));
-    let held = Arc::new(Held::new(gateway.http2.connection_window));
     let header = client.origin.header(&client.stream);
     let carrier = Arc::new(Carrier {
         header: Arc::new(header),
@@ -110,42 +97,45 @@ async fn carried(client: &mut Client, spoken: Spoken<'_>) -> End {
         slot: slot.clone(),
         dialer: dialer.clone(),
         access: access.clone(),
-        held: held.clone(),
         leaving: watch::Sender::new(None),
         cut: false.into(),
     });
-    let alarm = Alarm::default();
     let first = std::mem::replace(&mut client.buf, crate::message::Chunk::none());
-    let cells = gateway.cells.clone();
-    let wire = Wire::new(&mut client.stream, first, alarm.clone(), held, cells);
-    let mut handshake = builder(&gateway.http2, &gateway.effective).handshake(wire);
+    let came = !first.data().is_empty();
+    let mux = Mux::new(Side::Server, limits(&gateway.http2, &gateway.effective));
+    let mut wire = Wire::new(&mut client.stream, first, mux.clone());
     drop(gateway);
     let begun = poll_fn(|cx| {
         watch.register(cx);
         if watch.phase() == Phase::Cut {
-            return Poll::Ready(None);
+            return Poll::Ready(false);
         }
-        if let Poll::Ready(begun) = std::pin::Pin::new(&mut handshake).poll(cx) {
-            if begun.is_err() && alarm.has_begun() {
+        let moved = wire.poll(cx);
+        if mux.has_begun() {
+            return Poll::Ready(true);
+        }
+        if moved.is_ready() || mux.fault().is_some() {
+            if came || mux.seen() > 0 {
                 slot.load().cells.http2_errors.inc("preface");
             }
-            return Poll::Ready(begun.ok());
+            return Poll::Ready(false);
         }
         ready!(timer.poll(cx));
         slot.load().cells.limit_hits.inc("header");
-        Poll::Ready(None)
+        Poll::Ready(false)
     })
     .await;
-    drop(handshake);
-    let Some(connection) = begun else { return End::Quiet };
+    if !begun {
+        return End::Quiet;
+    }
     let streams = JoinSet::new();
     let mut life = Life {
-        connection,
+        wire,
+        mux,
         streams,
         carrier,
         watch,
         timer,
-        alarm,
         asked: false,
         busy: false,
         leaving: false,
@@ -164,13 +154,13 @@ async fn carried(client: &mut Client, spoken: Spoken<'_>) -> End {
 
 /// A connection that is being carried.
 struct Life<'w, 'd> {
-    connection: Connection<Wire<'w>, Bytes>,
+    wire: Wire<&'w mut Stream>,
+    mux: Mux,
     streams: JoinSet<()>,
     carrier: Arc<Carrier>,
     watch: &'d Watch,
     /// While it has no streams: how long the next may take to come.
     timer: Timer,
-    alarm: Alarm,
     /// Whether a stream ever came.
     asked: bool,
     /// Whether it has streams.
@@ -203,17 +193,11 @@ impl Life<'_, '_> {
                 std::panic::resume_unwind(error.into_panic());
             }
         }
-        if self.poll_streams(cx).is_ready() {
+        let over = self.wire.poll(cx).is_ready();
+        self.accept();
+        self.hear();
+        if over {
             return Poll::Ready(());
-        }
-        if let Some(kind) = self.alarm.take() {
-            self.flood(kind.word());
-            self.connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-            self.thrown = true;
-            self.farewell();
-            if self.poll_streams(cx).is_ready() {
-                return Poll::Ready(());
-            }
         }
         self.rest();
         match self.timer.poll(cx) {
@@ -231,29 +215,34 @@ impl Life<'_, '_> {
         }
     }
 
-    /// Drives the connection, and gives each new stream its task.
-    fn poll_streams(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            match ready!(self.connection.poll_accept(cx)) {
-                Some(Ok((mut request, respond))) => {
-                    self.asked = true;
-                    let body = request.body_mut();
-                    if !body.is_end_stream() {
-                        let came = body.flow_control().used_capacity();
-                        self.carrier.held.begin(body.stream_id().as_u32(), came);
-                    }
-                    // Boxed: the runtime moves what it is given more than once.
-                    self.streams.spawn(Box::pin(carry(self.carrier.clone(), request, respond)));
-                }
-                Some(Err(error)) => {
-                    if error.is_library() && error.reason() == Some(Reason::ENHANCE_YOUR_CALM) {
-                        self.flood(self.alarm.said());
-                    }
-                    self.thrown |= error.is_library();
-                    return Poll::Ready(());
-                }
-                None => return Poll::Ready(()),
+    /// Gives each new stream its task.
+    fn accept(&mut self) {
+        while let Some((stream, request)) = self.mux.asked() {
+            self.asked = true;
+            // Boxed: the runtime moves what it is given more than once.
+            self.streams.spawn(Box::pin(carry(self.carrier.clone(), stream, request)));
+        }
+    }
+
+    /// Counts what the client was told, and whether it was sent away.
+    fn hear(&mut self) {
+        let (mux, slot) = (&self.mux, &self.carrier.slot);
+        mux.told(|code| {
+            let gateway = slot.load();
+            match code.error() {
+                _ if code == Code::REFUSED => gateway.cells.limit_hits.inc("streams"),
+                Some(word) => gateway.cells.http2_errors.inc(word),
+                None => {}
             }
+        });
+        if let Some(fault) = mux.fault()
+            && !self.thrown
+        {
+            if let Some(flood) = fault.flood {
+                slot.load().cells.floods.inc(flood.word());
+            }
+            self.thrown = true;
+            self.farewell();
         }
     }
 
@@ -283,7 +272,7 @@ impl Life<'_, '_> {
     /// Says goodbye: what is under way, or on the way, is served; nothing else.
     fn leave(&mut self) {
         self.leaving = true;
-        self.connection.graceful_shutdown();
+        self.mux.leave();
         if !self.busy {
             self.farewell();
         }
@@ -294,17 +283,13 @@ impl Life<'_, '_> {
         self.timer.set(Some(Instant::now() + FAREWELL));
     }
 
-    fn flood(&self, kind: &'static str) {
-        self.carrier.slot.load().cells.floods.inc(kind);
-    }
-
     /// Ends what is left, and waits until it is counted.
     async fn end(self) {
-        let Self { connection, mut streams, carrier, watch, .. } = self;
+        let Self { mux, mut streams, carrier, watch, .. } = self;
         let cut = watch.phase() == Phase::Cut;
         carrier.cut.store(cut, std::sync::atomic::Ordering::Relaxed);
         // Every stream hears that its connection is gone.
-        drop(connection);
+        mux.end();
         while let Some(ended) = streams.join_next().await {
             if let Err(error) = ended
                 && error.is_panic()

@@ -1,20 +1,18 @@
 //! The client's side of one HTTP/2 stream: its body as a [`Source`]. What is taken is given back to
 //! the client's windows only when the backend has it.
-use super::held::Held;
 use super::request::Carrier;
-use super::sender::Sender;
 use crate::config::Limits;
 use crate::http::address::Origin;
 use crate::http::downstream::Downstream;
 use crate::http::rate::Rate;
 use crate::http1::BodyLength;
-use crate::http2::{self, Pieces};
+use crate::http2;
+use crate::http2::conn::{Broken as Cut, Came};
 use crate::message::{
     Back, Broken, Fields, Fill, Head, Kept, Length, Part, Place, Pressure, Source, Version, memory,
 };
+use crate::mux;
 use crate::net::{Spliced, proxy_protocol};
-use bytes::{Buf, Bytes};
-use h2::{Reason, RecvStream};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -24,12 +22,10 @@ use std::time::Duration;
 pub(super) struct Stream {
     pub(super) origin: Arc<Origin>,
     header: Arc<proxy_protocol::Header>,
-    pub(super) sender: Arc<Sender>,
-    held: Arc<Held>,
-    body: RecvStream,
-    data: Bytes,
-    /// What came behind it.
-    behind: Pieces,
+    pub(super) sender: Arc<mux::Stream>,
+    data: Vec<u8>,
+    /// So much of it was handed on.
+    at: usize,
     /// What was handed on and comes again.
     back: Back,
     length: Length,
@@ -54,17 +50,16 @@ impl Stream {
     /// Its body is not bounded yet.
     pub(super) fn new(
         carrier: &Carrier,
-        sender: Arc<Sender>,
-        body: RecvStream,
+        sender: Arc<mux::Stream>,
+        ended: bool,
         is_call: bool,
     ) -> Self {
         Self {
             origin: carrier.origin.clone(),
             header: carrier.header.clone(),
-            held: carrier.held.clone(),
             sender,
-            data: Bytes::new(),
-            behind: Pieces::default(),
+            data: Vec::new(),
+            at: 0,
             back: Back::NONE,
             length: Length::Empty,
             taken: 0,
@@ -73,8 +68,7 @@ impl Stream {
             most_trailers: usize::MAX,
             rate: Rate::NONE,
             is_call,
-            ended: body.is_end_stream(),
-            body,
+            ended,
             trailers: None,
             owed: 0,
             place: Place::none(),
@@ -102,43 +96,32 @@ impl Stream {
     pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>, most: u64) -> Poll<()> {
         (self.limit, self.back) = (most, Back::NONE);
         while let Ok(Fill::Data) = ready!(self.poll_fill(cx)) {
-            self.consume(self.data.len());
+            self.consume(self.data().len());
         }
         Poll::Ready(())
     }
 
-    fn id(&self) -> u32 {
-        self.body.stream_id().as_u32()
-    }
-
-    /// Lets the client send as much again as was taken.
-    fn open_window(&mut self) {
-        // Fails for more than came: never.
-        let _ = self.body.flow_control().release_capacity(std::mem::take(&mut self.owed));
-    }
-
-    fn poll_trailers(&mut self, cx: &mut Context<'_>) -> Poll<Result<Fill, Broken>> {
-        let came = ready!(self.body.poll_trailers(cx)).map_err(|error| broken(&error))?;
+    /// Nothing more comes but trailers, if there are any.
+    fn end(&mut self) -> Result<Fill, Broken> {
         self.ended = true;
-        if let Some(map) = came {
-            let read = http2::from_trailers(&map, self.most_trailers, usize::MAX);
-            self.trailers = Some(read.map_err(|refusal| Broken::Invalid(refusal.rule.word()))?);
+        if let Some(trailers) = self.sender.take_trailers() {
+            let fit = http2::trailers_fit(&trailers, self.most_trailers, usize::MAX);
+            fit.map_err(|refusal| Broken::Invalid(refusal.rule.word()))?;
+            self.trailers = Some(trailers);
         }
-        Poll::Ready(Ok(Fill::End))
+        Ok(Fill::End)
     }
 }
 
-/// What a broken body is called: the library sees to it that its length is what was said.
-fn broken(error: &h2::Error) -> Broken {
-    if error.is_library() && error.reason() == Some(Reason::PROTOCOL_ERROR) {
-        return Broken::Invalid("bad_content_length");
-    }
-    Broken::Closed
-}
+/// A buffer larger than that is not kept for what comes next.
+const KEPT: usize = 64 << 10;
 
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.held.end(self.id());
+/// What a broken body is called.
+fn broken(cut: Cut) -> Broken {
+    match cut {
+        Cut::Length => Broken::Invalid("bad_content_length"),
+        Cut::Refused(refusal) => Broken::Invalid(refusal.rule.word()),
+        _ => Broken::Closed,
     }
 }
 
@@ -155,53 +138,49 @@ impl Source for Stream {
             return Poll::Ready(Ok(Fill::End));
         }
         if self.owed > 0 && self.place.poll_room(cx, Part::Body).is_ready() {
-            self.open_window();
+            self.sender.used(0, std::mem::take(&mut self.owed));
         }
-        loop {
-            if !self.data.is_empty() {
-                return Poll::Ready(Ok(Fill::Data));
-            }
-            let Poll::Ready(came) = self.behind.poll_next(&mut self.body, cx) else {
-                self.rate.wait();
-                return Poll::Pending;
-            };
-            self.rate.judge(self.taken)?;
-            let Some(data) = came else { return self.poll_trailers(cx) };
-            self.data = data.map_err(|error| broken(&error))?;
-            if self.taken + self.data.len() as u64 > self.limit {
-                return Poll::Ready(Err(Broken::TooLarge));
-            }
+        if self.at < self.data.len() {
+            return Poll::Ready(Ok(Fill::Data));
         }
+        self.at = 0;
+        self.data.clear();
+        if self.data.capacity() > KEPT {
+            self.data = Vec::new();
+        }
+        let Poll::Ready(came) = self.sender.poll_data(cx, &mut self.data) else {
+            self.rate.wait();
+            return Poll::Pending;
+        };
+        self.rate.judge(self.taken)?;
+        if came.map_err(broken)? == Came::End {
+            return Poll::Ready(self.end());
+        }
+        let over = self.taken + self.data.len() as u64 > self.limit;
+        Poll::Ready(if over { Err(Broken::TooLarge) } else { Ok(Fill::Data) })
     }
 
     fn data(&self) -> &[u8] {
-        self.back.data().unwrap_or(&self.data)
+        self.back.data().unwrap_or(&self.data[self.at..])
     }
 
     fn consume(&mut self, n: usize) {
         if self.back.is_some() {
             return self.back.consume(n);
         }
-        self.data.advance(n);
+        self.at += n;
         self.taken += n as u64;
         self.owed += n;
-        self.held.give(self.id(), n);
         // While memory is short what has come goes on, and nothing more is let in.
-        if memory().pressure() == Pressure::None {
-            self.open_window();
-        }
-    }
-
-    fn gather(&mut self, cx: &mut Context<'_>) {
-        if !self.ended {
-            self.behind.gather(&mut self.body, cx);
-        }
+        let free = memory().pressure() == Pressure::None;
+        let open = if free { std::mem::take(&mut self.owed) } else { 0 };
+        self.sender.used(n, open);
     }
 
     fn is_last(&self) -> bool {
-        let last = self.behind.is_empty() && self.body.is_end_stream();
-        let back = self.back.is_last() && (self.data.is_empty() || !self.back.is_some());
-        last && back && self.trailers.is_none()
+        let behind = self.back.is_some() && self.at < self.data.len();
+        let last = !behind && self.back.is_last() && self.trailers.is_none();
+        last && (self.ended || self.sender.is_last())
     }
 
     fn trailers(&self) -> Option<&Fields> {
@@ -240,6 +219,6 @@ impl Downstream for Stream {
     }
 
     fn interim(&mut self, _: &mut Context<'_>, answer: &Head, _: Version) {
-        self.sender.interim(answer);
+        self.sender.interim(|out| http2::interim(answer, out));
     }
 }

@@ -3,18 +3,21 @@ use super::stream::Stream;
 use crate::http::leaving::leaving;
 use crate::http::report::Report;
 use crate::http::upgrade::verdict;
-use crate::message::{Chunk, Fill, Part, Source, counted};
+use crate::http1::BodyLength;
+use crate::http2::{self, Code};
+use crate::message::{Chunk, Fill, Head, Part, Source};
 use crate::net::{Ended, Timer, TwoWay};
 use crate::pool::Outcome;
 use crate::upstream::Exchange;
 use crate::websocket::{Closing, Next, Step};
-use bytes::Bytes;
-use h2::Reason;
 use std::future::{Future, poll_fn};
 use std::io::{self, ErrorKind};
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 use std::time::Instant;
+
+/// What tells a client that its WebSocket is open (RFC 8441 5).
+const OPEN: u16 = 200;
 
 /// After so many rounds other streams have their turn.
 const ROUNDS: usize = 32;
@@ -40,10 +43,10 @@ pub(super) async fn tunnel(
     timer: &mut Timer,
     report: &mut Report<'_>,
     exchange: Box<Exchange>,
-    answer: http::Response<()>,
+    answer: Head,
     drained: impl Future<Output = Option<Instant>>,
 ) {
-    report.status = answer.status().as_u16();
+    report.status = OPEN;
     let (mut link, from_backend, lease) = exchange.into_tunnel();
     stream.become_tunnel();
     let how = report.target.map_or(TwoWay { idle: None, max: None }, |target| {
@@ -51,7 +54,8 @@ pub(super) async fn tunnel(
         TwoWay { idle: timeout.tunnel.get(), max: timeout.tunnel_max.get() }
     });
     let sender = stream.sender.clone();
-    if sender.respond(answer, false).is_err() {
+    let head = |out: &mut _| http2::response(OPEN, &answer, BodyLength::Chunked, out);
+    if sender.respond(false, head).is_err() {
         report.reason = "client_gone";
         return lease.settle(Outcome::Abandoned);
     }
@@ -79,9 +83,9 @@ pub(super) async fn tunnel(
     match reason {
         "-" | "going_away" => {
             // It may have been said before: then this goes nowhere.
-            let _ = sender.send(Bytes::new(), true);
+            let _ = sender.send(&[], true);
         }
-        _ => sender.reset(Reason::CANCEL),
+        _ => sender.reset(Code::CANCEL),
     }
     lease.settle(outcome);
 }
@@ -149,9 +153,6 @@ impl Tunnel<'_> {
                 }
                 Step::Pass(n) if n > 0 => {
                     let written = self.backend.poll_write(cx, &self.stream.data()[..n]);
-                    if written.is_pending() {
-                        self.stream.gather(cx);
-                    }
                     let n = ready!(written).map_err(right)?;
                     self.closing.there.passed(&self.stream.data()[..n]);
                     self.stream.consume(n);
@@ -190,15 +191,13 @@ impl Tunnel<'_> {
                 Step::Say => {
                     let words = self.closing.back.words();
                     let n = ready!(self.room(cx, words.len()))?;
-                    let data = counted(&words[..n]);
-                    self.send(data)?;
+                    send(self.stream, &words[..n])?;
                     self.closing.back.said(n);
                 }
                 Step::Pass(n) if n > 0 => {
                     let n = ready!(self.room(cx, n))?;
-                    let data = counted(&data[..n]);
-                    self.closing.back.passed(&data);
-                    self.send(data)?;
+                    self.closing.back.passed(&data[..n]);
+                    send(self.stream, &data[..n])?;
                     self.from_backend.consume(n);
                 }
                 Step::Drop if !data.is_empty() => {
@@ -208,7 +207,7 @@ impl Tunnel<'_> {
                 }
                 Step::Pass(_) | Step::Drop if self.eof => {
                     self.done.1 = true;
-                    let sent = self.stream.sender.send(Bytes::new(), true);
+                    let sent = self.stream.sender.send(&[], true);
                     return Poll::Ready(sent.map_err(|_| gone()));
                 }
                 Step::Pass(_) | Step::Drop => {
@@ -230,10 +229,10 @@ impl Tunnel<'_> {
         let room = self.stream.sender.poll_room(cx, wanted);
         room.map_err(|_| Ended::Left(ErrorKind::ConnectionReset))
     }
+}
 
-    fn send(&mut self, data: Bytes) -> Result<(), Ended> {
-        self.stream.given += data.len() as u64;
-        let sent = self.stream.sender.send(data, false);
-        sent.map_err(|_| Ended::Left(ErrorKind::ConnectionReset))
-    }
+fn send(stream: &mut Stream, data: &[u8]) -> Result<(), Ended> {
+    stream.given += data.len() as u64;
+    let sent = stream.sender.send(data, false);
+    sent.map_err(|_| Ended::Left(ErrorKind::ConnectionReset))
 }
