@@ -2,7 +2,7 @@
 use super::by_name::ByName;
 use super::der::common_name;
 use super::identity::{Identity, Shown, chain, shown, wrong};
-use super::provider::{LASTING, lasting, provider};
+use super::provider::{LASTING, RECORD, lasting, provider};
 use super::staple::Stapled;
 use super::tickets;
 use crate::config::{Blob, Clients, ListenerTls, Problem, TlsVersion};
@@ -96,6 +96,7 @@ impl Acceptor {
             let mut config = config.with_cert_resolver(names.clone());
             config.alpn_protocols = said.alpn.iter().map(|alpn| alpn.id().to_vec()).collect();
             config.ticketer = tickets.clone();
+            config.max_fragment_size = Some(RECORD);
             // Tickets are enough: what is remembered here would be remembered for each client.
             config.session_storage = Arc::new(NoServerSessionStorage {});
             Arc::new(config)

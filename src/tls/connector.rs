@@ -1,7 +1,7 @@
 //! The side that calls: a pool's TLS.
 use super::acceptor::expired;
 use super::identity::{Identity, chain, wrong};
-use super::provider::provider;
+use super::provider::{RECORD, provider};
 use crate::config::{Addr, PoolTls, Problem};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
@@ -84,6 +84,7 @@ impl Connector {
                 let offering = |offer: Offer| {
                     let mut config = config.clone();
                     config.alpn_protocols = offer.ids();
+                    config.max_fragment_size = Some(RECORD);
                     Arc::new(config)
                 };
                 Ok(Self { configs: Offer::ALL.map(offering), sni, own })
