@@ -2,7 +2,7 @@
 use super::downstream::Downstream;
 use super::headers;
 use crate::config::HostSent;
-use crate::message::{Head, Known};
+use crate::message::{Head, Known, Version};
 use crate::net::Timer;
 use crate::pool::{Backend, Lease};
 use crate::upstream::{Dialer, Error, Exchange, Failed, Heard, Outgoing};
@@ -12,7 +12,10 @@ use std::task::Poll;
 use std::time::Instant;
 
 /// Sends a request to the backend of a lease; ready with the head of its answer.
-pub(super) async fn attempt(
+///
+/// `RACED` tells nothing: the journey's usual way has its own copy of this code, which the compiler then
+/// draws together with it.
+pub(super) async fn attempt<const RACED: bool>(
     dialer: &Arc<Dialer>,
     lease: Lease,
     outgoing: &Outgoing<'_>,
@@ -20,12 +23,12 @@ pub(super) async fn attempt(
     answer: &mut Head,
     client: &mut dyn Downstream,
     timer: &mut Timer,
-) -> Result<(Box<Exchange>, Heard), Failed> {
+) -> Result<(Box<Exchange>, Heard), Box<Failed>> {
     let exchange = match dialer.reuse(lease, outgoing, now) {
         Ok(exchange) => exchange,
         Err(lease) => Box::pin(dialer.connect(lease, outgoing, now)).await?,
     };
-    hear(exchange, outgoing, answer, client, timer).await
+    hear::<RACED>(exchange, outgoing, answer, client, timer).await
 }
 
 /// The Host a backend sees; `None` keeps the request's own. One of HTTP/1.0 may have none: what
@@ -44,13 +47,13 @@ pub(super) fn host_sent<'a>(
 
 /// Waits for the head of the answer; interim answers are relayed when they come. A broken try gives
 /// the client's body back what is here of it.
-async fn hear(
+async fn hear<const RACED: bool>(
     mut exchange: Box<Exchange>,
     outgoing: &Outgoing<'_>,
     answer: &mut Head,
     client: &mut dyn Downstream,
     timer: &mut Timer,
-) -> Result<(Box<Exchange>, Heard), Failed> {
+) -> Result<(Box<Exchange>, Heard), Box<Failed>> {
     let mut interim = 0;
     loop {
         let broke = match exchange.head(answer, client, timer).await {
@@ -64,13 +67,17 @@ async fn hear(
             return Err(exchange.fail(error));
         }
         interim += 1;
-        headers::interim_ready(answer);
-        let version = outgoing.head.version();
-        poll_fn(|cx| {
-            client.interim(cx, answer, version);
-            Poll::Ready(())
-        })
-        .await;
-        answer.clear();
+        Box::pin(pass_on(answer, outgoing.head.version(), client)).await;
     }
+}
+
+/// Passes an interim answer on to the client.
+async fn pass_on(answer: &mut Head, version: Version, client: &mut dyn Downstream) {
+    headers::interim_ready(answer);
+    poll_fn(|cx| {
+        client.interim(cx, answer, version);
+        Poll::Ready(())
+    })
+    .await;
+    answer.clear();
 }

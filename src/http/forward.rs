@@ -125,7 +125,7 @@ pub(super) async fn forward<'g>(
         let sent = Outgoing { host, header, fresh, moves, ..outgoing };
         let now = tries.now();
         let heard = match hedge {
-            None => attempt(site.dialer, lease, &sent, now, answer, client, timer).await,
+            None => attempt::<false>(site.dialer, lease, &sent, now, answer, client, timer).await,
             Some(hedge) => {
                 let (dialer, host) = (site.dialer, &target.host);
                 let race = Race { hedge, dialer, outgoing: &sent, host };

@@ -16,10 +16,10 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 /// What a try came to: an answer, whose head is in its place, or not.
-type Came = Result<(Box<Exchange>, Heard), Failed>;
+type Came = Result<(Box<Exchange>, Heard), Box<Failed>>;
 
 /// The same of a try beside it, with the head.
-type Beside = Result<(Box<Exchange>, Heard, Head), Failed>;
+type Beside = Result<(Box<Exchange>, Heard, Head), Box<Failed>>;
 
 /// A try beside another one.
 type Other<'a> = Pin<Box<dyn Future<Output = Beside> + Send + 'a>>;
@@ -59,7 +59,8 @@ impl Race<'_> {
         let mut other: Option<Other<'_>> = None;
         let first = {
             let (client, timer) = (&mut *client, &mut *timer);
-            let own = attempt(self.dialer, lease, self.outgoing, begun, answer, client, timer);
+            let own =
+                attempt::<true>(self.dialer, lease, self.outgoing, begun, answer, client, timer);
             let mut own = pin!(own);
             match within(delay(self.hedge, &pool), begun, own.as_mut()).await {
                 Some(came) => First::Own(came),
@@ -165,7 +166,7 @@ async fn both(
 
 /// The try broke, and the one beside it is under way: whatever that comes to counts.
 async fn rescue(
-    failed: Failed,
+    mut failed: Box<Failed>,
     mut other: Other<'_>,
     answer: &mut Head,
     client: &mut dyn Downstream,
@@ -187,12 +188,16 @@ async fn rescue(
             pool.hedges_failed.inc();
             Err(failed)
         }
-        None => Err(Failed { error: Error::Body(Broken::Closed), ..failed }),
+        None => {
+            failed.error = Error::Body(Broken::Closed);
+            Err(failed)
+        }
     }
 }
 
 /// Nothing comes of a try that broke, but that it is counted.
-fn settle(failed: Failed) {
+fn settle(failed: Box<Failed>) {
+    let failed = *failed;
     let outcome = outcome(&failed.error, failed.stale);
     failed.lease.settle(outcome);
 }

@@ -220,7 +220,7 @@ impl Copy {
         lease: Lease,
         outgoing: &Outgoing<'_>,
         body: &mut Copied,
-    ) -> Result<(), Failed> {
+    ) -> Result<(), Box<Failed>> {
         let now = Instant::now();
         let mut exchange = match self.dialer.reuse(lease, outgoing, now) {
             Ok(exchange) => exchange,

@@ -175,7 +175,7 @@ impl<'a> Tries<'a> {
     /// What is told of tries of which one may have had another beside it.
     pub(super) fn raced(
         &mut self,
-        came: &Result<(Box<Exchange>, Heard), Failed>,
+        came: &Result<(Box<Exchange>, Heard), Box<Failed>>,
         report: &mut Report<'_>,
     ) {
         report.tries += std::mem::take(&mut self.beside);
@@ -232,8 +232,8 @@ impl<'a> Tries<'a> {
     }
 
     /// Settles a broken try and decides what comes next.
-    pub(super) async fn after(&mut self, failed: Failed, mut with: With<'_, '_>) -> Next {
-        let Failed { lease, error, retry, stale } = failed;
+    pub(super) async fn after(&mut self, failed: Box<Failed>, mut with: With<'_, '_>) -> Next {
+        let Failed { lease, error, retry, stale } = *failed;
         let backend = lease.backend().id;
         lease.settle(outcome(&error, stale));
         if let Error::Body(broken) = &error {

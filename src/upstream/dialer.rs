@@ -141,6 +141,7 @@ impl Dialer {
     /// # Errors
     ///
     /// The lease.
+    #[inline(always)]
     pub fn reuse(
         self: &Arc<Self>,
         lease: Lease,
@@ -184,7 +185,7 @@ impl Dialer {
         lease: Lease,
         request: &Outgoing<'_>,
         now: Instant,
-    ) -> Result<Box<Exchange>, Failed> {
+    ) -> Result<Box<Exchange>, Box<Failed>> {
         if request.until.is_some_and(|until| until <= Instant::now()) {
             return failed(lease, Error::Request);
         }
@@ -224,7 +225,7 @@ impl Dialer {
         reach: Arc<Reach>,
         request: &Outgoing<'_>,
         begun: Instant,
-    ) -> Result<Box<Exchange>, Failed> {
+    ) -> Result<Box<Exchange>, Box<Failed>> {
         let connect = request.effective.timeout.connect.get();
         loop {
             let now = Instant::now();
@@ -392,14 +393,14 @@ async fn within<T>(
 }
 
 /// No connection came about: nothing was written.
-fn failed<T>(lease: Lease, error: Error) -> Result<T, Failed> {
+fn failed<T>(lease: Lease, error: Error) -> Result<T, Box<Failed>> {
     let retry = match error {
         // Nobody else of the pool can switch either, or has more time.
         Error::NoUpgrade | Error::Request => Retry::No,
         _ => Retry::NothingWritten,
     };
     let stale = matches!(error, Error::Changed);
-    Err(Failed { lease, error, retry, stale })
+    Err(Box::new(Failed { lease, error, retry, stale }))
 }
 
 fn is_out_of_descriptors(error: &std::io::Error) -> bool {

@@ -109,23 +109,25 @@ impl Exchange {
     /// # Errors
     ///
     /// [`Error`]; follow with [`Exchange::fail`].
-    pub async fn head(
-        &mut self,
-        head: &mut Head,
-        body: &mut dyn Spliced,
-        timer: &mut Timer,
-    ) -> Result<Heard, Error> {
+    #[inline(always)]
+    pub fn head<'a>(
+        &'a mut self,
+        head: &'a mut Head,
+        body: &'a mut dyn Spliced,
+        timer: &'a mut Timer,
+    ) -> impl Future<Output = Result<Heard, Error>> + 'a {
         let mut first = true;
-        let heard = std::future::poll_fn(|cx| {
+        std::future::poll_fn(move |cx| {
             let polled = self.poll_head(cx, head, body, timer, first);
             first = false;
+            if polled.is_ready() {
+                timer.wait.end();
+            }
             polled
         })
-        .await;
-        timer.wait.end();
-        heard
     }
 
+    #[inline(always)]
     fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
@@ -419,14 +421,15 @@ impl Exchange {
 
     /// Ends it after an error: closes the connection, or its stream of one, and gives the lease
     /// back.
-    pub fn fail(mut self: Box<Self>, error: Error) -> Failed {
+    pub fn fail(mut self: Box<Self>, error: Error) -> Box<Failed> {
         let lease = self.take_lease();
         let error = match self.refused_us(&error) {
             None => error,
             Some(why) => {
                 let error = Error::Tls(why);
                 connect::not_reached(&lease, &error);
-                return Failed { lease, error, retry: Retry::NothingWritten, stale: false };
+                let retry = Retry::NothingWritten;
+                return Box::new(Failed { lease, error, retry, stale: false });
             }
         };
         if let Some(limit) = error.limit() {
@@ -443,7 +446,7 @@ impl Exchange {
         if stale && matches!(self.wire, Wire::Http1(_)) {
             self.dialer.idle.raced(lease.backend(), Instant::now());
         }
-        Failed { lease, error, retry, stale }
+        Box::new(Failed { lease, error, retry, stale })
     }
 
     /// What the backend has against our certificate, if that is why a new connection ended: TLS 1.3
