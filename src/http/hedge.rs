@@ -155,7 +155,7 @@ async fn both(
                 return Poll::Ready(First::Other(exchange, heard, head));
             }
             Poll::Ready(Ok((exchange, ..))) => exchange.discard(&mut Empty, Instant::now()),
-            Poll::Ready(Err(failed)) => settle(failed),
+            Poll::Ready(Err(failed)) => settle(*failed),
         }
         *other = None;
         pool.hedges_failed.inc();
@@ -178,13 +178,13 @@ async fn rescue(
     });
     match came.await {
         Some(Ok((exchange, heard, head))) => {
-            settle(failed);
+            settle(*failed);
             pool.hedges_won.inc();
             *answer = head;
             Ok((exchange, heard))
         }
         Some(Err(other)) => {
-            settle(other);
+            settle(*other);
             pool.hedges_failed.inc();
             Err(failed)
         }
@@ -196,8 +196,7 @@ async fn rescue(
 }
 
 /// Nothing comes of a try that broke, but that it is counted.
-fn settle(failed: Box<Failed>) {
-    let failed = *failed;
+fn settle(failed: Failed) {
     let outcome = outcome(&failed.error, failed.stale);
     failed.lease.settle(outcome);
 }
