@@ -68,6 +68,8 @@ pub mod tcp;
 pub mod udp;
 
 pub mod plan;
+#[cfg(test)]
+mod simulation;
 
 pub mod server;
 

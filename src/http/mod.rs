@@ -44,6 +44,8 @@ pub use gateway::{Gateway, RouteCells, Target};
 pub use mirror::MirrorCells;
 pub use path::{Asked, BadPath, asked};
 pub use rate_limit::Limiter;
+#[cfg(test)]
+pub(crate) use retry::{Asked as Told, Broke, Cause, Course, Wait};
 pub use route::{Action, Route};
 pub use serve::Connection;
 pub use shaping::{Shaped, Shaping};

@@ -138,6 +138,8 @@ struct Total(AtomicU32);
 struct Maker {
     policies: Policies,
     cadence: Cadence,
+    /// What building a snapshot is said to take; what it really took without.
+    cost: Option<Duration>,
 }
 
 /// Shows the pool's monotonic times as wall-clock ones.
@@ -202,7 +204,11 @@ impl Pool {
             announces: AtomicU8::new(announced(reach)),
             named: ArcSwapOption::empty(),
             members: Mutex::new(Members::new(name.clone(), config.clone())),
-            maker: Mutex::new(Maker { policies: policies.clone(), cadence: Cadence::default() }),
+            maker: Mutex::new(Maker {
+                policies: policies.clone(),
+                cadence: Cadence::default(),
+                cost: None,
+            }),
             version: watch::Sender::new(0),
             published: Notify::new(),
             heard: Total::default(),
@@ -231,8 +237,8 @@ impl Pool {
         config: Arc<config::Pool>,
         reach: Arc<Reach>,
         policies: Policies,
+        now: Instant,
     ) -> Vec<Turn> {
-        let now = Instant::now();
         let mut maker = self.maker.lock();
         maker.policies = policies;
         let endpoints = super::prepare::endpoints(&config);
@@ -365,7 +371,8 @@ impl Pool {
             self.note(&members);
         }
         self.published.notify_waiters();
-        maker.cadence.published(now, begun.elapsed());
+        let cost = maker.cost.unwrap_or_else(|| begun.elapsed());
+        maker.cadence.published(now, cost);
     }
 
     /// Waits until there is something to publish.
@@ -512,9 +519,9 @@ impl Pool {
         deadline: Instant,
         limit: Option<Instant>,
     ) -> Result<Lease, NoLease> {
-        let mut taken = match self.is_waited_for() && self.read.has_queue.load(Relaxed) {
-            true => Err(NoLease::Full),
-            false => self.verdict(ask, deadline).await,
+        let mut taken = match self.stand(ask) {
+            Err(NoLease::Pending) => self.verdict(ask, deadline).await,
+            taken => taken,
         };
         if matches!(taken, Err(NoLease::Full)) {
             taken = match self.enter(ask, Instant::now(), limit) {
@@ -523,6 +530,21 @@ impl Pool {
             };
         }
         taken.inspect_err(|_| self.no_backend.inc())
+    }
+
+    /// What a wait begins with: `Full` where it goes on in the queue, `Pending` where it does until
+    /// the next publication.
+    pub(crate) fn stand(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, NoLease> {
+        match self.is_waited_for() && self.read.has_queue.load(Relaxed) {
+            true => Err(NoLease::Full),
+            false => self.attempt(ask),
+        }
+    }
+
+    /// Says what building a snapshot takes, where time is played.
+    #[cfg(test)]
+    pub(crate) fn costs(&self, cost: Duration) {
+        self.maker.lock().cost = Some(cost);
     }
 
     async fn verdict(self: &Arc<Self>, ask: &Ask<'_>, deadline: Instant) -> Result<Lease, NoLease> {

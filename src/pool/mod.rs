@@ -45,3 +45,5 @@ pub use change::{Change, Glance, Member, Reason, State, Turn, Wish};
 pub use lease::{Lease, NoLease, Outcome};
 pub use prepare::Prepared;
 pub use split::Split;
+#[cfg(test)]
+pub(crate) use waiting::Waiting;

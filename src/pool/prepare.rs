@@ -7,6 +7,7 @@ use super::core::Pool;
 use crate::config::{self, Blob, Name, Problem, Table};
 use crate::reach::Reach;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A pool that was checked and has changed nothing yet.
 #[derive(Debug)]
@@ -21,7 +22,11 @@ pub struct Prepared {
 impl Prepared {
     /// Applies it: cannot fail. The same `Arc` where the name stays.
     pub fn commit(self) -> (Arc<Pool>, Vec<Turn>) {
-        let turns = self.pool.settle(self.config, self.reach, self.policies);
+        self.commit_at(Instant::now())
+    }
+    /// As `commit`, at this moment.
+    pub(crate) fn commit_at(self, now: Instant) -> (Arc<Pool>, Vec<Turn>) {
+        let turns = self.pool.settle(self.config, self.reach, self.policies, now);
         (self.pool, turns)
     }
     /// What the pool is after `commit`: the same `Arc` that `commit` returns, so that routes can be

@@ -3,7 +3,7 @@
 //! A place is handed over, not announced: whoever frees one takes the lease for the one whose turn it
 //! is, and wakes that one alone. While somebody waits, nobody who comes takes a place past the queue.
 use super::backend::BackendId;
-use super::balance::Ask;
+use super::balance::{Ask, Why};
 use super::core::Pool;
 use super::lease::{Lease, NoLease};
 use super::queue::{Entered, Queue, Ticket};
@@ -33,12 +33,13 @@ struct Asker {
     hash: Option<u64>,
     avoid: Box<[BackendId]>,
     seed: u64,
+    why: Why,
     answer: oneshot::Sender<Answer>,
 }
 
 impl Asker {
     fn ask(&self, now: Instant) -> Ask<'_> {
-        Ask::new(now, self.seed).hash(self.hash).avoid(&self.avoid)
+        Ask::new(now, self.seed).hash(self.hash).avoid(&self.avoid).why(self.why)
     }
 }
 
@@ -118,7 +119,13 @@ impl Pool {
         let config = self.config();
         let Some(rules) = &config.queue else { return Err(NoLease::Full) };
         let (answer, hear) = oneshot::channel();
-        let asker = || Asker { hash: ask.hash, avoid: ask.avoid.into(), seed: ask.seed, answer };
+        let asker = || Asker {
+            hash: ask.hash,
+            avoid: ask.avoid.into(),
+            seed: ask.seed,
+            why: ask.why,
+            answer,
+        };
         let entered = {
             let mut queue = self.desk.queue.lock();
             let entered = queue.enter(rules, now, limit, asker);

@@ -17,7 +17,9 @@ mod udp;
 
 use crate::pool::{Backend, BackendId, Pool};
 use beat::{Beat, Shared};
-use order::{Order, out_every};
+#[cfg(test)]
+pub(crate) use order::Pace;
+pub(crate) use order::{Order, out_every};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -19,7 +19,7 @@ const JITTER: f64 = 0.1;
 
 /// How a backend is to be probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Order {
+pub(crate) enum Order {
     /// Not at all until something changes.
     Rest,
     /// So often, jittered; the first one at once.
@@ -33,7 +33,7 @@ pub(super) enum Order {
 impl Order {
     /// What a backend's state asks for. `out`: nobody of the pool gets work, each may be probed so
     /// often.
-    pub(super) fn of(
+    pub(crate) fn of(
         config: &Pool,
         out: Option<Duration>,
         backend: &Backend,
@@ -55,13 +55,13 @@ impl Order {
 }
 
 /// How often each of so many backends is probed while nobody gets work.
-pub(super) fn out_every(backends: usize) -> Duration {
+pub(crate) fn out_every(backends: usize) -> Duration {
     OUT.max(OUT_EACH * u32::try_from(backends).unwrap_or(u32::MAX))
 }
 
 /// One backend's rhythm.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(crate) struct Pace {
     order: Order,
     /// Since when the order is of its kind.
     since: Instant,
@@ -74,12 +74,12 @@ pub(super) struct Pace {
 }
 
 impl Pace {
-    pub(super) fn new(order: Order, now: Instant) -> Self {
+    pub(crate) fn new(order: Order, now: Instant) -> Self {
         Self { order, since: now, last: None, stretch: 1.0, again: FIRST_TRY }
     }
 
     /// Takes an order. The phase stays: a shorter interval counts from the last probe.
-    pub(super) fn take(&mut self, order: Order, now: Instant) {
+    pub(crate) fn take(&mut self, order: Order, now: Instant) {
         if order == Order::Reach && self.order != Order::Reach {
             (self.since, self.again) = (now, FIRST_TRY);
         }
@@ -87,7 +87,7 @@ impl Pace {
     }
 
     /// When the next probe is due; past for at once, `None` for never.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(crate) fn due(&self) -> Option<Instant> {
         let after = |every: Duration| self.last.map_or(self.since, |last| last + every);
         match self.order {
             Order::Rest => None,
@@ -98,13 +98,13 @@ impl Pace {
     }
 
     /// A probe begins. `chance` is anything from 0 to 1.
-    pub(super) fn began(&mut self, now: Instant, chance: f64) {
+    pub(crate) fn began(&mut self, now: Instant, chance: f64) {
         self.last = Some(now);
         self.stretch = 1.0 - JITTER + 2.0 * JITTER * chance;
     }
 
     /// It ended.
-    pub(super) fn ended(&mut self, good: bool) {
+    pub(crate) fn ended(&mut self, good: bool) {
         match self.order {
             _ if good => self.again = FIRST_TRY,
             Order::Reach => self.again = (self.again * 2).min(LAST_TRY),

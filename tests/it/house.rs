@@ -2,7 +2,7 @@
 use std::path::{Path, PathBuf};
 
 /// Rooms by floor.
-const FLOORS: [(&str, u8); 25] = [
+const FLOORS: [(&str, u8); 26] = [
     ("config", 0),
     ("message", 0),
     ("websocket", 0),
@@ -25,6 +25,7 @@ const FLOORS: [(&str, u8); 25] = [
     ("udp", 7),
     ("http", 7),
     ("plan", 8),
+    ("simulation", 8),
     ("server", 9),
     ("admin", 10),
     ("cli", 11),

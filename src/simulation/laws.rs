@@ -1,0 +1,240 @@
+//! What always holds, whatever happens.
+use super::request::{End, How, Request, Stage};
+use super::scene::Scene;
+use super::server::Mood;
+use crate::config::{self, MaxActive, Retry};
+use crate::pool::{Backend, BackendId, Pool, State, Waiting};
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The laws of a pool, and what is to be known of it for them.
+#[derive(Debug)]
+pub(super) struct Laws {
+    config: Option<config::Pool>,
+    /// The section was changed: what was taken before may be above what holds now.
+    is_changed: bool,
+    /// Backends that are well all the time.
+    steady: Vec<bool>,
+    backends: usize,
+    reloads: bool,
+    /// The most that may wait.
+    size: usize,
+    /// Leases out, by backend.
+    held: Vec<u32>,
+    /// When requests were first sent, and when tries were made that cost of the budget.
+    first: VecDeque<Instant>,
+    further: VecDeque<Instant>,
+}
+
+impl Laws {
+    pub(super) fn new(scene: &Scene) -> Self {
+        let ill = |i: usize| scene.turns.iter().any(|(_, s, m)| *s == i && *m != Mood::Well);
+        let (config, _) = scene.config(&scene.section);
+        let size = config.queue.map_or(0, |queue| queue.size);
+        Self {
+            config: Some(config),
+            is_changed: false,
+            steady: (0..scene.servers.len()).map(|i| !ill(i)).collect(),
+            backends: scene.servers.len(),
+            reloads: !scene.reloads.is_empty(),
+            size,
+            held: vec![0; scene.servers.len()],
+            first: VecDeque::new(),
+            further: VecDeque::new(),
+        }
+    }
+
+    pub(super) fn reloaded(&mut self, config: &config::Pool) {
+        self.is_changed = true;
+        self.size = self.size.max(config.queue.map_or(0, |queue| queue.size));
+        self.config = Some(config.clone());
+    }
+
+    /// A backend was taken: it is not above its limit.
+    pub(super) fn taken(&mut self, backend: &Backend) {
+        self.held[backend.id.0 as usize] += 1;
+        // Where the limit fell meanwhile others may still be there.
+        let most = match self.config.as_ref().and_then(|config| config.max_active) {
+            _ if self.is_changed => return,
+            None => return,
+            Some(MaxActive::Fixed(most)) => most,
+            Some(MaxActive::Adaptive { min, max }) => {
+                let limit = backend.limit().expect("it has one");
+                assert!((min..=max).contains(&limit), "its limit is {limit}");
+                max
+            }
+        };
+        assert!(backend.active() <= most, "{} of {most} at {}", backend.active(), backend.name);
+    }
+
+    /// A request was sent for the first time.
+    pub(super) fn asked(&mut self, now: Instant) {
+        self.first.push_back(now);
+    }
+
+    /// A further try was made: with it there are not more than the budget has.
+    pub(super) fn tried(&mut self, costs: bool, retry: &Retry, now: Instant) {
+        if !costs || self.is_changed {
+            return;
+        }
+        self.further.push_back(now);
+        // Requests are counted by slots, and may be heard of a second late.
+        let late = retry.window / 20 + Duration::from_millis(1100);
+        let since = |all: &mut VecDeque<Instant>, back: Duration| {
+            while all.front().is_some_and(|at| *at + back <= now) {
+                all.pop_front();
+            }
+            all.len() as f64
+        };
+        let tries = since(&mut self.further, retry.window);
+        let requests = since(&mut self.first, retry.window + late);
+        let most = (retry.budget.get() * requests).max(retry.floor * retry.window.as_secs_f64());
+        assert!(tries <= most + 1e-9, "{tries} further tries, {most} are allowed");
+    }
+
+    /// A try at a backend failed: it is not well, if only because it has more than it can bear.
+    pub(super) fn failed(&mut self, id: BackendId) {
+        self.steady[id.0 as usize] = false;
+    }
+
+    pub(super) fn settled(&mut self, id: BackendId) {
+        self.held[id.0 as usize] -= 1;
+    }
+
+    /// One left the queue with a lease, or without.
+    pub(super) fn served(&self, waiting: &Waiting, now: Instant) {
+        assert!(now <= waiting.until, "waited beyond its time");
+    }
+
+    /// After each event.
+    pub(super) fn look(
+        &mut self,
+        pool: &Pool,
+        requests: &[Request],
+        queued: &[usize],
+        backends: &[Arc<Backend>],
+        now: Instant,
+    ) {
+        assert_eq!(pool.queue_depth(), queued.len() as i64, "who waits is in the queue");
+        assert!(queued.len() <= self.size, "{} wait", queued.len());
+        for request in queued {
+            let Stage::Queued(waiting) = &requests[*request].stage else {
+                panic!("{request} is not in the queue")
+            };
+            assert!(now <= waiting.until, "{request} waits beyond its time");
+        }
+        for (backend, held) in backends.iter().zip(&self.held) {
+            assert_eq!(backend.active(), *held, "leases of {}", backend.name);
+        }
+    }
+
+    /// After each event that may have turned somebody.
+    pub(super) fn look_at_states(&self, pool: &Pool) {
+        let (mut up, mut ejected, mut wanted) = (0, 0, 0);
+        pool.glance(|m| {
+            wanted += 1;
+            up += usize::from(m.state == State::Up);
+            ejected += usize::from(m.state == State::Ejected);
+        });
+        if let Some(outlier) = self.config.as_ref().and_then(|config| config.outlier.as_ref())
+            && !self.reloads
+        {
+            let most = ((wanted as f64 * outlier.max_ejected.get()) as usize).max(1);
+            assert!(ejected <= most, "{ejected} of {wanted} are ejected");
+        }
+        assert!(ejected == 0 || up > 0, "{ejected} are ejected, and nobody is left");
+    }
+
+    /// A request ended.
+    pub(super) fn ended(&self, it: &Request, end: End, now: Instant) {
+        let failed = match end {
+            End::Answered(_) | End::Left => false,
+            End::Broken(_) => true,
+            End::Own(word) => word == "no_backend",
+        };
+        let retry = &it.effective.retry;
+        let may = retry.attempts as usize >= self.backends && retry.on.connect && retry.on.reset;
+        let timed_out = end == End::Broken(How::FirstByte) && !retry.on.timeout;
+        if failed
+            && it.repeatable
+            && may
+            && self.steady.contains(&true)
+            && !self.reloads
+            && !timed_out
+        {
+            let late = it.until.is_some_and(|until| now + retry.backoff.max >= until);
+            assert!(
+                it.spent || it.full || late,
+                "lost after {:?} with one backend well: {end:?}",
+                now - it.born
+            );
+        }
+    }
+
+    /// At the end nothing is left over.
+    pub(super) fn end(&self, pool: &Pool, requests: &[Request]) {
+        for (n, request) in requests.iter().enumerate() {
+            assert!(request.is_over(), "{n} never ended");
+        }
+        assert_eq!(pool.queue_depth(), 0);
+        pool.glance(|m| assert_eq!(m.backend.active(), 0, "{} still has work", m.backend.name));
+    }
+}
+
+/// What came of a scene.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Tally {
+    pub(super) good: usize,
+    pub(super) failed: usize,
+    pub(super) left: usize,
+    pub(super) queued: usize,
+    pub(super) retries: usize,
+    /// Good answers: when their requests came, since the start, and how long they took.
+    pub(super) took: Vec<(Duration, Duration)>,
+    /// When each backend was taken.
+    pub(super) picks: Vec<Vec<Duration>>,
+    /// Answers of each backend below 500, and from there on.
+    pub(super) by_status: Vec<[usize; 2]>,
+}
+
+impl Tally {
+    pub(super) fn new(backends: usize) -> Self {
+        Self {
+            picks: vec![Vec::new(); backends],
+            by_status: vec![[0; 2]; backends],
+            ..Self::default()
+        }
+    }
+    pub(super) fn took(&mut self, server: usize, at: Duration) {
+        self.picks[server].push(at);
+    }
+    pub(super) fn answered(&mut self, server: usize, status: u16) {
+        self.by_status[server][usize::from(status >= 500)] += 1;
+    }
+    pub(super) fn ended(&mut self, it: &Request, end: End, (start, now): (Instant, Instant)) {
+        match end {
+            End::Answered(status) if status < 500 => {
+                self.good += 1;
+                self.took.push((it.born - start, now - it.born));
+            }
+            End::Left => self.left += 1,
+            _ => self.failed += 1,
+        }
+    }
+    /// The share of a backend's picks in all of a time, in shares of what is fair.
+    pub(super) fn share(&self, server: usize, from: Duration, to: Duration) -> f64 {
+        let count =
+            |picks: &[Duration]| picks.iter().filter(|at| **at >= from && **at < to).count();
+        let all: usize = self.picks.iter().map(|picks| count(picks)).sum();
+        count(&self.picks[server]) as f64 * self.picks.len() as f64 / all.max(1) as f64
+    }
+    /// Good answers a second, of requests that came in a time.
+    pub(super) fn goodput(&self, from: Duration, to: Duration) -> f64 {
+        let good = self.took.iter().filter(|(born, _)| *born >= from && *born < to).count();
+        good as f64 / (to - from).as_secs_f64()
+    }
+    pub(super) fn all(&self) -> usize {
+        self.good + self.failed + self.left
+    }
+}

@@ -1,0 +1,117 @@
+//! One request, and what is known of it.
+use crate::config::Effective;
+use crate::http::Course;
+use crate::pool::{Ask, BackendId, Lease, Waiting, Why};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Where a request is.
+#[derive(Debug)]
+pub(super) enum Stage {
+    /// Somebody may soon be there: it looks again when a set is published.
+    Pending,
+    /// In the queue.
+    Queued(Waiting),
+    /// At a backend.
+    Tried(Lease),
+    /// Before a further try.
+    Resting,
+    Ended,
+}
+
+/// How a request ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Answered(u16),
+    /// The try broke, and there was no other.
+    Broken(How),
+    /// Our own answer.
+    Own(&'static str),
+    /// The client went away.
+    Left,
+}
+
+/// How a try broke.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    Refused,
+    ConnectTimeout,
+    Reset,
+    FirstByte,
+}
+
+/// A further try that is on its way.
+#[derive(Debug)]
+pub(super) struct After {
+    /// It costs of the budget.
+    pub(super) costs: bool,
+    /// What the client gets if it does not come about.
+    pub(super) end: End,
+    /// The answer that somebody else is asked to better.
+    pub(super) kept: Option<(Lease, u16)>,
+}
+
+#[derive(Debug)]
+pub(super) struct Request {
+    /// Whether a backend may be asked again for what another one may have begun.
+    pub(super) repeatable: bool,
+    pub(super) born: Instant,
+    /// What held when it came.
+    pub(super) effective: Arc<Effective>,
+    /// When it must be over.
+    pub(super) until: Option<Instant>,
+    pub(super) seed: u64,
+    pub(super) hash: u64,
+    pub(super) stage: Stage,
+    /// Counts its tries.
+    pub(super) attempt: u32,
+    /// When the current try began.
+    pub(super) sent: Instant,
+    /// When it last asked in vain and may soon find somebody.
+    pub(super) asked: Instant,
+    pub(super) tried: Vec<BackendId>,
+    pub(super) course: Course,
+    pub(super) after: Option<After>,
+    /// A further try was not allowed by the budget.
+    pub(super) spent: bool,
+    /// A further try found everybody else full.
+    pub(super) full: bool,
+}
+
+impl Request {
+    pub(super) fn new(
+        repeatable: bool,
+        effective: &Arc<Effective>,
+        now: Instant,
+        (seed, hash): (u64, u64),
+    ) -> Self {
+        Self {
+            repeatable,
+            born: now,
+            effective: effective.clone(),
+            until: effective.timeout.request.get().map(|limit| now + limit),
+            seed,
+            hash,
+            stage: Stage::Resting,
+            attempt: 0,
+            sent: now,
+            asked: now,
+            tried: Vec::new(),
+            course: Course::new(effective.retry.attempts),
+            after: None,
+            spent: false,
+            full: false,
+        }
+    }
+
+    pub(super) fn ask(&self, now: Instant) -> Ask<'_> {
+        Ask::new(now, self.seed)
+            .hash(Some(self.hash))
+            .avoid(&self.tried)
+            .why(if self.tried.is_empty() { Why::First } else { Why::Again })
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Ended)
+    }
+}

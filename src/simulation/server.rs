@@ -1,0 +1,147 @@
+//! A played backend: it works on so many requests at once, the others stand in its line.
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// How a backend behaves.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Mood {
+    Well,
+    /// Answers 500 at once.
+    Fails,
+    /// Breaks each connection before the answer.
+    Resets,
+    /// Takes so many times as long.
+    Slow(u32),
+    /// Its kernel takes connections, and nothing answers.
+    Frozen,
+    /// Refuses connections; what it had is reset.
+    Gone,
+    /// Its kernel takes no more connections: they hang.
+    Full,
+}
+
+/// One try of one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Job {
+    pub(super) request: usize,
+    pub(super) attempt: u32,
+}
+
+/// What a try meets at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Met {
+    /// It is worked on, or stands in the line.
+    Taken,
+    Refused,
+    /// No answer to the connect.
+    Hangs,
+    Reset,
+    /// 500
+    Failed,
+}
+
+/// A played backend.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) width: usize,
+    pub(super) work: Duration,
+    /// Connections its kernel takes beyond those in work.
+    pub(super) room: usize,
+    /// Whether its health check tells what is wrong with it.
+    pub(super) honest: bool,
+    pub(super) mood: Mood,
+    /// Counts its lives.
+    pub(super) life: u32,
+    in_work: Vec<Job>,
+    line: VecDeque<Job>,
+    /// Ready, but nothing answers.
+    ready: Vec<Job>,
+}
+
+impl Server {
+    pub(super) fn new(width: usize, work: Duration, room: usize, honest: bool) -> Self {
+        Self {
+            width,
+            work,
+            room,
+            honest,
+            mood: Mood::Well,
+            life: 0,
+            in_work: Vec::new(),
+            line: VecDeque::new(),
+            ready: Vec::new(),
+        }
+    }
+
+    /// A try comes.
+    pub(super) fn meet(&mut self, job: Job) -> Met {
+        match self.mood {
+            Mood::Gone => Met::Refused,
+            Mood::Full => Met::Hangs,
+            Mood::Fails => Met::Failed,
+            Mood::Resets => Met::Reset,
+            Mood::Well | Mood::Slow(_) | Mood::Frozen => {
+                if self.line.len() >= self.room {
+                    return Met::Hangs;
+                }
+                self.line.push_back(job);
+                Met::Taken
+            }
+        }
+    }
+
+    /// The next one it begins to work on, if it can.
+    pub(super) fn begin(&mut self) -> Option<Job> {
+        if self.in_work.len() >= self.width || self.mood == Mood::Frozen {
+            return None;
+        }
+        let job = self.line.pop_front()?;
+        self.in_work.push(job);
+        Some(job)
+    }
+
+    /// How much longer than usual it takes.
+    pub(super) fn times(&self) -> u32 {
+        if let Mood::Slow(times) = self.mood { times } else { 1 }
+    }
+
+    /// It has done this; whether the answer goes out.
+    pub(super) fn done(&mut self, job: Job) -> bool {
+        if self.mood == Mood::Frozen {
+            self.ready.push(job);
+            return false;
+        }
+        self.in_work.retain(|other| *other != job);
+        true
+    }
+
+    /// It behaves otherwise from now on. What is answered now, and what is reset.
+    pub(super) fn turn(&mut self, mood: Mood) -> (Vec<Job>, Vec<Job>) {
+        let before = std::mem::replace(&mut self.mood, mood);
+        if mood == Mood::Gone {
+            self.life += 1;
+            self.ready.clear();
+            let mut lost = std::mem::take(&mut self.in_work);
+            lost.extend(self.line.drain(..));
+            return (Vec::new(), lost);
+        }
+        let answered = match before {
+            Mood::Frozen if mood != Mood::Frozen => std::mem::take(&mut self.ready),
+            _ => Vec::new(),
+        };
+        self.in_work.retain(|job| !answered.contains(job));
+        (answered, Vec::new())
+    }
+
+    /// What a probe finds, and after how long; `None` when it gets no answer.
+    pub(super) fn probed(&self) -> Option<(bool, Duration)> {
+        const MS: Duration = Duration::from_millis(1);
+        match self.mood {
+            Mood::Well => Some((true, MS)),
+            Mood::Slow(times) => Some((true, MS * times)),
+            Mood::Fails | Mood::Resets => Some((!self.honest, MS)),
+            Mood::Gone => Some((false, MS / 5)),
+            Mood::Frozen | Mood::Full => None,
+        }
+    }
+}

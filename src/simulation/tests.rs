@@ -1,0 +1,100 @@
+//! Seeds by the thousand, and one by itself.
+use super::laws::Tally;
+use super::scene::{Scene, balance};
+use super::server::Mood;
+use super::world::World;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Duration;
+
+/// Scenes that are played at each run of the tests.
+const SEEDS: u64 = 2000;
+
+fn play(seed: u64, told: bool) -> Tally {
+    World::new(Scene::of(seed), told).play()
+}
+
+/// Those of these seeds that break a law.
+fn broken(seeds: impl Iterator<Item = u64>) -> Vec<u64> {
+    let breaks = |seed: &u64| catch_unwind(AssertUnwindSafe(|| play(*seed, false))).is_err();
+    seeds.filter(breaks).collect()
+}
+
+#[test]
+fn whatever_happens_the_laws_hold() {
+    let mut workers = Vec::new();
+    for half in 0..2 {
+        workers.push(std::thread::spawn(move || broken((0..SEEDS).filter(|n| n % 2 == half))));
+    }
+    let found: Vec<u64> = workers.into_iter().flat_map(|w| w.join().unwrap()).collect();
+    let again = "cargo test --lib simulation::tests::replay -- --nocapture";
+    assert!(found.is_empty(), "{found:?} break a law: EVENKEEL_SEED={} {again}", found[0]);
+}
+
+/// Plays the seed of `EVENKEEL_SEED` and tells each event.
+#[test]
+fn replay() {
+    let seed = std::env::var("EVENKEEL_SEED").ok();
+    let seed = seed.map(|seed| seed.parse().expect("EVENKEEL_SEED is a number"));
+    let tally = play(seed.unwrap_or(1), seed.is_some());
+    assert!(tally.all() > 0);
+}
+
+#[test]
+fn a_seed_is_played_the_same_each_time() {
+    for seed in 0..20 {
+        let (one, other) = (play(seed, false), play(seed, false));
+        assert_eq!(format!("{one:?}"), format!("{other:?}"), "seed {seed}");
+    }
+}
+
+const MS: Duration = Duration::from_millis(1);
+
+#[test]
+fn at_twice_what_it_can_serve_a_pool_serves_what_it_can() {
+    let queue = "queue = { size = 400, timeout = \"200ms\" }";
+    for limit in ["max_active = 12", "max_active = { min = 4, max = 200 }"] {
+        for (seed, policy) in (0..).zip(["round_robin", "least_connections", "peak_ewma"]) {
+            let section = format!("{}\n{limit}\n{queue}", balance(policy));
+            let mut scene = Scene::plain(seed, 3, section, 2.0, 4000 * MS);
+            // Nobody waits longer than that; what is answered later was in vain.
+            scene.patience = Some(300 * MS);
+            let most = scene.rate / 2.0;
+            let tally = World::new(scene, false).play();
+            let good = tally.goodput(1500 * MS, 3500 * MS);
+            assert!(good >= 0.9 * most, "{policy}, {limit}: {good} of {most} a second");
+        }
+    }
+}
+
+#[test]
+fn who_fails_fast_attracts_nobody_for_long() {
+    let outlier = "outlier = { consecutive_failures = 5 }";
+    for (policy, more) in [
+        ("peak_ewma", ""),
+        ("peak_ewma", outlier),
+        ("least_connections", outlier),
+        ("round_robin", outlier),
+        ("p2c", outlier),
+    ] {
+        for seed in 0..5 {
+            let section = format!("{}\n{more}\nretry = {{ attempts = 1 }}", balance(policy));
+            let mut scene = Scene::plain(seed, 5, section, 0.5, 2000 * MS);
+            scene.turns = vec![(300 * MS, 0, Mood::Fails)];
+            let share = World::new(scene, false).play().share(0, 1000 * MS, 2000 * MS);
+            assert!(share <= 1.2, "{policy} {more}, seed {seed}: {share} of its share");
+        }
+    }
+}
+
+#[test]
+fn who_is_slow_gets_less() {
+    for policy in ["least_connections", "p2c", "peak_ewma"] {
+        for seed in 0..5 {
+            let section = balance(policy);
+            let mut scene = Scene::plain(seed, 5, section, 0.5, 2000 * MS);
+            scene.turns = vec![(300 * MS, 0, Mood::Slow(10))];
+            let share = World::new(scene, false).play().share(0, 1000 * MS, 2000 * MS);
+            assert!(share <= 0.7, "{policy}, seed {seed}: {share} of its share");
+        }
+    }
+}
