@@ -74,7 +74,7 @@ pub struct Pool {
     number: u64,
     clock: Clock,
     seeds: Seeds,
-    settings: ArcSwap<config::Pool>,
+    pub(super) settings: ArcSwap<config::Pool>,
     reach: ArcSwap<Reach>,
     /// The number of `reach`, to see cheaply that it was replaced.
     reach_number: AtomicU64,
@@ -541,10 +541,11 @@ impl Pool {
         }
     }
 
-    /// Says what building a snapshot takes, where time is played.
+    /// Time is played from here on: it begins now, and building a snapshot takes none of it.
     #[cfg(test)]
-    pub(crate) fn costs(&self, cost: Duration) {
-        self.maker.lock().cost = Some(cost);
+    pub(crate) fn play(&self, now: Instant) {
+        self.maker.lock().cost = Some(Duration::ZERO);
+        *self.budget.lock() = Budget::new(now);
     }
 
     async fn verdict(self: &Arc<Self>, ask: &Ask<'_>, deadline: Instant) -> Result<Lease, NoLease> {
@@ -617,6 +618,7 @@ impl Pool {
         (then, since): (Heard, u32),
         waited: Duration,
         again: bool,
+        now: Instant,
     ) {
         let trial = backend.hot.quiet() == Quiet::Trial;
         if !backend.watch.lock().vote(then.own, backend.hot.heard(), again, trial) {
@@ -631,14 +633,14 @@ impl Pool {
             return;
         }
         let detail = format!("no first byte for {} ms", waited.as_millis());
-        let turns = self.apply(Change::Silent { id: backend.id, detail }, Instant::now());
+        let turns = self.apply(Change::Silent { id: backend.id, detail }, now);
         turns.iter().for_each(|turn| turn.log(&self.name));
     }
 
     /// A backend that was silent, or on trial, gave a first byte.
     #[cold]
-    pub(super) fn heard(&self, backend: &Backend) {
-        let turns = self.apply(Change::Heard { id: backend.id }, Instant::now());
+    pub(super) fn heard(&self, backend: &Backend, now: Instant) {
+        let turns = self.apply(Change::Heard { id: backend.id }, now);
         turns.iter().for_each(|turn| turn.log(&self.name));
     }
 

@@ -106,8 +106,22 @@ impl Lease {
     /// The first byte came, `late` where it was waited for too long.
     #[inline]
     pub fn spoke(&self, late: Option<Duration>) {
+        if self.speaks(late) {
+            self.pool.heard(&self.backend, Instant::now());
+        }
+    }
+    /// As `spoke`, at this moment.
+    #[cfg(test)]
+    pub(crate) fn spoke_at(&self, late: Option<Duration>, now: Instant) {
+        if self.speaks(late) {
+            self.pool.heard(&self.backend, now);
+        }
+    }
+    /// Whether that is news.
+    #[inline]
+    fn speaks(&self, late: Option<Duration>) -> bool {
         if self.heard.is_none() {
-            return;
+            return false;
         }
         self.backend.hot.hear();
         self.pool.hear();
@@ -115,9 +129,7 @@ impl Lease {
             // What is rare must be learnt when it comes.
             self.backend.usual.learn(late);
         }
-        if self.backend.hot.quiet() != Quiet::No {
-            self.pool.heard(&self.backend);
-        }
+        self.backend.hot.quiet() != Quiet::No
     }
     /// How long its first byte may be waited for; `None` where nothing is known, or nobody asks.
     pub fn patience(&self) -> Option<Duration> {
@@ -131,9 +143,9 @@ impl Lease {
     }
     /// It was waited for longer than that, `again` where that was said before. `since`: what was heard
     /// of its pool some time after it began.
-    pub fn overdue(&self, since: u32, waited: Duration, again: bool) {
+    pub fn overdue(&self, since: u32, waited: Duration, again: bool, now: Instant) {
         if let Some(then) = self.heard {
-            self.pool.overdue(&self.backend, (then, since), waited, again);
+            self.pool.overdue(&self.backend, (then, since), waited, again, now);
         }
     }
     /// Ends when the backend was drained or removed and `pool.drain` has passed since: what still

@@ -2,7 +2,7 @@
 //!
 //! A place is handed over, not announced: whoever frees one takes the lease for the one whose turn it
 //! is, and wakes that one alone. While somebody waits, nobody who comes takes a place past the queue.
-use super::backend::BackendId;
+use super::backend::{Backend, BackendId};
 use super::balance::{Ask, Why};
 use super::core::Pool;
 use super::lease::{Lease, NoLease};
@@ -34,12 +34,14 @@ struct Asker {
     avoid: Box<[BackendId]>,
     seed: u64,
     why: Why,
+    prefer: Option<Arc<Backend>>,
     answer: oneshot::Sender<Answer>,
 }
 
 impl Asker {
     fn ask(&self, now: Instant) -> Ask<'_> {
-        Ask::new(now, self.seed).hash(self.hash).avoid(&self.avoid).why(self.why)
+        let ask = Ask::new(now, self.seed).hash(self.hash).avoid(&self.avoid);
+        ask.why(self.why).prefer(self.prefer.as_ref())
     }
 }
 
@@ -124,6 +126,7 @@ impl Pool {
             avoid: ask.avoid.into(),
             seed: ask.seed,
             why: ask.why,
+            prefer: ask.prefer.cloned(),
             answer,
         };
         let entered = {
@@ -157,8 +160,10 @@ impl Pool {
     /// Takes out the next one that can be answered.
     fn next_turn(self: &Arc<Self>, now: Instant) -> Option<(Asker, Answer)> {
         let mut queue = self.desk.queue.lock();
-        // Whom the last one that found nobody had tried: the next one with the same finds nobody.
+        // Whom the last one that found nobody had tried: the next one with the same finds nobody, and
+        // where it avoided nobody, nobody else does; but for those who want one of their own.
         let mut in_vain: Option<&[BackendId]> = None;
+        let sticky = self.settings.load().sticky.is_some();
         let mut found = None;
         for (ticket, waiter) in queue.in_order(now) {
             let asker = &waiter.who;
@@ -166,12 +171,15 @@ impl Pool {
                 found = Some((ticket, Err(NoLease::Queue)));
                 break;
             }
-            if in_vain.is_some_and(|tried| *tried == *asker.avoid) {
+            let ask = asker.ask(now);
+            let vain = in_vain.is_some_and(|tried| tried.is_empty() || *tried == *asker.avoid);
+            if vain && !ask.prefer.is_some_and(|own| own.is_open(&ask)) {
                 continue;
             }
-            match self.attempt(&asker.ask(now)) {
-                // It waits on; who avoids nobody is refused by all.
-                Err(NoLease::Full | NoLease::Pending) if asker.avoid.is_empty() => break,
+            match self.attempt(&ask) {
+                // It waits on.
+                Err(NoLease::Pending) if asker.prefer.is_some() => {}
+                Err(NoLease::Full | NoLease::Pending) if !sticky && asker.avoid.is_empty() => break,
                 Err(NoLease::Full | NoLease::Pending) => in_vain = Some(&asker.avoid),
                 answer => {
                     found = Some((ticket, answer));

@@ -52,8 +52,10 @@ impl Laws {
     }
 
     /// A backend was taken: it is not above its limit.
-    pub(super) fn taken(&mut self, backend: &Backend) {
+    pub(super) fn taken(&mut self, pool: &Pool, backend: &Backend) {
         self.held[backend.id.0 as usize] += 1;
+        let state = pool.member(backend.id).expect("it is a member").state;
+        assert!(state.works() || pool.panic.get() > 0, "{} is {state:?}", backend.name);
         // Where the limit fell meanwhile others may still be there.
         let most = match self.config.as_ref().and_then(|config| config.max_active) {
             _ if self.is_changed => return,
@@ -124,6 +126,11 @@ impl Laws {
             };
             assert!(now <= waiting.until, "{request} waits beyond its time");
         }
+        // No place stays free while one who may have it waits.
+        for request in queued.iter().take(3) {
+            let is_free = pool.is_open(&requests[*request].ask(now));
+            assert!(!is_free, "{request} waits, and somebody is free");
+        }
         for (backend, held) in backends.iter().zip(&self.held) {
             assert_eq!(backend.active(), *held, "leases of {}", backend.name);
         }
@@ -134,7 +141,7 @@ impl Laws {
         let (mut up, mut ejected, mut wanted) = (0, 0, 0);
         pool.glance(|m| {
             wanted += 1;
-            up += usize::from(m.state == State::Up);
+            up += usize::from(m.state.works());
             ejected += usize::from(m.state == State::Ejected);
         });
         if let Some(outlier) = self.config.as_ref().and_then(|config| config.outlier.as_ref())
@@ -182,6 +189,14 @@ impl Laws {
     }
 }
 
+/// How a request ended: when it came, since the start, and how long it took.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ended {
+    pub(super) born: Duration,
+    pub(super) took: Duration,
+    pub(super) good: bool,
+}
+
 /// What came of a scene.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
@@ -190,8 +205,8 @@ pub(super) struct Tally {
     pub(super) left: usize,
     pub(super) queued: usize,
     pub(super) retries: usize,
-    /// Good answers: when their requests came, since the start, and how long they took.
-    pub(super) took: Vec<(Duration, Duration)>,
+    /// All but those whose client left.
+    pub(super) ends: Vec<Ended>,
     /// When each backend was taken.
     pub(super) picks: Vec<Vec<Duration>>,
     /// Answers of each backend below 500, and from there on.
@@ -206,6 +221,9 @@ impl Tally {
             ..Self::default()
         }
     }
+    fn push(&mut self, it: &Request, good: bool, start: Instant, now: Instant) {
+        self.ends.push(Ended { born: it.born - start, took: now - it.born, good });
+    }
     pub(super) fn took(&mut self, server: usize, at: Duration) {
         self.picks[server].push(at);
     }
@@ -216,10 +234,13 @@ impl Tally {
         match end {
             End::Answered(status) if status < 500 => {
                 self.good += 1;
-                self.took.push((it.born - start, now - it.born));
+                self.push(it, true, start, now);
             }
             End::Left => self.left += 1,
-            _ => self.failed += 1,
+            _ => {
+                self.failed += 1;
+                self.push(it, false, start, now);
+            }
         }
     }
     /// The share of a backend's picks in all of a time, in shares of what is fair.
@@ -231,7 +252,8 @@ impl Tally {
     }
     /// Good answers a second, of requests that came in a time.
     pub(super) fn goodput(&self, from: Duration, to: Duration) -> f64 {
-        let good = self.took.iter().filter(|(born, _)| *born >= from && *born < to).count();
+        let is_of = |end: &&Ended| end.good && end.born >= from && end.born < to;
+        let good = self.ends.iter().filter(is_of).count();
         good as f64 / (to - from).as_secs_f64()
     }
     pub(super) fn all(&self) -> usize {

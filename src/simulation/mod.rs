@@ -8,6 +8,7 @@
 //!
 //! ```console
 //! $ EVENKEEL_SEED=123 cargo test --lib simulation::tests::replay -- --nocapture
+//! $ EVENKEEL_SEEDS=100000 cargo test --release --lib simulation::tests::whatever
 //! ```
 
 mod dice;
@@ -15,5 +16,6 @@ mod laws;
 mod request;
 mod scene;
 mod server;
+mod table;
 mod tests;
 mod world;

@@ -38,6 +38,16 @@ pub(super) enum How {
     ConnectTimeout,
     Reset,
     FirstByte,
+    /// Its backend went down, or fell silent.
+    Left,
+}
+
+/// A wait for a first byte that lasts, as `upstream::Exchange` keeps it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Long {
+    pub(super) heard: u32,
+    pub(super) at: Instant,
+    pub(super) told: bool,
 }
 
 /// A further try that is on its way.
@@ -72,6 +82,9 @@ pub(super) struct Request {
     pub(super) tried: Vec<BackendId>,
     pub(super) course: Course,
     pub(super) after: Option<After>,
+    pub(super) long: Option<Long>,
+    /// A backend may have begun with it.
+    pub(super) begun: bool,
     /// A further try was not allowed by the budget.
     pub(super) spent: bool,
     /// A further try found everybody else full.
@@ -99,6 +112,8 @@ impl Request {
             tried: Vec::new(),
             course: Course::new(effective.retry.attempts),
             after: None,
+            long: None,
+            begun: false,
             spent: false,
             full: false,
         }

@@ -137,10 +137,12 @@ fn section(dice: &mut Dice, n: usize) -> String {
     say(
         dice.happens(0.5),
         format!(
-            "outlier = {{ consecutive_failures = {row}, eject = \"200ms\", eject_max = \"2s\", max_ejected = \"{}%\", success_rate = {{ window = \"300ms\", requests = 10, deviation = 1.9 }} }}",
-            dice.one_of(&[10, 50, 100])
+            "outlier = {{ consecutive_failures = {row}, eject = \"200ms\", eject_max = \"2s\", max_ejected = \"{}%\", success_rate = {{ window = \"300ms\", requests = 10, deviation = 1.9 }}, silence = {} }}",
+            dice.one_of(&[10, 50, 100]),
+            dice.one_of(&["\"off\"", "{ wait = \"30ms\", factor = 4, hold = \"100ms\" }"])
         ),
     );
+    say(dice.happens(0.3), "slow_start = \"300ms\"".into());
     say(dice.happens(0.3), "panic_threshold = \"50%\"".into());
     let limit = dice.within(1, 12);
     let limited = match dice.within(0, 3) {

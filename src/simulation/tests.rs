@@ -6,8 +6,13 @@ use super::world::World;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
-/// Scenes that are played at each run of the tests.
+/// Scenes that are played at each run of the tests; `EVENKEEL_SEEDS` says another number.
 const SEEDS: u64 = 2000;
+
+fn said(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable} is a number")))
+}
 
 fn play(seed: u64, told: bool) -> Tally {
     World::new(Scene::of(seed), told).play()
@@ -21,9 +26,10 @@ fn broken(seeds: impl Iterator<Item = u64>) -> Vec<u64> {
 
 #[test]
 fn whatever_happens_the_laws_hold() {
+    let seeds = said("EVENKEEL_SEEDS").unwrap_or(SEEDS);
     let mut workers = Vec::new();
     for half in 0..2 {
-        workers.push(std::thread::spawn(move || broken((0..SEEDS).filter(|n| n % 2 == half))));
+        workers.push(std::thread::spawn(move || broken((0..seeds).filter(|n| n % 2 == half))));
     }
     let found: Vec<u64> = workers.into_iter().flat_map(|w| w.join().unwrap()).collect();
     let again = "cargo test --lib simulation::tests::replay -- --nocapture";
@@ -33,8 +39,7 @@ fn whatever_happens_the_laws_hold() {
 /// Plays the seed of `EVENKEEL_SEED` and tells each event.
 #[test]
 fn replay() {
-    let seed = std::env::var("EVENKEEL_SEED").ok();
-    let seed = seed.map(|seed| seed.parse().expect("EVENKEEL_SEED is a number"));
+    let seed = said("EVENKEEL_SEED");
     let tally = play(seed.unwrap_or(1), seed.is_some());
     assert!(tally.all() > 0);
 }
@@ -95,6 +100,31 @@ fn who_is_slow_gets_less() {
             scene.turns = vec![(300 * MS, 0, Mood::Slow(10))];
             let share = World::new(scene, false).play().share(0, 1000 * MS, 2000 * MS);
             assert!(share <= 0.7, "{policy}, seed {seed}: {share} of its share");
+        }
+    }
+}
+
+/// Detection and one try: who asks a frozen backend is answered by another one, none is lost, and what
+/// cannot be repeated is lost only where it had been sent there already.
+#[test]
+fn who_freezes_keeps_nobody_for_longer_than_it_takes_to_notice() {
+    let health = "health = { tcp = true, interval = \"100ms\", timeout = \"50ms\", fall = 2 }";
+    for (how, most) in [
+        // Twice the wait at the most: what is usual is 15 ms at the most.
+        ("outlier = {}", 2 * (100 + 2 * 40)),
+        // The second bad probe, its jitter, and the next beat.
+        (health, 110 + 110 + 50 + 40),
+    ] {
+        for policy in ["round_robin", "least_connections", "peak_ewma", "consistent_hash"] {
+            let retry = "retry = { attempts = 5, backoff = { base = \"5ms\", max = \"5ms\" } }";
+            let section = format!("{}\n{how}\n{retry}", balance(policy));
+            let mut scene = Scene::plain(7, 5, section, 0.5, 3000 * MS);
+            scene.turns = vec![(1000 * MS, 0, Mood::Frozen)];
+            let tally = World::new(scene, false).play();
+            assert_eq!(tally.failed, 0, "{policy} {how}");
+            let slowest = tally.ends.iter().map(|end| end.took).max().unwrap();
+            // The try that answers it, and its rest before.
+            assert!(slowest <= (most + 5 + 40) * MS, "{policy} {how}: {slowest:?}");
         }
     }
 }

@@ -1,11 +1,12 @@
 //! Where a scene is played: the queue of events, and what each of them does.
 use super::dice::Dice;
 use super::laws::{Laws, Tally};
-use super::request::{After, End, How, Request, Stage};
+use super::request::{After, End, How, Long, Request, Stage};
 use super::scene::Scene;
 use super::server::{Job, Met, Mood};
 use crate::config::Effective;
 use crate::http::{Broke, Cause, Told, Wait};
+use crate::net::BEAT;
 use crate::pool::{
     Allowance, Backend, BackendId, Change, Lease, Member, NoLease, Outcome, Policies, Pool,
 };
@@ -31,6 +32,8 @@ pub(super) enum Event {
     Answer(Job, u16),
     /// A try broke.
     Broke(Job, How),
+    /// Who waits for a first byte looks whether it should.
+    Look(Job),
     /// The rest before a further try is over.
     Again(Job),
     /// The client waits no longer, or `timeout.request` is over.
@@ -119,7 +122,7 @@ impl World {
         let prepared = Pool::prepare(&config.name, &config, &Policies::default(), None);
         let prepared = prepared.expect("a scene is right");
         // What building a set really takes is not played.
-        prepared.pool().costs(Duration::ZERO);
+        prepared.pool().play(start);
         let (pool, _) = prepared.commit_at(start);
         let members = pool.members();
         let health = pool.config();
@@ -208,6 +211,7 @@ impl World {
             Event::Done(server, life, job) => self.done(server, life, job),
             Event::Answer(job, status) => self.answer(job, status),
             Event::Broke(job, how) => self.broke(job, how),
+            Event::Look(job) => self.look(job),
             Event::Again(job) => {
                 let request = &self.requests[job.request];
                 if request.attempt == job.attempt && matches!(request.stage, Stage::Resting) {
@@ -309,6 +313,7 @@ impl World {
                 self.plan(MS / 10, Event::Publish);
             }
             self.follow();
+            self.look_soon();
         }
         let due = self.pool.due();
         if due != self.due {
@@ -441,7 +446,7 @@ impl World {
 
     fn send(&mut self, request: usize, lease: Lease) {
         let server = lease.backend().id.0 as usize;
-        self.laws.taken(lease.backend());
+        self.laws.taken(&self.pool, lease.backend());
         let (now, allowed) = (self.now, self.allowed(request));
         let it = &mut self.requests[request];
         if let Some(after) = &it.after {
@@ -461,7 +466,10 @@ impl World {
         }
         assert!(!it.is_over(), "{request} was served after its end");
         it.attempt += 1;
-        it.sent = self.now;
+        assert!(it.repeatable || !it.begun, "{request} was begun, and is sent again");
+        (it.sent, it.long) = (self.now, None);
+        let mut lease = lease;
+        lease.listen();
         it.stage = Stage::Tried(lease);
         self.tally.took(server, self.now - self.start);
         let job = Job { request, attempt: it.attempt };
@@ -469,6 +477,7 @@ impl World {
         let (connect, first) = (timeout.connect.get(), timeout.first_byte.get());
         match self.scene.servers[server].meet(job) {
             Met::Taken => {
+                self.plan(BEAT * 3 / 2, Event::Look(job));
                 if let Some(limit) = first {
                     self.plan(limit, Event::Broke(job, How::FirstByte));
                 }
@@ -527,7 +536,10 @@ impl World {
     fn answer(&mut self, job: Job, status: u16) {
         let Some(mut lease) = self.lease(job) else { return };
         let server = lease.backend().id.0 as usize;
-        lease.first_byte(self.now - self.requests[job.request].sent);
+        let it = &self.requests[job.request];
+        lease.first_byte(self.now - it.sent);
+        let late = it.long.is_some_and(|long| long.told).then(|| self.now - it.sent);
+        lease.spoke_at(late, self.now);
         self.tally.answered(server, status);
         let end = End::Answered(status);
         if !self.requests[job.request].effective.retry.on.statuses.has(status) {
@@ -535,7 +547,8 @@ impl World {
             lease.answered(status, self.now);
             return self.end(job.request, end);
         }
-        let it = &self.requests[job.request];
+        let it = &mut self.requests[job.request];
+        it.begun = true;
         let repeatable = it.repeatable;
         let cause = Cause::Status(status);
         let broke = Broke { cause, begun: true, repeatable, asked: Told::Nothing };
@@ -552,17 +565,70 @@ impl World {
                 self.change(Change::Unreached { id, detail: format!("{how:?}") });
                 (Outcome::NotReached, Cause::Connect)
             }
-            How::Reset => (Outcome::Failed, Cause::Reset),
+            How::Reset | How::Left => (Outcome::Failed, Cause::Reset),
             How::FirstByte => (Outcome::Failed, Cause::Timeout),
         };
         self.laws.settled(id);
         self.laws.failed(id);
         lease.settle_at(outcome, self.now);
         let begun = outcome == Outcome::Failed;
-        let repeatable = !begun || self.requests[job.request].repeatable;
+        let it = &mut self.requests[job.request];
+        it.begun |= begun;
+        let repeatable = !begun || it.repeatable;
         let broke = Broke { cause, begun, repeatable, asked: Told::Nothing };
         let end = End::Broken(how);
         self.again(job, broke, id, After { costs: begun, end, kept: None });
+    }
+
+    /// Who waits at somebody who gets no more work looks at the next beat.
+    fn look_soon(&mut self) {
+        for request in 0..self.requests.len() {
+            let it = &self.requests[request];
+            if let Stage::Tried(lease) = &it.stage
+                && !lease.backend().is_usable()
+            {
+                let job = Job { request, attempt: it.attempt };
+                self.plan(BEAT / 2, Event::Look(job));
+            }
+        }
+    }
+
+    /// As `upstream::Exchange::look`: whether the backend is to be waited for any longer.
+    fn look(&mut self, job: Job) {
+        let now = self.now;
+        let it = &mut self.requests[job.request];
+        let Stage::Tried(lease) = &it.stage else { return };
+        if it.attempt != job.attempt {
+            return;
+        }
+        let retry = &it.effective.retry;
+        let moves = it.repeatable && it.course.has_more() && retry.on.reset;
+        let leaves = |lease: &Lease| {
+            let backend = lease.backend();
+            moves && !backend.is_usable() && (backend.is_down() || backend.is_silent())
+        };
+        let mut next = None;
+        if !leaves(lease)
+            && let Some(patience) = lease.patience()
+        {
+            let begin = || Long {
+                heard: lease.heard_of_all(),
+                at: (it.sent + patience).max(now + BEAT),
+                told: false,
+            };
+            let mut long = it.long.unwrap_or_else(begin);
+            if long.at <= now {
+                lease.overdue(long.heard, now - it.sent, long.told, now);
+                (long.told, long.at) = (true, now + patience);
+            }
+            it.long = Some(long);
+            next = Some(long.at);
+        }
+        let leaves = leaves(lease);
+        next.into_iter().for_each(|at| self.plan_at(at, Event::Look(job)));
+        if leaves {
+            self.broke(job, How::Left);
+        }
     }
 
     fn allowed(&self, request: usize) -> Allowance {

@@ -207,7 +207,7 @@ impl Exchange {
             told: false,
         });
         if long.at <= now {
-            self.lease().overdue(long.heard, now - self.asked, long.told);
+            self.lease().overdue(long.heard, now - self.asked, long.told, now);
             (long.told, long.at) = (true, now + patience);
         }
         self.long = Some(long);
