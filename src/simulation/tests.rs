@@ -76,6 +76,8 @@ fn who_fails_fast_attracts_nobody_for_long() {
     let outlier = "outlier = { consecutive_failures = 5 }";
     for (policy, more) in [
         ("peak_ewma", ""),
+        ("least_connections", ""),
+        ("p2c", ""),
         ("peak_ewma", outlier),
         ("least_connections", outlier),
         ("round_robin", outlier),

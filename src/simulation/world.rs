@@ -397,7 +397,9 @@ impl World {
                     it.stage = Stage::Queued(waiting);
                     self.queued.push(request);
                     self.tally.queued += 1;
-                    self.plan_at(until, Event::Queue(request, until));
+                    // Its worker may be busy when the timer rings.
+                    let late = MS.mul_f64(self.dice.share() * 5.0);
+                    self.plan_at(until + late, Event::Queue(request, until));
                 }
                 Err(none) => self.nobody(request, none),
             },
@@ -423,7 +425,7 @@ impl World {
         let it = &mut self.requests[request];
         let before = std::mem::replace(&mut it.stage, Stage::Resting);
         let Stage::Queued(waiting) = before else { panic!("{request} was not in the queue") };
-        self.laws.served(&waiting, self.now);
+        self.laws.served(&waiting, answer.is_ok(), self.now);
         drop(waiting);
         match answer {
             Ok(lease) => self.send(request, lease),
