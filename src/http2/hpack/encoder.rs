@@ -1,6 +1,6 @@
 //! Fields to blocks (RFC 7541 6). What was said before is said by its number; what is said once is
 //! written out and not kept, so that it pushes out nothing that is said again.
-use super::fixed::{OF_KNOWN, number, of_name};
+use super::fixed::{FIELDS, OF_KNOWN, number, of_name};
 use super::table::{MOST, Name, Table};
 use super::{huffman, integer};
 use crate::message::Known;
@@ -119,14 +119,20 @@ impl Encoder {
     /// A field, whatever the case of its name.
     #[inline]
     pub fn field(&mut self, name: &[u8], known: Option<Known>, value: &[u8], keep: Keep) {
+        let number = known.map_or(0, |known| OF_KNOWN[known as usize]);
+        if number > 0 {
+            // Its name is that of the fixed table.
+            let name = FIELDS[usize::from(number) - 1].0.as_bytes();
+            return match keep {
+                Keep::Again => self.say(number, name, value),
+                keep => self.literal(number, name, value, keep),
+            };
+        }
         let mut lower = std::mem::take(&mut self.name);
         lower.clear();
         lower.extend_from_slice(name);
         lower.make_ascii_lowercase();
-        let number = match known {
-            Some(known) => OF_KNOWN[known as usize],
-            None => of_name(&lower),
-        };
+        let number = if known.is_some() { 0 } else { of_name(&lower) };
         match keep {
             Keep::Again => self.say(number, &lower, value),
             keep => self.literal(number, &lower, value, keep),
@@ -155,7 +161,7 @@ impl Encoder {
         if !self.table.fits(name.len(), value.len()) {
             return self.literal(number, name, value, Keep::Never);
         }
-        let hash = hash(name, value);
+        let hash = hash(number, name, value);
         let seen = self.seen[hash as usize % SEEN];
         if let Some(back) = self.table.back(seen.number) {
             if seen.hash == hash && self.table.get(back) == Some((name, value)) {
@@ -203,19 +209,30 @@ impl Encoder {
     }
 }
 
-/// Tells fields apart; those of one hash cost each other their place and no more.
-fn hash(name: &[u8], value: &[u8]) -> u32 {
-    let fold = |mut hash: u64, bytes: &[u8]| {
-        let (eights, rest) = bytes.as_chunks::<8>();
-        for eight in eights {
-            hash = (hash ^ u64::from_le_bytes(*eight)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            hash ^= hash >> 32;
-        }
-        let mut last = [0; 8];
-        last[..rest.len()].copy_from_slice(rest);
-        hash = (hash ^ u64::from_le_bytes(last)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        hash ^ hash >> 29
-    };
-    let hash = fold(fold(value.len() as u64, name), value);
+/// Tells fields apart; those of one hash cost each other their place and no more. A name of the fixed
+/// table is its number.
+fn hash(number: u8, name: &[u8], value: &[u8]) -> u32 {
+    let begun = fold(u64::from(number) << 32 | value.len() as u64, 0);
+    let begun = if number == 0 { fold_all(begun, name) } else { begun };
+    let hash = fold_all(begun, value);
     (hash >> 24) as u32 | 1
+}
+
+#[inline]
+fn fold(hash: u64, word: u64) -> u64 {
+    let hash = (hash ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    hash ^ hash >> 32
+}
+
+/// The last word overlaps the one before it.
+#[inline]
+fn fold_all(mut hash: u64, bytes: &[u8]) -> u64 {
+    let Some(last) = bytes.last_chunk::<8>() else {
+        return bytes.iter().fold(hash, |hash, byte| fold(hash, u64::from(*byte)));
+    };
+    let (eights, _) = bytes.as_chunks::<8>();
+    for eight in eights {
+        hash = fold(hash, u64::from_le_bytes(*eight));
+    }
+    fold(hash, u64::from_le_bytes(*last))
 }
