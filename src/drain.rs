@@ -25,6 +25,18 @@ pub enum Phase {
     Cut,
 }
 
+/// Whether an address takes newcomers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opening {
+    /// They come in.
+    Open,
+    /// Those that wait already come in, then it closes. Of datagrams: sessions go on, none begins.
+    Closing,
+    /// They wait, in the kernel's queue: for another process that has the same socket, or until it is
+    /// open again. Sessions of datagrams are answered, and hear nothing.
+    Paused,
+}
+
 /// A group of connections that can be ended. Cloning shares it.
 #[derive(Clone, Debug, Default)]
 pub struct Drain(Arc<Inner>);

@@ -11,9 +11,9 @@
 //! 9 door       main.rs, cli         arguments, exit codes
 //! 8 admin      admin                metrics, health and status over plain views
 //! 7 server     server               threads, sockets, reload, signals: the side effects
-//! 6 plan       plan                 pure: document -> things
+//! 6 plan       plan                 pure: document -> things (tests: simulation, a pool under load)
 //! 5 services   tcp  udp  http       what happens to one connection
-//! 4 reach      upstream  probe  discover
+//! 4 reach      upstream  probe  discover  export
 //! 3 way        mux  reach  arrival  pool
 //! 2 stock      tls  http2
 //! 1 wire       net  http1  metrics  drain  telemetry
@@ -59,6 +59,7 @@ pub mod reach;
 pub mod pool;
 
 pub mod discover;
+pub mod export;
 pub mod probe;
 pub mod upstream;
 

@@ -4,7 +4,7 @@
 //! at scrape time by whoever walks the plan, with label strings rendered when the thing was built.
 use std::fmt::Write;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A count that only grows.
 #[derive(Debug, Default)]
@@ -74,13 +74,84 @@ pub struct Histogram {
     sum_nanos: AtomicU64,
 }
 
+/// A stretch of time that is over, measured once for all who count it.
+#[derive(Clone, Copy, Debug)]
+pub struct Span {
+    begun: Instant,
+    ended: Instant,
+    took: Duration,
+}
+
+impl Span {
+    /// From one moment to another; none where that was before.
+    pub fn new(begun: Instant, ended: Instant) -> Self {
+        Self { begun, ended, took: ended.saturating_duration_since(begun) }
+    }
+    /// When it ended.
+    pub fn ended(&self) -> Instant {
+        self.ended
+    }
+    /// How long it was.
+    pub fn took(&self) -> Duration {
+        self.took
+    }
+    /// How long it was since this moment: its own beginning, as a rule.
+    #[inline]
+    pub fn since(&self, begun: Instant) -> Duration {
+        if begun == self.begun { self.took } else { self.ended.saturating_duration_since(begun) }
+    }
+}
+
 impl Histogram {
     /// Counts a duration: two relaxed additions.
+    #[inline]
     pub fn observe(&self, took: Duration) {
-        let nanos = took.as_nanos() as u64;
+        // 64 bits hold 584 years of them.
+        let nanos = took.as_secs().wrapping_mul(1_000_000_000) + u64::from(took.subsec_nanos());
         let bucket = BUCKETS_NANOS.iter().position(|bound| nanos <= *bound).unwrap_or(15);
         self.buckets[bucket].fetch_add(1, Relaxed);
         self.sum_nanos.fetch_add(nanos, Relaxed);
+    }
+}
+
+impl Histogram {
+    /// What was counted in each bucket of [`BUCKETS`], and above all of them.
+    pub fn counts(&self) -> [u64; 16] {
+        self.buckets.each_ref().map(|bucket| bucket.load(Relaxed))
+    }
+    /// All of it together.
+    pub fn sum(&self) -> Duration {
+        Duration::from_nanos(self.sum_nanos.load(Relaxed))
+    }
+}
+
+/// The mean of about the last `RECENT` durations: the older one is, the less it weighs.
+#[derive(Debug, Default)]
+pub struct Recent {
+    count: AtomicU64,
+    sum_nanos: AtomicU64,
+}
+
+/// As many as HAProxy's averages are made of.
+const RECENT: u64 = 1024;
+
+impl Recent {
+    /// Counts a duration.
+    pub fn observe(&self, took: Duration) {
+        let nanos = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX / RECENT);
+        let is_full = self.count.fetch_add(1, Relaxed) >= RECENT;
+        let _ = self.sum_nanos.fetch_update(Relaxed, Relaxed, |sum| {
+            let kept = if is_full { sum - sum / RECENT } else { sum };
+            Some(kept.saturating_add(nanos))
+        });
+    }
+    /// How many it is made of.
+    pub fn count(&self) -> u64 {
+        self.count.load(Relaxed).min(RECENT)
+    }
+    /// In seconds; 0 of none.
+    pub fn mean(&self) -> f64 {
+        self.sum_nanos.load(Relaxed) as f64 / 1e9 / self.count().max(1) as f64
     }
 }
 
@@ -118,9 +189,15 @@ impl Text {
     }
     /// One sample with further labels behind rendered ones.
     pub fn sample_with(&mut self, name: &str, rendered: &str, more: &[(&str, &str)], value: f64) {
-        let more = labels(more);
-        let comma = if rendered.is_empty() || more.is_empty() { "" } else { "," };
-        let _ = writeln!(self.out, "{name}{{{rendered}{comma}{more}}} {value}");
+        self.out.push_str(name);
+        self.out.push('{');
+        self.out.push_str(rendered);
+        let mut is_first = rendered.is_empty();
+        for (name, value) in more {
+            label(&mut self.out, name, value, is_first);
+            is_first = false;
+        }
+        let _ = writeln!(self.out, "}} {value}");
     }
     /// The samples of a histogram.
     pub fn histogram(&mut self, name: &str, labels: &str, cells: &Histogram) {
@@ -144,22 +221,28 @@ impl Text {
 /// Renders labels, escaped: `pool="app",backend="b"`.
 pub fn labels(pairs: &[(&str, &str)]) -> String {
     let mut out = String::new();
-    for (name, value) in pairs {
-        if !out.is_empty() {
-            out.push(',');
-        }
-        let _ = write!(out, "{name}=\"");
-        for c in value.chars() {
-            match c {
-                '\\' => out.push_str("\\\\"),
-                '"' => out.push_str("\\\""),
-                '\n' => out.push_str("\\n"),
-                c => out.push(c),
-            }
-        }
-        out.push('"');
+    for (at, (name, value)) in pairs.iter().enumerate() {
+        label(&mut out, name, value, at == 0);
     }
     out
+}
+
+/// Writes a label behind others.
+fn label(out: &mut String, name: &str, value: &str, is_first: bool) {
+    if !is_first {
+        out.push(',');
+    }
+    out.push_str(name);
+    out.push_str("=\"");
+    for c in value.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '"' => out.push_str("\\\""),
+            '\n' => out.push_str("\\n"),
+            c => out.push(c),
+        }
+    }
+    out.push('"');
 }
 
 /// The `process_*` families, read from `/proc/self`. What cannot be read is left out.
@@ -229,6 +312,13 @@ impl<W: Ord + Copy> Words<W> {
     /// Every word seen and its count.
     pub fn all(&self) -> Vec<(W, u64)> {
         self.0.read().iter().map(|(w, n)| (*w, *n)).collect()
+    }
+    /// The same, and these words also where they have not been seen: a counter that is born with its
+    /// first event hides that event from whoever asks by how much it grew.
+    pub fn all_with(&self, known: &[W]) -> Vec<(W, u64)> {
+        let mut all: std::collections::BTreeMap<W, u64> = known.iter().map(|w| (*w, 0)).collect();
+        all.extend(self.all());
+        all.into_iter().collect()
     }
 }
 
@@ -360,6 +450,20 @@ mod tests {
         let mut bare = Text::default();
         bare.histogram("h", "", &Histogram::default());
         assert!(bare.finish().ends_with("h_bucket{le=\"+Inf\"} 0\nh_sum 0\nh_count 0\n"));
+    }
+
+    #[test]
+    fn a_recent_mean_follows_what_is_new() {
+        let recent = Recent::default();
+        assert_eq!((recent.count(), recent.mean()), (0, 0.0));
+        for millis in [100, 300] {
+            recent.observe(Duration::from_millis(millis));
+        }
+        assert_eq!(recent.count(), 2);
+        assert!((recent.mean() - 0.2).abs() < 1e-9);
+        (0..10 * RECENT).for_each(|_| recent.observe(Duration::from_secs(1)));
+        assert_eq!(recent.count(), RECENT);
+        assert!((recent.mean() - 1.0).abs() < 0.001, "{}", recent.mean());
     }
 
     #[test]

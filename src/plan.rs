@@ -104,7 +104,8 @@ pub fn compile(
     }
     let shaping = Shaping::compile(&config, current.map(|plan| &plan.shaping));
     let mut listeners = BTreeMap::new();
-    let mut notes = Vec::new();
+    let caution = config.admin.token.as_ref().and_then(config::Blob::caution);
+    let mut notes: Vec<String> = caution.iter().map(ToString::to_string).collect();
     for (name, section) in &config.listeners {
         let previous = current.and_then(|plan| plan.listeners.get(name));
         match listener(section, &config, (&pools, &shaping), previous, &mut notes) {
@@ -113,7 +114,7 @@ pub fn compile(
         }
     }
     if !problems.is_empty() {
-        return Err(problems);
+        return Err(config.put_in.hide_in(problems));
     }
     let generation = current.map_or(1, |plan| plan.generation + 1);
     Ok(Draft { prepared, plan: Plan { generation, pools, shaping, listeners, config }, notes })

@@ -1,67 +1,95 @@
-//! What each path answers.
-use super::{collect, view};
-use crate::server::{Stage, State};
-use http_body_util::Full;
-use hyper::body::{Bytes, Incoming};
-use hyper::{Method, Request, Response, StatusCode, header};
+//! What is answered, in its forms: text, JSON, a problem (RFC 9457), a stream of events.
+use super::events::Stream;
+use http_body_util::{Either, Full};
+use hyper::body::Bytes;
+use hyper::{Response, StatusCode, header};
 use serde::Serialize;
 
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Either<Full<Bytes>, Stream>>;
 
-/// Answers a request. `api`: whether `/v1` is served here.
-pub(super) fn answer(state: &State, request: &Request<Incoming>, api: bool) -> Answer {
-    let path = request.uri().path();
-    let known =
-        matches!(path, "/metrics" | "/healthz" | "/readyz") || (api && path.starts_with("/v1/"));
-    if known && !matches!(*request.method(), Method::GET | Method::HEAD) {
-        return problem(StatusCode::METHOD_NOT_ALLOWED, "only GET is served here");
-    }
-    match path {
-        "/metrics" => text(
-            StatusCode::OK,
-            "text/plain; version=0.0.4; charset=utf-8",
-            collect::metrics(state),
-        ),
-        "/healthz" => text(StatusCode::OK, "text/plain; charset=utf-8", "ok\n".into()),
-        "/readyz" => match state.stage() {
-            Stage::Ready => text(StatusCode::OK, "text/plain; charset=utf-8", "ready\n".into()),
-            Stage::Starting => unready("starting\n"),
-            Stage::Draining => unready("draining\n"),
-        },
-        "/v1/status" if api => json(&view::status(state)),
-        "/v1/pools" if api => json(&view::pools(state)),
-        _ => match path
-            .strip_prefix("/v1/pools/")
-            .filter(|_| api)
-            .and_then(|name| view::pool(state, name))
-        {
-            Some(pool) => json(&pool),
-            None => problem(StatusCode::NOT_FOUND, "nothing is served at this path"),
-        },
-    }
-}
-
-fn unready(why: &str) -> Answer {
-    text(StatusCode::SERVICE_UNAVAILABLE, "text/plain; charset=utf-8", why.into())
-}
-
-fn text(status: StatusCode, kind: &'static str, body: String) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(body)));
+pub(super) fn text(status: StatusCode, kind: &'static str, body: String) -> Answer {
+    let mut answer = Response::new(Either::Left(Full::new(Bytes::from(body))));
     *answer.status_mut() = status;
-    answer.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    let fields = answer.headers_mut();
+    fields.insert(header::CONTENT_TYPE, header::HeaderValue::from_static(kind));
+    // What holds now need not hold at the next look, and is nobody else's to keep.
+    fields.insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
+    fields.insert(header::X_CONTENT_TYPE_OPTIONS, header::HeaderValue::from_static("nosniff"));
     answer
 }
 
-fn json(view: &impl Serialize) -> Answer {
+pub(super) fn json(view: &impl Serialize) -> Answer {
+    json_with(StatusCode::OK, view)
+}
+
+pub(super) fn json_with(status: StatusCode, view: &impl Serialize) -> Answer {
     match serde_json::to_string(view) {
-        Ok(body) => text(StatusCode::OK, "application/json", body + "\n"),
-        Err(error) => problem(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        Ok(body) => text(status, "application/json", body + "\n"),
+        Err(error) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).answer(),
     }
 }
 
-/// RFC 9457.
-pub(super) fn problem(status: StatusCode, detail: &str) -> Answer {
-    let title = status.canonical_reason().unwrap_or("");
-    let body = serde_json::json!({ "title": title, "status": status.as_u16(), "detail": detail });
-    text(status, "application/problem+json", format!("{body}\n"))
+/// Done, and there is nothing to say.
+pub(super) fn nothing(status: StatusCode) -> Answer {
+    let mut answer = Response::new(Either::Left(Full::default()));
+    *answer.status_mut() = status;
+    answer
+}
+
+/// Sets a field of our own words; one that no field can hold is left out.
+pub(super) fn set(answer: &mut Answer, name: header::HeaderName, value: &str) {
+    if let Ok(value) = header::HeaderValue::from_str(value) {
+        answer.headers_mut().insert(name, value);
+    }
+}
+
+/// Why a request is refused (RFC 9457).
+#[derive(Debug)]
+pub(super) struct Problem {
+    pub(super) status: StatusCode,
+    /// What is wrong, and what to do about it.
+    detail: String,
+    /// The member of the body that is wrong.
+    field: Option<String>,
+    /// Problems of a configuration.
+    problems: Vec<crate::config::Problem>,
+}
+
+impl Problem {
+    pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
+        Self { status, detail: detail.into(), field: None, problems: Vec::new() }
+    }
+
+    /// A member of the body is wrong.
+    pub(super) fn field(name: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { field: Some(name.into()), ..Self::new(StatusCode::BAD_REQUEST, detail) }
+    }
+
+    /// A configuration is wrong.
+    pub(super) fn config(problems: Vec<crate::config::Problem>) -> Self {
+        let (count, s) = (problems.len(), if problems.len() == 1 { "" } else { "s" });
+        let detail = format!("{count} problem{s} in the configuration");
+        Self { problems, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
+    }
+
+    pub(super) fn answer(self) -> Answer {
+        let title = self.status.canonical_reason().unwrap_or("");
+        let mut body = serde_json::json!({
+            "type": "about:blank", "title": title, "status": self.status.as_u16(),
+            "detail": self.detail,
+        });
+        if let Some(field) = self.field {
+            body["field"] = field.into();
+        }
+        if !self.problems.is_empty() {
+            let one = |p: &crate::config::Problem| {
+                serde_json::json!({
+                    "file": &*p.at.file, "line": p.at.line, "column": p.at.column,
+                    "key": p.key, "what": p.what, "hint": p.hint,
+                })
+            };
+            body["problems"] = self.problems.iter().map(one).collect();
+        }
+        text(self.status, "application/problem+json", format!("{body}\n"))
+    }
 }

@@ -1,12 +1,15 @@
 //! Walks the plan at scrape time and writes every family. Labels were rendered when the things were
 //! built; series of what is gone disappear by themselves.
 use crate::http::{Limiter, MirrorCells, RouteCells};
+use crate::http2;
+use crate::message::memory;
 use crate::metrics::{Counter, Kind, ListenerCells, Text, process};
 use crate::plan::{Plan, Service};
 use crate::pool::{Backend, Member, Pool, Reason, State as BackendState, StickyCells};
-use crate::server::State;
-use std::collections::BTreeMap;
+use crate::server::{Stage, State};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 const STATES: [BackendState; BackendState::ALL.len()] = BackendState::ALL;
@@ -59,7 +62,22 @@ fn of_process(text: &mut Text, state: &State) {
     let waiting = state.needs_restart.lock().len();
     let name = "evenkeel_config_needs_restart";
     one(text, name, Kind::Gauge, "Changed keys that need a restart.", waiting as f64);
-    let dropped = state.access.dropped();
+    let name = "evenkeel_stage";
+    text.family(name, Kind::Gauge, "1 for the stage the process is in.");
+    for stage in Stage::ALL {
+        let is = f64::from(u8::from(state.stage() == stage));
+        text.sample_with(name, "", &[("stage", stage.word())], is);
+    }
+    let name = "evenkeel_buffered_bytes";
+    one(text, name, Kind::Gauge, "Bytes buffered for connections.", memory().used() as f64);
+    let name = "evenkeel_buffered_limit_bytes";
+    one(text, name, Kind::Gauge, "Bytes that may be (server.memory).", memory().most() as f64);
+    let name = "evenkeel_handovers_total";
+    text.family(name, Kind::Counter, "Hand-overs, those of the processes before this one too.");
+    let (success, failure) = (&state.hand_overs.success, &state.hand_overs.failure);
+    text.sample_with(name, "", &[("result", "success")], success.get() as f64);
+    text.sample_with(name, "", &[("result", "failure")], failure.get() as f64);
+    let dropped = state.telemetry.access.dropped();
     one(
         text,
         "evenkeel_log_dropped_total",
@@ -67,6 +85,24 @@ fn of_process(text: &mut Text, state: &State) {
         "Access log lines lost.",
         dropped as f64,
     );
+    let name = "evenkeel_trace_spans_total";
+    text.family(name, Kind::Counter, "Spans by what became of them.");
+    let spans = &state.telemetry.tracer.cells;
+    for (result, count) in
+        [("sent", &spans.sent), ("dropped", &spans.dropped), ("failed", &spans.failed)]
+    {
+        text.sample_with(name, "", &[("result", result)], count.load(Relaxed) as f64);
+    }
+    let name = "evenkeel_admin_requests_total";
+    text.family(name, Kind::Counter, "Requests that the admin side answered.");
+    for (status, count) in state.admin.requests.all() {
+        text.sample_with(name, "", &[("code", &status.to_string())], count as f64);
+    }
+    let name = "evenkeel_admin_limit_hits_total";
+    text.family(name, Kind::Counter, "Limits of the admin side that were reached.");
+    for (limit, count) in state.admin.limit_hits.all() {
+        text.sample_with(name, "", &[("limit", limit)], count as f64);
+    }
     let panics = state.panics.0.get();
     one(
         text,
@@ -92,6 +128,12 @@ fn of_listeners(text: &mut Text, plan: &Plan) {
     family(name, Kind::Counter, "Client connections accepted.", &|t, c| {
         t.sample(name, &c.labels, c.accepted.get() as f64);
     });
+    // Those that alerts ask for, from the beginning.
+    let limits = ["max_connections", "per_client", "max_active", "queue", "memory"];
+    let reasons = ["max_active", "queue"];
+    let floods = http2::Kind::ALL.map(http2::Kind::word);
+    let http = plan.listeners.values().filter(|at| matches!(at.service, Service::Http(_)));
+    let http: HashSet<&str> = http.map(|at| &*at.cells.labels).collect();
     let words = [
         ("evenkeel_accept_errors_total", "errno", "Accepts that failed."),
         ("evenkeel_limit_hits_total", "limit", "Limits that were reached."),
@@ -105,7 +147,13 @@ fn of_listeners(text: &mut Text, plan: &Plan) {
             let cells =
                 [&c.accept_errors, &c.limit_hits, &c.own, &c.dropped, &c.floods, &c.http2_errors]
                     [at];
-            for (word, count) in cells.all() {
+            let known: &[&str] = match at {
+                1 => &limits,
+                2 => &reasons,
+                4 if http.contains(&*c.labels) => &floods,
+                _ => &[],
+            };
+            for (word, count) in cells.all_with(known) {
                 t.sample_with(name, &c.labels, &[(label, word)], count as f64);
             }
         });
@@ -313,8 +361,20 @@ const PICKS: Cells = &[
     ("panic", |b| &b.picks().panic),
 ];
 
+/// One for each series: who is named hides who was removed under the same name and still has work.
+fn members(plan: &Plan) -> Vec<Member> {
+    let all = plan.pools.values().flat_map(|pool| pool.members());
+    let (mut all, gone): (Vec<Member>, Vec<Member>) = all.partition(|member| !member.removed);
+    if !gone.is_empty() {
+        let label = |member: &Member| member.backend.labels.clone();
+        let mut seen: HashSet<String> = all.iter().map(label).collect();
+        all.extend(gone.into_iter().rev().filter(|member| seen.insert(label(member))));
+    }
+    all
+}
+
 fn of_backends(text: &mut Text, plan: &Plan) {
-    let all: Vec<Member> = plan.pools.values().flat_map(|pool| pool.members()).collect();
+    let all = members(plan);
     let groups = [
         ("evenkeel_upstream_requests_total", "code", "Tries by class of their answer.", REQUESTS),
         ("evenkeel_upstream_connections_total", "result", "Connects by result.", CONNECTIONS),

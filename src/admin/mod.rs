@@ -1,9 +1,21 @@
-//! Metrics, health and status over plain views. Runs on the control runtime; never waits for the
-//! data plane and never makes it wait.
+//! Metrics, health, status and the API over plain views. Runs on the control runtime; never waits
+//! for the data plane and never makes it wait.
 
 mod answer;
+mod body;
 mod collect;
+mod compat;
+mod config_view;
+mod control;
+mod dashboard;
+mod errors;
+mod events;
+mod explain;
+mod guard;
+mod places;
+mod routes;
 mod serve;
 mod view;
+mod write;
 
-pub use serve::{Access, Socket, bind, serve};
+pub use serve::{Access, SOCKET, Socket, bind, bind_or, bind_private, bind_private_or, serve};

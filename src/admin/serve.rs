@@ -1,29 +1,38 @@
 //! The admin server: hyper on the control runtime, bounded in connections and time.
-use super::answer::{answer, problem};
-use crate::config::{Bind, BindAddr};
+use super::compat;
+use super::guard::{Caller, Pace};
+use super::places::{Heard, Line, Places};
+use super::routes::answer;
+use crate::config::{AdminLimits, Bind, BindAddr};
+use crate::drain::Opening;
 use crate::net::{self, Stream, Transport};
-use crate::server::{State, bind_hint};
+use crate::server::{Reloader, Role, bind_hint};
+use hyper::Request;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper::{Request, StatusCode, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::sync::{Semaphore, watch};
 
-/// Connections at the same time: scrapers, a dashboard and a few people.
-const CONNECTIONS: usize = 64;
 /// How long a caller may take for a request head.
 const HEAD: Duration = Duration::from_secs(10);
-/// How long one connection may live: a caller that does not read must not hold a place for ever.
-const LIFE: Duration = Duration::from_secs(120);
+
+/// After another process began to listen, connections wait so long for a question that may be on its
+/// way.
+const FAREWELL: Duration = Duration::from_millis(500);
+/// And an answer may take so long then.
+const LAST: Duration = Duration::from_secs(10);
+/// Callers the kernel keeps waiting.
+const BACKLOG: i32 = 128;
 
 /// Who may ask what at an address.
 #[derive(Clone, Debug)]
@@ -40,16 +49,38 @@ pub struct Socket {
     /// What was really bound.
     pub addr: BindAddr,
     socket: OwnedFd,
-    _file: Option<SocketFile>,
+    file: Option<SocketFile>,
+    /// Another process bound it.
+    adopted: bool,
+    role: Option<Arc<Role>>,
+}
+
+impl Socket {
+    /// May be handed over to another process from here on: `at` is the address as the configuration
+    /// writes it. One that another process bound takes nobody before its role says so.
+    ///
+    /// # Errors
+    ///
+    /// When the socket cannot be had twice.
+    pub fn share(&mut self, role: &str, at: &BindAddr) -> io::Result<Arc<Role>> {
+        let role = Arc::new(Role::new(role, at.to_string(), &self.socket, !self.adopted)?);
+        if let Some(file) = &mut self.file {
+            file.1 = Some(role.clone());
+        }
+        self.role = Some(role.clone());
+        Ok(role)
+    }
 }
 
 /// The file of a Unix socket, removed when nobody serves it any more.
 #[derive(Debug)]
-struct SocketFile(PathBuf);
+struct SocketFile(PathBuf, Option<Arc<Role>>);
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        if !self.1.as_ref().is_some_and(|role| role.is_given()) {
+            let _ = std::fs::remove_file(&self.0);
+        }
     }
 }
 
@@ -59,19 +90,68 @@ impl Drop for SocketFile {
 ///
 /// What was tried, on what, and the kernel's word.
 pub fn bind(bind: &Bind) -> io::Result<Socket> {
+    bind_to(&bind.addr, None)
+}
+
+/// As [`bind`], with the socket that another process bound, where there is one.
+///
+/// # Errors
+///
+/// As [`bind`].
+pub fn bind_or(bind: &Bind, open: Option<OwnedFd>) -> io::Result<Socket> {
+    bind_to(&bind.addr, open)
+}
+
+/// The name of the Unix socket in the folder `server.state`.
+pub const SOCKET: &str = "admin.sock";
+
+/// Binds the Unix socket of a state folder, which is made where it is missing: what is in it is its
+/// owner's alone.
+///
+/// # Errors
+///
+/// As [`bind`].
+pub fn bind_private(folder: &Path) -> io::Result<Socket> {
+    bind_private_or(folder, None)
+}
+
+/// As [`bind_private`], with the socket that another process bound, where there is one.
+///
+/// # Errors
+///
+/// As [`bind`].
+pub fn bind_private_or(folder: &Path, open: Option<OwnedFd>) -> io::Result<Socket> {
+    use std::os::unix::fs::DirBuilderExt;
     let failed = |error: io::Error| {
-        let hint = bind_hint(&bind.addr, &error).map(|hint| format!("; {hint}"));
-        let what = format!("listen on {} (admin): {error}", bind.addr);
+        let what = format!("make the folder {} (server.state): {error}", folder.display());
+        io::Error::new(error.kind(), what)
+    };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+    let path = folder.join(SOCKET);
+    let socket = bind_to(&BindAddr::Unix(path.clone()), open)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(socket)
+}
+
+fn bind_to(addr: &BindAddr, open: Option<OwnedFd>) -> io::Result<Socket> {
+    let failed = |error: io::Error| {
+        let hint = bind_hint(addr, &error).map(|hint| format!("; {hint}"));
+        let what = format!("listen on {addr} (admin): {error}");
         io::Error::new(error.kind(), what + &hint.unwrap_or_default())
     };
-    let mut bound = net::bind(&bind.addr, 1, 128).map_err(failed)?;
+    let adopted = open.is_some();
+    let bound = match open {
+        Some(socket) => net::adopt(vec![socket], 1, BACKLOG),
+        None => net::bind(addr, 1, BACKLOG),
+    };
+    let mut bound = bound.map_err(failed)?;
     let socket =
         bound.sockets.pop().ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))?;
-    let _file = match &bound.addr {
-        BindAddr::Unix(path) => Some(SocketFile(path.clone())),
+    let file = match &bound.addr {
+        BindAddr::Unix(path) => Some(SocketFile(path.clone(), None)),
         _ => None,
     };
-    Ok(Socket { addr: bound.addr, socket, _file })
+    Ok(Socket { addr: bound.addr, socket, file, adopted, role: None })
 }
 
 enum Listener {
@@ -80,89 +160,138 @@ enum Listener {
 }
 
 impl Listener {
-    async fn accept(&self) -> io::Result<Stream> {
+    async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
         Ok(match self {
-            Self::Tcp(listener) => listener.accept().await?.0.into(),
-            Self::Unix(listener) => listener.accept().await?.0.into(),
+            Self::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                (stream.into(), Some(peer))
+            }
+            Self::Unix(listener) => (listener.accept().await?.0.into(), None),
         })
     }
 }
 
-/// Serves an address until it is dropped, and with it the file of a Unix socket.
+/// What is served, and how.
+#[derive(Debug)]
+pub(super) struct Desk {
+    pub(super) reloader: Reloader,
+    /// The file of the configuration.
+    pub(super) path: PathBuf,
+    pub(super) access: Access,
+    /// How often its callers ask.
+    pub(super) pace: Pace,
+    pub(super) wrong: Pace,
+    /// What was told of sums to those who read them by other names.
+    pub(super) told: compat::Told,
+    /// Places for those who listen to events.
+    pub(super) streams: Arc<Semaphore>,
+}
+
+/// Serves an address until it is dropped, and with it the file of a Unix socket. `path` is the file
+/// that is read again when a caller says so.
 ///
 /// # Errors
 ///
 /// When the socket cannot be used on this runtime.
-pub async fn serve(socket: Socket, state: Arc<State>, access: Access) -> io::Result<()> {
-    // A Unix socket cannot be reached by a lured browser.
-    let own = match socket.addr {
-        BindAddr::Ip(addr) => Some(addr).filter(|_| access.known_hosts),
+pub async fn serve(
+    socket: Socket,
+    reloader: Reloader,
+    path: PathBuf,
+    access: Access,
+) -> io::Result<()> {
+    let Socket { addr, socket, role, adopted: _, file: _file } = socket;
+    let own = match addr {
+        BindAddr::Ip(addr) => Some(addr),
         _ => None,
     };
-    let listener = match socket.addr {
-        BindAddr::Unix(_) => Listener::Unix(UnixListener::from_std(socket.socket.into())?),
-        _ => Listener::Tcp(TcpListener::from_std(socket.socket.into())?),
+    let listener = match addr {
+        BindAddr::Unix(_) => Listener::Unix(UnixListener::from_std(socket.into())?),
+        _ => Listener::Tcp(TcpListener::from_std(socket.into())?),
     };
-    let places = Arc::new(Semaphore::new(CONNECTIONS));
-    loop {
-        let Ok(place) = places.clone().acquire_owned().await else { return Ok(()) };
-        let stream = match listener.accept().await {
-            Ok(stream) => stream,
+    // Nobody hands over what is not shared.
+    let mut opening = role.map_or_else(|| watch::channel(Opening::Open).1, |role| role.opening());
+    // A place more or less needs a restart: whoever has one keeps it.
+    let plan = reloader.state().plan.load_full();
+    let limits = plan.map_or_else(AdminLimits::default, |plan| plan.config.admin.limits.clone());
+    let places = Arc::new(Places::new(limits.connections));
+    let streams = Arc::new(Semaphore::new(limits.streams));
+    let (pace, wrong, told) = Default::default();
+    let desk = Arc::new(Desk { reloader, path, access, pace, wrong, told, streams });
+    let hits = || &desk.reloader.state().admin.limit_hits;
+    for number in 0.. {
+        let accepted = tokio::select! {
+            biased;
+            () = paused(&mut opening) => {
+                // Who has it says so again; where that never comes this ends with the process.
+                let _ = opening.wait_for(|opening| *opening == Opening::Open).await;
+                continue;
+            }
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "admin: accept");
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             }
         };
-        let (state, access) = (state.clone(), access.clone());
+        let place = places.take(number, || hits().inc("connections")).await;
+        let caller = Caller { tcp: peer.zip(own) };
+        let (desk, opening) = (desk.clone(), opening.clone());
         tokio::spawn(async move {
-            let service = service_fn(move |request: Request<Incoming>| {
-                let plan = state.plan.load();
-                let hosts = plan.as_deref().map_or(&[][..], |plan| &plan.config.admin.hosts);
-                let refused = own.and_then(|own| refused(&request, own, hosts));
-                let done = refused.map_or_else(
-                    || answer(&state, &request, access.api),
-                    |why| problem(StatusCode::FORBIDDEN, why),
-                );
-                async move { Ok::<_, Infallible>(done) }
-            });
-            let mut server = hyper::server::conn::http1::Builder::new();
-            server
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD)
-                .max_headers(64)
-                .max_buf_size(16 << 10);
-            // A caller that broke off is no fault of ours.
-            let _ = match stream.into_transport() {
-                Transport::Tcp(s) => {
-                    timeout(LIFE, server.serve_connection(TokioIo::new(s), service)).await
-                }
-                Transport::Unix(s) => {
-                    timeout(LIFE, server.serve_connection(TokioIo::new(s), service)).await
-                }
-            };
+            match stream.into_transport() {
+                Transport::Tcp(s) => connection(s, &desk, caller, &place.line, opening).await,
+                Transport::Unix(s) => connection(s, &desk, caller, &place.line, opening).await,
+            }
             drop(place);
         });
     }
+    Ok(())
 }
 
-/// A browser that was lured here by a foreign name or page is refused (DNS rebinding, cross-site).
-fn refused(request: &Request<Incoming>, own: SocketAddr, hosts: &[String]) -> Option<&'static str> {
-    let field =
-        |name: header::HeaderName| request.headers().get(name).and_then(|v| v.to_str().ok());
-    let named = field(header::HOST).unwrap_or("");
-    let host = named
-        .rsplit_once(':')
-        .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
-        .map_or(named, |(h, _)| h);
-    let ip = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
-    let known = ip.is_ok_and(|ip| own.ip().is_unspecified() || ip == own.ip())
-        || host.eq_ignore_ascii_case("localhost")
-        || hosts.iter().any(|known| known.eq_ignore_ascii_case(host));
-    if !known {
-        return Some("this Host is not served here; name it in admin.hosts");
+async fn connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    desk: &Arc<Desk>,
+    caller: Caller,
+    line: &Arc<Line>,
+    mut opening: watch::Receiver<Opening>,
+) {
+    let stream = Heard { inner: stream, line: line.clone() };
+    let service = service_fn(|request: Request<Incoming>| {
+        let (desk, line) = (desk.clone(), line.clone());
+        async move {
+            let _working = line.working();
+            Ok::<_, Infallible>(answer(&desk, &line, caller, request).await)
+        }
+    });
+    let mut server = hyper::server::conn::http1::Builder::new();
+    server
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .max_headers(64)
+        .max_buf_size(16 << 10);
+    // A caller that broke off is no fault of ours.
+    let served = server.serve_connection(TokioIo::new(stream), service);
+    let mut served = std::pin::pin!(served);
+    tokio::select! {
+        _ = &mut served => return,
+        () = line.over() => return,
+        () = paused(&mut opening) => {}
     }
-    let foreign = field(header::ORIGIN)
-        .is_some_and(|origin| origin.split_once("://").is_none_or(|(_, at)| at != named));
-    foreign.then_some("requests of other origins are refused")
+    // What is on its way here is answered; the next question goes to who listens.
+    tokio::select! {
+        _ = &mut served => return,
+        () = line.over() => return,
+        () = tokio::time::sleep(FAREWELL) => served.as_mut().graceful_shutdown(),
+    }
+    // A stream of events does not end by itself.
+    let _ = tokio::time::timeout(LAST, served).await;
+}
+
+/// Waits until another process listens.
+async fn paused(opening: &mut watch::Receiver<Opening>) {
+    if opening.wait_for(|opening| *opening == Opening::Paused).await.is_err() {
+        std::future::pending().await
+    }
 }

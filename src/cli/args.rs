@@ -13,7 +13,7 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
-    /// Serve. SIGHUP reloads, SIGTERM drains.
+    /// Serve. SIGHUP reloads, SIGTERM drains, SIGUSR2 hands over to the program on disk.
     #[command(display_name = "evenkeel")]
     Run(Run),
     /// Say every problem of a file, or a one-line summary.
@@ -25,6 +25,48 @@ pub(super) enum Command {
     /// A test backend that answers with what it received.
     #[command(display_name = "evenkeel")]
     Echo(Echo),
+    /// What runs, and how each backend is; exit 1 when it is not ready or a pool has nobody.
+    #[command(display_name = "evenkeel")]
+    Status(Client),
+    /// A live view of pools and backends, with keys to drain and undrain.
+    #[command(display_name = "evenkeel")]
+    Top(Client),
+    /// The last failed and slow requests, with where the time of each went.
+    #[command(display_name = "evenkeel")]
+    Errors(Client),
+    /// Why a request would go where it goes: each rule, the pool, the key, each candidate.
+    #[command(display_name = "evenkeel")]
+    Explain(Explain),
+    /// List, add and remove backends at run time.
+    #[command(display_name = "evenkeel")]
+    Backend(Backend),
+    /// No new work for a backend; what it has may end.
+    #[command(display_name = "evenkeel")]
+    Drain(Drain),
+    /// Work again for a backend that was drained.
+    #[command(display_name = "evenkeel")]
+    Undrain(One),
+    /// Another weight for a backend, or `file` to give it back to the file.
+    #[command(display_name = "evenkeel")]
+    Weight(Weigh),
+    /// Read the file again.
+    #[command(display_name = "evenkeel")]
+    Reload(Client),
+    /// What a reload of another file would change, and what it would cut: nothing.
+    #[command(display_name = "evenkeel")]
+    Plan(Plan),
+    /// What becomes of the keys of a consistent-hash pool when a backend goes.
+    #[command(display_name = "evenkeel")]
+    Ring(Ring),
+    /// A script that completes these commands in a shell.
+    #[command(display_name = "evenkeel")]
+    Completions {
+        /// Which shell.
+        shell: clap_complete::Shell,
+    },
+    /// The manual page, for man.
+    #[command(display_name = "evenkeel")]
+    Man,
 }
 
 #[derive(Debug, clap::Args)]
@@ -32,6 +74,11 @@ pub(super) struct Run {
     /// The configuration.
     #[arg(short, long, default_value = "proxy.toml")]
     pub(super) config: PathBuf,
+    /// Take over from the process that serves: its listening sockets, what it knows of backends and
+    /// what the API said. It drains when this one serves, and goes on if this one has problems. SOCKET
+    /// is handover.sock in its folder server.state, by default in that of the configuration.
+    #[arg(long, value_name = "SOCKET", num_args = 0..=1, require_equals = true)]
+    pub(super) take_over: Option<Option<PathBuf>>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -68,4 +115,172 @@ pub(super) struct Echo {
     /// Send back datagrams.
     #[arg(long)]
     pub(super) udp: bool,
+}
+
+/// Where the proxy is that is asked.
+#[derive(Clone, Debug, clap::Args)]
+pub(super) struct Client {
+    /// The configuration of the proxy: its Unix socket is in the folder `server.state` of this file.
+    #[arg(short, long, default_value = "proxy.toml")]
+    pub(super) config: PathBuf,
+    /// Its admin address instead, as http://127.0.0.1:9900 or unix:/path.
+    #[arg(long, value_name = "URL")]
+    pub(super) admin: Option<String>,
+    /// The file with the token of that address.
+    #[arg(long, value_name = "FILE")]
+    pub(super) token_file: Option<PathBuf>,
+    /// JSON on standard output.
+    #[arg(long)]
+    pub(super) json: bool,
+}
+
+/// `POOL/BACKEND`: the first slash ends the pool's name.
+#[derive(Clone, Debug)]
+pub(super) struct Member {
+    pub(super) pool: String,
+    pub(super) backend: String,
+}
+
+impl std::str::FromStr for Member {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.split_once('/') {
+            Some((pool, backend)) if !pool.is_empty() && !backend.is_empty() => {
+                Ok(Self { pool: pool.into(), backend: backend.into() })
+            }
+            _ => Err("write POOL/BACKEND".into()),
+        }
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct One {
+    /// Which backend.
+    #[arg(value_name = "POOL/BACKEND")]
+    pub(super) member: Member,
+    #[command(flatten)]
+    pub(super) client: Client,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Drain {
+    #[command(flatten)]
+    pub(super) one: One,
+    /// Wait until it has no work any more.
+    #[arg(long)]
+    pub(super) wait: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Weigh {
+    /// Which backend.
+    #[arg(value_name = "POOL/BACKEND")]
+    pub(super) member: Member,
+    /// 0 to 1000, or `file`.
+    #[arg(value_parser = weight)]
+    pub(super) weight: Given,
+    #[command(flatten)]
+    pub(super) client: Client,
+}
+
+/// A weight, or the file's.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Given(pub(super) Option<u16>);
+
+fn weight(text: &str) -> Result<Given, String> {
+    if text == "file" {
+        return Ok(Given(None));
+    }
+    let weight = text.parse().ok().filter(|weight: &u16| *weight <= 1000);
+    weight.map(|weight| Given(Some(weight))).ok_or_else(|| "write 0 to 1000, or file".into())
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Plan {
+    /// The other file.
+    pub(super) file: PathBuf,
+    #[command(flatten)]
+    pub(super) client: Client,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Ring {
+    /// Which pool.
+    pub(super) pool: String,
+    /// Which backend would go.
+    #[arg(long, value_name = "BACKEND")]
+    pub(super) remove: String,
+    #[command(flatten)]
+    pub(super) client: Client,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Explain {
+    /// The request, as GET https://api.example.com/v1/x; GET where no method is said.
+    #[arg(value_names = ["METHOD", "URL"], num_args = 1..=2, required_unless_present = "request")]
+    pub(super) what: Vec<String>,
+    /// A header field of it, as 'X-User: 7'; may be said again.
+    #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
+    pub(super) headers: Vec<String>,
+    /// Who sends it: an address, with or without a port; 127.0.0.1 by default.
+    #[arg(long, value_name = "ADDRESS")]
+    pub(super) client: Option<String>,
+    /// The listener that it comes to, where scheme and port do not say.
+    #[arg(long, value_name = "NAME")]
+    pub(super) listener: Option<String>,
+    /// A request that failed or was slow instead, by its id.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["what", "headers", "client", "listener"])]
+    pub(super) request: Option<String>,
+    #[command(flatten)]
+    pub(super) proxy: Client,
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Backend {
+    #[command(subcommand)]
+    pub(super) what: BackendCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum BackendCommand {
+    /// The backends of a pool, or of all.
+    List {
+        /// Which pool.
+        pool: Option<String>,
+        #[command(flatten)]
+        client: Client,
+    },
+    /// Add a backend; it stays until it is removed, through restarts, too.
+    Add(Add),
+    /// Drain a backend and take it out.
+    Remove {
+        /// Which pool.
+        pool: String,
+        /// Which backend.
+        name: String,
+        #[command(flatten)]
+        client: Client,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Add {
+    /// Which pool.
+    pub(super) pool: String,
+    /// Its address, as 10.0.0.9:8080.
+    pub(super) addr: String,
+    /// Its name; its address by default.
+    #[arg(long)]
+    pub(super) name: Option<String>,
+    /// Its weight, 0 to 1000.
+    #[arg(long)]
+    pub(super) weight: Option<u16>,
+    /// Only when nobody else is usable.
+    #[arg(long)]
+    pub(super) backup: bool,
+    /// It lives while its heartbeat comes within this time.
+    #[arg(long)]
+    pub(super) ttl: Option<String>,
+    #[command(flatten)]
+    pub(super) client: Client,
 }

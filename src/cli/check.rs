@@ -26,7 +26,7 @@ pub(super) fn check(args: &args::Check) -> Result<ExitCode, String> {
         problems = super::run::within(async { Ok(dial_all(config).await) })?;
     }
     if args.json {
-        println!(
+        say!(
             "{}",
             serde_json::json!({
                 "problems": problems.iter().map(json).collect::<Vec<_>>(),
@@ -40,7 +40,7 @@ pub(super) fn check(args: &args::Check) -> Result<ExitCode, String> {
     let Some(config) = config.filter(|_| problems.is_empty()) else { return Ok(ExitCode::FAILURE) };
     if !args.json {
         let backends: usize = config.pools.values().map(|pool| pool.backends.len()).sum();
-        println!(
+        say!(
             "{}: ok: {} listeners, {} routes, {} pools, {backends} backends",
             args.config.display(),
             config.listeners.len(),

@@ -18,21 +18,21 @@ pub(super) fn demo(args: &args::Demo, tidy: fn()) -> Result<ExitCode, String> {
         for n in 0..args.backends {
             let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, FIRST_PORT + n));
             let listener = echo::listen(addr).await?;
-            println!("demo: backend b{} on {addr}", n + 1);
+            say!("demo: backend b{} on {addr}", n + 1);
             tokio::spawn(echo::serve(listener, format!("b{}", n + 1).into(), false));
         }
         invite(&config);
-        run::serve(signals, config, path, tidy).await?;
+        run::serve(signals, None, config, path, tidy).await?;
         Ok(ExitCode::SUCCESS)
     })
 }
 
 fn load(path: &Path) -> Result<Config, Vec<Problem>> {
     if path.exists() {
-        println!("demo: using ./proxy.toml; edit it and it is reloaded");
+        say!("demo: using ./proxy.toml; edit it and it is reloaded");
         return config::load(path);
     }
-    println!("demo: no ./proxy.toml here, using the built-in one");
+    say!("demo: no ./proxy.toml here, using the built-in one");
     config::parse(BUILT_IN, path)
 }
 
@@ -40,9 +40,9 @@ fn load(path: &Path) -> Result<Config, Vec<Problem>> {
 fn invite(config: &Config) {
     let http = |listener: &&Listener| listener.protocol == Protocol::Http;
     if let Some(bind) = config.listeners.values().find(http).and_then(|l| l.bind.first()) {
-        println!("demo: try    curl -i http://{}/hello", bind.addr);
+        say!("demo: try    curl -i http://{}/hello", bind.addr);
     }
     if let Some(bind) = &config.admin.bind {
-        println!("demo: and    curl http://{}/metrics", bind.addr);
+        say!("demo: and    curl http://{}/metrics", bind.addr);
     }
 }

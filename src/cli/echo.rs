@@ -22,7 +22,7 @@ pub(super) fn echo(args: &args::Echo) -> Result<ExitCode, String> {
             return datagrams(args.bind, &name).await;
         }
         let listener = listen(args.bind).await?;
-        println!("{name} listens on {}", args.bind);
+        say!("{name} listens on {}", args.bind);
         serve(listener, name.into(), args.tcp).await;
         Ok(ExitCode::SUCCESS)
     })
@@ -53,7 +53,7 @@ async fn datagrams(addr: SocketAddr, name: &str) -> Result<ExitCode, String> {
     let broken =
         |error: io::Error| format!("listen on {addr} (echo, UDP): {error}; choose another address");
     let socket = UdpSocket::bind(addr).await.map_err(broken)?;
-    println!("{name} listens on {addr}");
+    say!("{name} listens on {addr}");
     let mut buf = vec![0; 64 << 10];
     loop {
         // What a client's side says against an answer is no fault of the socket.

@@ -1,13 +1,23 @@
-//! Arguments, exit codes: 0 done, 1 the answer is no, 2 usage.
+//! Arguments, exit codes: 0 done, 1 the answer is no, 2 usage, 3 the proxy could not be reached.
 
+#[macro_use]
+mod out;
 mod args;
+mod ask;
 mod check;
 mod demo;
 mod echo;
+mod explain;
+mod kept;
+mod ops;
+mod progress;
 mod run;
+mod table;
+mod top;
 
 use args::{Args, Command};
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use std::io::Write;
 use std::process::ExitCode;
 
 /// Parses the arguments and runs the command. `tidy` is called by each worker thread each second:
@@ -19,6 +29,19 @@ pub fn main(tidy: fn()) -> ExitCode {
         Command::Check(args) => check::check(&args),
         Command::Demo(args) => demo::demo(&args, tidy),
         Command::Echo(args) => echo::echo(&args),
+        Command::Top(client) => ops::run(top::top(&client)),
+        Command::Status(client) => ops::run(ops::status(&client)),
+        Command::Errors(client) => ops::run(kept::errors(&client)),
+        Command::Explain(args) => ops::run(explain::explain(&args)),
+        Command::Backend(args) => ops::run(ops::backend(&args.what)),
+        Command::Drain(args) => ops::run(ops::drain(&args)),
+        Command::Undrain(args) => ops::run(ops::undrain(&args)),
+        Command::Weight(args) => ops::run(ops::weight(&args)),
+        Command::Reload(client) => ops::run(ops::reload(&client)),
+        Command::Plan(args) => ops::run(ops::plan(&args)),
+        Command::Ring(args) => ops::run(ops::ring(&args)),
+        Command::Completions { shell } => completions(shell),
+        Command::Man => man(),
     };
     match done {
         Ok(code) => code,
@@ -27,4 +50,32 @@ pub fn main(tidy: fn()) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn written(bytes: &[u8]) -> Result<ExitCode, String> {
+    let done = out::write(bytes).map(|()| ExitCode::SUCCESS);
+    done.map_err(|error| format!("write to standard output: {error}"))
+}
+
+fn completions(shell: clap_complete::Shell) -> Result<ExitCode, String> {
+    let mut out = Vec::new();
+    clap_complete::generate(shell, &mut Args::command(), "evenkeel", &mut out);
+    written(&out)
+}
+
+/// One page: the commands, then each with what it takes.
+fn man() -> Result<ExitCode, String> {
+    let (mut out, mut command) = (Vec::new(), Args::command());
+    command.build();
+    let failed = |error: std::io::Error| error.to_string();
+    clap_mangen::Man::new(command.clone()).render(&mut out).map_err(failed)?;
+    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+        writeln!(out, ".SH {}", sub.get_name().to_uppercase()).map_err(failed)?;
+        let page = clap_mangen::Man::new(sub.clone());
+        page.render_synopsis_section(&mut out).map_err(failed)?;
+        page.render_description_section(&mut out).map_err(failed)?;
+        page.render_options_section(&mut out).map_err(failed)?;
+        page.render_subcommands_section(&mut out).map_err(failed)?;
+    }
+    written(&out)
 }

@@ -1,11 +1,13 @@
 //! `evenkeel run`: serve until told to end.
 use super::args;
 use crate::admin;
-use crate::config::{self, Bind, Config, Problem};
-use crate::server::{self, Options, Signals};
+use crate::config::{self, Bind, BindAddr, Config, Problem};
+use crate::server::{self, Ending, Giver, Inherited, Legacy, Notify, Options, Past, Role, Signals};
 use crate::telemetry;
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use tokio::runtime::{Builder, Runtime};
 
 /// The runtime of config, probes, discovery, admin and signals: one thread beside the workers.
@@ -18,10 +20,45 @@ pub(super) fn control() -> Result<Runtime, String> {
 pub(super) fn run(args: &args::Run, tidy: fn()) -> Result<ExitCode, String> {
     within(async {
         let signals = catch()?;
-        let config = config::load(&args.config).map_err(|problems| said(&problems))?;
-        serve(signals, config, &args.config, tidy).await?;
+        let (past, config) = match &args.take_over {
+            None => (Past::default(), load(args)?),
+            // Who starts it to take over wants to know what is wrong with its file, too.
+            Some(Some(socket)) => {
+                let past = take_over(socket).await?;
+                match load(args) {
+                    Ok(config) => (past, config),
+                    Err(why) => return Err(refused(past, why).await),
+                }
+            }
+            Some(None) => {
+                let config = load(args)?;
+                (take_over(&config.server.state.join(server::SOCKET)).await?, config)
+            }
+        };
+        let past = match past.legacy {
+            Some(_) => past,
+            None => Past { inherited: Inherited::from_service_manager()?, legacy: None },
+        };
+        serve(signals, Some(past), config, &args.config, tidy).await?;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+fn load(args: &args::Run) -> Result<Config, String> {
+    config::load(&args.config).map_err(|problems| said(&problems))
+}
+
+async fn take_over(socket: &Path) -> Result<Past, String> {
+    let (legacy, inherited) = Legacy::connect(socket).await?;
+    Ok(Past { inherited, legacy: Some(legacy) })
+}
+
+/// Tells the process that serves why this one will not.
+async fn refused(past: Past, why: String) -> String {
+    if let Some(legacy) = past.legacy {
+        legacy.refuse(&why).await;
+    }
+    why
 }
 
 /// Runs on the control runtime. What still blocks at the end, such as a look-up of a name, is not
@@ -45,23 +82,30 @@ pub(super) fn said(problems: &[Problem]) -> String {
     format!("{count} problem{s} in the configuration\n{}", lines.join("\n"))
 }
 
-/// Serves a configuration, and the file it came from when that is edited.
+/// Serves a configuration, and the file it came from when that is edited. Without a past it has no
+/// future either: it hands nothing over.
 pub(super) async fn serve(
     mut signals: Signals,
+    past: Option<Past>,
     config: Config,
     path: &Path,
     tidy: fn(),
 ) -> Result<(), String> {
-    let log = telemetry::init(&config.log)?;
-    let mut doors = Vec::new();
-    if let Some(bind) = &config.admin.bind {
-        doors.push((bound(bind)?, admin::Access { api: true, known_hosts: true }));
-    }
-    if let Some(bind) = &config.metrics {
-        doors.push((bound(bind)?, admin::Access { api: false, known_hosts: false }));
-    }
-    let options = Options { log: Some(log), tidy: Some(tidy), ..Options::default() };
-    let running = server::start(config, options).await.map_err(|error| error.to_string())?;
+    let (hands_over, mut past) = (past.is_some(), past.unwrap_or_default());
+    let opened = telemetry::init(&config.log).and_then(|log| Ok((log, doors(&config, &mut past)?)));
+    let (log, doors) = match opened {
+        Ok(opened) => opened,
+        Err(why) => return Err(refused(past, why).await),
+    };
+    let (roles, doors): (Vec<_>, Vec<_>) = doors.into_iter().unzip();
+    let folder = config.server.state.clone();
+    let open = past.inherited.of_role(server::ROLE, &BindAddr::Unix(folder.join(server::SOCKET)));
+    let socket = hands_over.then(|| server::bind_hand_over(&folder, open));
+    let notify = Notify::from_env()?;
+    let (state, log, tidy) = (Some(folder.clone()), Some(log), Some(tidy));
+    let options = Options { state, log, tidy, notify: notify.clone(), ..Options::default() };
+    let started = server::start_from(past, config, options).await;
+    let mut running = started.map_err(|error| error.to_string())?;
     for (name, addresses) in running.state().addresses() {
         for addr in addresses {
             tracing::info!(listener = %name, %addr, "listening");
@@ -70,13 +114,23 @@ pub(super) async fn serve(
     let mut admins = Vec::new();
     for (socket, access) in doors {
         tracing::info!(addr = %socket.addr, "admin listening");
-        admins.push(tokio::spawn(admin::serve(socket, running.state().clone(), access)));
+        let (reloader, path) = (running.reloader.clone(), path.to_path_buf());
+        admins.push(tokio::spawn(admin::serve(socket, reloader, path, access)));
     }
     let reloader = running.reloader.clone();
-    server::until_stopped(&mut signals, &reloader, path).await;
+    let (giver, shared) = (roles.clone(), reloader.clone());
+    let giver = |socket| Giver::new(socket, &folder, giver, shared, notify);
+    let giving = socket.map(|socket| socket.and_then(giver)).transpose();
+    let giving = giving.map_err(|error| tracing::warn!("{error}; it cannot hand over"));
+    running.serves().await?;
+    roles.iter().for_each(|role| role.pause(false));
+    let giving = giving.ok().flatten().map(Giver::start);
+    let ending = server::until_over(&mut signals, &reloader, path, giving).await;
+    let handed_over = ending == Ending::HandedOver;
+    let ended = async { if handed_over { running.leave().await } else { running.stop().await } };
     tokio::select! {
-        () = running.stop() => tracing::info!("ended"),
-        () = signals.told_to_end(&reloader) => {}
+        () = ended => tracing::info!("ended"),
+        () = signals.told_to_end(&reloader, handed_over) => {}
     }
     // Waited for, so that their files are gone when the process is.
     for admin in admins {
@@ -86,6 +140,37 @@ pub(super) async fn serve(
     Ok(())
 }
 
-fn bound(bind: &Bind) -> Result<admin::Socket, String> {
-    admin::bind(bind).map_err(|error| error.to_string())
+type Served = (admin::Socket, admin::Access);
+
+/// Binds what is served besides the listeners, or takes it over.
+fn doors(config: &Config, past: &mut Past) -> Result<Vec<(Arc<Role>, Served)>, String> {
+    let mut doors = Vec::new();
+    let mut serve = |role, at: &BindAddr, mut socket: admin::Socket, access| {
+        let shared = socket.share(role, at).map_err(|error| error.to_string())?;
+        doors.push((shared, (socket, access)));
+        Ok::<_, String>(())
+    };
+    let mut bound = |role, bind: &Bind| {
+        let open = past.inherited.of_role(role, &bind.addr);
+        admin::bind_or(bind, open).map_err(|error| error.to_string())
+    };
+    if let Some(bind) = &config.admin.bind {
+        let access = admin::Access { api: true, known_hosts: true };
+        serve("admin", &bind.addr, bound("admin", bind)?, access)?;
+    }
+    if let Some(bind) = &config.metrics {
+        let access = admin::Access { api: false, known_hosts: false };
+        serve("metrics", &bind.addr, bound("metrics", bind)?, access)?;
+    }
+    let at = BindAddr::Unix(config.server.state.join(admin::SOCKET));
+    let open = past.inherited.of_role("api", &at);
+    match admin::bind_private_or(&config.server.state, open) {
+        Ok(socket) => {
+            serve("api", &at, socket, admin::Access { api: true, known_hosts: false })?;
+        }
+        // Two processes must not share what one of them remembers.
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error.to_string()),
+        Err(error) => tracing::warn!("{error}; the API has no Unix socket"),
+    }
+    Ok(doors)
 }

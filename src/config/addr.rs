@@ -52,6 +52,24 @@ pub(super) fn dial(text: &str, relative: impl FnOnce(&str) -> PathBuf) -> Result
     }
 }
 
+impl Addr {
+    /// An address to dial as it is written; the path of a Unix socket begins at the root.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it, in words.
+    pub fn new(text: &str) -> Result<Self, String> {
+        match dial(text, |path| PathBuf::from(path)) {
+            Ok(Self::Unix(path)) if path.is_relative() => {
+                Err(format!("{} does not begin at the root", quoted(text)))
+            }
+            Ok(addr) => Ok(addr),
+            Err(Wrong { what, hint: None }) => Err(what),
+            Err(Wrong { what, hint: Some(hint) }) => Err(format!("{what}; {hint}")),
+        }
+    }
+}
+
 fn parts(text: &str, relative: impl FnOnce(&str) -> PathBuf) -> Result<Parts, Wrong> {
     if let Some(path) = text.strip_prefix("unix:") {
         return unix(text, path, relative);

@@ -85,9 +85,16 @@ fn hash(
     [key, combine, fallback, table, size, bounded]: [Option<Item<'_>>; 6],
     http_only: &mut Vec<Said>,
 ) -> Hash {
-    let key = key.map(|item| parts(&item, http_only)).unwrap_or_default();
     let first = combine
         .and_then(|item| item.word("pool.balance.combine", &[("all", false), ("first", true)]));
+    let key = key.map(|item| {
+        let parts = parts(&item, http_only);
+        if first == Some(true) {
+            in_reach(&item, &parts);
+        }
+        parts
+    });
+    let key = key.unwrap_or_default();
     let fallback = fallback.and_then(|item| {
         let word = item.checked(policy)?;
         if word == HASHED {
@@ -143,6 +150,17 @@ fn bound(item: &Item<'_>) -> Option<f64> {
         return None;
     }
     Some(bound)
+}
+
+/// Of a key that is the first of its parts that is there, those after one that always is are none.
+pub(super) fn in_reach(item: &Item<'_>, parts: &[KeyPart]) {
+    let always =
+        |part: &KeyPart| matches!(part, KeyPart::Path | KeyPart::ClientIp | KeyPart::ClientAddr);
+    let list = item.list();
+    if let Some(after) = parts.iter().position(always).and_then(|at| list.get(at + 1)) {
+        let wrong = Wrong::new("is never looked at: the part before it is always there");
+        after.wrong(wrong.hint("put that one last"));
+    }
 }
 
 /// The parts of a key.

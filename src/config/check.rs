@@ -1,5 +1,6 @@
 //! What only the whole document can tell: names that are not there, addresses said twice, keys of
 //! a pool that mean nothing to those who use it.
+use super::chains::bounds_without_tries;
 use super::datagrams::Carries;
 use super::draft::{Draft, Ref, Said};
 use super::faults::Faults;
@@ -36,6 +37,7 @@ pub(super) fn check(draft: &Draft, file: &At, faults: &mut Faults) {
             say(faults, &Said { key: to.key.clone(), at: to.at.clone() }, Wrong::new(what));
         }
     }
+    bounds_without_tries(draft, faults);
     passthrough(draft, faults);
     binds(draft, faults);
     raw_pools(draft, faults);

@@ -1,8 +1,12 @@
 //! A configuration while it is read: what its files said so far, and what they refer to.
+use super::chains::{Owner, RetrySaid};
 use super::log::Log;
-use super::model::{Admin, Bind, Listener, Overrides, Pool, Protocol, Route, Server, SniRoute};
+use super::model::{
+    Admin, Bind, Compat, Listener, Overrides, Pool, Protocol, Route, Server, SniRoute,
+};
 use super::problem::At;
 use super::sources::Sources;
+use super::trace::Trace;
 use super::units::Name;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,8 +36,10 @@ pub(super) struct Said {
 pub(super) struct Draft {
     pub(super) server: Option<Server>,
     pub(super) log: Option<Log>,
+    pub(super) trace: Option<Trace>,
     pub(super) admin: Option<Admin>,
     pub(super) metrics: Option<Bind>,
+    pub(super) compat: Compat,
     pub(super) defaults: Overrides,
     pub(super) listeners: BTreeMap<Name, Listener>,
     pub(super) routes: Vec<Route>,
@@ -77,6 +83,8 @@ pub(super) struct Draft {
     pub(super) unix: BTreeMap<Name, Vec<Said>>,
     /// `upgrade` of routes that say it, and the pools they go to.
     pub(super) upgrades: Vec<(Said, Vec<Name>)>,
+    /// What each table of `retry` says.
+    pub(super) retries: BTreeMap<Owner, RetrySaid>,
     /// `pool.http`, which no pool of a tcp or udp listener may have.
     pub(super) pool_http: BTreeMap<Name, Said>,
 }

@@ -58,8 +58,11 @@ pub(super) fn hedge(item: &Item<'_>, methods: &[String]) -> Option<Hedge> {
             }
             all.min = item.delay().unwrap_or(all.min);
         }
-        if let Some(said) = t.take("budget").and_then(|item| item.percent()) {
-            all.budget = said;
+        if let Some(item) = t.take("budget") {
+            all.budget = item.percent().unwrap_or(all.budget);
+            if all.budget.get() == 0.0 {
+                item.wrong(Wrong::new("\"0%\" allows none").hint("leave hedge out"));
+            }
         }
         all
     })

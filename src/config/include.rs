@@ -1,7 +1,8 @@
 //! Reads a file, then the files it includes, into one draft; the way from a text to a `Config`.
+use super::chains::Owner;
 use super::check;
 use super::draft::Draft;
-use super::env::Lookup;
+use super::env::{self, Lookup, PutIn};
 use super::faults::Faults;
 use super::file::{self, File};
 use super::glob;
@@ -11,7 +12,7 @@ use super::over::{self, Only, Place};
 use super::problem::{At, Problem, Wrong};
 use super::sources::Sources;
 use super::table::{Desk, Item, Page, Table};
-use super::{listener, log, pool, route, server, syntax};
+use super::{admin, listener, log, pool, route, server, syntax, trace};
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -39,6 +40,8 @@ pub(super) fn load_from(
     text: Option<&str>,
     env: Lookup<'_>,
 ) -> (Result<Config, Vec<Problem>>, Sources) {
+    let seen = RefCell::default();
+    let env = &env::remembering(env, &seen);
     let desk = Desk { env, faults: RefCell::new(Faults::default()) };
     let mut walk =
         Walk { draft: Draft::default(), left: TOTAL, open: Vec::new(), seen: HashMap::new() };
@@ -55,12 +58,20 @@ pub(super) fn load_from(
         Err((at, what)) => desk.faults.borrow_mut().syntax(Problem::new(&at, "", what)),
     }
     let sources = walk.draft.sources.clone();
-    (finish(walk.draft, &at, desk.faults.into_inner()), sources)
+    let config = finish(walk.draft, path, &at, desk.faults.into_inner());
+    let put_in = seen.borrow().clone();
+    let hidden = config.map_err(|problems| put_in.hide_in(problems));
+    (hidden.map(|config| Config { put_in, ..config }), sources)
 }
 
-fn finish(mut draft: Draft, at: &At, mut faults: Faults) -> Result<Config, Vec<Problem>> {
+fn finish(
+    mut draft: Draft,
+    path: &Path,
+    at: &At,
+    mut faults: Faults,
+) -> Result<Config, Vec<Problem>> {
     if !draft.once.contains_key("admin") {
-        draft.admin = Some(server::admin_default(at.clone()));
+        draft.admin = Some(admin::default(at.clone()));
     }
     check::check(&draft, at, &mut faults);
     let problems = faults.finish();
@@ -68,17 +79,24 @@ fn finish(mut draft: Draft, at: &At, mut faults: Faults) -> Result<Config, Vec<P
         return Err(problems);
     }
     check::carry(&mut draft);
+    let mut server = draft.server.unwrap_or_else(server::server_default);
+    if server.state.as_os_str().is_empty() {
+        server.state = path.parent().unwrap_or(Path::new("")).join("state");
+    }
     Ok(Config {
-        server: draft.server.unwrap_or_else(server::server_default),
+        server,
         log: draft.log.unwrap_or_else(log::default),
-        admin: draft.admin.unwrap_or_else(|| server::admin_default(at.clone())),
+        trace: draft.trace,
+        admin: draft.admin.unwrap_or_else(|| admin::default(at.clone())),
         metrics: draft.metrics,
+        compat: draft.compat,
         defaults: draft.defaults,
         listeners: draft.listeners,
         routes: draft.routes,
         sni_routes: draft.sni_routes,
         pools: draft.pools,
         sources: draft.sources,
+        put_in: PutIn::default(),
     })
 }
 
@@ -190,16 +208,20 @@ fn sections<'a>(t: &mut Table<'a>, draft: &mut Draft) -> Vec<Item<'a>> {
     if let Some(item) = once(t, "log", draft) {
         draft.log = log::log(&item);
     }
+    if let Some(item) = once(t, "trace", draft) {
+        draft.trace = trace::trace(&item);
+    }
     if let Some(item) = once(t, "admin", draft) {
-        draft.admin = server::admin(&item);
+        draft.admin = admin::admin(&item, draft);
     }
     if let Some(item) = once(t, "metrics", draft) {
-        draft.metrics = server::metrics(&item).map(|(_, bind)| bind);
+        (draft.metrics, draft.compat) = server::metrics(&item);
     }
     if let Some(item) = once(t, "defaults", draft) {
-        let read =
-            item.table("defaults", |t| over::overrides(t, Place::Defaults, &mut Only::default()));
+        let mut only = Only::default();
+        let read = item.table("defaults", |t| over::overrides(t, Place::Defaults, &mut only));
         draft.defaults = read.unwrap_or_default();
+        draft.retries.insert(Owner::Defaults, only.retry);
     }
     if let Some(item) = t.take("listener") {
         listener::listeners(&item, draft);

@@ -1,5 +1,6 @@
 //! `[listener.*]`: where clients connect.
 use super::addr;
+use super::chains::Owner;
 use super::datagrams::Sessions;
 use super::draft::{Draft, Ref};
 use super::http2::{self, Http2};
@@ -87,7 +88,9 @@ fn listener(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) 
     }
     let trusted = trusted.map(|item| item.list()).unwrap_or_default();
     let trusted_proxies = trusted.iter().filter_map(|item| item.checked(addr::net)).collect();
-    let over = over::overrides(t, place, &mut Only::default());
+    let mut only = Only::default();
+    let over = over::overrides(t, place, &mut only);
+    draft.retries.insert(Owner::Listener(name.clone()), only.retry);
     let needs_pool = raw.filter(|protocol| *protocol == Protocol::Udp || !is_word);
     if let (Some(protocol), false) = (needs_pool, t.has("pool")) {
         let what = format!("a {} listener needs a pool", protocol.word());

@@ -1,9 +1,9 @@
 //! `[log]`: the process's own log and the access log.
 use super::hint::{did_you_mean, quoted};
+use super::log_line::{self, LineFormat};
 use super::problem::{At, Wrong};
 use super::table::Item;
-use super::unbuilt;
-use super::units::Timeout;
+use super::units::{Percent, Timeout};
 use super::value::{Kind, normal};
 use std::path::PathBuf;
 
@@ -18,6 +18,8 @@ pub struct Log {
     pub access: Option<AccessLog>,
     /// From here a request counts as slow; `None` is off.
     pub slow: Timeout,
+    /// So many of the last failed requests are kept, and of the slow ones.
+    pub errors: usize,
 }
 
 /// Form of the process's own log.
@@ -39,7 +41,11 @@ pub struct AccessLog {
     /// The key that says it: `log.access`, or `log.access.to`.
     pub key: String,
     /// A line's form.
-    pub format: LogFormat,
+    pub format: LineFormat,
+    /// The share of what went well that is written.
+    pub sample: Percent,
+    /// Only what failed or was slow.
+    pub only_errors: bool,
 }
 
 /// Where an access log goes.
@@ -65,7 +71,7 @@ impl std::fmt::Display for LogTarget {
 
 /// `[log]` of a file that says none.
 pub(super) fn default() -> Log {
-    Log { level: "info".into(), format: LogFormat::Text, access: None, slow: Timeout::OFF }
+    Log { level: "info".into(), format: LogFormat::Text, access: None, slow: SLOW, errors: ERRORS }
 }
 
 /// `[log]`
@@ -80,11 +86,20 @@ pub(super) fn log(item: &Item<'_>) -> Option<Log> {
             .and_then(|item| item.word("log.format", &FORMATS))
             .unwrap_or(LogFormat::Text),
         access: t.take("access").and_then(|item| access(&item)),
-        slow: Timeout::OFF,
+        slow: t.take("slow").and_then(|item| item.timeout()).unwrap_or(SLOW),
+        errors: t.take("errors").and_then(|item| item.count(0..=MOST)).unwrap_or(ERRORS),
     })
 }
 
+/// What a person at a screen would call slow.
+const SLOW: Timeout = Timeout::secs(1);
+/// More than one looks through; at the most 16 KiB each, 10 MiB of all sorts together.
+const ERRORS: usize = 200;
+/// Of so many the largest together take half a gigabyte.
+const MOST: u64 = 10_000;
+
 const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+const ONLY: [(&str, bool); 2] = [("all", false), ("errors", true)];
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
 /// A level, or a list of `level` and `target=level`.
@@ -107,7 +122,7 @@ fn access(item: &Item<'_>) -> Option<AccessLog> {
         return None;
     }
     if item.kind() == Kind::Text {
-        return lines(item, LogFormat::Text);
+        return lines(item, LineFormat::Text);
     }
     let read = item.table("log.access", |t| {
         let to = t.take("to");
@@ -116,24 +131,31 @@ fn access(item: &Item<'_>) -> Option<AccessLog> {
                 Wrong::new("says no \"to\"").hint("write to = \"stdout\", \"stderr\" or a file"),
             );
         }
-        let format = t.take("format").and_then(|item| line_format(&item));
-        lines(&to?, format.unwrap_or(LogFormat::Text))
+        let format = t.take("format").and_then(|item| log_line::format(&item));
+        let sample = t.take("sample").and_then(|item| Some((item.percent()?, item)));
+        let only = t.take("only").and_then(|item| item.word("log.access.only", &ONLY));
+        if let (Some((_, item)), Some(true)) = (&sample, only) {
+            let what = "nothing is left to be drawn from: only = \"errors\" writes all of them";
+            item.key_wrong(Wrong::new(what).hint("leave out one of the two"));
+        }
+        if let Some(to) = to.as_ref().filter(|to| to.is_off()) {
+            let what = "a log that is off has no other words";
+            let hint = "write access = \"off\", or \"./off\" for a file of this name";
+            to.wrong(Wrong::new(what).hint(hint));
+        }
+        let mut lines = lines(&to?, format.unwrap_or(LineFormat::Text))?;
+        lines.sample = sample.map_or(lines.sample, |(sample, _)| sample);
+        lines.only_errors = only.unwrap_or(false);
+        Some(lines)
     });
     read.flatten()
 }
 
 /// Lines of a form to where this says.
-fn lines(to: &Item<'_>, format: LogFormat) -> Option<AccessLog> {
-    Some(AccessLog { to: target(to)?, at: to.at(), key: to.path.clone(), format })
-}
-
-fn line_format(item: &Item<'_>) -> Option<LogFormat> {
-    let template = item.value.get_ref().as_str().is_some_and(|text| text.contains('{'));
-    if template && unbuilt::is_unbuilt("log.access.format", "a template") {
-        item.unbuilt("a template");
-        return None;
-    }
-    item.word("log.access.format", &FORMATS)
+fn lines(to: &Item<'_>, format: LineFormat) -> Option<AccessLog> {
+    let (sample, only_errors) = (Percent::new(1.0)?, false);
+    let (to, at, key) = (target(to)?, to.at(), to.path.clone());
+    Some(AccessLog { to, at, key, format, sample, only_errors })
 }
 
 fn target(item: &Item<'_>) -> Option<LogTarget> {

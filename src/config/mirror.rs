@@ -42,7 +42,13 @@ fn read(t: &mut Table<'_>, action: Option<&Action>, draft: &mut Draft) -> Option
     if pool.is_none() {
         t.missing(Wrong::new("says no pool").hint("write for example pool = \"shadow\""));
     }
-    let share = t.take("share").and_then(|item| item.percent());
+    let share = t.take("share").and_then(|item| {
+        let share = item.percent()?;
+        if share.get() == 0.0 {
+            item.wrong(Wrong::new("\"0%\" copies nothing").hint("leave mirror out"));
+        }
+        Some(share)
+    });
     let body = t.take("body").and_then(|item| item.size(0..=MOST_BODY)).unwrap_or(BODY);
     let in_flight = t.take("in_flight").and_then(|item| item.count(1..=1_000_000));
     let timeout = t.take("timeout").and_then(|item| item.duration());

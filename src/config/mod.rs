@@ -7,7 +7,9 @@
 
 mod action;
 mod addr;
+mod admin;
 mod balance;
+mod chains;
 mod check;
 mod datagrams;
 mod draft;
@@ -24,6 +26,7 @@ mod http2;
 mod include;
 mod listener;
 mod log;
+mod log_line;
 mod measure;
 mod mirror;
 mod model;
@@ -45,6 +48,7 @@ mod sticky;
 mod syntax;
 mod table;
 mod tls;
+mod trace;
 mod unbuilt;
 mod units;
 mod value;
@@ -53,10 +57,12 @@ mod value;
 mod tests;
 
 pub use datagrams::{Carries, Sessions};
+pub use env::{MASK, PutIn, may_be_secret};
 pub use health::{Check, Health};
 pub use hedge::{Hedge, HedgeAfter};
 pub use http2::Http2;
 pub use log::{AccessLog, Log, LogFormat, LogTarget};
+pub use log_line::{LineFormat, LogField, LogPiece, LogTemplate};
 pub use mirror::Mirror;
 pub use model::*;
 pub use outlier::{Outlier, Silence, SuccessRate};
@@ -67,6 +73,7 @@ pub use slow_start::{Curve, SlowStart};
 pub use sources::{Contents, Folder, Folders, Names, Sources};
 pub use sticky::{SameSite, Sticky};
 pub use tls::{Alpn, Blob, Certificate, Clients, ListenerTls, PoolTls, TlsVersion};
+pub use trace::{Collector, Trace};
 pub use units::{ByteSize, Name, Percent, Rate, Timeout, Weight};
 
 use std::env::VarError;
@@ -78,13 +85,13 @@ use std::path::Path;
 ///
 /// Every problem of all files, in the order of the files and their lines.
 pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
-    include::load(path, None, &|name| std::env::var(name))
+    include::load(path, None, &var)
 }
 
 /// As [`load`], and the files that were read to say it: those of a refused one are to be watched
 /// too, for the fault may be in a file that the configuration in force does not name.
 pub fn load_with_sources(path: &Path) -> (Result<Config, Vec<Problem>>, Sources) {
-    include::load_from(path, None, &|name| std::env::var(name))
+    include::load_from(path, None, &var)
 }
 
 /// Reads a configuration from text; `path` only names it in problems and anchors relative paths.
@@ -100,7 +107,33 @@ pub fn load_with_sources(path: &Path) -> (Result<Config, Vec<Problem>>, Sources)
 ///
 /// As [`load`].
 pub fn parse(text: &str, path: &Path) -> Result<Config, Vec<Problem>> {
-    parse_with(text, path, &|name| std::env::var(name))
+    include::load(path, Some(text), &var)
+}
+
+/// As [`parse`], for a text of somebody who is not told what the environment says: `${NAME}` is a
+/// problem.
+///
+/// # Errors
+///
+/// As [`load`].
+pub fn parse_without_env(text: &str, path: &Path) -> Result<Config, Vec<Problem>> {
+    include::load(path, Some(text), &|_| Err(env::Lack::Withheld))
+}
+
+fn var(name: &str) -> Result<String, env::Lack> {
+    Ok(std::env::var(name)?)
+}
+
+/// A time as files write it: `"250ms"`, `"1m30s"`.
+///
+/// # Errors
+///
+/// What is wrong with it, in words.
+pub fn duration(text: &str) -> Result<std::time::Duration, String> {
+    measure::duration(text).map_err(|wrong| match wrong.hint {
+        Some(hint) => format!("{}; {hint}", wrong.what),
+        None => wrong.what,
+    })
 }
 
 /// Reads a configuration from text with an environment of the caller's.
@@ -113,5 +146,5 @@ pub fn parse_with(
     path: &Path,
     env: &dyn Fn(&str) -> Result<String, VarError>,
 ) -> Result<Config, Vec<Problem>> {
-    include::load(path, Some(text), env)
+    include::load(path, Some(text), &|name| Ok(env(name)?))
 }

@@ -1,5 +1,7 @@
 //! `pool.outlier`: what the tries of clients may say against a backend.
+use super::draft::Said;
 use super::hint::quoted;
+use super::pool::said;
 use super::problem::Wrong;
 use super::table::{Item, Table};
 use super::units::Percent;
@@ -69,18 +71,21 @@ pub struct Silence {
     pub hold: Duration,
 }
 
-/// A table, or `"off"`.
-pub(super) fn outlier(item: &Item<'_>) -> Option<Outlier> {
+/// A table, or `"off"`. First bytes, which `silence` waits for, are heard of on HTTP alone.
+pub(super) fn outlier(item: &Item<'_>, http_only: &mut Vec<Said>) -> Option<Outlier> {
     if item.kind() == Kind::Text && item.is_off() {
         return None;
     }
-    item.table("pool.outlier", |t| table(item, t)).flatten()
+    item.table("pool.outlier", |t| table(item, t, http_only)).flatten()
 }
 
-fn table(item: &Item<'_>, t: &mut Table<'_>) -> Option<Outlier> {
+fn table(item: &Item<'_>, t: &mut Table<'_>, http_only: &mut Vec<Said>) -> Option<Outlier> {
     let failures = t.take("consecutive_failures").map(|item| item.count_or_off(1..=ROW));
     let rate = t.take("success_rate").map(|item| rate(&item));
-    let silence = t.take("silence").map(|item| silence(&item));
+    let silence = t.take("silence").map(|item| {
+        http_only.extend((item.kind() == Kind::Table).then(|| said(&item)));
+        silence(&item)
+    });
     let eject = t.take("eject").and_then(|item| item.duration()).unwrap_or(EJECT);
     let most = t.take("eject_max").map(|item| (item.duration(), item));
     let share = t.take("max_ejected").and_then(|item| max_ejected(&item));
@@ -91,6 +96,13 @@ fn table(item: &Item<'_>, t: &mut Table<'_>) -> Option<Outlier> {
             Wrong::new(format!("{most:?} is below eject, which is {eject:?}"))
                 .hint("the time grows from eject up to eject_max"),
         );
+    }
+    if let (Some(item), Some(Some(Some(silence))), Some((Some(most), _))) =
+        (t.again("silence"), &silence, &most)
+        && silence.hold > *most
+    {
+        let what = format!("hold is {:?}, and eject_max is {most:?}", silence.hold);
+        item.wrong(Wrong::new(what).hint("the time grows from hold up to eject_max"));
     }
     let outlier = Outlier {
         consecutive_failures: failures.unwrap_or(Some(Some(FAILURES)))?,

@@ -1,8 +1,10 @@
 //! `timeout`, `limits` and `retry`, which may stand in `defaults`, `listener`, `pool` and `route`.
+use super::chains::RetrySaid;
 use super::draft::Said;
 use super::model::{LimitsPart, Overrides, TimeoutsPart};
 use super::problem::Wrong;
 use super::table::{Item, Table};
+use super::units::Timeout;
 
 /// Where a table of them stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,13 +47,16 @@ use Reach::{All, Entry, Front, FrontHttp, Http, PoolHttp, Streams};
 /// The largest head, target and trailer section that can be asked for: all of it stays in memory.
 const HEAD: u64 = 16 << 20;
 
-/// Keys of a pool that concern some protocols alone: who uses the pool is known later.
+/// Keys that only the whole document can judge: those of a pool that concern some protocols alone,
+/// and those of `retry`.
 #[derive(Debug, Default)]
 pub(super) struct Only {
     /// HTTP.
     pub(super) http: Vec<Said>,
     /// HTTP and TCP.
     pub(super) streams: Vec<Said>,
+    /// What else is said of retries.
+    pub(super) retry: RetrySaid,
 }
 
 /// Reads the three tables. Keys of a pool that do not concern every protocol are added to `only`.
@@ -61,7 +66,17 @@ pub(super) fn overrides(t: &mut Table<'_>, place: Place, only: &mut Only) -> Ove
         return Overrides::default();
     }
     let mut part = Part { place, only };
-    Overrides { timeout: part.timeout(t), limits: part.limits(t), retry: part.retry(t) }
+    let over = Overrides { timeout: part.timeout(t), limits: part.limits(t), retry: part.retry(t) };
+    let waits = over.timeout.first_byte == Some(Timeout::OFF);
+    if let (true, true, Some(item)) = (
+        waits,
+        over.retry.on.is_some_and(|on| on.timeout),
+        t.again("retry").and_then(|item| item.inside("on")),
+    ) {
+        let wrong = Wrong::new("\"timeout\" never comes: timeout.first_byte is off");
+        item.wrong(wrong.hint("leave it out, or say how long a try may wait"));
+    }
+    over
 }
 
 /// These three concern the way to a backend; what a client may do before its route is known is
@@ -82,7 +97,7 @@ impl Part<'_> {
         let Some(item) = t.take("timeout") else { return TimeoutsPart::default() };
         let read = item.table("timeout", |t| {
             let mut of = |key, reach| self.take(t, key, reach).and_then(|item| item.timeout());
-            TimeoutsPart {
+            let all = TimeoutsPart {
                 connect: of("connect", All),
                 first_byte: of("first_byte", Http),
                 idle: of("idle", Http),
@@ -91,7 +106,14 @@ impl Part<'_> {
                 keep_alive: of("keep_alive", FrontHttp),
                 tunnel: of("tunnel", Streams),
                 tunnel_max: of("tunnel_max", Streams),
+            };
+            for (key, limit) in
+                [("connect", all.connect), ("first_byte", all.first_byte), ("idle", all.idle)]
+            {
+                in_reach(t, (key, limit), ("request", all.request));
             }
+            in_reach(t, ("tunnel", all.tunnel), ("tunnel_max", all.tunnel_max));
+            all
         });
         read.unwrap_or_default()
     }
@@ -161,6 +183,20 @@ impl Part<'_> {
             only.push(Said { key: item.path.clone(), at: item.key_at() });
         }
         Some(item)
+    }
+}
+
+/// A limit that another one of the same table always reaches first limits nothing.
+pub(super) fn in_reach(
+    t: &Table<'_>,
+    (key, limit): (&str, Option<Timeout>),
+    (other, first): (&str, Option<Timeout>),
+) {
+    let (limit, first) = (limit.and_then(Timeout::get), first.and_then(Timeout::get));
+    let (Some(limit), Some(first)) = (limit, first) else { return };
+    if let (true, Some(item)) = (limit > first, t.again(key)) {
+        let wrong = Wrong::new(format!("{limit:?} is never reached: {other} is {first:?}"));
+        item.wrong(wrong.hint(format!("leave it out, or write less than {other}")));
     }
 }
 

@@ -3,6 +3,7 @@ use super::draft::Said;
 use super::hint::quoted;
 use super::model::{Backoff, RetryOn, RetryPart, Statuses};
 use super::over::{Part, Place, Reach};
+use super::pool::said;
 use super::problem::Wrong;
 use super::table::{Item, Table};
 use super::value::Kind;
@@ -39,8 +40,14 @@ impl Part<'_> {
         let Some(item) = t.take("retry") else { return RetryPart::default() };
         let read = item.table("retry", |t| {
             let all = RetryPart {
-                attempts: t.take("attempts").and_then(|item| item.count(1..=TRIES)),
-                on: t.take("on").map(|item| self.retry_on(&item)),
+                attempts: t.take("attempts").and_then(|item| {
+                    self.only.retry.attempts = Some(said(&item));
+                    item.count(1..=TRIES)
+                }),
+                on: t.take("on").map(|item| {
+                    self.only.retry.on = Some(said(&item));
+                    self.retry_on(&item)
+                }),
                 budget: self.take(t, "budget", Reach::Http).and_then(|item| item.percent()),
                 floor: self.take(t, "floor", Reach::Http).and_then(|item| floor(&item)),
                 window: self.take(t, "window", Reach::PoolHttp).and_then(|item| window(&item)),
@@ -50,8 +57,14 @@ impl Part<'_> {
                     .and_then(|item| item.size(0..=BODY))
                     .and_then(|bytes| usize::try_from(bytes).ok()),
             };
+            if all.attempts == Some(1) && all.on.is_some_and(|on| on != RetryOn::NOTHING) {
+                without_tries(t, "on", &all);
+            }
             for key in ["budget", "floor", "window", "backoff"] {
-                without_tries(t, key, &all);
+                let bound = t.take(key).map(|item| (key, said(&item)));
+                if !without_tries(t, key, &all) {
+                    self.only.retry.bounds.extend(bound);
+                }
             }
             all
         });
@@ -108,17 +121,18 @@ impl Part<'_> {
     }
 }
 
-/// What bounds further tries means nothing where there are none.
-fn without_tries(t: &mut Table<'_>, key: &'static str, said: &RetryPart) {
+/// What bounds further tries means nothing where there are none. Returns whether there are none.
+fn without_tries(t: &mut Table<'_>, key: &'static str, said: &RetryPart) -> bool {
     let none = match (said.attempts, said.on) {
         (Some(1), _) => "attempts = 1",
         (_, Some(RetryOn::NOTHING)) => "on = []",
-        _ => return,
+        _ => return false,
     };
     if let Some(item) = t.take(key) {
         let wrong = Wrong::new(format!("means nothing with {none}: nothing is tried again"));
         item.key_wrong(wrong.hint("leave it out, or allow a second try"));
     }
+    true
 }
 
 fn is_status(text: &str) -> bool {

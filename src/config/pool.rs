@@ -1,6 +1,7 @@
 //! `[pool.*]`: backends and how one of them is chosen.
 use super::addr;
 use super::balance;
+use super::chains::Owner;
 use super::datagrams::Carries;
 use super::draft::{Draft, Said};
 use super::health;
@@ -56,6 +57,8 @@ fn pool(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) -> P
     only.streams.extend(tls.iter().chain(&announced).map(said));
     only.streams.extend(queue.iter().map(|(said, _)| said.clone()));
     let health = t.take("health").and_then(|item| health::health(&item, announced.is_some()));
+    let outlier = t.take("outlier").and_then(|item| outlier::outlier(&item, &mut only.http));
+    let judged = health.is_some() || outlier.is_some();
     let pool = Pool {
         name: name.clone(),
         at: item.key_at(),
@@ -67,9 +70,9 @@ fn pool(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) -> P
         send_proxy_protocol: announced.and_then(|item| announce(&item)),
         sticky: sticky.and_then(|item| sticky::sticky(&item, draft)),
         health,
-        outlier: t.take("outlier").and_then(|item| outlier::outlier(&item)),
+        outlier,
         slow_start: t.take("slow_start").and_then(|item| slow_start::slow_start(&item)),
-        panic_threshold: t.take("panic_threshold").and_then(|item| threshold(&item)),
+        panic_threshold: t.take("panic_threshold").and_then(|item| threshold(&item, judged)),
         max_active: max_active.and_then(|item| self::max_active(&item, &mut only.http)),
         queue: queue.map(|(_, queue)| queue),
         keep_alive: keep_alive(t, &mut only.http),
@@ -79,8 +82,10 @@ fn pool(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) -> P
         backends: backends(t, &mut unix),
         over: over::overrides(t, Place::Pool, &mut only),
     };
+    out_of_reach(t, &pool);
     draft.http_only.insert(name.clone(), only.http);
     draft.stream_only.insert(name.clone(), only.streams);
+    draft.retries.insert(Owner::Pool(name.clone()), only.retry);
     draft.unix.insert(name.clone(), unix);
     pool
 }
@@ -102,8 +107,40 @@ fn host_sent(item: &Item<'_>) -> Option<HostSent> {
     })
 }
 
-fn threshold(item: &Item<'_>) -> Option<Percent> {
-    if item.is_off() { None } else { item.percent() }
+/// `judged`: something may take a backend out that can still be reached.
+fn threshold(item: &Item<'_>, judged: bool) -> Option<Percent> {
+    if item.is_off() {
+        return None;
+    }
+    let share = item.percent()?;
+    if share.get() == 0.0 {
+        let wrong = Wrong::new("\"0%\" is never undercut");
+        item.wrong(wrong.hint("write \"off\", or for example \"50%\""));
+    } else if !judged {
+        let what =
+            "means nothing here: without health and outlier nobody is out who could be asked";
+        item.key_wrong(Wrong::new(what));
+    }
+    Some(share)
+}
+
+/// What is said of a pool that nothing ever comes to.
+fn out_of_reach(t: &Table<'_>, pool: &Pool) {
+    // Those of weight 0 serve who has a cookie of theirs.
+    let none = pool.backends.iter().all(|backend| backend.weight.get() == 0);
+    if let (Some(item), true, false, None) =
+        (t.again("backends"), none, pool.backends.is_empty(), &pool.sticky)
+    {
+        item.fault("every weight is 0: no backend would get anything");
+    }
+    let request = pool.over.timeout.request.and_then(Timeout::get);
+    let said = t.again("queue").and_then(|item| item.inside("timeout"));
+    if let (Some(item), Some(queue), Some(request)) = (said, &pool.queue, request)
+        && queue.timeout > request
+    {
+        let what = format!("{:?} is never reached: timeout.request is {request:?}", queue.timeout);
+        item.wrong(Wrong::new(what).hint("leave it out, or write less than request"));
+    }
 }
 
 /// A number, or a table of bounds for what is learnt of answers by HTTP.
@@ -159,10 +196,13 @@ fn keep_alive(t: &mut Table<'_>, http_only: &mut Vec<Said>) -> KeepAlive {
         return keep;
     }
     item.table("pool.keep_alive", |t| {
-        keep.idle = t.take("idle").and_then(|item| item.timeout()).unwrap_or(keep.idle);
+        let idle = t.take("idle").and_then(|item| item.timeout());
         keep.max_idle =
             t.take("max_idle").and_then(|item| item.count(0..=1_000_000)).unwrap_or(keep.max_idle);
-        keep.max_age = t.take("max_age").and_then(|item| item.timeout()).unwrap_or(keep.max_age);
+        let max_age = t.take("max_age").and_then(|item| item.timeout());
+        over::in_reach(t, ("idle", idle), ("max_age", max_age));
+        keep.idle = idle.unwrap_or(keep.idle);
+        keep.max_age = max_age.unwrap_or(keep.max_age);
     });
     keep
 }

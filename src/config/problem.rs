@@ -1,4 +1,5 @@
 //! A fault of the configuration: where it is, what is wrong, what was meant.
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -61,12 +62,24 @@ impl fmt::Display for Problem {
         if !self.key.is_empty() {
             write!(f, ": {}", self.key)?;
         }
-        write!(f, ": {}", self.what)?;
+        write!(f, ": {}", line(&self.what))?;
         match &self.hint {
-            Some(hint) => write!(f, "; {hint}"),
+            Some(hint) => write!(f, "; {}", line(hint)),
             None => Ok(()),
         }
     }
+}
+
+/// A problem is one line, whatever stands in a name of a file or another word of the document.
+fn line(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if c.is_control() { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    Cow::Owned(out)
 }
 
 /// What is wrong with a value, before its place and its key are known.

@@ -63,7 +63,11 @@ fn read(t: &mut Table<'_>) -> Option<RateLimit> {
     }
     let rate = rate.and_then(|item| item.rate());
     let burst = t.take("burst").and_then(|item| item.count(1..=MOST)).unwrap_or(BURST);
-    let keys = t.take("keys").and_then(|item| item.count(1..=MOST)).unwrap_or(KEYS);
+    let keys = t.take("keys");
+    if let (Some(RateKey::Route), Some(item)) = (&key, &keys) {
+        item.key_wrong(Wrong::new("means nothing where the whole route is one key"));
+    }
+    let keys = keys.and_then(|item| item.count(1..=MOST)).unwrap_or(KEYS);
     let key = match key? {
         RateKey::ClientIp { .. } => RateKey::ClientIp { v4, v6 },
         other => other,

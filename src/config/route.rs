@@ -2,6 +2,7 @@
 use super::action;
 use super::addr;
 use super::balance;
+use super::chains::Owner;
 use super::draft::{Draft, Ref};
 use super::field;
 use super::header;
@@ -80,7 +81,11 @@ fn route(item: &Item<'_>, t: &mut Table<'_>, index: usize, draft: &mut Draft) ->
         .and_then(|item| item.word("route.encoded_slash", &[("pass", false), ("refuse", true)]));
     let limit = t.take("rate_limit").and_then(|item| rate_limit::rate_limit(&item));
     let place = if forwards { Place::Route } else { Place::Own };
-    let over = over::overrides(t, place, &mut Only::default());
+    let mut only = Only::default();
+    let over = over::overrides(t, place, &mut only);
+    if let Some(name) = &name {
+        draft.retries.insert(Owner::Route(name.clone()), only.retry);
+    }
     prefix_needs_prefix(t, path.as_ref(), action.as_ref(), &rewrite);
     Some(Route {
         name: name?,
@@ -207,14 +212,21 @@ fn query(item: &Item<'_>) -> Vec<(String, ValueMatch)> {
 }
 
 fn rewrite(item: &Item<'_>) -> Option<Rewrite> {
-    item.table("route.rewrite", |t| Rewrite {
-        host: t.take("host").and_then(|item| item.checked(addr::authority)),
-        path: t.take("path").and_then(|item| route_path::path_rewrite(&item, "route.rewrite.path")),
+    item.table("route.rewrite", |t| {
+        let (host, path) = (t.take("host"), t.take("path"));
+        if host.is_none() && path.is_none() {
+            t.missing(Wrong::new("changes nothing").hint("say host or path, or leave it out"));
+        }
+        let path_of = |item| route_path::path_rewrite(&item, "route.rewrite.path");
+        Rewrite {
+            host: host.and_then(|item| item.checked(addr::authority)),
+            path: path.and_then(path_of),
+        }
     })
 }
 
 /// The pools that a route goes to.
-fn pools(action: Option<&Action>) -> Vec<Name> {
+pub(super) fn pools(action: Option<&Action>) -> Vec<Name> {
     match action {
         Some(Action::Pool(to)) => vec![to.name.clone()],
         Some(Action::Pools(all)) => all.iter().map(|(to, _)| to.name.clone()).collect(),
@@ -224,12 +236,19 @@ fn pools(action: Option<&Action>) -> Vec<Name> {
 
 /// Parts of a key; they choose among several pools.
 fn split_by(item: &Item<'_>, action: Option<&Action>) -> Vec<KeyPart> {
-    if let Some(Action::Pool(_)) = action {
+    let one = match action {
+        Some(Action::Pool(_)) => true,
+        Some(Action::Pools(all)) => all.iter().filter(|(_, weight)| *weight > 0).count() < 2,
+        _ => false,
+    };
+    if one {
         let wrong =
             Wrong::new("means nothing to one pool: it keeps clients in their share of several");
         item.key_wrong(wrong.hint("write pools = { app = 95, canary = 5 }"));
     }
-    balance::parts(item, &mut Vec::new())
+    let parts = balance::parts(item, &mut Vec::new());
+    balance::in_reach(item, &parts);
+    parts
 }
 
 fn upgrade(item: &Item<'_>) -> bool {
@@ -244,14 +263,17 @@ fn prefix_needs_prefix(
     action: Option<&Action>,
     rewrite: &Rewrite,
 ) {
+    if matches!(path, Some(PathMatch::Prefix(_)) | None) {
+        return;
+    }
     let redirect = match action {
         Some(Action::Redirect(redirect)) => redirect.path.as_ref(),
         _ => None,
     };
-    let prefix = |path: Option<&PathRewrite>| matches!(path, Some(PathRewrite::Prefix(_)));
-    let none = !matches!(path, Some(PathMatch::Prefix(_)) | None);
-    if none && (prefix(redirect) || prefix(rewrite.path.as_ref())) {
+    for (key, new) in [("redirect", redirect), ("rewrite", rewrite.path.as_ref())] {
+        let prefix = t.again(key).and_then(|item| item.inside("path")?.inside("prefix"));
+        let (Some(item), Some(PathRewrite::Prefix(_))) = (prefix, new) else { continue };
         let what = "a new prefix takes the place of the route's prefix, but its path is none";
-        t.fault(Wrong::new(what).hint("write path = \"/…\", or give the whole new path"));
+        item.key_wrong(Wrong::new(what).hint("write path = \"/…\", or give the whole new path"));
     }
 }

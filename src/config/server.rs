@@ -1,18 +1,23 @@
-//! `[server] [admin] [metrics]`: what the process as a whole does.
+//! `[server] [metrics]`: what the process as a whole does.
 use super::addr;
 use super::measure;
-use super::model::{Admin, Bind, BindAddr, Memory, Server};
-use super::problem::{At, Wrong};
-use super::table::{Item, Table};
+use super::model::{Bind, Compat, Memory, Server};
+use super::problem::Wrong;
+use super::table::Item;
 use super::units::{ByteSize, Percent};
 use super::value::Kind;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How long work in flight may take after SIGTERM.
 ///
 /// 25 s leaves 5 s to close what is left before Kubernetes' default kill at 30 s.
 const GRACE: Duration = Duration::from_secs(25);
+/// How long a process that takes over may take to be ready.
+///
+/// A file of ten thousand backends and a thousand certificates is read in a few seconds; a name that
+/// does not resolve takes 5 s more.
+const HAND_OVER: Duration = Duration::from_secs(60);
 /// More threads than this are a slip of the finger.
 const THREADS: u64 = 1024;
 /// Counts end here so that they fit every type that counts them.
@@ -24,8 +29,10 @@ pub(super) fn server_default() -> Server {
         workers: None,
         grace: GRACE,
         shutdown_delay: Duration::ZERO,
+        hand_over: HAND_OVER,
         max_connections: None,
         memory: Memory::Share(Percent::new(0.5).expect("a half is a share")),
+        state: PathBuf::new(),
     }
 }
 
@@ -36,9 +43,24 @@ pub(super) fn server(item: &Item<'_>) -> Option<Server> {
         workers: t.take("workers").and_then(|item| workers(&item)),
         grace: t.take("grace").and_then(|item| item.duration()).unwrap_or(default.grace),
         shutdown_delay: t.take("shutdown_delay").and_then(|item| item.delay()).unwrap_or_default(),
+        hand_over: t
+            .take("hand_over")
+            .and_then(|item| item.duration())
+            .unwrap_or(default.hand_over),
         max_connections: t.take("max_connections").and_then(|item| item.count(1..=MANY)),
         memory: t.take("memory").and_then(|item| memory(&item)).unwrap_or(default.memory),
+        state: t.take("state").and_then(|item| state(&item)).unwrap_or_default(),
     })
+}
+
+/// A folder; empty where none is said, to be filled in beside the first file.
+fn state(item: &Item<'_>) -> Option<PathBuf> {
+    let name = item.text()?;
+    if name.is_empty() || name.contains('\0') {
+        item.fault("names no folder");
+        return None;
+    }
+    Some(item.page.file.path(&name))
 }
 
 fn workers(item: &Item<'_>) -> Option<usize> {
@@ -67,45 +89,6 @@ fn memory(item: &Item<'_>) -> Option<Memory> {
     Some(memory)
 }
 
-/// `[admin]` of a file that says none: this machine alone may ask.
-pub(super) fn admin_default(at: At) -> Admin {
-    let addr = BindAddr::Ip(SocketAddr::from((Ipv4Addr::LOCALHOST, 9900)));
-    Admin { bind: Some(Bind { addr, at }), hosts: Vec::new() }
-}
-
-/// `[admin]`
-pub(super) fn admin(item: &Item<'_>) -> Option<Admin> {
-    let default = admin_default(item.key_at());
-    item.table("admin", |t| {
-        let bind = match t.take("bind") {
-            None => default.bind,
-            Some(item) if item.is_off() => None,
-            Some(item) => guarded(t, &item),
-        };
-        let hosts = t.take("hosts").map(|item| item.list()).unwrap_or_default();
-        Admin { bind, hosts: hosts.iter().filter_map(|item| item.checked(addr::host)).collect() }
-    })
-}
-
-/// An address whose callers are this machine's own: without a token nobody else may ask.
-fn guarded(t: &Table<'_>, item: &Item<'_>) -> Option<Bind> {
-    let bind = self::bind(item)?;
-    let own = match &bind.addr {
-        BindAddr::Ip(addr) => addr.ip().is_loopback(),
-        BindAddr::Host(host, _) => &**host == "localhost",
-        BindAddr::Unix(_) => true,
-    };
-    if !own && !t.has("token_file") {
-        let what =
-            "is not a loopback address, and there is no token_file: anybody could call the API";
-        item.wrong(
-            Wrong::new(what).hint("write \"127.0.0.1:9900\"; [metrics] serves scrapers elsewhere"),
-        );
-        return None;
-    }
-    Some(bind)
-}
-
 /// An address to listen on.
 pub(super) fn bind(item: &Item<'_>) -> Option<Bind> {
     let addr = item.checked(|text| addr::bind(text, |path| item.page.file.path(path)))?;
@@ -113,16 +96,30 @@ pub(super) fn bind(item: &Item<'_>) -> Option<Bind> {
 }
 
 /// `[metrics]`
-pub(super) fn metrics(item: &Item<'_>) -> Option<(String, Bind)> {
+pub(super) fn metrics(item: &Item<'_>) -> (Option<Bind>, Compat) {
     let read = item.table("metrics", |t| {
+        let compat = t.take("compat").map(|item| compat(&item));
         let Some(item) = t.take("bind") else {
-            t.missing(Wrong::new("says no bind").hint("write for example bind = \"0.0.0.0:9901\""));
-            return None;
+            if compat.is_none() {
+                t.missing(
+                    Wrong::new("says no bind").hint("write for example bind = \"0.0.0.0:9901\""),
+                );
+            }
+            return (None, compat.unwrap_or_default());
         };
-        if item.is_off() {
-            return None;
-        }
-        Some((item.path.clone(), bind(&item)?))
+        (if item.is_off() { None } else { bind(&item) }, compat.unwrap_or_default())
     });
-    read.flatten()
+    read.unwrap_or_default()
+}
+
+fn compat(item: &Item<'_>) -> Compat {
+    let mut compat = Compat::default();
+    for item in item.list() {
+        match item.word("metrics.compat", &[("haproxy", true), ("traefik", false)]) {
+            Some(true) => compat.haproxy = true,
+            Some(false) => compat.traefik = true,
+            None => {}
+        }
+    }
+    compat
 }

@@ -57,6 +57,14 @@ fn read(t: &mut Table<'_>, draft: &mut Draft) -> Option<Sticky> {
         let wrong = Wrong::new("contradicts same_site = \"none\": no browser keeps such a cookie");
         item.key_wrong(wrong.hint("write secure = true"));
     }
+    let prefixed = |name: &&String| {
+        ["__host-", "__secure-"].iter().any(|p| name.to_ascii_lowercase().starts_with(p))
+    };
+    if let (Some(name), Some(false), Some(item)) = (cookie.as_ref().filter(prefixed), said, &secure)
+    {
+        let what = format!("contradicts {}: no browser keeps such a cookie", quoted(name));
+        item.key_wrong(Wrong::new(what).hint("write secure = true"));
+    }
     let secrets = secrets(t, draft);
     Some(Sticky {
         cookie: cookie?,
@@ -107,6 +115,10 @@ fn secrets(t: &mut Table<'_>, draft: &mut Draft) -> Option<Vec<Blob>> {
             continue;
         }
         secret.bytes = bytes.into();
+        if read.iter().any(|other: &Blob| other.bytes == secret.bytes) {
+            item.fault(format!("{}: the same secret as one before it", secret.path.display()));
+            continue;
+        }
         read.push(secret);
     }
     (!read.is_empty()).then_some(read)

@@ -59,6 +59,15 @@ pub(super) struct Item<'a> {
 impl<'a> Item<'a> {
     /// Says what is wrong with the value, at the value.
     pub(super) fn wrong(&self, wrong: Wrong) {
+        let raw = self.value.get_ref().as_str().filter(|raw| raw.contains("${"));
+        let full = raw.and_then(|raw| Some((raw, env::substitute(raw, self.page.desk.env).ok()?)));
+        let wrong = match full {
+            // What was written as a literal was not put in.
+            Some((raw, full)) if !full.is_empty() && raw.replace("$${", "${") != full => {
+                env::masked(wrong, raw, &full)
+            }
+            _ => wrong,
+        };
         self.page.wrong(self.offset(), &self.path, wrong);
     }
 
@@ -122,6 +131,12 @@ impl<'a> Item<'a> {
             (name, Item { page: self.page, path, key, value })
         };
         all.into_iter().map(item).collect()
+    }
+
+    /// What a key of this table says, if it is one.
+    pub(super) fn inside(&self, key: &str) -> Option<Item<'a>> {
+        let DeValue::Table(_) = self.value.get_ref() else { return None };
+        self.entries().into_iter().find(|(name, _)| *name == key).map(|(_, item)| item)
     }
 
     /// The items of a list; a value that is none is a list of one.
@@ -210,6 +225,11 @@ impl<'a> Table<'a> {
     /// Whether a key is there, without asking for it.
     pub(super) fn has(&self, key: &str) -> bool {
         self.map.get(key).is_some()
+    }
+
+    /// A key that was taken, to say more of it.
+    pub(super) fn again(&self, key: &str) -> Option<Item<'a>> {
+        self.item(key)
     }
 
     fn item(&self, key: &str) -> Option<Item<'a>> {

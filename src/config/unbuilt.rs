@@ -5,15 +5,8 @@
 /// A key's row makes its whole value unread; a word's row (`route.upgrade`, `connect`) is one
 /// value of a key that is read.
 const UNBUILT: &[(&str, &str)] = &[
-    ("", "trace"),
     ("", "filter"),
     ("", "acme"),
-    ("server", "state"),
-    ("log", "slow"),
-    ("log.access", "sample"),
-    ("log.access", "only"),
-    ("log.access.format", "a template"),
-    ("admin", "token_file"),
     ("listener.tls.certificates", "acme"),
     ("listener.tls.certificates", "names"),
     ("route", "filters"),

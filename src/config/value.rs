@@ -178,7 +178,12 @@ impl Item<'_> {
             return Some(Timeout::OFF);
         }
         self.unitless("s")?;
-        let time = self.checked(measure::duration)?;
+        let time = self.checked(|text| {
+            measure::duration(text).map_err(|wrong| match wrong.hint {
+                Some(_) => wrong,
+                None => wrong.hint("write \"off\" for no limit"),
+            })
+        })?;
         if Timeout::new(time).is_none() {
             self.wrong(Wrong::new("a time of zero is none").hint("write \"off\" for no limit"));
         }

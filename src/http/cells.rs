@@ -13,11 +13,31 @@ pub struct RouteCells {
     pub labels: String,
     /// Rendered labels of the histogram.
     pub duration_labels: String,
+    /// The route's name.
+    pub route: Box<str>,
+    /// The pool's; `none` where there is none.
+    pub pool: Box<str>,
     /// How long requests took.
     pub duration: Histogram,
     /// By method. What is not asked for takes no memory: a set of routes may be large.
     by_method: [OnceLock<Box<Classes>>; 10],
+    /// By method and code, where `metrics.compat` asks for it.
+    details: OnceLock<Box<[OnceLock<Box<DetailClasses>>; 10]>>,
 }
+
+/// What is counted of one method and code besides, where `metrics.compat` asks for it.
+#[derive(Debug, Default)]
+pub struct Detail {
+    /// How long they took.
+    pub duration: Histogram,
+    /// Bytes of their bodies.
+    pub received: Counter,
+    /// Bytes of their answers.
+    pub sent: Counter,
+}
+
+/// As [`Classes`].
+type DetailClasses = [OnceLock<Box<[OnceLock<Box<Detail>>; 100]>>; 9];
 
 /// By class of status, 1xx to 9xx: made when first seen, looked up without a lock.
 type Classes = [OnceLock<Box<[Counter; 100]>>; 9];
@@ -28,11 +48,12 @@ const METHODS: [&str; 10] =
 
 impl RouteCells {
     /// Zero, with its labels rendered.
-    pub(super) fn new(listener: &str, route: &str, pool: &str) -> Self {
+    pub fn new(listener: &str, route: &str, pool: &str) -> Self {
         let labels = labels(&[("listener", listener), ("route", route), ("pool", pool)]);
         // Routes of one name on several listeners are told apart in the histogram too: a series
         // is one thing.
-        Self { duration_labels: labels.clone(), labels, ..Self::default() }
+        let (route, pool) = (route.into(), pool.into());
+        Self { duration_labels: labels.clone(), labels, route, pool, ..Self::default() }
     }
 
     /// Counts a request: three relaxed additions. A code outside 100 to 999 counts as the nearest.
@@ -43,6 +64,30 @@ impl RouteCells {
             classes[code / 100 - 1].get_or_init(|| Box::new([const { Counter::new() }; 100]));
         codes[code % 100].inc();
         self.duration.observe(took);
+    }
+
+    /// Where a method and code are counted besides; made when first asked for.
+    pub fn detail(&self, method: Method, code: u16) -> &Detail {
+        let code = usize::from(code.clamp(100, 999));
+        let by_method = self.details.get_or_init(Box::default);
+        let classes = by_method[method as usize].get_or_init(Box::default);
+        let codes =
+            classes[code / 100 - 1].get_or_init(|| Box::new([const { OnceLock::new() }; 100]));
+        codes[code % 100].get_or_init(Box::default)
+    }
+
+    /// Every method and code that was counted besides.
+    pub fn details(&self) -> Vec<(&'static str, u16, &Detail)> {
+        let mut all = Vec::new();
+        let by_method = self.details.get().into_iter().flat_map(|methods| methods.iter());
+        for (method, classes) in METHODS.into_iter().zip(by_method) {
+            for (class, codes) in (1u16..).zip(classes.get().into_iter().flat_map(|c| c.iter())) {
+                for (code, cell) in (0u16..).zip(codes.get().into_iter().flat_map(|c| c.iter())) {
+                    all.extend(cell.get().map(|cell| (method, class * 100 + code, &**cell)));
+                }
+            }
+        }
+        all
     }
 
     /// Every method and code seen, and how often.
@@ -91,6 +136,22 @@ mod tests {
             ]
         );
         assert_eq!(cells.labels, r#"listener="web",route="api",pool="app""#);
+    }
+
+    #[test]
+    fn details_are_kept_by_method_and_code_where_they_are_asked_for() {
+        let cells = RouteCells::new("web", "api", "app");
+        assert!(cells.details().is_empty());
+        for (method, code) in [(Method::Post, 200), (Method::Post, 200), (Method::Other, 1000)] {
+            let detail = cells.detail(method, code);
+            detail.duration.observe(Duration::from_millis(250));
+            detail.sent.add(7);
+        }
+        let all = cells.details();
+        let seen: Vec<_> = all.iter().map(|(m, code, d)| (*m, *code, d.sent.get())).collect();
+        assert_eq!(seen, [("POST", 200, 14), ("other", 999, 7)]);
+        assert_eq!(all[0].2.duration.sum(), Duration::from_millis(500));
+        assert!(cells.counts().is_empty());
     }
 
     #[test]

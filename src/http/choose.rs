@@ -2,18 +2,20 @@
 use super::address::Origin;
 use super::affinity::Bond;
 use super::forward::Site;
-use super::gateway::Target;
+use super::gateway::{Gateway, Target};
 use super::headers;
 use super::key::hash_key;
 use super::mirror::{self, Drawn};
-use super::path;
+use super::path::{self, Asked};
 use super::rate_limit::Standing;
 use super::reply::Reply;
 use super::report::Report;
 use super::rewrite;
 use super::route::{Action, Route};
+use super::split::Split;
 use crate::message::{Head, Known};
 use crate::pool::Backend;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 /// What was chosen for a request.
@@ -70,13 +72,11 @@ pub(super) fn choose<'g>(
     if origin.tls.is_some() && !of_certificate(origin, asked.host()) {
         return Err(own(421, "misdirected"));
     }
-    let Some(route) = gateway.find(&asked) else {
-        return Err(own(404, "no_route"));
-    };
+    let route = routed(gateway, &asked).map_err(|(status, reason)| own(status, reason))?;
     report.route = Some(route);
-    if route.refuse_encoded_slash && asked.has_encoded_slash() {
+    if let Err((status, reason)) = taken(route, &asked) {
         report.cells = Some(route.action.cells(site.seed));
-        return Err(own(400, "encoded_slash"));
+        return Err(own(status, reason));
     }
     let standing = match &route.limiter {
         None => None,
@@ -94,11 +94,9 @@ pub(super) fn choose<'g>(
         }
     };
     let client = || headers::client_address(head, origin.peer, &gateway.trusted);
-    let (target, bond) = split.take(&asked, client, site.seed);
+    let Aim { target, bond, hash } = aim(split, &asked, client, site.seed);
     report.target = Some(target);
     report.cells = Some(&target.cells);
-    let hash =
-        target.hash.as_ref().and_then(|hash| hash_key(&hash.key, hash.first, &asked, client()));
     let drawn = match &route.mirror {
         None => None,
         Some(mirror) => mirror.draw(&asked, client()),
@@ -116,6 +114,47 @@ pub(super) fn choose<'g>(
     let is_shaped = bond.is_some() || drawn.is_some() || standing.is_some();
     let shaped = is_shaped.then(|| Box::new(Shaped { bond, drawn, standing }));
     Ok(Chosen { route, target, hash, shaped })
+}
+
+/// The route of a request, or what it is answered.
+#[inline(always)]
+pub(super) fn routed<'g>(gateway: &'g Gateway, asked: &Asked<'_>) -> Result<&'g Arc<Route>, Own> {
+    gateway.find(asked).ok_or((404, "no_route"))
+}
+
+/// Whether its route takes it.
+#[inline(always)]
+pub(super) fn taken(route: &Route, asked: &Asked<'_>) -> Result<(), Own> {
+    match route.refuse_encoded_slash && asked.has_encoded_slash() {
+        true => Err((400, "encoded_slash")),
+        false => Ok(()),
+    }
+}
+
+/// An answer of our own: status and reason.
+pub(super) type Own = (u16, &'static str);
+
+/// Where a request goes.
+pub(super) struct Aim<'g> {
+    pub(super) target: &'g Target,
+    /// What its cookie says there.
+    pub(super) bond: Option<Bond<'g>>,
+    /// Hash of its key parts, where the policy wants one.
+    pub(super) hash: Option<u64>,
+}
+
+/// Which of a route's pools it gets, and what the pool's policy looks at.
+#[inline(always)]
+pub(super) fn aim<'g>(
+    split: &'g Split,
+    asked: &Asked<'_>,
+    client: impl Fn() -> Option<SocketAddr>,
+    seed: u64,
+) -> Aim<'g> {
+    let (target, bond) = split.take(asked, &client, seed);
+    let hash = target.hash.as_ref();
+    let hash = hash.and_then(|hash| hash_key(&hash.key, hash.first, asked, client()));
+    Aim { target, bond, hash }
 }
 
 /// Takes a token of the route's rate limit: where the client then stands.

@@ -57,9 +57,7 @@ impl<'a> Compiler<'a> {
     /// The routes that belong to the listener, to be found.
     pub(super) fn router(&mut self) -> Router<Arc<Route>> {
         let (config, listener) = (self.config, self.listener);
-        let belongs = |route: &&config::Route| {
-            route.listeners.is_empty() || route.listeners.iter().any(|l| l.name == listener.name)
-        };
+        let belongs = |route: &&config::Route| route.belongs_to(&listener.name);
         Router::build(config.routes.iter().filter(belongs).filter_map(|said| {
             let conditions = Conditions::new(&said.methods, &said.headers, &said.query);
             let value = Arc::new(self.route(said)?);

@@ -2,7 +2,7 @@
 //! where that broke without harm, to another one; what comes back is an answer, or our own.
 //!
 //! Knows no version of HTTP/1 or 2: whoever carries the client's side copies the answer.
-use super::attempt::{attempt, host_sent};
+use super::attempt::{hear, host_sent};
 use super::choose::{Chosen, choose};
 use super::downstream::Downstream;
 use super::gateway::{Gateway, Target};
@@ -12,12 +12,15 @@ use super::relay::is_too_long;
 use super::reply::Reply;
 use super::report::Report;
 use super::tries::{Next, Tries, With};
+use super::unwanted::is_made_again;
+use crate::config::Retry;
 use crate::http1::{BodyLength, RequestVerdict, ResponseVerdict};
-use crate::message::{Head, Pressure, memory};
+use crate::http2;
+use crate::message::{Head, Method, Pressure, memory};
 use crate::net::Timer;
 use crate::upstream::{Dialer, Exchange, Heard, Outgoing};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What a request needs besides itself.
 pub(super) struct Site<'a> {
@@ -53,24 +56,16 @@ pub(super) async fn forward<'g>(
     timer: &mut Timer,
     report: &mut Report<'g>,
 ) -> Journey {
-    if memory().pressure() == Pressure::Refuse {
-        site.gateway.cells.limit_hits.inc("memory");
-        return Journey::Own(Box::new(Reply::own(503, "memory")));
-    }
-    if !headers::method_allowed(head.method()) {
-        return Journey::Own(Box::new(Reply::own(405, "method_not_allowed")));
-    }
-    if !headers::goes_on(head) {
-        return Journey::Own(Box::new(Reply::own(204, "max_forwards")));
+    if let Some((status, reason)) = refused(site, head) {
+        return Journey::Own(Box::new(Reply::own(status, reason)));
     }
     let chosen = match choose(site, head, client.origin(), report) {
         Ok(chosen) => chosen,
         Err(reply) => return Journey::Own(reply),
     };
     let Chosen { route, target, hash, mut shaped } = chosen;
-    let limits = &target.effective.limits;
-    client.bound_body(limits);
-    if is_too_long(client, limits.body) {
+    client.bound_body(&target.effective.limits);
+    if is_too_long(client, target.effective.limits.body) {
         return Journey::Own(Box::new(Reply::own(413, "body_too_large")));
     }
     let upgrade = verdict.websocket && route.websocket;
@@ -85,23 +80,9 @@ pub(super) async fn forward<'g>(
             Err(client) => client,
         },
     };
-    let keep = kept(head, verdict.body, target.effective.retry.body);
-    let outgoing = Outgoing {
-        head,
-        host: None,
-        body: verdict.body,
-        upgrade,
-        trailers,
-        repeatable: head.method().is_idempotent() && is_whole(verdict.body, keep),
-        keep,
-        header: None,
-        moves: false,
-        fresh: false,
-        timed: site.timed,
-        effective: &target.effective,
-        until: patience(target, client, head).map(|limit| report.begun + limit),
-    };
-    let hedge = route.hedge.as_ref().filter(|_| outgoing.repeatable && keep == 0 && !upgrade);
+    let until = patience(target, client, head).map(|limit| report.begun + limit);
+    let outgoing = outgoing(site, target, head, verdict.body, (upgrade, trailers), until);
+    let hedge = route.hedge.as_ref().filter(|_| may_hedge(&outgoing));
     let mut tries = Tries::new(target, hash, site.seed, report.begun);
     if let Some(shaped) = &shaped {
         tries.prefer(shaped.preferred());
@@ -120,12 +101,29 @@ pub(super) async fn forward<'g>(
         let host = backend.and_then(|backend| host_sent(&target.host, head, backend));
         // For each try: a reload may have changed what is said.
         let header = target.pool.announces().map(|version| client.header(version));
-        let (header, fresh) = (header.as_deref(), tries.fresh());
-        let moves = tries.moves(outgoing.repeatable);
-        let sent = Outgoing { host, header, fresh, moves, ..outgoing };
+        let header = header.as_deref();
+        let sent = tries.outgoing(Outgoing { host, header, ..outgoing });
         let now = tries.now();
+        let traced;
+        let sent = match &mut report.trace {
+            None => sent,
+            Some(trace) => {
+                let whom = backend.map_or(("", ""), |backend| (&backend.name, backend.written()));
+                traced = trace.attempt(outgoing.head, whom, now);
+                Outgoing { head: &traced, ..sent }
+            }
+        };
         let heard = match hedge {
-            None => attempt::<false>(site.dialer, lease, &sent, now, answer, client, timer).await,
+            None => {
+                let begun = match site.dialer.reuse(lease, &sent, now) {
+                    Ok(exchange) => Ok(exchange),
+                    Err(lease) => Box::pin(site.dialer.connect(lease, &sent, now)).await,
+                };
+                match begun {
+                    Ok(exchange) => hear::<false>(exchange, &sent, answer, client, timer).await,
+                    Err(failed) => Err(failed),
+                }
+            }
             Some(hedge) => {
                 let (dialer, host) = (site.dialer, &target.host);
                 let race = Race { hedge, dialer, outgoing: &sent, host };
@@ -148,19 +146,13 @@ pub(super) async fn forward<'g>(
             }
         };
         match next {
-            Next::Keep(mut exchange, heard) => {
-                exchange.keep_nothing();
-                report.connect = exchange.connect;
-                report.first_byte = exchange.first_byte;
+            Next::Keep(exchange, heard) => {
                 if let Some(shaped) = &shaped {
                     shaped.answered(exchange.lease().backend(), answer, site.scheme);
                 }
                 let via = &site.gateway.via;
                 headers::response_ready(&route.rules, answer, heard == Heard::Switched, via);
-                return match heard {
-                    Heard::Answer(verdict) => Journey::Answer(exchange, verdict),
-                    _ => Journey::Tunnel(exchange),
-                };
+                return kept(exchange, heard, report);
             }
             Next::Again(other) => {
                 lease = other;
@@ -172,13 +164,75 @@ pub(super) async fn forward<'g>(
     }
 }
 
-/// Bytes of a body that are kept, `most` at the most: of a request that may be repeated once a backend
-/// may have begun with it, unless it is known to be too long.
-fn kept(head: &Head, body: BodyLength, most: usize) -> usize {
+/// Why a request is answered before anything is looked up for it, if it is.
+#[inline(always)]
+fn refused(site: &Site<'_>, head: &mut Head) -> Option<(u16, &'static str)> {
+    if memory().pressure() == Pressure::Refuse {
+        site.gateway.cells.limit_hits.inc("memory");
+        return Some((503, "memory"));
+    }
+    if !headers::method_allowed(head.method()) {
+        return Some((405, "method_not_allowed"));
+    }
+    if headers::goes_on(head) { None } else { Some((204, "max_forwards")) }
+}
+
+/// What all tries of a request have in common.
+#[inline(always)]
+fn outgoing<'a>(
+    site: &Site<'_>,
+    target: &'a Target,
+    head: &'a Head,
+    body: BodyLength,
+    (upgrade, trailers): (bool, bool),
+    until: Option<Instant>,
+) -> Outgoing<'a> {
+    let call = head.method() == Method::Post && http2::is_call(head);
+    let keep = bytes_kept(head, body, call, &target.effective.retry);
+    Outgoing {
+        head,
+        host: None,
+        body,
+        upgrade,
+        trailers,
+        call,
+        repeatable: head.method().is_idempotent() && is_whole(body, keep),
+        keep,
+        header: None,
+        moves: false,
+        leaves: false,
+        fresh: false,
+        timed: site.timed,
+        effective: &target.effective,
+        until,
+    }
+}
+
+/// Whether it may be sent to two at once: nothing of a body would have to be split between them.
+fn may_hedge(outgoing: &Outgoing<'_>) -> bool {
+    outgoing.repeatable && outgoing.keep == 0 && !outgoing.upgrade
+}
+
+/// The answer that the client gets.
+#[inline(always)]
+fn kept(mut exchange: Box<Exchange>, heard: Heard, report: &mut Report<'_>) -> Journey {
+    exchange.keep_nothing();
+    report.turn = exchange.begun();
+    report.connect = exchange.connect;
+    report.first_byte = exchange.first_byte;
+    match heard {
+        Heard::Answer(verdict) => Journey::Answer(exchange, verdict),
+        _ => Journey::Tunnel(exchange),
+    }
+}
+
+/// Bytes of a body that are kept, `retry.body` at the most: of a request that may be repeated once a
+/// backend may have begun with it, unless it is known to be too long.
+fn bytes_kept(head: &Head, body: BodyLength, call: bool, retry: &Retry) -> usize {
     match body {
         BodyLength::None | BodyLength::Exact(0) => 0,
-        BodyLength::Exact(n) if n > most as u64 => 0,
-        _ if head.method().is_idempotent() => most,
+        BodyLength::Exact(n) if n > retry.body as u64 => 0,
+        _ if head.method().is_idempotent() || (call && is_made_again(retry)) => retry.body,
         _ => 0,
     }
 }

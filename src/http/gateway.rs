@@ -6,7 +6,7 @@ use super::path::Asked;
 use super::route::{Route, Router};
 use super::shaping::Shaping;
 pub use super::split::Target;
-use crate::config::{Config, Effective, Http2, Listener, Name, Problem};
+use crate::config::{Compat, Config, Effective, Http2, Listener, Name, Problem};
 use crate::metrics::ListenerCells;
 use crate::pool::Pool;
 use std::collections::BTreeMap;
@@ -23,6 +23,8 @@ pub struct Gateway {
     pub effective: Effective,
     /// What HTTP/2 may cost.
     pub http2: Http2,
+    /// What is counted besides.
+    pub compat: Compat,
     /// Whose forwarded fields are believed.
     pub trusted: Vec<ipnet::IpNet>,
     /// What this listener calls itself in `Via`: random, kept through reloads.
@@ -60,6 +62,7 @@ impl Gateway {
             cells,
             effective: Effective::layered([&config.defaults, &listener.over]),
             http2: listener.http2,
+            compat: config.compat,
             trusted: listener.trusted_proxies.clone(),
             via: previous.map_or_else(|| Arc::new(Via::pseudonym()), |before| before.via.clone()),
             none,
@@ -72,6 +75,11 @@ impl Gateway {
     /// Finds the route of a request; `None`: 404. Nearly free where there are no routes.
     pub fn find(&self, asked: &Asked<'_>) -> Option<&Arc<Route>> {
         self.router.find(asked).or(self.default.as_ref())
+    }
+
+    /// Whether it has a pool of its own, for what no route takes.
+    pub(super) fn has_default(&self) -> bool {
+        self.default.is_some()
     }
 
     /// Every set of route cells, for the collector.

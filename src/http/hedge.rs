@@ -1,7 +1,7 @@
 //! Hedging: a try that takes longer than is usual gets another one beside it, at another backend. The
 //! first answer counts, and the other try is cancelled (Dean and Barroso, "The Tail at Scale", CACM 56,
 //! 2013). Both are polled by the request's own task.
-use super::attempt::{attempt, host_sent};
+use super::attempt::{Came, attempt, host_sent};
 use super::downstream::Downstream;
 use super::tries::{Tries, outcome};
 use crate::config::{Hedge, HedgeAfter, HostSent};
@@ -15,10 +15,10 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-/// What a try came to: an answer, whose head is in its place, or not.
-type Came = Result<(Box<Exchange>, Heard), Box<Failed>>;
+/// An answer, whose head is in its place.
+type Answer = (Box<Exchange>, Heard);
 
-/// The same of a try beside it, with the head.
+/// What a try beside came to, with the head of its answer.
 type Beside = Result<(Box<Exchange>, Heard, Head), Box<Failed>>;
 
 /// A try beside another one.
@@ -59,8 +59,7 @@ impl Race<'_> {
         let mut other: Option<Other<'_>> = None;
         let first = {
             let (client, timer) = (&mut *client, &mut *timer);
-            let own =
-                attempt::<true>(self.dialer, lease, self.outgoing, begun, answer, client, timer);
+            let own = attempt(self.dialer, lease, self.outgoing, begun, answer, client, timer);
             let mut own = pin!(own);
             match within(delay(self.hedge, &pool), begun, own.as_mut()).await {
                 Some(came) => First::Own(came),
@@ -74,10 +73,16 @@ impl Race<'_> {
         match first {
             First::Own(Ok(came)) => {
                 pool.learn_first_byte(begun.elapsed());
-                if other.is_some() {
-                    pool.hedges_lost.inc();
+                match other {
+                    None => Ok(came),
+                    Some(other) if came.0.status() >= FAULT => {
+                        Ok(outdone(came, other, answer, client, &pool).await)
+                    }
+                    Some(_) => {
+                        pool.hedges_lost.inc();
+                        Ok(came)
+                    }
                 }
-                Ok(came)
             }
             First::Other(exchange, heard, head) => {
                 // The other one would have taken as long at the least.
@@ -172,11 +177,7 @@ async fn rescue(
     client: &mut dyn Downstream,
     pool: &Pool,
 ) -> Came {
-    let came = poll_fn(|cx| match other.as_mut().poll(cx) {
-        Poll::Ready(came) => Poll::Ready(Some(came)),
-        Poll::Pending => client.poll_gone(cx).map(|()| None),
-    });
-    match came.await {
+    match last(&mut other, client).await {
         Some(Ok((exchange, heard, head))) => {
             settle(*failed);
             pool.hedges_won.inc();
@@ -193,6 +194,44 @@ async fn rescue(
             Err(failed)
         }
     }
+}
+
+/// The try was answered by a fault, and the one beside it is under way: what that says counts if it is
+/// none.
+async fn outdone(
+    own: Answer,
+    mut other: Other<'_>,
+    answer: &mut Head,
+    client: &mut dyn Downstream,
+    pool: &Pool,
+) -> Answer {
+    match last(&mut other, client).await {
+        Some(Ok((exchange, heard, head))) if head.status() < FAULT => {
+            own.0.discard(&mut Empty, Instant::now());
+            pool.hedges_won.inc();
+            *answer = head;
+            return (exchange, heard);
+        }
+        Some(Ok((exchange, ..))) => {
+            exchange.discard(&mut Empty, Instant::now());
+            pool.hedges_failed.inc();
+        }
+        Some(Err(failed)) => {
+            settle(*failed);
+            pool.hedges_failed.inc();
+        }
+        None => pool.hedges_lost.inc(),
+    }
+    own
+}
+
+/// What the one that is left comes to; nothing where the client went away before.
+async fn last(other: &mut Other<'_>, client: &mut dyn Downstream) -> Option<Beside> {
+    poll_fn(|cx| match other.as_mut().poll(cx) {
+        Poll::Ready(came) => Poll::Ready(Some(came)),
+        Poll::Pending => client.poll_gone(cx).map(|()| None),
+    })
+    .await
 }
 
 /// Nothing comes of a try that broke, but that it is counted.

@@ -16,20 +16,40 @@ pub(super) fn hash_key(
     client: Option<SocketAddr>,
 ) -> Option<u64> {
     let client = client.map(Octets::of);
-    let part = |part: &KeyPart| -> Option<&[u8]> {
-        let value = match part {
-            KeyPart::Header(name) => asked.head.find(name),
-            KeyPart::Cookie(name) => {
-                asked.head.all(Known::Cookie).find_map(|field| query::cookie(field, name))
-            }
-            KeyPart::Query(name) => query::first(asked.query?, name),
-            KeyPart::Path => Some(&*asked.path),
-            KeyPart::ClientIp => client.as_ref().map(Octets::ip),
-            KeyPart::ClientAddr => client.as_ref().map(Octets::ip_and_port),
-        };
-        value.filter(|value| !value.is_empty())
+    key_hash(key.iter().map(|part| of(part, asked, client.as_ref())), first)
+}
+
+/// Each part as text; `None` for an absent one.
+pub(super) fn parts(
+    key: &[KeyPart],
+    asked: &Asked<'_>,
+    client: Option<SocketAddr>,
+) -> Vec<Option<Vec<u8>>> {
+    let octets = client.map(Octets::of);
+    let text = |part: &KeyPart| {
+        let value = of(part, asked, octets.as_ref())?;
+        Some(match (part, client) {
+            (KeyPart::ClientIp, Some(client)) => client.ip().to_canonical().to_string().into(),
+            (KeyPart::ClientAddr, Some(client)) => client.to_string().into(),
+            _ => value.to_vec(),
+        })
     };
-    key_hash(key.iter().map(part), first)
+    key.iter().map(text).collect()
+}
+
+#[inline(always)]
+fn of<'a>(part: &KeyPart, asked: &'a Asked<'_>, client: Option<&'a Octets>) -> Option<&'a [u8]> {
+    let value = match part {
+        KeyPart::Header(name) => asked.head.find(name),
+        KeyPart::Cookie(name) => {
+            asked.head.all(Known::Cookie).find_map(|field| query::cookie(field, name))
+        }
+        KeyPart::Query(name) => query::first(asked.query?, name),
+        KeyPart::Path => Some(&*asked.path),
+        KeyPart::ClientIp => client.map(Octets::ip),
+        KeyPart::ClientAddr => client.map(Octets::ip_and_port),
+    };
+    value.filter(|value| !value.is_empty())
 }
 
 /// An address as bytes: 4 or 16, then the port.

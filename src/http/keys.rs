@@ -79,6 +79,13 @@ impl Keys {
         &self.places[at..(at + WAYS).min(self.places.len())]
     }
 
+    /// When a key's bucket is full again, with nothing taken.
+    pub(super) fn due(&self, key: &[u8]) -> u64 {
+        let who = self.hasher.hash_one(key).max(1);
+        let place = self.set(who).iter().find(|place| place.who.load(Acquire) == who);
+        place.map_or(0, |place| place.due.load(Acquire))
+    }
+
     /// Takes a token of a key's bucket: when it is full again.
     ///
     /// # Errors

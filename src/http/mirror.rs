@@ -15,7 +15,7 @@ use crate::message::{
     Back, Broken, Fields, Fill, Head, Kept, Known, Length, Pressure, Source, Version, counted,
     memory,
 };
-use crate::metrics::Counter;
+use crate::metrics::{Counter, Span};
 use crate::net::Timer;
 use crate::net::proxy_protocol::{self, Written};
 use crate::net::{Pipe, Spliced};
@@ -186,9 +186,11 @@ impl Copy {
             body: self.body,
             upgrade: false,
             trailers: false,
+            call: false,
             repeatable: self.head.method().is_idempotent() && self.body == BodyLength::None,
             keep: 0,
             moves: false,
+            leaves: false,
             fresh: false,
             header: self.header.as_deref(),
             timed: false,
@@ -228,7 +230,7 @@ impl Copy {
         };
         match heard(&mut exchange, body).await {
             Ok(()) => {
-                exchange.finish(Instant::now());
+                exchange.finish(Span::new(now, Instant::now()));
                 Ok(())
             }
             Err(error) => {

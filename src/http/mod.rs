@@ -10,6 +10,7 @@ mod client;
 mod compile;
 mod date;
 mod downstream;
+mod explain;
 mod forward;
 mod forwarded;
 mod gateway;
@@ -40,6 +41,7 @@ mod unwanted;
 mod upgrade;
 mod wire;
 
+pub use explain::{Explanation, Key, Limited, Question, Rule};
 pub use gateway::{Gateway, RouteCells, Target};
 pub use mirror::MirrorCells;
 pub use path::{Asked, BadPath, asked};

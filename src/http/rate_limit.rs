@@ -10,6 +10,7 @@ use super::keys::Keys;
 use crate::config::{RateKey, RateLimit};
 use crate::message::{Fields, Head};
 use crate::metrics::Counter;
+use crate::net::Peer;
 use ipnet::IpNet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -120,26 +121,55 @@ impl Limiter {
         trusted: &[IpNet],
         now: Instant,
     ) -> Result<Standing, (Standing, u64)> {
-        // Who has no key shares one with all like it: else leaving it out would be a way around.
-        let taken = match &self.said.key {
-            RateKey::Route => self.count(b"", now),
-            RateKey::Header(name) => self.count(head.find(name).unwrap_or(b""), now),
+        let taken = self.keyed(head, origin.peer, trusted, |key| self.count(key, now));
+        taken.inspect_err(|_| self.refused.inc())
+    }
+
+    /// Tokens that are there, with none taken; without one, seconds until there is.
+    pub(super) fn peek(
+        &self,
+        head: &Head,
+        peer: Peer,
+        trusted: &[IpNet],
+        now: Instant,
+    ) -> (u64, Option<u64>) {
+        let due = self.keyed(head, peer, trusted, |key| self.keys.due(key));
+        let now = self.keys.since(now);
+        (self.bucket.left(due, now), self.bucket.take(due, now).err().map(seconds))
+    }
+
+    /// Tokens of a full bucket.
+    pub(super) fn burst(&self) -> u32 {
+        self.said.burst
+    }
+
+    /// With the key of a request. Who has none shares one with all like it: else leaving it out would
+    /// be a way around.
+    fn keyed<T>(
+        &self,
+        head: &Head,
+        peer: Peer,
+        trusted: &[IpNet],
+        then: impl FnOnce(&[u8]) -> T,
+    ) -> T {
+        match &self.said.key {
+            RateKey::Route => then(b""),
+            RateKey::Header(name) => then(head.find(name).unwrap_or(b"")),
             RateKey::ClientIp { v4, v6 } => {
-                let client = headers::client_address(head, origin.peer, trusted);
+                let client = headers::client_address(head, peer, trusted);
                 match client.map(|client| client.ip().to_canonical()) {
-                    None => self.count(b"", now),
+                    None => then(b""),
                     Some(IpAddr::V4(ip)) => {
                         let bits = u32::MAX.checked_shl(32 - u32::from(*v4)).unwrap_or(0);
-                        self.count(&(u32::from(ip) & bits).to_be_bytes(), now)
+                        then(&(u32::from(ip) & bits).to_be_bytes())
                     }
                     Some(IpAddr::V6(ip)) => {
                         let bits = u128::MAX.checked_shl(128 - u32::from(*v6)).unwrap_or(0);
-                        self.count(&(u128::from(ip) & bits).to_be_bytes(), now)
+                        then(&(u128::from(ip) & bits).to_be_bytes())
                     }
                 }
             }
-        };
-        taken.inspect_err(|_| self.refused.inc())
+        }
     }
 
     fn count(&self, key: &[u8], now: Instant) -> Result<Standing, (Standing, u64)> {

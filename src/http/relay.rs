@@ -75,6 +75,8 @@ pub(super) trait Copying {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Cut>>;
     /// Where it comes from.
     fn exchange(&self) -> &Exchange;
+    /// Not all of it came at once.
+    fn stands(&mut self, now: Instant);
     /// Bytes that the client took.
     fn sent(&self) -> u64;
     /// Whether something is at hand that the client has not taken yet.
@@ -84,12 +86,15 @@ pub(super) trait Copying {
 }
 
 /// Copies within the limits of its exchange.
-#[inline]
-pub(super) async fn paced(copy: &mut impl Copying, timer: &mut Timer) -> Result<(), Cut> {
+#[inline(always)]
+pub(super) fn paced<'a>(
+    copy: &'a mut impl Copying,
+    timer: &'a mut Timer,
+) -> impl Future<Output = Result<(), Cut>> + 'a {
     let idle = copy.exchange().pace().idle;
     let until = copy.exchange().pace().until;
     let (mut armed, mut due) = (false, None::<Instant>);
-    std::future::poll_fn(|cx| {
+    std::future::poll_fn(move |cx| {
         let before = armed.then(|| (copy.sent(), copy.exchange().moved()));
         if let Poll::Ready(done) = copy.poll(cx) {
             return Poll::Ready(done);
@@ -103,8 +108,12 @@ pub(super) async fn paced(copy: &mut impl Copying, timer: &mut Timer) -> Result<
             return Poll::Ready(Err(Cut::Client));
         }
         if before != Some((copy.sent(), copy.exchange().moved())) {
+            let now = Instant::now();
+            if !armed {
+                copy.stands(now);
+            }
             armed = true;
-            let own = idle.map(|idle| Instant::now() + idle);
+            let own = idle.map(|idle| now + idle);
             due = own.into_iter().chain(until).min();
             timer.set(Some(look_at(due)));
         }
@@ -121,7 +130,6 @@ pub(super) async fn paced(copy: &mut impl Copying, timer: &mut Timer) -> Result<
             Cut::Upstream(Error::Idle)
         }))
     })
-    .await
 }
 
 /// When a copy that stands still looks up: when it must be over, or before that whether its
@@ -193,6 +201,10 @@ impl Copying for Copy<'_> {
 
     fn exchange(&self) -> &Exchange {
         self.exchange
+    }
+
+    fn stands(&mut self, now: Instant) {
+        self.exchange.stands(now);
     }
 
     fn sent(&self) -> u64 {

@@ -86,7 +86,7 @@ impl Reply {
     }
 }
 
-/// The limit that an answer with this reason tells of, by the last word of its key.
+/// The limit that this reason tells of, by the last word of its key.
 pub(super) fn limit(reason: &str) -> Option<&'static str> {
     Some(match reason {
         "head_too_large" => "head",
@@ -96,7 +96,13 @@ pub(super) fn limit(reason: &str) -> Option<&'static str> {
         "body_too_large" => "body",
         "too_many_interim" => "interim",
         "timeout_body" => "body_rate",
+        "timeout_connect" => "connect",
+        "timeout_first_byte" => "first_byte",
         "timeout_header" => "header",
+        "timeout_idle" | "client_timeout_idle" => "idle",
+        "timeout_request" => "request",
+        "timeout_tunnel" => "tunnel",
+        "timeout_tunnel_max" => "tunnel_max",
         "max_active" => "max_active",
         "queue" => "queue",
         "memory" => "memory",

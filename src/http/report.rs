@@ -4,8 +4,10 @@ use super::gateway::{Gateway, RouteCells, Target};
 use super::reply::limit;
 use super::route::Route;
 use crate::message::{Head, Known};
+use crate::metrics::Span;
 use crate::pool::Backend;
-use crate::telemetry::{Access, AccessLog};
+use crate::telemetry::{Access, Attempt, Ended, Moment, Spent, Telemetry, Trace};
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -13,8 +15,8 @@ use std::time::{Duration, Instant, SystemTime};
 #[derive(Debug)]
 pub(super) struct Report<'g> {
     pub(super) begun: Instant,
-    /// When it ended, if that is known already.
-    pub(super) ended: Option<Instant>,
+    /// From `begun` to its end, if that is known already.
+    whole: Option<Span>,
     pub(super) status: u16,
     /// `-` when all went well.
     pub(super) reason: &'static str,
@@ -29,14 +31,28 @@ pub(super) struct Report<'g> {
     pub(super) bytes_out: u64,
     /// How long the last try's connection took to be made; `None` for a kept one.
     pub(super) connect: Option<Duration>,
+    /// How long the first byte of its answer took; zero where nobody wanted to know, and all of the
+    /// answer came at once.
     pub(super) first_byte: Option<Duration>,
+    /// When its last try had a connection, or, where it has none, began.
+    pub(super) turn: Instant,
+    /// Where no answer came: what its time went for.
+    lost: Option<Spent>,
+    /// The tries that came to nothing.
+    pub(super) attempts: Vec<Attempt>,
+    /// Its method, where it is not the one of its head.
+    pub(super) method: Option<&'static str>,
+    /// Its spans, where it is traced.
+    pub(super) trace: Option<Box<Trace>>,
+    /// It became a tunnel, which may last.
+    pub(super) tunnelled: bool,
 }
 
 impl Report<'_> {
     pub(super) fn new(begun: Instant) -> Self {
         Self {
             begun,
-            ended: None,
+            whole: None,
             status: 0,
             reason: "-",
             own: false,
@@ -49,7 +65,80 @@ impl Report<'_> {
             bytes_out: 0,
             connect: None,
             first_byte: None,
+            turn: begun,
+            lost: None,
+            attempts: Vec::new(),
+            method: None,
+            trace: None,
+            tunnelled: false,
         }
+    }
+
+    /// A try came to nothing: by this status, else by this word.
+    #[cold]
+    pub(super) fn failed(
+        &mut self,
+        backend: &Backend,
+        begun: Instant,
+        result: std::result::Result<u16, &str>,
+    ) {
+        let at = begun.saturating_duration_since(self.begun);
+        if let Some(trace) = &mut self.trace {
+            trace.attempted(result.ok(), result.err(), Moment::now());
+        }
+        let backend = (&*backend.name).into();
+        let result = result.map_or_else(Into::into, |status| status.to_string().into());
+        self.attempts.push(Attempt { backend, at, took: begun.elapsed(), result });
+    }
+
+    /// No answer came of the last try, which `began` and was over when it was `lost`; `there`: how long
+    /// its connection took to be made, and when it was there.
+    #[cold]
+    pub(super) fn lost(
+        &mut self,
+        began: Instant,
+        (connect, there): (Option<Duration>, Option<Instant>),
+        lost: Instant,
+    ) {
+        // Without a connection all of it was spent on one.
+        let turn = there.unwrap_or(lost);
+        let made = turn.saturating_duration_since(began);
+        let connect = if there.is_some() { connect } else { Some(made) };
+        let until = turn.saturating_duration_since(self.begun);
+        self.lost = Some(Spent {
+            waited: until.saturating_sub(connect.unwrap_or_default()) + lost.elapsed(),
+            connect,
+            backend: there.map(|there| lost.saturating_duration_since(there)),
+        });
+    }
+
+    /// Where its time went until its answer began.
+    fn spent(&self, took: Duration) -> Spent {
+        if let Some(lost) = self.lost {
+            return lost;
+        }
+        let until = self.turn.saturating_duration_since(self.begun);
+        let rest = took.saturating_sub(until);
+        let backend = match self.first_byte {
+            // All of the answer came at once.
+            Some(Duration::ZERO) => Some(rest),
+            // Who was cut before anybody answered spent what is left with whoever was asked.
+            None if self.tries > 0 => Some(rest),
+            known => known,
+        };
+        let waited = until.saturating_sub(self.connect.unwrap_or_default());
+        Spent { waited, connect: self.connect, backend }
+    }
+
+    /// It ended, now at the latest.
+    #[inline]
+    pub(super) fn over(&mut self) -> Span {
+        *self.whole.get_or_insert_with(|| Span::new(self.begun, Instant::now()))
+    }
+
+    /// Whether it has.
+    pub(super) fn is_over(&self) -> bool {
+        self.whole.is_some()
     }
 
     /// The connection was cut at the end of a drain: whatever was under way stays as it is.
@@ -60,33 +149,95 @@ impl Report<'_> {
         self.reason = "drain_cut";
     }
 
+    /// Counts what its reason names: an answer of our own, a limit.
+    #[cold]
+    fn name(&self, gateway: &Gateway) {
+        if self.own {
+            gateway.cells.own.inc(self.reason);
+        }
+        if let Some(limit) = limit(self.reason) {
+            gateway.cells.limit_hits.inc(limit);
+        }
+    }
+
+    /// Counts what `metrics.compat` asks for besides.
+    #[cold]
+    fn tell(&self, gateway: &Gateway, head: &Head, took: Duration) {
+        if gateway.compat.traefik {
+            let cells = self.cells.unwrap_or(&gateway.none);
+            let detail = cells.detail(head.method(), self.status);
+            detail.duration.observe(took);
+            detail.received.add(self.bytes_in);
+            detail.sent.add(self.bytes_out);
+        }
+        if let Some(backend) = self.backend.as_ref().filter(|_| gateway.compat.haproxy) {
+            let told = &backend.cells.told;
+            told.moved(self.bytes_in, self.bytes_out);
+            told.ended(self.reason, took, self.connect, self.first_byte);
+        }
+    }
+
     /// Counts the request and writes its line.
     pub(super) fn end(
-        &self,
+        &mut self,
         gateway: &Gateway,
         head: &Head,
         came: Option<&Came>,
         origin: &Origin,
-        access: &AccessLog,
+        telemetry: &Telemetry,
     ) {
-        let ended = self.ended.unwrap_or_else(Instant::now);
-        let took = ended.saturating_duration_since(self.begun);
+        let took = self.over().took();
         self.cells.unwrap_or(&gateway.none).count(head.method(), self.status, took);
+        if gateway.compat.is_on() {
+            self.tell(gateway, head, took);
+        }
         gateway.cells.received.add(self.bytes_in);
         gateway.cells.sent.add(self.bytes_out);
-        if self.own {
-            gateway.cells.own.inc(self.reason);
-            if let Some(limit) = limit(self.reason) {
-                gateway.cells.limit_hits.inc(limit);
-            }
+        if self.reason != "-" {
+            self.name(gateway);
         }
-        let Some(came) = came else { return };
-        access.write(&Access {
+        let ended = Ended { status: self.status, reason: self.reason, own: self.own };
+        let patient = if self.tunnelled { Duration::ZERO } else { took };
+        let kind = telemetry.errors.kind(ended, patient);
+        let written = came.is_some() && telemetry.access.takes(kind.is_some());
+        let trace = self.trace.take();
+        if !written && kind.is_none() && trace.is_none() {
+            return;
+        }
+        let told = self.told(gateway, head, came, origin, took);
+        if let Some(kind) = kind {
+            let whole = self.first_byte == Some(Duration::ZERO);
+            let spent = self.spent(took);
+            let first_byte = if whole { spent.backend } else { self.first_byte };
+            let told = Access { first_byte, ..told };
+            telemetry.errors.keep(kind, (ended, spent), &told, self.attempts.clone());
+        }
+        if written {
+            telemetry.access.write(&told);
+        }
+        if let Some(trace) = trace {
+            let spans = trace.end(&told, ended, origin.scheme(), Moment::now());
+            telemetry.tracer.end(spans);
+        }
+    }
+
+    /// All that is told of it.
+    fn told<'a>(
+        &'a self,
+        gateway: &'a Gateway,
+        head: &'a Head,
+        came: Option<&'a Came>,
+        origin: &'a Origin,
+        took: Duration,
+    ) -> Access<'a> {
+        let method = self.method.map_or(head.method_token(), str::as_bytes);
+        Access {
             time: SystemTime::now() - took,
             client: origin.peer.addr(),
-            method: &came.method,
-            target: &came.target,
-            host: &came.host,
+            method,
+            target: head.target_that_came(),
+            host: came
+                .map_or_else(|| head.get(Known::Host).unwrap_or_default(), |came| came.host(head)),
             status: self.status,
             reason: self.reason,
             listener: &gateway.listener,
@@ -100,32 +251,26 @@ impl Report<'_> {
             connect: self.connect,
             first_byte: self.first_byte,
             request_id: head.get(Known::XRequestId).unwrap_or(b""),
+            tls: origin.tls.as_ref().map_or("", |tls| tls.version),
             sni: origin.server_name(),
             proxy: origin.proxied.as_ref().map_or("", |proxied| &proxied.words),
-        });
+        }
     }
 }
 
-/// What the access log says of a request as it came, before anything was rewritten. Only made
-/// when there is an access log.
+/// Where a request's head has what the access log says of it as it came, before anything was
+/// rewritten. Only made when there is an access log.
 #[derive(Debug)]
 pub(super) struct Came {
-    method: Vec<u8>,
-    target: Vec<u8>,
-    host: Vec<u8>,
+    host: Option<Range<usize>>,
 }
 
 impl Came {
     pub(super) fn of(head: &Head) -> Self {
-        Self::with_method(head, None)
+        Self { host: head.place(Known::Host) }
     }
 
-    /// The same for a request that came with another method than its head has.
-    pub(super) fn with_method(head: &Head, method: Option<&str>) -> Self {
-        Self {
-            method: method.map_or(head.method_token(), str::as_bytes).to_vec(),
-            target: head.target().to_vec(),
-            host: head.get(Known::Host).unwrap_or(b"").to_vec(),
-        }
+    fn host<'h>(&self, head: &'h Head) -> &'h [u8] {
+        self.host.clone().and_then(|place| head.bytes().get(place)).unwrap_or_default()
     }
 }

@@ -11,7 +11,7 @@ use crate::drain::{Phase, Watch};
 use crate::http1::{self, BodyLength, RequestVerdict, ResponseVerdict};
 use crate::message::{Head, Length, Method, Source, Version};
 use crate::net::Timer;
-use crate::telemetry::AccessLog;
+use crate::telemetry::Telemetry;
 use crate::upstream::{Dialer, Error, Exchange};
 use arc_swap::ArcSwap;
 use std::future::{Future, poll_fn};
@@ -27,7 +27,7 @@ pub(super) struct Spell<'a> {
     pub(super) slot: &'a ArcSwap<Gateway>,
     pub(super) watch: &'a Watch,
     pub(super) dialer: &'a Arc<Dialer>,
-    pub(super) access: &'a AccessLog,
+    pub(super) telemetry: &'a Telemetry,
 }
 
 /// What becomes of the connection.
@@ -51,10 +51,11 @@ pub(super) async fn request(
     spell: &Spell<'_>,
 ) -> After {
     let mut report = Report::new(Instant::now());
+    report.trace = spell.telemetry.tracer.begin(head);
     client.begin(verdict.body);
     client.rest();
     // What the access log says of the request is what came, before anything was rewritten.
-    let came = spell.access.is_on().then(|| Box::new(super::report::Came::of(head)));
+    let came = spell.telemetry.access.is_on().then(|| super::report::Came::of(head));
     let after = {
         let mut served = pin!(served(client, head, verdict, gateway, timer, &mut report, spell));
         poll_fn(|cx| match spell.watch.phase() {
@@ -70,7 +71,7 @@ pub(super) async fn request(
     client.out.give_up();
     report.bytes_in = client.taken();
     report.bytes_out = client.given.load(Relaxed);
-    report.end(gateway, head, came.as_deref(), &client.origin, spell.access);
+    report.end(gateway, head, came.as_ref(), &client.origin, spell.telemetry);
     after.unwrap_or(After::Close)
 }
 
@@ -85,7 +86,7 @@ async fn served<'g>(
     spell: &Spell<'g>,
 ) -> After {
     let mut answer = Head::new();
-    let (seed, timed) = (fastrand::u64(..), spell.access.is_on());
+    let (seed, timed) = (fastrand::u64(..), spell.telemetry.is_timed());
     let site = Site { gateway, dialer: spell.dialer, scheme: client.origin.scheme(), seed, timed };
     let journey = forward(&site, head, verdict, &mut answer, client, timer, report).await;
     let stays = verdict.keep_alive && spell.watch.phase() == Phase::Run;
@@ -119,13 +120,13 @@ pub(super) async fn refuse(
     timer: &mut Timer,
 ) -> After {
     let mut report = Report::new(Instant::now());
-    let came = spell.access.is_on().then(|| Box::new(super::report::Came::of(head)));
+    let came = spell.telemetry.access.is_on().then(|| super::report::Came::of(head));
     let mut turn =
         Turn { client, timer, head, report: &mut report, stays: false, last: false, drain: 0 };
     turn.write_own(&Reply::own(status, word), Version::Http11, Method::Get).await;
     report.bytes_out = client.given.load(Relaxed);
     client.out.give_up();
-    report.end(gateway, head, came.as_deref(), &client.origin, spell.access);
+    report.end(gateway, head, came.as_ref(), &client.origin, spell.telemetry);
     After::Linger
 }
 
@@ -142,8 +143,8 @@ pub(super) fn unfinished(client: &mut Client, head: &Head, gateway: &Gateway, sp
         report.status = 0;
         report.cut();
     }
-    let came = spell.access.is_on().then(|| super::report::Came::of(head));
-    report.end(gateway, head, came.as_ref(), &client.origin, spell.access);
+    let came = spell.telemetry.access.is_on().then(|| super::report::Came::of(head));
+    report.end(gateway, head, came.as_ref(), &client.origin, spell.telemetry);
 }
 
 /// The answering half of a request.
@@ -184,11 +185,10 @@ impl Turn<'_, '_> {
         http1::response_head(answer, framing, keep_length, connection, &mut self.client.out);
         self.report.status = answer.status();
         let (sent, result) = relay(&mut exchange, self.client, framing, self.timer).await;
+        self.report.first_byte = exchange.first_byte;
         match result {
             Ok(()) => {
-                let now = Instant::now();
-                self.report.ended = Some(now);
-                exchange.finish(now);
+                exchange.finish(self.report.over());
                 self.next(stays, unasked).await
             }
             // Nothing was passed on yet, so it can still be said what happened.
@@ -271,7 +271,7 @@ impl Turn<'_, '_> {
             return After::Linger;
         }
         self.client.machine.answered(stays);
-        let ended = *self.report.ended.get_or_insert_with(Instant::now);
+        let ended = self.report.over().ended();
         // Who said that nothing more comes, and sent nothing more, loses nothing by a close; but a
         // large answer may still be on its way, and a late byte would destroy what is left of it. Old
         // clients send such a byte behind a body.

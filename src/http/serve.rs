@@ -12,13 +12,13 @@ use crate::drain::{Phase, Watch};
 use crate::http1::{HeadLimits, Refusal, Rule};
 use crate::message::Head;
 use crate::net::{Stream, Timer};
-use crate::telemetry::AccessLog;
+use crate::telemetry::Telemetry;
 use crate::upstream::Dialer;
-use arc_swap::ArcSwap;
-use std::future::poll_fn;
+use arc_swap::{ArcSwap, Cache};
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 /// After a last answer, what the client still sends is read for so long, so that the kernel does
@@ -67,11 +67,11 @@ impl Connection {
     }
 
     /// Carries it to its end.
-    pub async fn serve(&mut self, access: &AccessLog) {
+    pub async fn serve(&mut self, telemetry: &Telemetry) {
         let agreed = self.client.stream.tls().and_then(|tls| tls.alpn_protocol());
-        if agreed == Some(Alpn::H2.id()) || self.carry(access).await == Over::Http2 {
+        if agreed == Some(Alpn::H2.id()) || self.carry(telemetry).await == Over::Http2 {
             let Self { client, slot, watch, dialer, rest: (since, _), .. } = self;
-            let spoken = Spoken { slot, watch, dialer, access, since: *since };
+            let spoken = Spoken { slot, watch, dialer, telemetry, since: *since };
             // Boxed, since it is large, and connections of HTTP/1 never need it: not even its code
             // among theirs.
             let served: Pin<Box<dyn Future<Output = ()> + Send + '_>> =
@@ -81,7 +81,7 @@ impl Connection {
         self.client.stream.end_tls();
     }
 
-    async fn carry(&mut self, access: &AccessLog) -> Over {
+    async fn carry(&mut self, telemetry: &Telemetry) -> Over {
         let Self { client, timer, slot, watch, dialer, rest, kept } = self;
         loop {
             let (since, limit) = *rest;
@@ -89,10 +89,15 @@ impl Connection {
             if *kept {
                 watch.idle(since);
             }
-            if woken(client, watch, timer).await != Woken::Request {
-                return Over::Done;
+            match woken(client, watch, timer).await {
+                Woken::Request => {}
+                Woken::Late => {
+                    late(&slot.load(), *kept);
+                    return Over::Done;
+                }
+                Woken::Leave => return Over::Done,
             }
-            let spell = Spell { slot, watch, dialer, access };
+            let spell = Spell { slot, watch, dialer, telemetry };
             // Boxed, so that an idle connection's task does not hold the room of a busy one; built
             // where it stays, since it is large.
             let busy = Box::write(Box::new_uninit(), busy(client, timer, spell, *kept));
@@ -104,6 +109,13 @@ impl Connection {
             }
         }
     }
+}
+
+/// Counts a client from whom nothing more came in time: the next request, or the first.
+#[cold]
+fn late(gateway: &Gateway, kept: bool) {
+    let limit = if kept { "keep_alive" } else { "header" };
+    gateway.cells.limit_hits.inc(limit);
 }
 
 /// How a connection of HTTP/1 ended.
@@ -127,34 +139,49 @@ enum Woken {
 }
 
 /// Waits for the next request.
-async fn woken(client: &mut Client, watch: &Watch, timer: &mut Timer) -> Woken {
+#[inline(always)]
+fn woken<'a>(
+    client: &'a mut Client,
+    watch: &'a Watch,
+    timer: &'a mut Timer,
+) -> impl Future<Output = Woken> + 'a {
     let mut drained = false;
-    let woken = poll_fn(|cx| {
-        watch.register(cx);
-        if watch.is_told_to_leave() && !drained {
-            if watch.phase() != Phase::Graceful {
-                return Poll::Ready(Woken::Leave);
-            }
-            // A request may be on the way: it is answered, and told that it was the last.
-            drained = true;
-            let at = Instant::now() + FAREWELL;
-            timer.set(Some(timer.deadline().map_or(at, |deadline| deadline.min(at))));
+    poll_fn(move |cx| {
+        let woken = ready!(poll_woken(cx, client, watch, timer, &mut drained));
+        if watch.busy() {
+            return Poll::Ready(woken);
         }
-        if drained && watch.phase() == Phase::Cut {
+        // Asked to make room while its next request came: that one is served.
+        let served = watch.phase() == Phase::Run && !client.stream.is_quiet();
+        Poll::Ready(if served { Woken::Request } else { Woken::Leave })
+    })
+}
+
+#[inline(always)]
+fn poll_woken(
+    cx: &mut Context<'_>,
+    client: &mut Client,
+    watch: &Watch,
+    timer: &mut Timer,
+    drained: &mut bool,
+) -> Poll<Woken> {
+    watch.register(cx);
+    if watch.is_told_to_leave() && !*drained {
+        if watch.phase() != Phase::Graceful {
             return Poll::Ready(Woken::Leave);
         }
-        if client.stream.poll_read_ready(cx).is_ready() {
-            return Poll::Ready(Woken::Request);
-        }
-        timer.poll(cx).map(|()| if drained { Woken::Leave } else { Woken::Late })
-    })
-    .await;
-    if watch.busy() {
-        return woken;
+        // A request may be on the way: it is answered, and told that it was the last.
+        *drained = true;
+        let at = Instant::now() + FAREWELL;
+        timer.set(Some(timer.deadline().map_or(at, |deadline| deadline.min(at))));
     }
-    // Asked to make room while its next request came: that one is served.
-    let served = watch.phase() == Phase::Run && !client.stream.is_quiet();
-    if served { Woken::Request } else { Woken::Leave }
+    if *drained && watch.phase() == Phase::Cut {
+        return Poll::Ready(Woken::Leave);
+    }
+    if client.stream.poll_read_ready(cx).is_ready() {
+        return Poll::Ready(Woken::Request);
+    }
+    timer.poll(cx).map(|()| if *drained { Woken::Leave } else { Woken::Late })
 }
 
 /// Since when a connection is idle, and how long the next request may take to come.
@@ -174,29 +201,31 @@ async fn busy(
 ) -> Result<Option<Rest>, Over> {
     let mut head = Head::new();
     let mut rest = None;
+    // Looked up at once while it is the same; one that is no more is kept no longer than the spell.
+    let mut slot = Cache::new(spell.slot);
     loop {
-        let gateway = spell.slot.load_full();
+        let gateway = slot.load();
         let timeout = &gateway.effective.timeout;
         let after =
             match next_head(client, &mut head, timer, timeout.header.get(), spell.watch).await {
                 Ok(Some(Read::Idle)) => return Ok(rest),
                 Ok(Some(Read::Closed)) => {
-                    unfinished(client, &head, &gateway, &spell);
+                    unfinished(client, &head, gateway, &spell);
                     return Err(Over::Done);
                 }
                 Ok(Some(Read::Request(verdict))) => {
-                    request(client, &mut head, verdict, &gateway, timer, &spell).await
+                    request(client, &mut head, verdict, gateway, timer, &spell).await
                 }
                 // Not the client's fault if we had no memory to read it.
                 Ok(None) if client.is_short() => {
-                    Box::pin(refuse(client, &head, (503, "memory"), &gateway, &spell, timer)).await
+                    Box::pin(refuse(client, &head, (503, "memory"), gateway, &spell, timer)).await
                 }
                 Ok(None) => {
                     let said = (408, "timeout_header");
-                    Box::pin(refuse(client, &head, said, &gateway, &spell, timer)).await
+                    Box::pin(refuse(client, &head, said, gateway, &spell, timer)).await
                 }
                 Err(refusal) if refusal.rule == Rule::Truncated => {
-                    unfinished(client, &head, &gateway, &spell);
+                    unfinished(client, &head, gateway, &spell);
                     return Err(Over::Done);
                 }
                 // In the clear, before any request: its first words are no HTTP/1.
@@ -211,7 +240,7 @@ async fn busy(
                 }
                 Err(refusal) => {
                     let said = (refusal.rule.status(), refusal.rule.word());
-                    Box::pin(refuse(client, &head, said, &gateway, &spell, timer)).await
+                    Box::pin(refuse(client, &head, said, gateway, &spell, timer)).await
                 }
             };
         let ended = match after {
@@ -228,8 +257,7 @@ async fn busy(
             head.clear();
             continue;
         }
-        // While it waits it keeps nothing of the request, nor the plan of that time.
-        drop(gateway);
+        // While it waits it keeps nothing of the request.
         client.buf.give_up();
         head = Head::new();
         let warm = keep_alive.map_or(WARM, |limit| limit.min(WARM));
@@ -244,15 +272,16 @@ async fn busy(
 }
 
 /// The next request head; `None` when `timeout.header` passed.
-async fn next_head(
-    client: &mut Client,
-    head: &mut Head,
-    timer: &mut Timer,
+#[inline(always)]
+fn next_head<'a>(
+    client: &'a mut Client,
+    head: &'a mut Head,
+    timer: &'a mut Timer,
     limit: Option<Duration>,
-    watch: &Watch,
-) -> Result<Option<Read>, Refusal> {
+    watch: &'a Watch,
+) -> impl Future<Output = Result<Option<Read>, Refusal>> + 'a {
     let mut armed = false;
-    poll_fn(|cx| {
+    poll_fn(move |cx| {
         if watch.phase() == Phase::Cut {
             return Poll::Ready(Ok(Some(Read::Closed)));
         }
@@ -266,7 +295,6 @@ async fn next_head(
         }
         timer.poll(cx).map(|()| Ok(None))
     })
-    .await
 }
 
 /// Ends our direction and reads on for a moment.

@@ -46,6 +46,11 @@ impl Split {
         Some(Self { targets, by: is_bound.then(|| by.into()) })
     }
 
+    /// Each with its weight.
+    pub(super) fn shares(&self) -> impl Iterator<Item = (u64, &Target)> {
+        self.targets.all()
+    }
+
     /// One by chance.
     pub(super) fn choose(&self, seed: u64) -> &Target {
         self.targets.choose(seed)

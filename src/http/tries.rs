@@ -65,6 +65,8 @@ pub(super) struct Tries<'a> {
     refused: Vec<BackendId>,
     why: Why,
     fresh: bool,
+    /// Those who were given up, or refused, are asked again: they are waited for.
+    again: bool,
     /// Tries beside others.
     beside: u32,
 }
@@ -82,6 +84,7 @@ impl<'a> Tries<'a> {
             refused: Vec::new(),
             why: Why::First,
             fresh: false,
+            again: false,
             beside: 0,
         }
     }
@@ -96,9 +99,12 @@ impl<'a> Tries<'a> {
         self.now
     }
 
-    /// Whether the next try wants a new connection.
-    pub(super) fn fresh(&self) -> bool {
-        self.fresh
+    /// The request as the next try sends it.
+    #[inline(always)]
+    pub(super) fn outgoing<'o>(&self, request: Outgoing<'o>) -> Outgoing<'o> {
+        let keeps = || request.keep > 0 && request.head.method().is_idempotent();
+        let (moves, leaves) = (self.moves(request.repeatable || keeps()), self.leaves());
+        Outgoing { fresh: self.fresh, moves, leaves, ..request }
     }
 
     /// Takes a backend for the first try.
@@ -116,7 +122,12 @@ impl<'a> Tries<'a> {
         client: &mut dyn Downstream,
         report: &mut Report<'_>,
     ) -> Result<Lease, Option<Box<Reply>>> {
-        match self.turn(none, until, client).await.ok_or(None)? {
+        let Some(turn) = self.turn(none, until, client).await else {
+            report.turn = Instant::now();
+            return Err(None);
+        };
+        report.turn = self.now;
+        match turn {
             Ok(lease) => Ok(leased(lease, report)),
             Err(_) if until.is_some_and(|until| until <= self.now) => Err(Some(late())),
             Err(none) => Err(Some(no_lease(none))),
@@ -218,6 +229,7 @@ impl<'a> Tries<'a> {
             repeatable: may && exchange.has_whole(with.client),
             asked: asked(answer, SystemTime::now()),
         };
+        with.report.failed(exchange.lease().backend(), self.now, Ok(status));
         self.now = Instant::now();
         match self.again(broke, exchange.lease().backend().id, &mut with).await {
             Ok(lease) => {
@@ -233,10 +245,17 @@ impl<'a> Tries<'a> {
 
     /// Settles a broken try and decides what comes next.
     pub(super) async fn after(&mut self, failed: Box<Failed>, mut with: With<'_, '_>) -> Next {
-        let Failed { lease, error, retry, stale } = *failed;
+        let Failed { lease, error, retry, stale, connect, begun: there } = *failed;
+        let (began, lost) = (self.now, Instant::now());
         let backend = lease.backend().id;
+        let word = match &error {
+            Error::Body(broken) => body_fault(broken).1,
+            error => error.word(),
+        };
+        with.report.failed(lease.backend(), self.now, Err(word));
         lease.settle(outcome(&error, stale));
         if let Error::Body(broken) = &error {
+            with.report.lost(began, (connect, there), lost);
             return match body_fault(broken) {
                 (0, _) => Next::Gone,
                 (status, word) => Next::Answer(Box::new(Reply::own(status, word))),
@@ -255,10 +274,14 @@ impl<'a> Tries<'a> {
             self.refused.push(backend);
         }
         self.now = Instant::now();
-        match self.again(broke, backend, &mut with).await {
-            Ok(lease) => Next::Again(lease),
-            Err(Stop::No) => Next::Answer(Box::new(Reply::own(status(&error), error.word()))),
-            Err(Stop::Gone) => Next::Gone,
+        let stop = match self.again(broke, backend, &mut with).await {
+            Ok(lease) => return Next::Again(lease),
+            Err(stop) => stop,
+        };
+        with.report.lost(began, (connect, there), lost);
+        match stop {
+            Stop::No => Next::Answer(Box::new(Reply::own(status(&error), error.word()))),
+            Stop::Gone => Next::Gone,
         }
     }
 
@@ -309,12 +332,18 @@ impl<'a> Tries<'a> {
             Cause::Status(status) => pool.retries_status.inc(status),
             Cause::Stale | Cause::Other => {}
         }
+        with.report.turn = self.now;
         Ok(leased(lease, with.report))
     }
 
     /// Whether a try that waits for its answer may be given up for another one.
-    pub(super) fn moves(&self, repeatable: bool) -> bool {
+    fn moves(&self, repeatable: bool) -> bool {
         repeatable && self.course.has_more() && self.target.effective.retry.on.reset
+    }
+
+    /// Whether a connection that takes too long to be made may be given up for another one.
+    fn leaves(&self) -> bool {
+        !self.again && self.course.has_more() && self.target.effective.retry.on.connect
     }
 
     /// Takes a backend that was not tried yet, if one is free; else one that refused; or waits for one.
@@ -326,6 +355,7 @@ impl<'a> Tries<'a> {
         if matches!(cause, Cause::Status(_)) {
             return Err(Stop::No);
         }
+        self.again |= !self.refused.is_empty();
         self.tried.retain(|id| !self.refused.contains(id));
         self.refused.clear();
         match self.target.pool.lease(&self.ask()) {

@@ -2,7 +2,8 @@
 //! again.
 use super::date::moment;
 use super::retry::Asked;
-use crate::config::Statuses;
+use crate::config::{Retry, Statuses};
+use crate::http2;
 use crate::message::{Head, Known};
 use std::time::{Duration, SystemTime};
 
@@ -32,13 +33,15 @@ pub(super) fn unwanted(statuses: &Statuses, request: &Head, answer: &Head) -> Op
     (named && is_unavailable(request, answer)).then_some(Unwanted { status: 503, is_call: true })
 }
 
+/// Whether a call that was not taken up is made again: then what was sent of it is kept.
+#[cold]
+pub(super) fn is_made_again(retry: &Retry) -> bool {
+    retry.on.statuses.has(503)
+}
+
 #[cold]
 fn is_unavailable(request: &Head, answer: &Head) -> bool {
-    let kind = b"application/grpc";
-    let is_call =
-        |value: &[u8]| value.len() >= kind.len() && value[..kind.len()].eq_ignore_ascii_case(kind);
-    answer.find("grpc-status") == Some(UNAVAILABLE)
-        && request.get(Known::ContentType).is_some_and(is_call)
+    answer.find("grpc-status") == Some(UNAVAILABLE) && http2::is_call(request)
 }
 
 /// When its backend may be asked again.

@@ -24,6 +24,7 @@ pub(super) async fn tunnel(
 ) -> After {
     http1::response_head(answer, BodyLength::None, false, Some("Upgrade"), &mut client.out);
     report.status = answer.status();
+    report.tunnelled = true;
     let (mut upstream, from_backend, lease) = exchange.into_tunnel();
     client.machine.switched();
     let mut first = std::mem::replace(&mut client.out, Chunk::none());

@@ -210,6 +210,7 @@ pub struct Client {
     method: Method,
     upgrade: bool,
     begun: bool,
+    answered: bool,
     keep_alive: bool,
 }
 
@@ -217,7 +218,8 @@ impl Client {
     /// A fresh connection.
     pub fn new(limits: HeadLimits, trailers: usize) -> Self {
         let reader = Reader::new(State::Between, limits, trailers);
-        Self { reader, method: Method::Get, upgrade: false, begun: false, keep_alive: true }
+        let (method, upgrade, keep_alive) = (Method::Get, false, true);
+        Self { reader, method, upgrade, begun: false, answered: false, keep_alive }
     }
     /// A request with this method is being written; its response comes next. `upgrade`: 101 is a
     /// possible answer (else it is a refusal).
@@ -227,7 +229,8 @@ impl Client {
         }
         self.reader.resume = 0;
         self.reader.trailers = None;
-        (self.method, self.upgrade, self.begun) = (method, upgrade, false);
+        (self.method, self.upgrade) = (method, upgrade);
+        (self.begun, self.answered) = (false, false);
     }
     /// Takes one step; as [`Server::next`]. Bytes that nobody asked for are a refusal.
     ///
@@ -292,6 +295,7 @@ impl Client {
         let event = match head.status() {
             101 if self.upgrade && is_websocket(head) => {
                 self.reader.state = State::Tunnel;
+                self.answered = true;
                 Event::Switched
             }
             101 => return Err(Rule::UnaskedSwitch.into()),
@@ -299,6 +303,7 @@ impl Client {
             _ => {
                 let verdict = of_response(head, self.method)?;
                 self.keep_alive = verdict.keep_alive;
+                self.answered = true;
                 self.reader.begin(verdict.body);
                 Event::Head(verdict)
             }
@@ -308,6 +313,10 @@ impl Client {
     /// Whether a byte of the current response was seen.
     pub fn is_begun(&self) -> bool {
         self.begun
+    }
+    /// Whether the head of its answer was complete: interim ones are none.
+    pub fn is_answered(&self) -> bool {
+        self.answered
     }
     /// Whether the connection is between messages and may carry another request.
     pub fn is_reusable(&self) -> bool {

@@ -316,7 +316,7 @@ fn status_line(line: &[u8]) -> Result<(u16, Range<usize>, Version), Refusal> {
     };
     let reason = match &line[12..] {
         [] => 12..12,
-        [b' ', rest @ ..] if is_value(rest) => 13..line.len(),
+        [b' ', rest @ ..] if rest == b"OK" || is_value(rest) => 13..line.len(),
         _ => return Err(Rule::StatusLine.into()),
     };
     Ok((status, reason, version))
@@ -327,10 +327,10 @@ fn status_line(line: &[u8]) -> Result<(u16, Range<usize>, Version), Refusal> {
 fn fields(wire: &[u8], at: usize, most: usize, out: &mut Fields) -> Result<Option<usize>, Refusal> {
     let (end, read) = field_lines(wire, at, most, out);
     out.keep(&wire[..end]);
-    Ok(read?.then_some(end))
+    Ok(read?.then_some(end + 2))
 }
 
-/// As `fields`; also says how far it read. A value ends where a byte stands that may not be in it:
+/// As `fields`; also says where the last line that was read ends. A value ends where a byte stands that may not be in it:
 /// that must be the line's CRLF.
 fn field_lines(
     wire: &[u8],
@@ -342,7 +342,7 @@ fn field_lines(
     loop {
         let line = &wire[at..];
         match line {
-            [b'\r', b'\n', ..] => return (at + 2, Ok(true)),
+            [b'\r', b'\n', ..] => return (at, Ok(true)),
             [] => return (at, Ok(false)),
             _ if left == 0 => return (at, Err(Rule::TooManyFields.into())),
             _ => left -= 1,

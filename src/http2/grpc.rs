@@ -11,6 +11,25 @@ pub fn is_grpc(value: &[u8]) -> bool {
         && matches!(value.get(kind.len()), None | Some(b'+' | b';' | b' '))
 }
 
+/// Whether this is a request of gRPC, whatever version carries it.
+#[cold]
+pub fn is_call(request: &Head) -> bool {
+    request.get(Known::ContentType).is_some_and(is_grpc)
+}
+
+/// What HTTP would say in place of the `grpc-status` in the trailers of an answer of 200, or in its
+/// head, which then is all of it: 500, 503, 429, else 200. What the call itself earned is no fault of
+/// its server (nor is DEADLINE_EXCEEDED: the deadline is the client's).
+pub fn meant(fields: &Fields) -> Option<u16> {
+    let code = std::str::from_utf8(fields.find("grpc-status")?).ok()?.parse().ok()?;
+    Some(match code {
+        UNKNOWN | INTERNAL | DATA_LOSS => 500,
+        UNAVAILABLE => 503,
+        RESOURCE_EXHAUSTED => 429,
+        _ => 200,
+    })
+}
+
 /// `grpc-timeout`: up to eight digits and a unit. What is written otherwise is no limit.
 pub fn timeout(head: &Head) -> Option<Duration> {
     let (unit, digits) = head.find("grpc-timeout")?.split_last()?;
@@ -78,4 +97,5 @@ const RESOURCE_EXHAUSTED: u8 = 8;
 const UNIMPLEMENTED: u8 = 12;
 const INTERNAL: u8 = 13;
 const UNAVAILABLE: u8 = 14;
+const DATA_LOSS: u8 = 15;
 const UNAUTHENTICATED: u8 = 16;

@@ -19,7 +19,7 @@ mod tests;
 
 pub use fields::{Listen, passing, trailers, trailers_fit};
 pub use frame::{Code, Frame, PREFACE};
-pub use grpc::{Status, is_grpc, timeout};
+pub use grpc::{Status, is_call, is_grpc, meant, timeout};
 pub use outbound::Outbound;
 pub use request::{Asking, Request};
 pub use response::{Answering, answer_of, interim, response, short_answer};

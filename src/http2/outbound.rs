@@ -67,7 +67,7 @@ impl Outbound<'_> {
     }
 }
 
-/// The target in origin form. What may not stand in one (RFC 3986 2) is percent-encoded, which says
+/// The target in origin form. What others refuse in one (RFC 3986 2) is percent-encoded, which says
 /// the same.
 fn path(head: &Head) -> Cow<'_, [u8]> {
     let said = head.path_and_query();
@@ -81,7 +81,7 @@ fn path(head: &Head) -> Cow<'_, [u8]> {
     let mut encoded = Vec::with_capacity(said.len() + 16);
     for byte in &*said {
         match byte {
-            b'<' | b'>' | b'`' | b'^' | b'\\' | b'|' | b'"' | b'{' | b'}' => {
+            b'<' | b'>' | b'`' | b'^' | b'\\' => {
                 encoded.extend_from_slice(format!("%{byte:02X}").as_bytes());
             }
             _ => encoded.push(*byte),

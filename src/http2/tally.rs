@@ -22,6 +22,10 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Each.
+    pub const ALL: [Self; 5] =
+        [Self::Resets, Self::LocalResets, Self::Continuations, Self::DataFrames, Self::Other];
+
     /// Its word.
     pub fn word(self) -> &'static str {
         match self {
@@ -81,6 +85,16 @@ impl Tally {
             kind::CONTINUATION => (1, Kind::Continuations),
             _ => (1, Kind::Other),
         };
+        self.spend(cost, kind)
+    }
+
+    /// A request came beyond those that are allowed, and was refused: as cheap as a frame. A client may
+    /// not know of its limit yet.
+    pub fn refused(&mut self) -> Option<Kind> {
+        self.spend(1, Kind::LocalResets)
+    }
+
+    fn spend(&mut self, cost: u32, kind: Kind) -> Option<Kind> {
         match self.credit.checked_sub(cost) {
             Some(left) => {
                 self.credit = left;
@@ -98,8 +112,8 @@ impl Tally {
 
     /// So much time went by.
     pub fn passed(&mut self, time: Duration) {
-        let seconds = u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
-        self.gain(seconds.saturating_mul(SECOND));
+        let earned = time.as_millis() * u128::from(SECOND) / 1000;
+        self.gain(u32::try_from(earned).unwrap_or(u32::MAX));
     }
 
     fn gain(&mut self, n: u32) {

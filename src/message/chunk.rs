@@ -347,6 +347,7 @@ mod tests {
 
     #[test]
     fn memory_is_counted_while_it_is_held_and_no_longer() {
+        let _alone = crate::message::memory::alone();
         let before = memory().used();
         let mut grown = Chunk::lend(Size::Body);
         grown.reserve(2 * MUCH);

@@ -84,7 +84,9 @@ pub(super) struct Field {
     flags: u8,
 }
 
-const _: () = assert!(Known::ALL.len() < Known::NONE as usize);
+const _: () = assert!(Known::ALL.len() < Known::NONE as usize - 1);
+/// Beside the bits of names: the lines are not one run of bytes, each as it is to be written, in order.
+const TOUCHED: u64 = 1 << (Known::NONE - 1);
 const GONE: u8 = 1;
 /// The line on the wire is not exactly `name: value CRLF` and must be written anew.
 const ODD: u8 = 2;
@@ -231,6 +233,7 @@ impl Fields {
         for i in 0..self.index.len() {
             if self.index[i].is_live() && is_meant(self, &self.index[i]) {
                 self.index[i].flags |= GONE;
+                self.known |= TOUCHED;
             }
         }
     }
@@ -260,7 +263,10 @@ impl Fields {
         self.remove_named(name.as_bytes());
         let field = self.write_any(name, value);
         match place {
-            Some(place) => self.index[place] = field,
+            Some(place) => {
+                self.index[place] = field;
+                self.known |= TOUCHED;
+            }
             None => self.index.push(field),
         }
         Ok(())
@@ -344,7 +350,8 @@ impl Fields {
         self.clear();
         self.lend();
     }
-    /// Takes a copy of the wire bytes that were indexed by [`Fields::index_line`].
+    /// Takes a copy of the wire bytes that were indexed by [`Fields::index_line`], up to the end of the
+    /// last line.
     pub(crate) fn keep(&mut self, wire: &[u8]) {
         self.bytes.extend_from_slice(wire);
     }
@@ -357,7 +364,7 @@ impl Fields {
         (value_at, value_len): (usize, usize),
         usual: bool,
     ) {
-        self.known |= 1 << known;
+        self.known |= 1 << known | if usual { 0 } else { TOUCHED };
         self.index.push(Field {
             name_at: name_at as u32,
             value_at: value_at as u32,
@@ -369,7 +376,12 @@ impl Fields {
     }
     /// Writes every live field but those of `skip` (a set of [`Known::bit`]s) as lines.
     pub fn write_to(&self, skip: u64, out: &mut Chunk) {
-        let mut run = 0..0;
+        let Some(first) = self.index.first() else { return };
+        let begin = first.name_at as usize;
+        if self.known & (skip | TOUCHED) == 0 {
+            return out.extend(&self.bytes[begin..]);
+        }
+        let mut run = begin..begin;
         for field in &self.index {
             let is_plain = field.flags == 0 && skip & (1 << field.known) == 0;
             if is_plain && run.end == field.name_at as usize {
@@ -405,6 +417,8 @@ struct Start {
     status: u16,
     token: (u32, u32),
     target: (u32, u32),
+    /// The target as it came, once another was set.
+    came: (u32, u32),
     /// How long the line is, if it may be written as it came; else 0.
     usual: u32,
 }
@@ -415,6 +429,7 @@ const NO_START: Start = Start {
     status: 0,
     token: (0, 0),
     target: (0, 0),
+    came: (0, 0),
     usual: 0,
 };
 
@@ -477,13 +492,19 @@ impl Head {
     pub fn target(&self) -> &[u8] {
         self.slice(self.start.target)
     }
+    /// The same as it came, whatever was set since.
+    pub fn target_that_came(&self) -> &[u8] {
+        let came = self.start.came;
+        self.slice(if came == NO_START.came { self.start.target } else { came })
+    }
     /// The authority of an absolute-form or authority-form target (RFC 9112 3.2.2, 3.2.3).
+    #[inline]
     pub fn authority(&self) -> Option<&[u8]> {
         let target = self.target();
         // Nearly always.
-        if target.first() == Some(&b'/') {
-            return None;
-        }
+        if target.first() == Some(&b'/') { None } else { self.authority_of(target) }
+    }
+    fn authority_of<'a>(&self, target: &'a [u8]) -> Option<&'a [u8]> {
         if self.start.method == Method::Connect {
             return Some(target);
         }
@@ -500,6 +521,12 @@ impl Head {
         if !host.is_empty() {
             self.fields.push_part(name, host);
         }
+    }
+    /// Where the value of a known name stands in [`Fields::bytes`]: it stays there, whatever is set later.
+    pub fn place(&self, name: Known) -> Option<Range<usize>> {
+        let value = self.get(name)?;
+        let from = value.as_ptr() as usize - self.fields.bytes.as_ptr() as usize;
+        Some(from..from + value.len())
     }
     /// Path and query of the target in origin form; `*` for OPTIONS of the whole server.
     pub fn path_and_query(&self) -> &[u8] {
@@ -540,12 +567,18 @@ impl Head {
         if !is_target(target) {
             return Err(Invalid::Target);
         }
+        if self.start.came == NO_START.came {
+            self.start.came = self.start.target;
+        }
         self.start.target = self.write(target);
         self.start.usual = 0;
         Ok(())
     }
     fn write(&mut self, bytes: &[u8]) -> (u32, u32) {
         self.fields.lend();
+        if !self.fields.index.is_empty() {
+            self.fields.known |= TOUCHED;
+        }
         let from = self.fields.bytes.len() as u32;
         self.fields.bytes.extend_from_slice(bytes);
         (from, self.fields.bytes.len() as u32)
@@ -571,7 +604,7 @@ impl Head {
         let token = self.write(method);
         let target = self.write(target);
         let method = Method::of(method);
-        self.start = Start { version, method, status: 0, token, target, usual: 0 };
+        self.start = Start { version, method, token, target, ..NO_START };
         Ok(())
     }
     /// Makes this a response head without fields, with the status's usual reason phrase.
@@ -597,7 +630,7 @@ impl Head {
         let usual = version == Version::Http11 && wire[target.start] == b'/';
         let usual = if usual { target.end + " HTTP/1.1\r\n".len() } else { 0 } as u32;
         let target = (target.start as u32, target.end as u32);
-        self.start = Start { version, method, status: 0, token, target, usual };
+        self.start = Start { version, method, token, target, usual, ..NO_START };
     }
     /// The start line of a response, checked, of bytes that will be kept.
     pub(crate) fn index_response(&mut self, status: u16, reason: Range<usize>, version: Version) {

@@ -13,6 +13,8 @@ pub use chunk::{Chunk, Size, trim};
 pub use claim::{is_certificate_claim, is_claim};
 pub use head::{Fields, Head, Invalid, Method, Version};
 pub use known::Known;
+#[cfg(test)]
+pub(crate) use memory::alone;
 pub use memory::{Memory, Part, Place, Pressure, counted, memory};
 pub(crate) use scan::{byte_at, control_at, is_plain_host, is_plain_name};
 pub use source::{Back, Broken, Empty, Fill, Kept, Length, Source};

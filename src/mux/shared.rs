@@ -9,6 +9,7 @@ use crate::message::Method;
 use parking_lot::{Mutex, MutexGuard};
 use std::sync::Arc;
 use std::task::{Context, Waker};
+use std::time::Instant;
 
 /// A connection, shared by its own task and those of its streams.
 #[derive(Clone, Debug)]
@@ -83,7 +84,7 @@ impl Mux {
     /// A connection that begins.
     pub fn new(side: Side, limits: Limits) -> Self {
         Self(Arc::new(Mutex::new(State {
-            core: Core::new(side, limits, fastrand::u64(..)),
+            core: Core::new(side, limits, fastrand::u64(..), Instant::now()),
             wakers: Vec::new(),
             task: None,
             woken: false,
@@ -121,13 +122,21 @@ impl Mux {
     /// Whether requests may be begun, and how many at once.
     pub fn takes(&self) -> Option<usize> {
         let state = self.lock();
-        state.core.takes_requests().then(|| state.core.most_streams())
+        let most = if state.core.is_stuffed() { 0 } else { state.core.most_streams() };
+        state.core.takes_requests().then_some(most)
     }
 
     /// Takes no more requests, or begins none: it ends with the last that is under way.
     pub fn leave(&self) {
         let mut state = self.lock();
         state.core.leave();
+        state.settle();
+    }
+
+    /// Waits no longer to hear that the peer knows of it: see [`Core::depart`].
+    pub fn depart(&self) {
+        let mut state = self.lock();
+        state.core.depart();
         state.settle();
     }
 

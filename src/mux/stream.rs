@@ -98,6 +98,18 @@ impl Stream {
         state.settle();
     }
 
+    /// Ready when a head, or trailers, may go to what waits to be sent.
+    pub fn poll_turn(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.mux.lock();
+        let turn = state.core.turn(self.key);
+        if !turn {
+            state.listen(self.key, cx);
+        }
+        // Who is next may have to hear of it.
+        state.tell();
+        if turn { Poll::Ready(()) } else { Poll::Pending }
+    }
+
     /// Sends the head; `end`: nothing follows.
     ///
     /// # Errors
@@ -158,6 +170,11 @@ impl Stream {
         let mut state = self.mux.lock();
         state.core.reset(self.key, code);
         state.settle();
+    }
+
+    /// Why it ended before its time.
+    pub fn broken(&self) -> Option<Broken> {
+        self.mux.lock().core.broken(self.key)
     }
 
     /// Ready when the stream was reset, or its connection is gone.

@@ -20,6 +20,11 @@ pub struct Wire<S> {
     bulk: bool,
     /// It is in the hands of another task, of which its socket knows nothing yet.
     handed: bool,
+    /// Bytes that were sent; what waits besides, the socket does not take.
+    sent: u64,
+    full: bool,
+    /// The peer has closed, or the connection broke.
+    closed: bool,
     mux: Mux,
 }
 
@@ -33,7 +38,8 @@ impl<S> Drop for Wire<S> {
 impl<S: BorrowMut<Stream>> Wire<S> {
     /// `first` came before it was known what it is.
     pub fn new(stream: S, first: Chunk, mux: Mux) -> Self {
-        Self { stream, input: first, bulk: false, handed: false, mux }
+        let (sent, full, closed) = (0, false, false);
+        Self { stream, input: first, bulk: false, handed: false, sent, full, closed, mux }
     }
 
     /// Reads what is there and sends what is to be sent; ready when nothing is left to be done.
@@ -49,10 +55,23 @@ impl<S: BorrowMut<Stream>> Wire<S> {
         moved
     }
 
+    /// While something waits that the peer does not take: the bytes that it took before.
+    pub fn waits(&self) -> Option<u64> {
+        self.full.then_some(self.sent)
+    }
+
+    /// Whether the peer has closed, or the connection broke: nothing can be said any more.
+    pub fn is_closed(&self) -> bool {
+        self.closed
+    }
+
     fn poll_both(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         self.handed = self.mux.lock().runs(cx);
+        // Until it is known to be otherwise.
+        self.closed = true;
         let read = self.read(cx)?;
         let written = self.poll_write(cx)?;
+        self.closed = read == Read::End;
         if read == Read::Full && self.mux.lock().core.may_read() {
             // What it did not read has gone.
             cx.waker().wake_by_ref();
@@ -126,14 +145,17 @@ impl<S: BorrowMut<Stream>> Wire<S> {
         loop {
             if state.core.out().data().is_empty() {
                 let flushed = stream.poll_flush(cx)?;
+                self.full = flushed.is_pending();
                 if flushed.is_ready() && state.core.is_over() {
                     return Poll::Ready(Ok(()));
                 }
                 return Poll::Pending;
             }
             let Poll::Ready(n) = stream.poll_write(cx, state.core.out().data())? else {
+                self.full = true;
                 return Poll::Pending;
             };
+            self.sent += n as u64;
             state.core.out().consume(n);
             state.core.wrote();
             state.tell();

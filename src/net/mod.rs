@@ -1,5 +1,6 @@
 //! Sockets, byte streams, and moving bytes between two of them.
 
+mod adopt;
 pub mod client_hello;
 mod copy;
 mod datagrams;
@@ -29,6 +30,7 @@ mod stream_tests;
 #[cfg(test)]
 mod testing;
 
+pub use adopt::{adopt, listens_on};
 pub use copy::{Copied, Ended, Goodbye, TwoWay, two_way, websocket};
 pub use datagrams::{BATCH, Batch, Door, Flow, Sent, knock, watch, with_batch};
 pub use hello::NoHello;

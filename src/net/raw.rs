@@ -1,4 +1,5 @@
 //! The socket below a stream, polled from one task.
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{RecvFlags, SendFlags};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, BorrowedFd};
@@ -127,6 +128,10 @@ impl Raw {
             _ => None,
         }
     }
+    /// Bytes may be there of which the runtime has not heard: the next read asks for them.
+    pub(super) fn doubt(&mut self) {
+        (self.unread, self.watched) = (true, false);
+    }
     /// Becomes ready when a read would not wait. Holds no buffer.
     ///
     /// # Errors
@@ -134,10 +139,13 @@ impl Raw {
     /// The kernel's.
     #[inline(always)]
     pub(super) fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.is_readable() {
-            return Poll::Ready(Ok(()));
+        match () {
+            () if self.unread => Poll::Ready(Ok(())),
+            // It looks itself.
+            () if !self.watched => self.watch(cx),
+            () if self.is_readable() => Poll::Ready(Ok(())),
+            () => Poll::Pending,
         }
-        if self.watched { Poll::Pending } else { self.watch(cx) }
     }
     /// Gives the runtime the task's waker for reading.
     fn watch(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -252,6 +260,26 @@ impl Raw {
         self.watched = false;
         let mut nobody = Context::from_waker(Waker::noop());
         let _ = each!(&self.transport, s => s.poll_read_ready(&mut nobody));
+    }
+    /// Becomes ready when the peer has nearly all of what was written, and acknowledged it: the kernel
+    /// calls a socket writable whose buffer is not full, and is given the smallest one for that. Only
+    /// an end is to be written from then on. At once for a Unix socket, whose peer has it already.
+    pub(super) fn poll_taken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Transport::Tcp(stream) = &self.transport else { return Poll::Ready(()) };
+        let _ = socket2::SockRef::from(stream).set_send_buffer_size(1);
+        let is_taken = || {
+            // Whether it has broken is for a read to say.
+            let mut asked = [PollFd::new(stream, PollFlags::OUT)];
+            let found = rustix::event::poll(&mut asked, Some(&Timespec::default()))?;
+            if found > 0 { Ok(()) } else { Err(io::ErrorKind::WouldBlock.into()) }
+        };
+        while ready!(stream.poll_write_ready(cx)).is_ok() {
+            match stream.try_io(Interest::WRITABLE, is_taken) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                _ => break,
+            }
+        }
+        Poll::Ready(())
     }
     /// Makes the close of this connection an RST, so that the peer cannot take it for a clean end.
     pub(super) fn reset_on_close(&self) {

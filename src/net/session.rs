@@ -215,17 +215,42 @@ impl Session {
         let n = self.connection.writer().write_vectored(bytes)?;
         self.held += n;
         memory().take(n);
-        self.push(raw, cx)?;
+        let pushed = self.push(raw, cx);
+        pushed.map_err(|error| self.word(raw, cx, error))?;
         Poll::Ready(Ok(n))
     }
 
     /// Ready when everything that was taken is with the kernel.
-    #[inline(never)]
+    ///
+    /// # Errors
+    ///
+    /// The kernel's, or what the peer had said of the end before it came.
     pub(super) fn poll_flush(
         &mut self,
         raw: &mut Raw,
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<()>> {
+        self.poll_out(raw, cx).map_err(|error| self.word(raw, cx, error))
+    }
+
+    /// A broken connection whose peer said why, where no byte came before: the reset overtakes the
+    /// alert.
+    #[cold]
+    fn word(&mut self, raw: &mut Raw, cx: &mut Context<'_>, error: io::Error) -> io::Error {
+        if self.early.is_some() {
+            raw.doubt();
+            let read = self.connection.read_tls(&mut Heard { raw, records: &mut self.records });
+            if let (Ok(1..), Err(said)) = (read, self.digest(raw, cx))
+                && said.get_ref().is_some_and(|said| said.is::<rustls::Error>())
+            {
+                return said;
+            }
+        }
+        error
+    }
+
+    #[inline(never)]
+    fn poll_out(&mut self, raw: &mut Raw, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.connection.wants_write() {
             match self.connection.write_tls(&mut Said(raw)) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -240,7 +265,7 @@ impl Session {
 
     /// Hands the kernel what it takes at once; the rest waits for a flush.
     fn push(&mut self, raw: &mut Raw, cx: &mut Context<'_>) -> io::Result<()> {
-        match self.poll_flush(raw, cx) {
+        match self.poll_out(raw, cx) {
             Poll::Ready(flushed) => flushed,
             Poll::Pending => Ok(()),
         }

@@ -22,6 +22,8 @@ pub struct Bound {
     /// was bound without it, so that a second process gets "address in use". Unix: one socket,
     /// duplicated.
     pub sockets: Vec<OwnedFd>,
+    /// Another program keeps it, the service manager: the file of a Unix socket is its to remove.
+    pub foreign: bool,
 }
 
 /// Binds an address for so many workers. A host name is resolved (blocking; control runtime only).
@@ -73,23 +75,29 @@ pub fn bind_datagrams(addr: &BindAddr, workers: usize, others: Neighbours) -> io
     };
     let (addr, sockets) = group(addr, workers, others, datagram_socket)?;
     let sockets = sockets.into_iter().map(OwnedFd::from).collect();
-    Ok(Bound { addr: BindAddr::Ip(addr), sockets })
+    Ok(Bound { addr: BindAddr::Ip(addr), sockets, foreign: false })
 }
 
-fn datagram_socket(addr: SocketAddr) -> io::Result<Socket> {
+pub(super) fn datagram_socket(addr: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(addr), Type::DGRAM.nonblocking().cloexec(), None)?;
     if addr.is_ipv6() {
         socket.set_only_v6(true)?;
     }
+    datagram_options(&socket, addr)?;
+    Ok(socket)
+}
+
+/// What every socket of ours for datagrams says.
+pub(super) fn datagram_options(socket: &Socket, addr: SocketAddr) -> io::Result<()> {
     socket.set_recv_buffer_size(WAITING)?;
     socket.set_send_buffer_size(WAITING)?;
     if addr.ip().is_unspecified() {
         match addr {
-            SocketAddr::V4(_) => setsockopt(&socket, sockopt::Ipv4PacketInfo, &true)?,
-            SocketAddr::V6(_) => setsockopt(&socket, sockopt::Ipv6RecvPacketInfo, &true)?,
+            SocketAddr::V4(_) => setsockopt(socket, sockopt::Ipv4PacketInfo, &true)?,
+            SocketAddr::V6(_) => setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true)?,
         }
     }
-    Ok(socket)
+    Ok(())
 }
 
 /// A socket that sends datagrams to one address and hears from there alone, its refusals (ICMP)
@@ -161,10 +169,11 @@ fn bind_tcp(
     Ok(Bound {
         addr: BindAddr::Ip(addr),
         sockets: sockets.into_iter().map(OwnedFd::from).collect(),
+        foreign: false,
     })
 }
 
-fn tcp_socket(addr: SocketAddr) -> io::Result<Socket> {
+pub(super) fn tcp_socket(addr: SocketAddr) -> io::Result<Socket> {
     let socket =
         Socket::new(Domain::for_address(addr), Type::STREAM.nonblocking().cloexec(), None)?;
     if addr.is_ipv6() {
@@ -192,7 +201,7 @@ fn bind_unix(path: &Path, workers: usize, backlog: i32) -> io::Result<Bound> {
         sockets.push(sockets[0].try_clone()?);
     }
     let sockets = sockets.into_iter().map(OwnedFd::from).collect();
-    Ok(Bound { addr: BindAddr::Unix(path.to_path_buf()), sockets })
+    Ok(Bound { addr: BindAddr::Unix(path.to_path_buf()), sockets, foreign: false })
 }
 
 /// Whether a socket file has nobody behind it.

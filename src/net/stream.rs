@@ -241,6 +241,11 @@ impl Stream {
             Some(tls) => tls.poll_flush(&mut self.raw, cx),
         }
     }
+    /// Becomes ready when the peer has nearly all of what is with the kernel. Only an end is to be
+    /// written from then on.
+    pub fn poll_taken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.raw.poll_taken(cx)
+    }
     /// Whether all that was written is with the kernel.
     #[inline(always)]
     pub fn is_flushed(&self) -> bool {

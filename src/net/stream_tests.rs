@@ -155,3 +155,29 @@ async fn a_task_that_has_spent_its_turn_is_woken_all_the_same() {
     heard.expect("it was never woken").unwrap();
     drop(writer.join().unwrap());
 }
+
+#[tokio::test]
+async fn what_a_peer_has_not_read_is_not_taken() {
+    let (mut ours, mut peer) = tcp();
+    let wanted = vec![b'x'; 64 << 10];
+    let mut written = 0;
+    // Until the kernel holds all that it can.
+    while let Poll::Ready(n) = ours.poll_write(&mut Context::from_waker(Waker::noop()), &wanted) {
+        written += n.unwrap();
+    }
+    assert!(ours.poll_taken(&mut Context::from_waker(Waker::noop())).is_pending());
+    let reader = std::thread::spawn(move || {
+        let mut came = vec![0; written];
+        peer.read_exact(&mut came).unwrap();
+        peer
+    });
+    poll_fn(|cx| ours.poll_taken(cx)).await;
+    ours.shutdown_write().unwrap();
+    assert_eq!(reader.join().unwrap().read(&mut [0; 9]).unwrap(), 0);
+    let (mut ours, peer) = tcp();
+    poll_fn(|cx| ours.poll_write(cx, b"little")).await.unwrap();
+    poll_fn(|cx| ours.poll_taken(cx)).await;
+    drop(peer);
+    let (mut ours, _peer) = unix();
+    assert!(ours.poll_taken(&mut Context::from_waker(Waker::noop())).is_ready());
+}

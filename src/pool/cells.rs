@@ -1,6 +1,7 @@
 //! What is counted at a backend; the numbers live as long as it does.
 use super::change::State;
-use crate::metrics::{Counter, Gauge, Histogram};
+use crate::metrics::{Counter, Gauge, Histogram, Recent};
+use std::time::Duration;
 
 /// What is counted at a backend.
 #[derive(Debug, Default)]
@@ -24,10 +25,59 @@ pub struct Cells {
     pub checks_fail: Counter,
     /// Unix milliseconds of the last probe's end; 0 for never.
     pub last_probe_ms: Gauge,
+    /// How long it took, in microseconds.
+    pub last_probe_micros: Gauge,
     /// `evenkeel_backend_transitions_total` by the new state, in the order of [`State::ALL`].
     pub turns: [Counter; State::ALL.len()],
     /// Layer-4 connections that ended in order; counted where `outlier` looks at them.
     pub closed: Counter,
+    /// Counted only where `metrics.compat` names "haproxy".
+    pub told: Told,
+}
+
+/// What HAProxy's exporter tells of a server and our own families do not.
+#[derive(Debug, Default)]
+#[allow(missing_docs, reason = "each is the metric that its name says")]
+pub struct Told {
+    pub received: Counter,
+    pub sent: Counter,
+    pub client_aborts: Counter,
+    pub server_aborts: Counter,
+    pub response_errors: Counter,
+    /// Until a connection was made.
+    pub connect: Recent,
+    /// From a try's begin to its first byte.
+    pub response: Recent,
+    /// From the begin of a request or connection to its end.
+    pub total: Recent,
+}
+
+impl Told {
+    /// Bytes went to the backend, and came from it.
+    pub fn moved(&self, there: u64, back: u64) {
+        self.received.add(there);
+        self.sent.add(back);
+    }
+
+    /// A request or connection ended there, for this reason of the access log.
+    pub fn ended(
+        &self,
+        reason: &str,
+        took: Duration,
+        connect: Option<Duration>,
+        first_byte: Option<Duration>,
+    ) {
+        self.total.observe(took);
+        connect.into_iter().for_each(|took| self.connect.observe(took));
+        first_byte.into_iter().for_each(|took| self.response.observe(took));
+        match reason {
+            "client_gone" | "client_timeout_idle" | "client_reset" => self.client_aborts.inc(),
+            "upstream_cut" | "upstream_reset" => self.server_aborts.inc(),
+            "reset" | "bad_response" | "too_many_interim" | "not_switched" | "silence"
+            | "timeout_first_byte" | "timeout_idle" => self.response_errors.inc(),
+            _ => {}
+        }
+    }
 }
 
 impl Cells {

@@ -1,6 +1,8 @@
 //! The words of a pool's life: what changes it ([`Change`]), what comes of it ([`Turn`]), and how a
 //! member is shown.
 use super::backend::{Backend, BackendId, Endpoint};
+use super::verdict::Verdict;
+use super::words::Word;
 use crate::config::Name;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -71,6 +73,8 @@ pub enum Reason {
     NotProbed,
     /// The config or discovery no longer names it.
     Removed,
+    /// It registered itself, and its heartbeat did not come.
+    Heartbeat,
     /// Its tries failed one after the other.
     ConsecutiveFailures,
     /// It answered a smaller share of its tries than the others.
@@ -94,10 +98,26 @@ impl Reason {
             Self::Operator => "operator",
             Self::NotProbed => "not probed",
             Self::Removed => "removed",
+            Self::Heartbeat => "heartbeat",
             Self::ConsecutiveFailures => "consecutive_failures",
             Self::SuccessRate => "success_rate",
             Self::Silence => "silence",
         }
+    }
+}
+
+/// Why a probe was not good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Miss {
+    /// What went wrong.
+    pub detail: String,
+    /// The address that work goes to was never reached.
+    pub refused: bool,
+}
+
+impl<T: Into<String>> From<T> for Miss {
+    fn from(detail: T) -> Self {
+        Self { detail: detail.into(), refused: false }
     }
 }
 
@@ -115,6 +135,10 @@ pub enum Wish {
 pub enum Change {
     /// The whole set, by config or discovery. Of two with one name the first counts.
     Endpoints(Vec<Endpoint>),
+    /// What the API says of some of its backends, by their names; `None`: nothing any more.
+    Words(Vec<(Name, Option<Word>)>),
+    /// What another process knew of its backends, which goes on here.
+    Remembered(Vec<Verdict>),
     /// A name's addresses; empty when it has none.
     Resolved {
         /// Whose.
@@ -127,7 +151,7 @@ pub enum Change {
         /// Whose.
         id: BackendId,
         /// `Ok`, or what went wrong.
-        verdict: Result<(), String>,
+        verdict: Result<(), Miss>,
     },
     /// A try never reached the backend: down with reason `connect` at once.
     Unreached {

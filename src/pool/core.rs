@@ -1,16 +1,15 @@
 //! `Pool` itself: the members behind one lock, the snapshot behind one atomic pointer.
-use super::backend::{Backend, BackendId};
-use super::balance::{Ask, Policies, Seeds, Why};
+use super::backend::{Backend, BackendId, Candidate};
+use super::balance::{Ask, Balancer, Policies, Seeds, Sizes, Why};
 use super::budget::{Budget, NOW_AND_THEN};
 use super::cadence::Cadence;
 use super::cells::StickyCells;
 use super::change::{Change, Glance, Member, Reason, State, Turn};
-use super::hot::Quiet;
 use super::latency::Latency;
 use super::lease::{Lease, NoLease};
 use super::members::Members;
-use super::silence::{Heard, others_answer};
 use super::snapshot::Snapshot;
+use super::verdict::Verdict;
 use super::waiting::Desk;
 use crate::config::{self, Name};
 use crate::metrics::{Counter, Gauge, Histogram, Words, labels};
@@ -23,7 +22,7 @@ use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// A pool. One `Arc` for as long as its name lives, through every reload.
@@ -89,13 +88,15 @@ pub struct Pool {
     maker: Mutex<Maker>,
     /// Counts what was changed and what was published, for whoever acts on it.
     version: watch::Sender<u64>,
+    /// Tells of each turn.
+    told: broadcast::Sender<(SystemTime, Turn)>,
     /// A snapshot was published: whoever waits for a first verdict looks again.
     published: Notify,
     /// Who waits for a place.
     pub(super) desk: Desk,
     pub(super) read: Read,
     /// First bytes; counted only with `outlier.silence`.
-    heard: Total,
+    pub(super) heard: Total,
 }
 
 /// What every lease reads and only a publication writes, apart from the `Arc`'s count, which every
@@ -103,7 +104,7 @@ pub struct Pool {
 #[derive(Debug)]
 #[repr(align(128))]
 pub(super) struct Read {
-    snapshot: ArcSwap<Snapshot>,
+    pub(super) snapshot: ArcSwap<Snapshot>,
     /// The generation of `snapshot`, to see cheaply that it was replaced.
     generation: AtomicU32,
     /// Its balancer wants to hear of loads.
@@ -123,15 +124,15 @@ pub(super) struct Read {
     /// Somebody waits for a place. Written under the lock of the queue.
     pub(super) waits: AtomicBool,
     /// `outlier`: 0 is off, else so many failures in a row eject; `u32::MAX`: none do.
-    failures: AtomicU32,
+    pub(super) failures: AtomicU32,
     /// `outlier.silence` is on.
-    silence: AtomicBool,
+    pub(super) silence: AtomicBool,
 }
 
 /// On a cache line of its own: every worker moves it.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Total(AtomicU32);
+pub(super) struct Total(pub(super) AtomicU32);
 
 /// What builds snapshots.
 #[derive(Debug)]
@@ -158,8 +159,8 @@ impl Clock {
     }
 }
 
-/// Of so many others it is looked at whether they have nothing to do, when one is silent.
-const LOOKED_AT: usize = 64;
+/// Turns that who listens may be behind: those of a hundred backends, and more are told as a gap.
+const TURNS: usize = 128;
 
 /// Numbers of pools. The one static of the room: it only keeps them different.
 static NUMBERS: AtomicU64 = AtomicU64::new(0);
@@ -210,6 +211,7 @@ impl Pool {
                 cost: None,
             }),
             version: watch::Sender::new(0),
+            told: broadcast::Sender::new(TURNS),
             published: Notify::new(),
             heard: Total::default(),
             desk: Desk::new(me),
@@ -267,7 +269,21 @@ impl Pool {
         drop(maker);
         self.version.send_modify(|version| *version += 1);
         self.serve(now);
+        self.tell(&turns, now);
         turns
+    }
+
+    /// Tells of turns to who listens.
+    fn tell(&self, turns: &[Turn], now: Instant) {
+        for turn in turns {
+            // Nobody need listen.
+            let _ = self.told.send((self.clock.wall(now), turn.clone()));
+        }
+    }
+
+    /// Every turn from here on, with its time.
+    pub fn turns(&self) -> broadcast::Receiver<(SystemTime, Turn)> {
+        self.told.subscribe()
     }
 
     /// The one door in. Never builds: the usable bits are flipped at once, the next snapshot is
@@ -276,7 +292,7 @@ impl Pool {
         let (turns, is_news) = {
             let mut members = self.members.lock();
             let before = members.news();
-            let is_set = matches!(change, Change::Endpoints(_));
+            let is_set = matches!(change, Change::Endpoints(_) | Change::Words(_));
             let turns = members.apply(change, now);
             if is_set {
                 self.name(&members);
@@ -288,6 +304,7 @@ impl Pool {
             let counter = Reason::EJECTIONS.iter().position(|reason| *reason == turn.reason);
             counter.into_iter().for_each(|i| self.ejections[i].inc());
         }
+        self.tell(&turns, now);
         if is_news {
             self.version.send_modify(|version| *version += 1);
             self.serve(now);
@@ -375,6 +392,12 @@ impl Pool {
         maker.cadence.published(now, cost);
     }
 
+    /// A balancer of its policy for some candidates of one's own.
+    pub(super) fn make(&self, candidates: &[Candidate], sizes: Sizes) -> Option<Box<dyn Balancer>> {
+        let policies = self.maker.lock().policies.clone();
+        policies.make(&self.settings.load().balance, candidates, self.seeds, sizes)
+    }
+
     /// Waits until there is something to publish.
     pub async fn changed(&self) {
         let mut version = self.version.subscribe();
@@ -417,6 +440,16 @@ impl Pool {
             return None;
         }
         self.attempt(ask).ok()
+    }
+
+    /// Whether one waits where everybody is full.
+    pub(super) fn has_queue(&self) -> bool {
+        self.read.has_queue.load(Relaxed)
+    }
+
+    /// The set in force.
+    pub(super) fn snapshot(&self) -> Arc<Snapshot> {
+        self.read.snapshot.load_full()
     }
 
     /// Whether somebody could be leased now. Looks at many where nearly all are to be avoided.
@@ -572,76 +605,13 @@ impl Pool {
     }
 
     /// Whether a publication may soon turn this into a lease.
-    fn may_change(&self, none: NoLease) -> bool {
+    pub(super) fn may_change(&self, none: NoLease) -> bool {
         let stale = self.read.stale.load(Acquire);
         match none {
             NoLease::Empty | NoLease::Pending => stale || self.read.snapshot.load().pending,
             NoLease::Avoided => stale,
             NoLease::Full | NoLease::Queue => false,
         }
-    }
-
-    /// How many failures in a row `outlier` wants to hear of; 0 where it looks at no try at all. One
-    /// relaxed load.
-    pub(super) fn failures_in_a_row(&self) -> u32 {
-        self.read.failures.load(Relaxed)
-    }
-
-    /// So many tries of a backend failed in a row.
-    #[cold]
-    pub(super) fn failing(&self, backend: &Backend, row: u32, now: Instant) {
-        let detail = format!("{row} tries in a row failed");
-        let turns = self.apply(Change::Failing { id: backend.id, detail }, now);
-        turns.iter().for_each(|turn| turn.log(&self.name));
-    }
-
-    /// Whether it listens for silence. One relaxed load.
-    pub(super) fn listens(&self) -> bool {
-        self.read.silence.load(Relaxed)
-    }
-
-    /// First bytes of all its backends, modulo 2^32.
-    pub(super) fn heard_of_all(&self) -> u32 {
-        self.heard.0.load(Relaxed)
-    }
-
-    /// A backend gave one.
-    pub(super) fn hear(&self) {
-        self.heard.0.fetch_add(1, Relaxed);
-    }
-
-    /// A try has waited too long for its first byte. `since`: what was heard of all some time after
-    /// it began.
-    pub(super) fn overdue(
-        &self,
-        backend: &Backend,
-        (then, since): (Heard, u32),
-        waited: Duration,
-        again: bool,
-        now: Instant,
-    ) {
-        let trial = backend.hot.quiet() == Quiet::Trial;
-        if !backend.watch.lock().vote(then.own, backend.hot.heard(), again, trial) {
-            return;
-        }
-        let is_idle = |b: &Backend| b.id != backend.id && b.is_usable() && b.active() == 0;
-        let idle = {
-            let snapshot = self.read.snapshot.load();
-            snapshot.candidates.iter().take(LOOKED_AT).any(|c| is_idle(&c.backend))
-        };
-        if !others_answer(then, since, self.heard_of_all(), idle) {
-            return;
-        }
-        let detail = format!("no first byte for {} ms", waited.as_millis());
-        let turns = self.apply(Change::Silent { id: backend.id, detail }, now);
-        turns.iter().for_each(|turn| turn.log(&self.name));
-    }
-
-    /// A backend that was silent, or on trial, gave a first byte.
-    #[cold]
-    pub(super) fn heard(&self, backend: &Backend, now: Instant) {
-        let turns = self.apply(Change::Heard { id: backend.id }, now);
-        turns.iter().for_each(|turn| turn.log(&self.name));
     }
 
     /// When time alone changes something, if it will: then [`Change::Tick`] is due.
@@ -730,6 +700,12 @@ impl Pool {
     /// Everyone, in the order of the config; removed ones that still drain come last.
     pub fn members(&self) -> Vec<Member> {
         self.members.lock().show(|at| self.clock.wall(at))
+    }
+
+    /// What is known of its backends, for another process to go on from: see
+    /// [`Change::Remembered`].
+    pub fn remember(&self, now: Instant) -> Vec<Verdict> {
+        self.members.lock().remember(now)
     }
 
     /// Shows everyone at a glance, in the order of [`Pool::members`]. The lock is held meanwhile:

@@ -403,6 +403,7 @@ fn a_lease_is_counted_by_how_it_ended() {
         Outcome::Answered(101),
         Outcome::Answered(204),
         Outcome::Answered(503),
+        Outcome::Called(503),
         Outcome::Closed,
         Outcome::NotReached,
         Outcome::Stale,
@@ -414,6 +415,38 @@ fn a_lease_is_counted_by_how_it_ended() {
     drop(lease(2));
     let backend = running.members().remove(0).backend;
     let counted: Vec<u64> = backend.cells.by_class.iter().map(|c| c.get()).collect();
-    assert_eq!(counted, [4, 1, 1, 0, 0, 1]);
-    assert_eq!((backend.active(), backend.picks().policy.get()), (0, 9));
+    assert_eq!(counted, [4, 1, 2, 0, 0, 1]);
+    assert_eq!((backend.active(), backend.picks().policy.get()), (0, 10));
+}
+
+#[test]
+fn who_turns_requests_away_weighs_as_busy_and_has_failed_at_nothing() {
+    use Outcome::{Answered, Called};
+    for (outcome, weighs, fails) in [
+        (Answered(200), false, false),
+        (Answered(404), false, false),
+        (Answered(429), true, false),
+        (Answered(503), true, true),
+        (Called(200), false, false),
+        (Called(429), true, false),
+        (Called(500), true, true),
+        (Called(503), true, true),
+    ] {
+        let mut config = pool("app", &["a", "b"]);
+        let most = crate::config::Percent::new(0.5).unwrap();
+        config.outlier = Some(crate::config::Outlier {
+            consecutive_failures: Some(5),
+            success_rate: None,
+            silence: None,
+            eject: Duration::from_secs(30),
+            eject_max: Duration::from_secs(300),
+            max_ejected: most,
+        });
+        let running = commit(&config, None);
+        let lease = running.lease(&ask(1)).unwrap();
+        let backend = lease.backend().clone();
+        lease.settle(outcome);
+        assert_eq!(backend.hot.recent.is_any(), weighs, "{outcome:?}");
+        assert_eq!(backend.hot.faults() > 0, fails, "{outcome:?}");
+    }
 }

@@ -1,7 +1,8 @@
 //! Rise and fall: pure. So many good probes in a row bring a backend up, so many bad ones down.
+use serde::{Deserialize, Serialize};
 
 /// What probes know of a backend.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Health {
     /// Not probed yet.
     Unknown,

@@ -26,6 +26,8 @@ pub(super) struct Known {
     pub(super) unresolved: bool,
     /// Its name was answered once, with addresses or without.
     pub(super) answered: bool,
+    /// Its heartbeat did not come.
+    pub(super) lapsed: bool,
     /// A try did not reach it, and probes have not brought it back since.
     pub(super) unreached: bool,
     /// It was named before anybody of its pool got work: its first turn is no return.
@@ -63,6 +65,7 @@ impl Known {
             mark: Tally::default(),
             wish,
             answered: false,
+            lapsed: false,
             unreached: false,
             founder: true,
             ramp: None,
@@ -93,6 +96,7 @@ impl Known {
             _ if self.removed.is_some() => (State::Drain, Reason::Removed),
             Wish::Maintenance => (State::Maintenance, Reason::Operator),
             Wish::Drain => (State::Drain, Reason::Operator),
+            Wish::Up if self.lapsed => (State::Down, Reason::Heartbeat),
             Wish::Up if self.unresolved => (State::Down, Reason::Unresolved),
             Wish::Up if self.unreached => (State::Down, Reason::Connect),
             Wish::Up => match self.health {
@@ -108,12 +112,14 @@ impl Known {
     }
 
     /// A probe ended. `rules` are rise and fall, `None` where the pool has no `health`: then the
-    /// probe was a mere connect, and a good one brings it back.
-    pub(super) fn probed(&mut self, good: bool, rules: Option<(u32, u32)>) {
+    /// probe was a mere connect, and a good one brings it back. Whom probes bring down because they
+    /// never reached it, no try would reach either.
+    pub(super) fn probed(&mut self, good: bool, refused: bool, rules: Option<(u32, u32)>) {
         self.proven = good;
         match rules {
             Some((rise, fall)) => {
                 self.health = self.health.after(good, rise, fall);
+                self.unreached |= refused && matches!(self.health, Health::Down { .. });
                 self.unreached &= !matches!(self.health, Health::Up { .. });
             }
             None => self.unreached &= !good,

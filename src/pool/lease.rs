@@ -3,6 +3,7 @@ use super::backend::{Backend, Leave};
 use super::core::Pool;
 use super::hot::Quiet;
 use super::silence::{ALWAYS, Heard, ONE_OF};
+use crate::metrics::Span;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -27,6 +28,8 @@ pub enum NoLease {
 pub enum Outcome {
     /// Answered with this status, to the last byte.
     Answered(u16),
+    /// A call answered with 200, to the last byte, that says of itself what HTTP says by this status.
+    Called(u16),
     /// A layer-4 connection that ended in order.
     Closed,
     /// It never reached the backend: refused, unreachable, connect timeout.
@@ -43,7 +46,26 @@ impl Outcome {
     /// Whether passive health and policies hold it against the backend. An answer of 500 that came fast is no sign
     /// of speed; 501 and 505 are an application's considered word.
     fn is_fault(self) -> bool {
-        matches!(self, Self::NotReached | Self::Failed | Self::Answered(500 | 502 | 503 | 504))
+        matches!(
+            self,
+            Self::NotReached
+                | Self::Failed
+                | Self::Answered(500 | 502 | 503 | 504)
+                | Self::Called(500 | 503)
+        )
+    }
+    /// The status of HTTP that it was answered with.
+    fn status(self) -> Option<u16> {
+        match self {
+            Self::Answered(status) => Some(status),
+            Self::Called(_) => Some(200),
+            _ => None,
+        }
+    }
+    /// Whether it turned a request away because it has too many. Policies hold that against it, for it
+    /// would be idle for ever else; to passive health it is an answer.
+    fn sheds(self) -> bool {
+        matches!(self, Self::Answered(429) | Self::Called(429))
     }
 }
 
@@ -161,10 +183,23 @@ impl Lease {
     pub fn is_over(&self) -> bool {
         self.backend.is_over()
     }
-    /// Ends it with an answer that was complete at this moment.
-    pub fn answered(mut self, status: u16, now: Instant) {
+    /// Ends it with an answer that was complete when this was over.
+    #[inline]
+    pub fn answered(mut self, status: u16, whole: Span) {
         self.outcome = Outcome::Answered(status);
-        self.ended = Some(now);
+        self.ended = Some(whole.ended());
+        self.count(status, whole.since(self.taken));
+    }
+    fn count(&self, status: u16, took: Duration) {
+        let cells = &self.backend.cells;
+        cells.by_class[usize::from(status / 100).min(5)].inc();
+        cells.request_duration.observe(took);
+    }
+    /// As `answered`, for a call that says of itself what HTTP says by this status.
+    pub fn called(mut self, status: u16, whole: Span) {
+        self.outcome = Outcome::Called(status);
+        self.ended = Some(whole.ended());
+        self.count(200, whole.since(self.taken));
     }
     /// Tells passive health how it ended: what nobody is to blame for, or we are, says nothing.
     fn judge(&self, most: u32) {
@@ -176,7 +211,7 @@ impl Lease {
                     self.pool.failing(&self.backend, row, self.now());
                 }
             }
-            Outcome::Answered(_) => hot.forgive(),
+            Outcome::Answered(_) | Outcome::Called(_) => hot.forgive(),
             Outcome::Closed => {
                 self.backend.cells.closed.inc();
                 hot.forgive();
@@ -187,21 +222,28 @@ impl Lease {
     /// Ends it.
     pub fn settle(mut self, outcome: Outcome) {
         self.outcome = outcome;
+        if let Some(status) = outcome.status() {
+            self.count(status, self.taken.elapsed());
+        }
     }
     /// As `settle`, at this moment.
     #[cfg(test)]
     pub(crate) fn settle_at(mut self, outcome: Outcome, now: Instant) {
         (self.outcome, self.ended) = (outcome, Some(now));
+        if let Some(status) = outcome.status() {
+            self.count(status, now.saturating_duration_since(self.taken));
+        }
     }
     /// When it ended, while it does.
     fn now(&self) -> Instant {
         self.ended.unwrap_or_else(Instant::now)
     }
     /// What the backend bears is learnt from answers and failures. An application's 500 that came fast
-    /// says nothing of its speed.
+    /// says nothing of its speed, nor does a request that was turned away.
     fn adapt(&self) {
         let fault = self.outcome.is_fault();
-        let answered = matches!(self.outcome, Outcome::Answered(_));
+        let answered = matches!(self.outcome, Outcome::Answered(_) | Outcome::Called(_))
+            && !self.outcome.sheds();
         if fault || (answered && self.took.is_some()) {
             self.backend.adapt(self.taken, self.took.filter(|_| !fault), self.now());
         }
@@ -216,14 +258,11 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let cells = &self.backend.cells;
         match self.outcome {
-            Outcome::Answered(status) => {
-                cells.by_class[usize::from(status / 100).min(5)].inc();
-                cells.request_duration.observe(self.now().saturating_duration_since(self.taken));
-            }
             Outcome::NotReached | Outcome::Failed | Outcome::Abandoned => cells.by_class[0].inc(),
-            Outcome::Closed | Outcome::Stale => {}
+            // Answers are counted where they are told.
+            Outcome::Answered(_) | Outcome::Called(_) | Outcome::Closed | Outcome::Stale => {}
         }
-        if self.outcome.is_fault() {
+        if self.outcome.is_fault() || self.outcome.sheds() {
             self.backend.penalise(self.now(), self.pool.wants_cost());
         }
         if self.backend.is_over() {

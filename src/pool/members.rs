@@ -2,11 +2,12 @@
 //! nothing here builds, waits or logs.
 use super::backend::{Backend, BackendId, Candidate, Endpoint};
 use super::balance::Sizes;
-use super::change::{Change, Glance, Member, Reason, State, Turn, Wish};
+use super::change::{Change, Glance, Member, Miss, Reason, State, Turn, Wish};
 use super::health::Health;
 use super::known::Known;
 use super::outlier::Count;
 use super::slow_start;
+use super::words::{self, Word, Words};
 use crate::config::{self, Addr, MaxActive, Name};
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -16,27 +17,31 @@ use std::time::{Instant, SystemTime};
 #[derive(Debug)]
 pub(super) struct Members {
     pool: Name,
-    config: Arc<config::Pool>,
+    pub(super) config: Arc<config::Pool>,
     /// In the order of the config; removed ones last.
-    list: Vec<Known>,
+    pub(super) list: Vec<Known>,
     by_id: HashMap<BackendId, usize>,
     /// Places in `list` of those that are not removed, by name: the order of a set, so that it does
     /// not depend on the file's.
     by_name: Vec<usize>,
+    /// What config or discovery says, before the API's words.
+    said: Vec<Endpoint>,
+    /// What the API says.
+    words: Words,
     /// What operators want other than `Up`. Names that went stay, for they may come back.
     wishes: HashMap<Name, Wish>,
     next: u32,
     count: Count,
     /// When the next ejection ends, at the earliest.
-    free: Option<Instant>,
+    pub(super) free: Option<Instant>,
     /// When shares of weights are counted anew.
-    step: Option<Instant>,
+    pub(super) step: Option<Instant>,
     /// When the current window of success rates ends.
     window: Option<Instant>,
     /// The last set that was asked for was one for a panic.
     panic: bool,
     /// Somebody got work once.
-    served: bool,
+    pub(super) served: bool,
     /// `snapshot` would no longer say what it last said.
     stale: bool,
     /// Somebody drains, is in maintenance, or was until the last `forget`.
@@ -68,6 +73,8 @@ impl Members {
             list: Vec::new(),
             by_id: HashMap::new(),
             by_name: Vec::new(),
+            said: Vec::new(),
+            words: Words::new(),
             wishes: HashMap::new(),
             next: 0,
             count: Count::default(),
@@ -86,7 +93,11 @@ impl Members {
     /// What a change does. A change about somebody unknown does nothing.
     pub(super) fn apply(&mut self, change: Change, now: Instant) -> Vec<Turn> {
         match change {
-            Change::Endpoints(endpoints) => self.name(endpoints, now),
+            Change::Endpoints(endpoints) => {
+                self.said = endpoints;
+                self.lay("no longer named", now)
+            }
+            Change::Words(words) => self.hear(words, now),
             Change::Resolved { id, addrs } => {
                 self.news += 1;
                 let detail = if addrs.is_empty() { "no address" } else { "resolved" };
@@ -107,6 +118,10 @@ impl Members {
             Change::Heard { id } => {
                 self.one(id, "it answers again".into(), now, |known, _| known.heard(now))
             }
+            Change::Remembered(verdicts) => {
+                self.recall(&verdicts, now);
+                Vec::new()
+            }
             Change::Tick => self.tick(now),
             Change::Operator { name, wish } => self.wish(&name, wish, now),
         }
@@ -114,9 +129,9 @@ impl Members {
 
     /// The settings of a config. Its endpoints follow as a change.
     pub(super) fn set(&mut self, config: Arc<config::Pool>, now: Instant) -> Vec<Turn> {
+        let climbs = self.config.slow_start != config.slow_start;
         self.stale |= self.config.balance != config.balance
-            || self.config.panic_threshold != config.panic_threshold
-            || self.config.slow_start != config.slow_start;
+            || self.config.panic_threshold != config.panic_threshold;
         if self.config.outlier != config.outlier {
             self.window = None;
         }
@@ -138,13 +153,39 @@ impl Members {
                 }
                 Some(_) => {}
             }
+            // Who had to wait for a probe may have none to wait for now.
+            self.free = self.free.into_iter().chain(known.record.until().map(|_| now)).min();
         }
-        self.judge_all("settings", now)
+        let mut turns = self.judge_all("settings", now);
+        if climbs {
+            turns.extend(self.climb(now));
+        }
+        turns
+    }
+
+    /// What the API says of some: the set is laid anew.
+    fn hear(&mut self, said: Vec<(Name, Option<Word>)>, now: Instant) -> Vec<Turn> {
+        for (name, word) in said {
+            match word.as_ref().and_then(|word| word.wish) {
+                None | Some(Wish::Up) => self.wishes.remove(&name),
+                Some(wish) => self.wishes.insert(name.clone(), wish),
+            };
+            match word {
+                Some(word) => self.words.insert(name, word),
+                None => self.words.remove(&name),
+            };
+        }
+        self.lay("the API said so", now)
+    }
+
+    fn lay(&mut self, detail: &str, now: Instant) -> Vec<Turn> {
+        let endpoints = words::lay(&self.said, &self.words);
+        self.name(endpoints, detail, now)
     }
 
     /// The whole set. Who is still named stays as it is, with the new weight and tier; who is named
     /// no longer drains; who comes back while it drains goes on where it was.
-    fn name(&mut self, endpoints: Vec<Endpoint>, now: Instant) -> Vec<Turn> {
+    fn name(&mut self, endpoints: Vec<Endpoint>, detail: &str, now: Instant) -> Vec<Turn> {
         self.news += 1;
         let before = std::mem::take(&mut self.list);
         let mut places: HashMap<(Name, Addr), usize> = HashMap::with_capacity(before.len());
@@ -172,7 +213,7 @@ impl Members {
             self.list.push(known);
         }
         self.index();
-        self.judge_all("no longer named", now)
+        self.judge_all(detail, now)
     }
 
     fn keep(&mut self, mut known: Known, endpoint: Endpoint) -> Known {
@@ -180,7 +221,12 @@ impl Members {
         known.removed = None;
         known.endpoint = endpoint;
         known.wish = self.wishes.get(&known.endpoint.name).copied().unwrap_or(Wish::Up);
+        known.lapsed = self.has_lapsed(&known.endpoint.name);
         known
+    }
+
+    fn has_lapsed(&self, name: &Name) -> bool {
+        self.words.get(name).is_some_and(|word| word.lapsed)
     }
 
     fn begin(&mut self, endpoint: Endpoint, now: Instant) -> Known {
@@ -190,7 +236,9 @@ impl Members {
         let backend = Backend::new(id, &self.pool, &endpoint, self.config.max_active, now);
         let wish = self.wishes.get(&endpoint.name).copied().unwrap_or(Wish::Up);
         self.leaving |= wish != Wish::Up;
+        let lapsed = self.has_lapsed(&endpoint.name);
         let mut known = Known::new(endpoint, backend, wish, self.config.health.is_some(), now);
+        known.lapsed = lapsed;
         known.founder = !self.served;
         if known.state.works() {
             known.ramp = if known.founder { None } else { self.begins(now) };
@@ -199,14 +247,14 @@ impl Members {
         known
     }
 
-    fn probed(&mut self, id: BackendId, verdict: Result<(), String>, now: Instant) -> Vec<Turn> {
-        let good = verdict.is_ok();
-        let detail = verdict.err().unwrap_or_else(|| "ok".into());
+    fn probed(&mut self, id: BackendId, verdict: Result<(), Miss>, now: Instant) -> Vec<Turn> {
+        let (good, refused) = (verdict.is_ok(), verdict.as_ref().is_err_and(|miss| miss.refused));
+        let detail = verdict.err().map_or_else(|| "ok".into(), |miss| miss.detail);
         // While nobody is left, one good probe suffices.
         let out = self.is_out();
         self.one(id, detail.clone(), now, |known, config| {
             let rules = config.health.as_ref().map(|h| (if out { 1 } else { h.rise }, h.fall));
-            known.probed(good, rules);
+            known.probed(good, refused, rules);
             if known.may_return(config.health.is_some(), now)
                 && known.record.held() == Some(Reason::Silence)
             {
@@ -256,7 +304,7 @@ impl Members {
     }
 
     /// Judges everybody after the set or the settings changed.
-    fn judge_all(&mut self, detail: &str, now: Instant) -> Vec<Turn> {
+    pub(super) fn judge_all(&mut self, detail: &str, now: Instant) -> Vec<Turn> {
         if !self.list.iter().any(|known| known.is_wanted() && known.judge().0.works()) {
             self.relent(now);
         }

@@ -185,6 +185,9 @@ impl Model {
         let of = |facts: &mut Vec<Fact>, id| facts.iter().position(|fact| fact.backend.id == id);
         match change {
             Change::Endpoints(said) => self.name(said, real, now),
+            Change::Words(_) | Change::Remembered(_) => {
+                unreachable!("the walk says none; words.rs and verdict.rs have their own")
+            }
             Change::Operator { name, wish } => {
                 if self.facts.iter().any(|f| !f.removed && f.endpoint.name == *name) {
                     self.wishes.insert(name.clone(), *wish);
@@ -204,6 +207,9 @@ impl Model {
             Change::Probed { id, verdict } => {
                 let Some(i) = of(&mut self.facts, *id) else { return };
                 self.facts[i].probe(verdict.is_ok(), health.as_ref(), out);
+                let refused = verdict.as_ref().is_err_and(|miss| miss.refused);
+                self.facts[i].refused |=
+                    refused && health.is_some() && self.facts[i].verdict == Verdict::Bad;
                 if matches!(self.facts[i].held, Some((Reason::Silence, until)) if until <= now)
                     && (verdict.is_ok() || health.is_none())
                 {

@@ -126,7 +126,7 @@ impl Members {
     }
 
     /// Counts the shares of those who ramp; who has all of its weight is up.
-    fn climb(&mut self, now: Instant) -> Vec<Turn> {
+    pub(super) fn climb(&mut self, now: Instant) -> Vec<Turn> {
         let (config, mut ramps, mut turns) = (self.config.clone(), false, Vec::new());
         for place in 0..self.list.len() {
             let Some((ramp, _)) = self.list[place].ramp else { continue };

@@ -82,8 +82,9 @@ impl Walk {
             26..30 => Change::Tick,
             0..3 => Change::Endpoints(self.endpoints()),
             3..11 => {
-                let good = self.rng.bool();
-                Change::Probed { id: self.id(), verdict: good.then_some(()).ok_or("ill".into()) }
+                let (good, refused) = (self.rng.bool(), self.rng.u8(..4) == 0);
+                let miss = Miss { detail: "ill".into(), refused };
+                Change::Probed { id: self.id(), verdict: good.then_some(()).ok_or(miss) }
             }
             11..14 => Change::Unreached { id: self.id(), detail: "refused".into() },
             14..17 => {

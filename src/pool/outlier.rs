@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 /// requests. Where all others answer everything, one slip in a hundred requests is no sign.
 const LEAST_GAP: f64 = 0.05;
 
+/// Ejections that still count, and how long ago the last one ended.
+pub(super) type Ejections = (u32, Option<Duration>);
+
 /// How often a backend was ejected, and whether it is now.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Record {
@@ -53,6 +56,28 @@ impl Record {
         }
         self.held = Some(Held { reason, until: now + time });
         time
+    }
+
+    /// For another process: why it is out and for how long still, the ejections that count, and how
+    /// long ago the last one ended.
+    pub(super) fn remembered(&self, now: Instant) -> (Option<(Reason, Duration)>, Ejections) {
+        let left = |held: Held| (held.reason, held.until.saturating_duration_since(now));
+        let ago = self.since.map(|since| now.saturating_duration_since(since));
+        (self.held.map(left), (self.times, ago))
+    }
+
+    /// What another process remembered.
+    pub(super) fn recall(
+        &mut self,
+        held: Option<(Reason, Duration)>,
+        (times, ago): Ejections,
+        now: Instant,
+    ) {
+        // Whatever is said, nobody is out for longer than a day, and no ejection counts a thousandfold.
+        let held = held.map(|(reason, left)| (reason, now + left.min(Duration::from_secs(86_400))));
+        self.held = held.map(|(reason, until)| Held { reason, until });
+        self.times = times.min(1000);
+        self.since = ago.map(|ago| now.checked_sub(ago).unwrap_or(now));
     }
 
     /// Lets it in again.

@@ -19,6 +19,11 @@ impl Ramp {
         Self { since: now }
     }
 
+    /// How long ago it began.
+    pub(super) fn age(self, now: Instant) -> Duration {
+        now.saturating_duration_since(self.since)
+    }
+
     /// The share of the weight it has now: as Envoy's, `max(from, (t / window)^exponent)`; `None`
     /// once it has all of it.
     pub(crate) fn share(self, rules: &config::SlowStart, now: Instant) -> Option<f64> {

@@ -69,7 +69,7 @@ impl Snapshot {
         Err(self.why_nobody(ask))
     }
 
-    fn why_nobody(&self, ask: &Ask<'_>) -> NoLease {
+    pub(super) fn why_nobody(&self, ask: &Ask<'_>) -> NoLease {
         let usable = || self.candidates.iter().filter(|c| c.backend.is_usable());
         if usable().any(|c| !ask.avoids(c.backend.id)) {
             NoLease::Full

@@ -1,7 +1,7 @@
 //! One backend's heartbeat: waits until a probe is due, sends it, tells the pool what it saw.
 use super::check::{self, Verdict};
 use super::order::{Order, Pace};
-use crate::pool::{Backend, Change, Pool};
+use crate::pool::{Backend, Change, Miss, Pool};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -102,7 +102,9 @@ async fn ask(pool: &Pool, backend: &Backend, place: SemaphorePermit<'_>) -> Verd
             asked.await
         }
     };
-    pool.check_duration.observe(begun.elapsed());
+    let took = begun.elapsed();
+    pool.check_duration.observe(took);
+    backend.cells.last_probe_micros.set(i64::try_from(took.as_micros()).unwrap_or(i64::MAX));
     verdict
 }
 
@@ -115,7 +117,11 @@ fn tell(shared: &Shared, backend: &Backend, verdict: Verdict) {
         }
         Verdict::Bad(detail) => {
             cells.checks_fail.inc();
-            Err(detail)
+            Err(detail.into())
+        }
+        Verdict::Refused(detail) => {
+            cells.checks_fail.inc();
+            Err(Miss { detail, refused: true })
         }
         Verdict::Ours(error) => return shared.short(&error),
     };

@@ -220,10 +220,15 @@ async fn one_that_was_not_reached_is_brought_back_without_health() {
 #[tokio::test]
 async fn what_the_last_probe_saw_is_shown() {
     let (_socket, addr) = nobody();
+    // Whoever is asked somewhere else may be reached all the same.
+    let elsewhere = format!("health = {{ tcp = true, port = {} }}", addr.port());
+    let probed = Probed::run(&elsewhere, &[("a", good().await.addr.to_string())]);
+    probed.turns("a", State::Down).await;
+    assert_eq!(probed.state("a").1, Reason::Probe);
     let probed = Probed::run("health = { tcp = true }", &[("a", addr.to_string())]);
     probed.turns("a", State::Down).await;
     let member = probed.pool.members().remove(0);
-    assert_eq!(member.reason, Reason::Probe);
+    assert_eq!(member.reason, Reason::Connect);
     assert_eq!(member.last_probe.unwrap().1, "connect: connection refused");
     assert!(member.backend.cells.last_probe_ms.get() > 1_600_000_000_000);
 }

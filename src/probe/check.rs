@@ -18,6 +18,8 @@ pub(super) enum Verdict {
     Good,
     /// What was wrong.
     Bad(String),
+    /// The address that work goes to could not be reached: why.
+    Refused(String),
     /// A shortage of our own machine: nothing was learnt of the backend.
     Ours(io::Error),
 }
@@ -62,7 +64,10 @@ async fn ask(config: &Pool, reach: &Reach, backend: &Backend) -> Result<(), Verd
         Check::Grpc { .. } => Offer::Http2,
         Check::Http { .. } | Check::Tcp { .. } => reach.offer(),
     };
-    let (stream, is_http2) = dial(&target, offer).await?;
+    let (stream, is_http2) = dial(&target, offer).await.map_err(|verdict| match verdict {
+        Verdict::Refused(what) if health.port.is_some() => Verdict::Bad(what),
+        verdict => verdict,
+    })?;
     let own = own_host(backend.addr());
     let checked = match &health.check {
         Check::Udp { .. } => Ok(()),
@@ -100,7 +105,9 @@ async fn dial(
 ) -> Result<(Stream, bool), Verdict> {
     reach.connect_as(target, addr, way).await.map_err(|error| match error {
         reach::Error::Connect(error) if net::is_local_fault(&error) => Verdict::Ours(error),
-        reach::Error::Connect(error) => Verdict::Bad(format!("connect: {}", tcp::words(&error))),
+        reach::Error::Connect(error) => {
+            Verdict::Refused(format!("connect: {}", tcp::words(&error)))
+        }
         error @ reach::Error::Changed => Verdict::Bad(error.to_string()),
         reach::Error::Tls(what) => Verdict::Bad(format!("TLS: {what}")),
     })

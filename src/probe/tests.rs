@@ -123,7 +123,7 @@ async fn probe(health: &str, addr: impl ToString) -> String {
     let backend = pool.members().remove(0).backend;
     match check::run(&pool.config(), &pool.reach(), &backend).await {
         Verdict::Good => "ok".into(),
-        Verdict::Bad(what) => what,
+        Verdict::Bad(what) | Verdict::Refused(what) => what,
         Verdict::Ours(error) => panic!("our own fault: {error}"),
     }
 }

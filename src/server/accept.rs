@@ -4,7 +4,7 @@ use super::connection::{self, Held};
 use super::gate::Pass;
 use super::listener::{Live, Surplus};
 use super::state::State;
-use crate::drain::Drain;
+use crate::drain::{Drain, Opening};
 use crate::net::{Peer, Stream};
 use crate::upstream::Dialer;
 use arc_swap::ArcSwap;
@@ -51,7 +51,7 @@ pub(super) struct Accept {
     pub(super) worker: usize,
     pub(super) dialer: Arc<Dialer>,
     pub(super) state: Arc<State>,
-    pub(super) stop: watch::Receiver<bool>,
+    pub(super) stop: watch::Receiver<Opening>,
 }
 
 /// When an error was last said.
@@ -83,7 +83,10 @@ impl Accept {
         loop {
             let accepted = tokio::select! {
                 biased;
-                () = told(&mut stop) => break,
+                opening = told(&mut stop) => match opening {
+                    Opening::Paused if open_again(&mut stop).await => continue,
+                    _ => break,
+                },
                 accepted = socket.accept() => accepted,
             };
             match accepted {
@@ -100,7 +103,8 @@ impl Accept {
     /// Takes what waits in the kernel's queue, until nothing does or every place is taken.
     async fn rest(&self, socket: &Socket) {
         let mut ended = self.stop.clone();
-        loop {
+        // Whoever waits is another process's.
+        while *ended.borrow() != Opening::Paused {
             let accepted = poll_fn(|cx| match socket.poll_accept(cx) {
                 Poll::Ready(accepted) => Poll::Ready(Some(accepted)),
                 Poll::Pending => Poll::Ready(None),
@@ -119,7 +123,10 @@ impl Accept {
 
     /// Waits for a place at the listener and in the process: meanwhile further clients wait in the
     /// kernel's queue. Once the loop is told to stop, it waits only for a moment more.
-    async fn places(&self, stop: &mut watch::Receiver<bool>) -> Option<(Arc<Live>, (Pass, Pass))> {
+    async fn places(
+        &self,
+        stop: &mut watch::Receiver<Opening>,
+    ) -> Option<(Arc<Live>, (Pass, Pass))> {
         let live = self.live.load_full();
         if let (Some(own), Some(all)) = (live.gate.enter(), self.state.gate.enter()) {
             return Some((live, (own, all)));
@@ -131,7 +138,10 @@ impl Accept {
             (own, self.state.gate.wait(make_room).await)
         };
         let too_late = async {
-            told(stop).await;
+            if told(stop).await == Opening::Paused {
+                // It is nobody else's any more: it waits for those before it to end.
+                open_again(stop).await;
+            }
             tokio::time::sleep(LAST).await;
         };
         let places = tokio::select! {
@@ -188,9 +198,15 @@ impl Accept {
     }
 }
 
-/// Waits until the loop is told to stop, or its door is gone.
-async fn told(stop: &mut watch::Receiver<bool>) {
-    let _ = stop.wait_for(|stop| *stop).await;
+/// Waits until the loop is told to stop, for now or for good, or its door is gone.
+async fn told(stop: &mut watch::Receiver<Opening>) -> Opening {
+    let told = stop.wait_for(|opening| *opening != Opening::Open).await.map(|opening| *opening);
+    told.unwrap_or(Opening::Closing)
+}
+
+/// Waits while the loop is to pause; `false`: its door is gone.
+async fn open_again(stop: &mut watch::Receiver<Opening>) -> bool {
+    stop.wait_for(|opening| *opening != Opening::Paused).await.is_ok()
 }
 
 enum Socket {

@@ -106,7 +106,7 @@ fn serve(
             // Made here and not in the task, whose memory would hold it twice.
             let mut connection =
                 http::Connection::new(stream, arrival, slot.clone(), watch, dialer);
-            drop(tokio::spawn(async move { connection.serve(&held.state.access).await }))
+            drop(tokio::spawn(async move { connection.serve(&held.state.telemetry).await }))
         }
         Slot::Tcp(slot) => {
             let relay = slot.load_full();
@@ -125,5 +125,5 @@ async fn tcp(
     dialer: Arc<Dialer>,
     held: Held,
 ) {
-    relay.serve(stream, arrival, &watch, &dialer, &held.state.access).await;
+    relay.serve(stream, arrival, &watch, &dialer, &held.state.telemetry.access).await;
 }

@@ -2,7 +2,7 @@
 use super::gate::{ClientPass, Pass};
 use super::listener::{Live, Slot};
 use super::state::State;
-use crate::drain::Watch;
+use crate::drain::{Opening, Watch};
 use crate::metrics::ListenerCells;
 use crate::net;
 use crate::telemetry::AccessLog;
@@ -28,7 +28,7 @@ pub(super) struct Datagrams {
 impl Datagrams {
     /// Serves until `closing` has no sender any more. A panic ends the sessions of this socket and
     /// nothing else: the desk is opened again.
-    pub(super) async fn run(self, socket: OwnedFd, closing: watch::Receiver<bool>) {
+    pub(super) async fn run(self, socket: OwnedFd, closing: watch::Receiver<Opening>) {
         let socket = match net::watch(socket) {
             Ok(socket) => Arc::new(socket),
             Err(error) => {
@@ -88,6 +88,6 @@ impl Threshold for Datagrams {
     }
 
     fn access(&self) -> &AccessLog {
-        &self.state.access
+        &self.state.telemetry.access
     }
 }

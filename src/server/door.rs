@@ -5,10 +5,13 @@ use super::listener::{Live, Slot};
 use super::state::State;
 use super::worker::Worker;
 use crate::config::{BindAddr, Listener, Name, Protocol};
+use crate::drain::Opening;
 use crate::net::{self, Bound, Neighbours};
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use tokio::sync::watch;
 
@@ -45,7 +48,11 @@ pub(super) fn keys(listener: &Listener) -> impl Iterator<Item = Key> + '_ {
 
 /// Sockets that nobody accepts on yet. Dropping it closes them.
 #[derive(Debug, Default)]
-pub(super) struct Sockets(BTreeMap<Key, Bound>);
+pub(super) struct Sockets {
+    bound: BTreeMap<Key, Bound>,
+    /// Those that another process bound: their files are not ours to remove.
+    adopted: BTreeMap<Key, Bound>,
+}
 
 impl Sockets {
     /// Binds one more address beside those that are held.
@@ -62,22 +69,33 @@ impl Sockets {
         let mut bound = bind(addr, *kind, workers, Neighbours::Refused);
         let in_use = matches!(&bound, Err(error) if error.kind() == io::ErrorKind::AddrInUse);
         let ours = held.iter().map(|(held, of)| (held, *of));
-        let mut ours = ours.chain(self.0.iter().map(|((_, of, _), bound)| (&bound.addr, *of)));
+        let mut ours = ours.chain(self.bound.iter().map(|((_, of, _), bound)| (&bound.addr, *of)));
         if in_use && ours.any(|(held, of)| of == *kind && overlaps(held, addr)) {
             bound = bind(addr, *kind, workers, Neighbours::Welcome);
         }
         drop(ours);
-        self.0.insert(key, bound?);
+        self.bound.insert(key, bound?);
+        Ok(())
+    }
+    /// One that another process bound.
+    pub(super) fn adopt(
+        &mut self,
+        key: Key,
+        (sockets, foreign): (Vec<OwnedFd>, bool),
+        workers: usize,
+    ) -> io::Result<()> {
+        let bound = Bound { foreign, ..net::adopt(sockets, workers, BACKLOG)? };
+        self.adopted.insert(key, bound);
         Ok(())
     }
     pub(super) fn take(&mut self, key: &Key) -> Option<Bound> {
-        self.0.remove(key)
+        self.bound.remove(key).or_else(|| self.adopted.remove(key))
     }
 }
 
 impl Drop for Sockets {
     fn drop(&mut self) {
-        self.0.values().for_each(|bound| remove_file(&bound.addr));
+        self.bound.values().for_each(|bound| remove_file(&bound.addr));
     }
 }
 
@@ -108,7 +126,11 @@ pub(super) struct Door {
     pub(super) addr: BindAddr,
     pub(super) kind: Kind,
     live: Arc<ArcSwap<Live>>,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Opening>,
+    /// Its file is another program's to remove.
+    pub(super) foreign: bool,
+    /// The sockets once more, to be handed on.
+    sockets: Mutex<Vec<OwnedFd>>,
 }
 
 impl Door {
@@ -120,9 +142,13 @@ impl Door {
         state: &Arc<State>,
     ) -> Self {
         let slot = Arc::new(ArcSwap::new(live.clone()));
-        let (stop, _) = watch::channel(false);
+        let (stop, _) = watch::channel(Opening::Open);
+        let again = bound.sockets.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>();
+        let sockets = Mutex::new(again.unwrap_or_default());
         let mut kind = Kind::Connections;
-        for (number, (socket, worker)) in bound.sockets.into_iter().zip(workers).enumerate() {
+        // Where a process before had more workers, some have several: a group is never shrunk.
+        let shared = workers.iter().enumerate().cycle();
+        for (socket, (number, worker)) in bound.sockets.into_iter().zip(shared) {
             if let (Slot::Udp(relay), BindAddr::Ip(addr)) = (&live.slot, &bound.addr) {
                 kind = Kind::Datagrams;
                 let datagrams = Datagrams {
@@ -144,25 +170,44 @@ impl Door {
             };
             worker.handle.spawn(accept.run(socket));
         }
-        Self { addr: bound.addr, kind, live: slot, stop }
+        Self { addr: bound.addr, kind, live: slot, stop, foreign: bound.foreign, sockets }
     }
 
     /// Whose its connections or new sessions are from here on.
     pub(super) fn lead_to(&self, live: &Arc<Live>) {
         self.live.store(live.clone());
-        self.stop.send_if_modified(std::mem::take);
+        self.stop.send_if_modified(|now| {
+            *now != Opening::Open && std::mem::replace(now, Opening::Open) != Opening::Open
+        });
+    }
+
+    /// Takes nobody for now, or again: whoever comes meanwhile waits in the kernel's queue.
+    pub(super) fn pause(&self, paused: bool) {
+        self.stop.send_replace(if paused { Opening::Paused } else { Opening::Open });
+    }
+
+    /// Its sockets, for another process.
+    pub(super) fn sockets(&self) -> io::Result<Vec<OwnedFd>> {
+        self.sockets.lock().iter().map(OwnedFd::try_clone).collect()
     }
 
     /// Where there are sessions of datagrams they go on, by this address, until the door is dropped;
     /// none is begun any more unless the door leads somewhere again.
     pub(super) fn shut(&self) {
-        self.stop.send_replace(true);
+        let is_ours = |now: &mut Opening| {
+            *now == Opening::Open && std::mem::replace(now, Opening::Closing) == Opening::Open
+        };
+        self.stop.send_if_modified(is_ours);
     }
 
-    /// Stops accepting, but for what already waits in the kernel's queue.
+    /// Stops accepting, but for what already waits in the kernel's queue. One that is paused is
+    /// another process's by now.
     pub(super) async fn close(&self) {
-        if self.kind == Kind::Connections {
-            remove_file(&self.addr);
+        self.sockets.lock().clear();
+        if self.kind == Kind::Connections && *self.stop.borrow() != Opening::Paused {
+            if !self.foreign {
+                remove_file(&self.addr);
+            }
             self.shut();
             self.stop.closed().await;
         }

@@ -56,6 +56,9 @@ impl Gate {
         self.most.store(most, Relaxed);
         self.left.notify_waiters();
     }
+    pub(super) fn most(&self) -> usize {
+        self.most.load(Relaxed)
+    }
     pub(super) fn open(&self) -> usize {
         self.open.load(Relaxed)
     }

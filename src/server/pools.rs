@@ -1,4 +1,5 @@
 //! What runs beside each pool on the control runtime: probes, names, publication.
+use super::state::State;
 use crate::config::Name;
 use crate::discover::{self, Resolver};
 use crate::plan::Pools;
@@ -6,8 +7,9 @@ use crate::pool::{Change, Pool, Turn};
 use crate::probe;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::Handle;
+use tokio::sync::broadcast::error::RecvError;
 use tokio::task::JoinHandle;
 
 /// Removed backends that ended their last request are looked for so often.
@@ -20,7 +22,13 @@ pub(super) struct Keepers(BTreeMap<Name, (Arc<Pool>, Vec<JoinHandle<()>>)>);
 impl Keepers {
     /// Starts what is new and ends what is gone: backends of a removed pool drain as removed
     /// backends do.
-    pub(super) fn follow(&mut self, pools: &Pools, resolver: &Arc<dyn Resolver>, control: &Handle) {
+    pub(super) fn follow(
+        &mut self,
+        pools: &Pools,
+        resolver: &Arc<dyn Resolver>,
+        control: &Handle,
+        state: &Arc<State>,
+    ) {
         self.0.retain(|name, (pool, tasks)| {
             let stays = pools.contains_key(name);
             if !stays {
@@ -33,6 +41,7 @@ impl Keepers {
             self.0.entry(name.clone()).or_insert_with(|| {
                 let tasks = vec![
                     control.spawn(publish(pool.clone())),
+                    control.spawn(tell(pool.clone(), state.clone())),
                     control.spawn(discover::run(pool.clone(), resolver.clone())),
                     control.spawn(probe::run(pool.clone())),
                 ];
@@ -45,6 +54,21 @@ impl Keepers {
 impl Drop for Keepers {
     fn drop(&mut self) {
         self.0.values().flat_map(|(_, tasks)| tasks).for_each(JoinHandle::abort);
+    }
+}
+
+/// Tells of a pool's turns to whoever listens.
+async fn tell(pool: Arc<Pool>, state: Arc<State>) {
+    let mut turns = pool.turns();
+    loop {
+        match turns.recv().await {
+            Ok((at, turn)) => state.events.turned(&pool.name, &turn, at),
+            Err(RecvError::Lagged(missed)) => {
+                let data = serde_json::json!({ "pool": &*pool.name, "missed": missed });
+                state.events.tell("gap", data, SystemTime::now());
+            }
+            Err(RecvError::Closed) => return,
+        }
     }
 }
 

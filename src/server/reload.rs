@@ -1,32 +1,59 @@
 //! From one plan to the next: prepare may fail, commit may not.
 use super::door::{self, Door, Kind, Sockets};
 use super::gate::Carried;
+use super::handover::{self, Inherited, Legacy};
 use super::listener::Live;
 use super::memory;
+use super::notify::Notify;
 use super::pools::{Keepers, log_turns};
-use super::report::{ReloadError, Report};
+use super::report::{ReloadError, Report, names};
+use super::said::Said;
 use super::state::{LastReload, Stage, State};
 use super::worker::Worker;
-use crate::config::{Config, Name, Problem};
+use crate::config::{self, Config, Name, Problem};
 use crate::discover::Resolver;
+use crate::export::{self, Exporter};
 use crate::message;
-use crate::plan::{self, Draft, Plan};
-use crate::pool::Policies;
+use crate::plan::{self, Plan, Pools};
+use crate::pool::{Change, Policies, Prepared};
 use crate::telemetry::LogHandle;
 use crate::udp::Ours;
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
+
+/// Why nothing is taken into force after a hand-over.
+const GIVEN: &str =
+    "this process handed the service over and drains: the process that serves reads the file";
 
 /// Takes configurations into force, one at a time.
 #[derive(Clone)]
 pub struct Reloader(Arc<Inner>);
 
+impl std::fmt::Debug for Reloader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Reloader of generation {}", self.generation())
+    }
+}
+
 struct Inner {
     parts: Parts,
     running: Mutex<Running>,
+}
+
+/// While it is there, nothing is taken into force.
+pub(super) struct Held<'a> {
+    running: tokio::sync::MutexGuard<'a, Running>,
+}
+
+impl Held<'_> {
+    /// Nothing ever is: the service is another process's.
+    pub(super) fn for_good(mut self) {
+        self.running.is_given = true;
+    }
 }
 
 /// What only one reload at a time may touch.
@@ -35,6 +62,9 @@ struct Running {
     keepers: Keepers,
     /// What the process was started with.
     started: Option<Arc<Config>>,
+    /// The service is another process's. What is taken into force here would take the other's sockets
+    /// back, and remove their files.
+    is_given: bool,
 }
 
 /// What a reloader works with.
@@ -47,11 +77,30 @@ pub(super) struct Parts {
     pub(super) log: Option<LogHandle>,
     /// Connections that the descriptor limit carries.
     pub(super) carried: Carried,
+    pub(super) notify: Notify,
+    /// Sockets that were open when the process began, until the first plan has taken its own.
+    pub(super) inherited: parking_lot::Mutex<Inherited>,
+    /// The process before this one, until this one serves.
+    pub(super) legacy: parking_lot::Mutex<Option<Legacy>>,
+}
+
+/// What a reload would do.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// Object by object.
+    pub report: Report,
+    /// What runs.
+    pub before: Arc<Config>,
+    /// What would run.
+    pub after: Arc<Config>,
 }
 
 /// A plan that is checked and whose addresses are bound.
 struct Ready {
-    draft: Draft,
+    plan: Plan,
+    prepared: Vec<Prepared>,
+    /// What the operator should hear.
+    notes: Vec<String>,
     sockets: Sockets,
     /// Addresses for datagrams that are on their way out and wanted again.
     kept: BTreeMap<door::Key, Arc<Door>>,
@@ -69,7 +118,17 @@ impl Reloader {
     /// [`ReloadError`]: nothing has changed.
     pub async fn apply(&self, config: Config) -> Result<Report, ReloadError> {
         let mut running = self.0.running.lock().await;
+        if running.is_given {
+            return Err(ReloadError::TakeOver(GIVEN.into()));
+        }
+        let again = self.generation() > 0;
+        if again {
+            self.0.parts.notify.reloading();
+        }
         let result = self.try_apply(config, &mut running).await;
+        if again {
+            self.ready();
+        }
         let state = &self.0.parts.state;
         let problems = match &result {
             Ok(report) => {
@@ -83,16 +142,81 @@ impl Reloader {
                 error.to_string().lines().map(str::to_string).collect()
             }
         };
-        *state.last.lock() = Some(LastReload { at: SystemTime::now(), problems });
+        let (at, generation) = (SystemTime::now(), self.generation());
+        for (what, all) in
+            result.iter().flat_map(|r| [("added", &r.added), ("removed", &r.removed)])
+        {
+            for name in all.iter().filter_map(|object| object.strip_prefix("listener ")) {
+                let data = serde_json::json!({ "listener": name, "what": what });
+                state.events.tell("listener", data, at);
+            }
+        }
+        let done = if problems.is_empty() { "success" } else { "failure" };
+        let what =
+            serde_json::json!({ "result": done, "generation": generation, "problems": problems });
+        state.events.tell("reload", what, at);
+        *state.last.lock() = Some(LastReload { at, problems });
         result
+    }
+
+    /// Tells the service manager that this process serves.
+    pub(super) fn ready(&self) {
+        let status = format!("serving, generation {} of the configuration", self.generation());
+        self.0.parts.notify.ready(&status);
+    }
+
+    /// Reads a file and takes it into force.
+    ///
+    /// # Errors
+    ///
+    /// As [`Reloader::apply`]; problems of the file are noted as a reload that was refused.
+    pub async fn read(&self, path: &Path) -> Result<Report, ReloadError> {
+        let path = path.to_path_buf();
+        let loaded = tokio::task::spawn_blocking(move || config::load(&path)).await;
+        match loaded.map_err(|gone| ReloadError::Broken(gone.to_string()))? {
+            Ok(config) => self.apply(config).await,
+            Err(problems) => {
+                self.refused(&problems);
+                Err(ReloadError::Problems(problems))
+            }
+        }
+    }
+
+    /// What a reload would do, without doing it. Addresses are not tried.
+    ///
+    /// # Errors
+    ///
+    /// Problems of the configuration.
+    pub async fn plan(&self, config: Config) -> Result<Planned, ReloadError> {
+        let config = Arc::new(config);
+        let started = self.0.running.lock().await.started.clone();
+        let started = started.unwrap_or_else(|| config.clone());
+        let current = self.0.parts.state.plan.load_full();
+        let policies = self.0.parts.policies.clone();
+        let said = self.state().words.said();
+        let planned = tokio::task::spawn_blocking(move || {
+            let draft = plan::compile(config.clone(), current.as_deref(), &policies)
+                .map_err(ReloadError::Problems)?;
+            let before = current.as_deref().map_or_else(|| config.clone(), |p| p.config.clone());
+            let changed = before != config;
+            let generation = current.as_deref().map_or(1, |p| p.generation + u64::from(changed));
+            let mut report = Report::of(generation, &started, &before, &config);
+            report.notes = draft.said();
+            report.covered = said.covered(&config);
+            Ok(Planned { report, before, after: config })
+        });
+        planned.await.unwrap_or_else(|gone| Err(ReloadError::Broken(gone.to_string())))
     }
 
     /// A reload that failed before there was a configuration.
     pub fn refused(&self, problems: &[Problem]) {
         let state = &self.0.parts.state;
         state.reloads.1.inc();
-        let problems = problems.iter().map(ToString::to_string).collect();
-        *state.last.lock() = Some(LastReload { at: SystemTime::now(), problems });
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        let (at, generation) = (SystemTime::now(), self.generation());
+        let what = serde_json::json!({ "result": "failure", "generation": generation, "problems": problems });
+        state.events.tell("reload", what, at);
+        *state.last.lock() = Some(LastReload { at, problems });
     }
 
     async fn try_apply(
@@ -104,19 +228,31 @@ impl Reloader {
         let started = running.started.clone().unwrap_or_else(|| config.clone());
         let current = self.0.parts.state.plan.load_full();
         if let Some(current) = current.as_deref().filter(|plan| plan.config == config) {
-            return Ok(Report::of(current.generation, &started, &config, &config));
+            let mut report = Report::of(current.generation, &started, &config, &config);
+            report.covered = self.state().words.said().covered(&config);
+            return Ok(report);
         }
         // Large tables and names to resolve take their time: probes must not wait for them.
         let (this, before) = (self.clone(), current.clone());
         let prepared = tokio::task::spawn_blocking(move || this.prepare(config, before.as_deref()));
         let ready =
             prepared.await.unwrap_or_else(|gone| Err(ReloadError::Broken(gone.to_string())))?;
-        let new = ready.draft.plan.config.clone();
+        let mut ready = ready;
+        let new = ready.plan.config.clone();
         let old = current.as_deref().map_or_else(|| new.clone(), |plan| plan.config.clone());
-        let mut report = Report::of(ready.draft.plan.generation, &started, &old, &new);
-        report.notes = ready.draft.said();
+        let mut report = Report::of(ready.plan.generation, &started, &old, &new);
+        let legacy = self.0.parts.legacy.lock().take();
+        if let Some(legacy) = legacy {
+            self.take_over(legacy, &mut ready, &mut running.keepers).await?;
+        }
+        report.notes = std::mem::take(&mut ready.notes);
+        report.covered = self.state().words.said().covered(&new);
         self.commit(ready, &mut running.keepers);
         report.notes.iter().for_each(|note| tracing::warn!("{note}"));
+        if !report.covered.is_empty() {
+            let all: Vec<String> = report.covered.iter().map(ToString::to_string).collect();
+            tracing::warn!(all = names(&all), "the API's words hold over the file's");
+        }
         let followed: Vec<_> = self.0.parts.workers.iter().map(Worker::follow).collect();
         for worker in followed {
             let _ = worker.await;
@@ -134,9 +270,10 @@ impl Reloader {
         let wanted: BTreeSet<door::Key> = wanted(&draft.plan).collect();
         kept.retain(|key, _| wanted.contains(key));
         let sockets = self.bind(&draft.plan, &kept)?;
-        let access = draft.plan.config.log.access.as_ref();
-        parts.state.access.apply(access).map_err(|problem| ReloadError::Problems(vec![problem]))?;
-        Ok(Ready { draft, sockets, kept })
+        let applied = parts.state.telemetry.apply(&draft.plan.config.log);
+        applied.map_err(|problem| ReloadError::Problems(vec![problem]))?;
+        let notes = draft.said();
+        Ok(Ready { plan: draft.plan, prepared: draft.prepared, notes, sockets, kept })
     }
 
     /// Binds every address that is not held yet, by whichever listener.
@@ -149,37 +286,152 @@ impl Reloader {
         let mut held = parts.state.doors.lock().clone();
         held.extend(kept.clone());
         let leaving = parts.state.leaving.lock().clone();
+        let mut inherited = parts.inherited.lock();
+        let before = inherited.held();
         let ours: Vec<_> = held
             .values()
             .chain(leaving.values())
             .map(|door| (door.addr.clone(), door.kind))
+            .chain(before)
             .collect();
         let mut sockets = Sockets::default();
         for key in wanted(plan).filter(|key| !held.contains_key(key)) {
-            let addr = key.0.clone();
-            sockets
-                .bind(key, parts.workers.len(), &ours)
-                .map_err(|error| ReloadError::Bind(addr, error))?;
+            let (addr, workers) = (key.0.clone(), parts.workers.len());
+            let bound = match inherited.of_door(&key) {
+                Some(open) => sockets.adopt(key, open, workers),
+                None => sockets.bind(key, workers, &ours),
+            };
+            bound.map_err(|error| ReloadError::Bind(addr, error))?;
         }
+        for addr in inherited.unused() {
+            tracing::warn!(addr, "the service manager listens there, and no listener binds it");
+        }
+        inherited.forget_unnamed();
         Ok(sockets)
     }
 
-    /// Stores pointers and starts what is new. Cannot fail.
-    fn commit(&self, Ready { draft, sockets, kept }: Ready, keepers: &mut Keepers) {
-        let parts = &self.0.parts;
-        for prepared in draft.prepared {
-            let (pool, turns) = prepared.commit();
-            log_turns(&pool.name, &turns);
+    /// Has spans sent where they are to go now.
+    fn export(&self, trace: Option<&config::Trace>) {
+        let Parts { state, control, .. } = &self.0.parts;
+        let tracer = &state.telemetry.tracer;
+        let spans = tracer.apply(trace);
+        if let Some((spans, config)) = spans.zip(trace.cloned()) {
+            let exporter = Exporter { config, cells: tracer.cells.clone() };
+            let task = control.spawn(export::traces(exporter, spans));
+            let mut exports = state.exports.lock();
+            exports.retain(|task| !task.is_finished());
+            exports.push(task);
         }
-        let plan = Arc::new(draft.plan);
-        keepers.follow(&plan.pools, &parts.resolver, &parts.control);
+    }
+
+    /// Stores pointers and starts what is new. Cannot fail.
+    fn commit(&self, ready: Ready, keepers: &mut Keepers) {
+        let Ready { plan, prepared, sockets, kept, .. } = ready;
+        let parts = &self.0.parts;
+        self.export(plan.config.trace.as_ref());
+        // Nothing more is said between this and the plan.
+        let said = parts.state.words.said.lock();
+        self.pools(prepared, &plan.pools, &said, keepers);
+        let plan = Arc::new(plan);
         self.settings(&plan.config);
         let retired = self.listeners(&plan);
         let closed = self.doors(&plan, sockets, kept);
         leave(&parts.state, &closed);
         parts.state.plan.store(Some(plan.clone()));
+        drop(said);
         parts.state.reach(Stage::Ready);
         parts.control.spawn(retire(parts.state.clone(), closed, retired, plan.config.server.grace));
+    }
+
+    /// Each pool follows its words, and is probed.
+    fn pools(&self, prepared: Vec<Prepared>, pools: &Pools, said: &Said, keepers: &mut Keepers) {
+        let parts = &self.0.parts;
+        let before = parts.state.plan.load_full();
+        for prepared in prepared {
+            let name = &prepared.pool().name;
+            if before.as_ref().is_none_or(|plan| !plan.pools.contains_key(name)) {
+                let words = said.of(name);
+                let words = words.iter().map(|(name, word)| (name.clone(), Some(word.clone())));
+                prepared.pool().apply(Change::Words(words.collect()), Instant::now());
+            }
+            let (pool, turns) = prepared.commit();
+            log_turns(&pool.name, &turns);
+        }
+        keepers.follow(pools, &parts.resolver, &parts.control, &parts.state);
+    }
+
+    /// Takes over from the process before this one, up to the moment from which on this one serves:
+    /// pools know what it knew, and nobody else writes what is kept.
+    async fn take_over(
+        &self,
+        mut legacy: Legacy,
+        ready: &mut Ready,
+        keepers: &mut Keepers,
+    ) -> Result<(), ReloadError> {
+        let state = &self.0.parts.state;
+        let pen = state.words.pen.lock().await;
+        let told = async {
+            let recalled = |legacy: &Legacy| {
+                let (said, ages) = legacy.memory.said()?;
+                let changes = state.words.said().changes(&said);
+                state.words.inherit(said, ages);
+                Ok::<_, String>(changes)
+            };
+            recalled(&legacy)?;
+            let said = state.words.said();
+            self.pools(std::mem::take(&mut ready.prepared), &ready.plan.pools, &said, keepers);
+            legacy.recall(&ready.plan.pools);
+            handover::first_verdicts(&ready.plan.pools).await;
+            legacy.ready(&self.0.parts.inherited).await?;
+            for (pool, words) in recalled(&legacy)? {
+                if let Some(pool) = ready.plan.pools.get(&pool) {
+                    pool.apply(Change::Words(words), Instant::now());
+                }
+            }
+            legacy.recall(&ready.plan.pools);
+            if let Some(kept) = &pen.kept {
+                kept.agree(&state.words.said()).map_err(|error| error.to_string())?;
+            }
+            Ok::<_, String>(())
+        };
+        if let Err(why) = told.await {
+            legacy.refuse(&why).await;
+            return Err(ReloadError::TakeOver(why));
+        }
+        let (success, failure) = legacy.memory.hand_overs;
+        state.hand_overs.success.add(success + 1);
+        state.hand_overs.failure.add(failure);
+        let from = (legacy.pid, legacy.version.clone(), SystemTime::now());
+        *state.hand_overs.from.lock() = Some(from);
+        *self.0.parts.legacy.lock() = Some(legacy);
+        Ok(())
+    }
+
+    /// The process before this one, which is still to be told that this one serves.
+    pub(super) fn legacy(&self) -> Option<Legacy> {
+        self.0.parts.legacy.lock().take()
+    }
+
+    /// Closes what was open when the process began and nobody wants.
+    pub(super) fn let_go(&self) {
+        self.0.parts.inherited.lock().forget();
+    }
+
+    /// Whether nobody keeps configurations from being taken into force.
+    pub(super) fn is_idle(&self) -> bool {
+        self.0.running.try_lock().is_ok_and(|running| !running.is_given)
+    }
+
+    /// Waits until nobody does; forever where the service is another process's.
+    pub(super) async fn idle(&self) {
+        if self.0.running.lock().await.is_given {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Keeps configurations from being taken into force meanwhile.
+    pub(super) async fn hold(&self) -> Held<'_> {
+        Held { running: self.0.running.lock().await }
     }
 
     fn settings(&self, config: &Config) {

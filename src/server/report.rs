@@ -1,4 +1,5 @@
 //! What a reload did, object by object, or why it was refused.
+use super::said::Covered;
 use crate::config::{Backend, BindAddr, Config, Name, Problem};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,8 +21,12 @@ pub struct Report {
     pub removed: Vec<String>,
     /// How many objects are as they were.
     pub kept: usize,
+    /// Those that are as they were.
+    pub keep: Vec<String>,
     /// Keys that differ from what the process was started with: they need a restart.
     pub needs_restart: Vec<String>,
+    /// Values of the file that the API's words cover.
+    pub covered: Vec<Covered>,
     /// What else the operator should hear, a line each: that most keys of a consistent hash move,
     /// because its table has to change its size.
     pub notes: Vec<String>,
@@ -34,6 +39,8 @@ pub enum ReloadError {
     Problems(Vec<Problem>),
     /// An address that cannot be bound.
     Bind(BindAddr, io::Error),
+    /// The process before this one, or what it left.
+    TakeOver(String),
     /// A fault of the program itself.
     Broken(String),
 }
@@ -49,6 +56,7 @@ impl fmt::Display for ReloadError {
                 write!(f, "listen on {addr}: {error}")?;
                 bind_hint(addr, error).map_or(Ok(()), |hint| write!(f, "; {hint}"))
             }
+            Self::TakeOver(what) => f.write_str(what),
             Self::Broken(what) => write!(f, "a fault of evenkeel itself: {what}"),
         }
     }
@@ -87,6 +95,7 @@ impl Report {
         report.objects("pool", &named(&old.pools), &named(&new.pools));
         report.objects("backend", &backends(old), &backends(new));
         report.needs_restart = needs_restart(started, new);
+        report.kept = report.keep.len();
         report
     }
 
@@ -94,8 +103,9 @@ impl Report {
         let same = [
             ("server", old.server == new.server),
             ("log", old.log == new.log),
+            ("trace", old.trace == new.trace),
             ("admin", old.admin == new.admin),
-            ("metrics", old.metrics == new.metrics),
+            ("metrics", (&old.metrics, old.compat) == (&new.metrics, new.compat)),
             ("defaults", old.defaults == new.defaults),
         ];
         for (table, _) in same.into_iter().filter(|(_, same)| !same) {
@@ -107,7 +117,7 @@ impl Report {
         for (name, value) in new {
             match old.get(name) {
                 None => self.added.push(format!("{kind} {name}")),
-                Some(before) if before == value => self.kept += 1,
+                Some(before) if before == value => self.keep.push(format!("{kind} {name}")),
                 Some(_) => self.changed.push(format!("{kind} {name}")),
             }
         }
@@ -139,12 +149,25 @@ fn backends(config: &Config) -> Objects<Backend> {
 }
 
 fn needs_restart(started: &Config, new: &Config) -> Vec<String> {
+    let limits = |config: &Config| (config.admin.limits.connections, config.admin.limits.streams);
     let same = [
         ("server.workers", started.server.workers == new.server.workers),
+        ("server.state", started.server.state == new.server.state),
         ("admin.bind", started.admin.bind == new.admin.bind),
+        ("admin.limits.connections and streams", limits(started) == limits(new)),
         ("metrics.bind", started.metrics == new.metrics),
     ];
     same.iter().filter(|(_, same)| !same).map(|(key, _)| (*key).to_string()).collect()
+}
+
+/// The first of them: ten thousand backends are no line of a log.
+pub(super) fn names(all: &[String]) -> String {
+    const MOST: usize = 20;
+    let first = all.iter().take(MOST).map(String::as_str).collect::<Vec<_>>().join(", ");
+    match all.len().saturating_sub(MOST) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! Signals: each served or logged from the first moment, none kills by default.
+use super::handover::Giving;
 use super::reload::Reloader;
+use super::report::names;
 use super::watch::{Edits, LOOK};
 use crate::config::{self, Sources};
 use std::io;
@@ -31,66 +33,142 @@ impl Signals {
         })
     }
 
-    /// Waits for SIGTERM or SIGINT, while the process ends.
-    pub async fn told_to_end(&mut self, reloader: &Reloader) {
+    /// Waits for SIGTERM or SIGINT, while the process ends. After a hand-over `again` of them, so
+    /// that what ends the whole service lets this process drain, too.
+    pub async fn told_to_end(&mut self, reloader: &Reloader, again: bool) {
+        let mut again = again;
         loop {
-            tokio::select! {
-                _ = self.terminate.recv() => return tracing::warn!("SIGTERM again: ending at once"),
-                _ = self.interrupt.recv() => return tracing::warn!("SIGINT again: ending at once"),
-                _ = self.hang_up.recv() => tracing::warn!("SIGHUP: not reloading while draining"),
-                _ = self.user1.recv() => reopen(reloader),
-                _ = self.user2.recv() => hand_over(),
+            let name = tokio::select! {
+                _ = self.terminate.recv() => "SIGTERM",
+                _ = self.interrupt.recv() => "SIGINT",
+                _ = self.hang_up.recv() => {
+                    tracing::warn!("SIGHUP: not reloading while draining");
+                    continue;
+                }
+                _ = self.user1.recv() => {
+                    reopen(reloader);
+                    continue;
+                }
+                _ = self.user2.recv() => {
+                    tracing::warn!("SIGUSR2: this process drains, it has nothing to hand over");
+                    continue;
+                }
+            };
+            if !std::mem::take(&mut again) {
+                return tracing::warn!("{name} again: ending at once");
             }
+            tracing::info!("{name}: draining already");
         }
     }
+}
+
+/// Why signals are served no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The process was told to end.
+    Told,
+    /// The service is another process's.
+    HandedOver,
 }
 
 /// Serves signals and edits of the file until the process is told to end.
 pub async fn until_stopped(signals: &mut Signals, reloader: &Reloader, path: &Path) {
+    until_over(signals, reloader, path, None).await;
+}
+
+/// As [`until_stopped`], or until the service is another process's. `giving`: how it hands over, where
+/// it can.
+pub async fn until_over(
+    signals: &mut Signals,
+    reloader: &Reloader,
+    path: &Path,
+    mut giving: Option<Giving>,
+) -> Ending {
     let plan = reloader.state().plan.load_full();
     let sources = plan.map_or_else(Sources::default, |plan| plan.config.sources.clone());
     let mut edits = Edits::of(path, &sources, LOOK);
-    while let Some(cause) = next_cause(signals, reloader, &mut edits).await {
-        if cause == Cause::Signal {
-            tracing::info!("SIGHUP: reloading");
+    loop {
+        match next_cause(signals, reloader, &mut edits, &mut giving).await {
+            Next::Reload(cause) => {
+                if cause == Cause::Signal {
+                    tracing::info!("SIGHUP: reloading");
+                }
+                reload(reloader, path, cause, &mut edits).await;
+            }
+            Next::End(name) => {
+                let given = match &mut giving {
+                    Some(giving) => giving.stop().await,
+                    None => None,
+                };
+                match given {
+                    Some(pid) => {
+                        tracing::info!(
+                            "{name}: process {pid}, which serves already, ends too; draining"
+                        );
+                        return Ending::HandedOver;
+                    }
+                    None => tracing::info!("{name}: draining"),
+                }
+                return Ending::Told;
+            }
+            Next::Given => return Ending::HandedOver,
         }
-        reload(reloader, path, cause, &mut edits).await;
     }
 }
 
-/// Waits for a reason to read the file again, serving what else is signalled; `None`: to end.
+/// What is to be done next.
+enum Next {
+    Reload(Cause),
+    /// By which signal.
+    End(&'static str),
+    Given,
+}
+
+/// Waits for a reason to read the file again or to end, serving what else is signalled.
 async fn next_cause(
     signals: &mut Signals,
     reloader: &Reloader,
     edits: &mut Edits,
-) -> Option<Cause> {
+    giving: &mut Option<Giving>,
+) -> Next {
     // One wait for edits, however often something else is signalled meanwhile.
     let mut changed = std::pin::pin!(edits.changed());
+    let mut waits = None;
     loop {
         tokio::select! {
-            _ = signals.terminate.recv() => {
-                tracing::info!("SIGTERM: draining");
-                return None;
-            }
-            _ = signals.interrupt.recv() => {
-                tracing::info!("SIGINT: draining");
-                return None;
-            }
-            _ = signals.hang_up.recv() => return Some(Cause::Signal),
+            _ = signals.terminate.recv() => return Next::End("SIGTERM"),
+            _ = signals.interrupt.recv() => return Next::End("SIGINT"),
+            _ = signals.hang_up.recv() => waits = Some(Cause::Signal),
             _ = signals.user1.recv() => reopen(reloader),
-            _ = signals.user2.recv() => hand_over(),
-            () = &mut changed => return Some(Cause::Edit),
+            _ = signals.user2.recv() => match giving {
+                Some(giving) => giving.ask(),
+                None => tracing::warn!("SIGUSR2: this process has no socket to be asked by: it cannot hand over"),
+            },
+            () = &mut changed, if waits.is_none() => waits = Some(Cause::Edit),
+            given = given(giving) => match given {
+                Some(_) => return Next::Given,
+                None => *giving = None,
+            },
+            () = reloader.idle(), if waits.is_some() => {}
         }
+        // While it is open which process serves, nothing changes in this one.
+        if let Some(cause) = waits.filter(|_| reloader.is_idle()) {
+            return Next::Reload(cause);
+        }
+    }
+}
+
+/// Waits until the service is another process's.
+async fn given(giving: &mut Option<Giving>) -> Option<u32> {
+    match giving {
+        Some(giving) => giving.given().await,
+        None => std::future::pending().await,
     }
 }
 
 fn reopen(reloader: &Reloader) {
     tracing::info!("SIGUSR1: reopening the access log");
-    reloader.state().access.reopen();
-}
-
-fn hand_over() {
-    tracing::warn!("SIGUSR2: hand-over to a new binary is not built yet");
+    reloader.state().telemetry.access.reopen();
 }
 
 /// Why the file is read again.
@@ -150,14 +228,4 @@ async fn reload(reloader: &Reloader, path: &Path, cause: Cause, edits: &mut Edit
 /// Whether the last reload was refused: its line must not stay the last word.
 fn was_refused(reloader: &Reloader) -> bool {
     reloader.state().last.lock().as_ref().is_some_and(|last| !last.problems.is_empty())
-}
-
-/// The first of them: ten thousand backends are no line of a log.
-fn names(all: &[String]) -> String {
-    const MOST: usize = 20;
-    let first = all.iter().take(MOST).map(String::as_str).collect::<Vec<_>>().join(", ");
-    match all.len().saturating_sub(MOST) {
-        0 => first,
-        more => format!("{first} and {more} more"),
-    }
 }

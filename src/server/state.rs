@@ -1,11 +1,14 @@
 //! What the running server is at this moment: shared by reload, signals and the admin side.
 use super::door::{self, Door};
+use super::events::Events;
 use super::gate::Gate;
+use super::handover::HandOvers;
 use super::listener::Live;
+use super::writer::Desk;
 use crate::config::{BindAddr, Name};
-use crate::metrics::{Counter, Panics};
+use crate::metrics::{Counter, Panics, Words};
 use crate::plan::{Listener, Plan};
-use crate::telemetry::AccessLog;
+use crate::telemetry::Telemetry;
 use crate::udp::Ours;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
@@ -25,6 +28,20 @@ pub enum Stage {
     Draining,
 }
 
+impl Stage {
+    /// Every stage, in the order of a life.
+    pub const ALL: [Self; 3] = [Self::Starting, Self::Ready, Self::Draining];
+
+    /// `starting`, `ready`, `draining`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+        }
+    }
+}
+
 /// How the last reload went.
 #[derive(Clone, Debug)]
 pub struct LastReload {
@@ -32,6 +49,15 @@ pub struct LastReload {
     pub at: SystemTime,
     /// Problems; empty when it was taken.
     pub problems: Vec<String>,
+}
+
+/// What is counted of callers of the admin side.
+#[derive(Debug, Default)]
+pub struct AdminCells {
+    /// `evenkeel_admin_requests_total` by status.
+    pub requests: Words<u16>,
+    /// `evenkeel_admin_limit_hits_total`
+    pub limit_hits: Words,
 }
 
 /// A moment after which something need not be done again for a while.
@@ -58,8 +84,8 @@ pub struct State {
     pub started: Instant,
     /// The plan in force.
     pub plan: ArcSwapOption<Plan>,
-    /// The access log.
-    pub access: AccessLog,
+    /// What is told of requests and connections.
+    pub telemetry: Telemetry,
     /// Panics caught.
     pub panics: Arc<Panics>,
     /// Reloads taken and refused.
@@ -68,6 +94,14 @@ pub struct State {
     pub last: Mutex<Option<LastReload>>,
     /// When one was last taken.
     pub last_success: Mutex<SystemTime>,
+    /// What happens, for who listens.
+    pub events: Events,
+    /// What the API says.
+    pub words: Desk,
+    /// What callers of the admin side do.
+    pub admin: AdminCells,
+    /// What became of hand-overs.
+    pub hand_overs: HandOvers,
     /// Keys that changed and need a restart.
     pub needs_restart: Mutex<Vec<String>>,
     pub(super) gate: Arc<Gate>,
@@ -83,19 +117,25 @@ pub struct State {
     pub(super) ours: ArcSwap<Ours>,
     /// Listeners that are no longer said and still have connections.
     pub(super) retired: Mutex<Vec<Arc<Live>>>,
+    /// Tasks that send spans on.
+    pub(super) exports: Mutex<Vec<tokio::task::JoinHandle<()>>>,
     stage: AtomicU8,
 }
 
 impl State {
-    pub(super) fn new(gate: Arc<Gate>) -> Self {
+    pub(super) fn new(gate: Arc<Gate>, words: Desk) -> Self {
         Self {
             started: Instant::now(),
             plan: ArcSwapOption::empty(),
-            access: AccessLog::off(),
+            telemetry: Telemetry::default(),
             panics: Arc::default(),
             reloads: (Counter::new(), Counter::new()),
             last: Mutex::new(None),
             last_success: Mutex::new(SystemTime::now()),
+            events: Events::default(),
+            words,
+            admin: AdminCells::default(),
+            hand_overs: HandOvers::default(),
             needs_restart: Mutex::new(Vec::new()),
             gate,
             room: Now::default(),
@@ -104,6 +144,7 @@ impl State {
             leaving: Mutex::default(),
             ours: ArcSwap::from_pointee(Ours::default()),
             retired: Mutex::default(),
+            exports: Mutex::default(),
             stage: AtomicU8::new(0),
         }
     }
@@ -128,6 +169,10 @@ impl State {
                 .collect()
         };
         plan.listeners.iter().map(|(name, listener)| (name.clone(), of(listener))).collect()
+    }
+    /// Client connections there may be over all listeners.
+    pub fn most_connections(&self) -> usize {
+        self.gate.most()
     }
     /// Client connections open over all listeners.
     pub fn connections(&self) -> i64 {

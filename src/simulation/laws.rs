@@ -84,8 +84,9 @@ impl Laws {
             return;
         }
         self.further.push_back(now);
-        // Requests are counted by slots, and may be heard of a second late.
-        let late = retry.window / 20 + Duration::from_millis(1100);
+        // Requests are counted by slots, and may be heard of late: each second it is looked whether
+        // that was half a second ago.
+        let late = retry.window / 20 + Duration::from_millis(1500);
         let since = |all: &mut VecDeque<Instant>, back: Duration| {
             while all.front().is_some_and(|at| *at + back <= now) {
                 all.pop_front();

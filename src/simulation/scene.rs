@@ -127,15 +127,17 @@ fn section(dice: &mut Dice, n: usize) -> String {
         }
     };
     let (rise, fall) = (dice.within(1, 2), dice.within(1, 3));
+    let probed = dice.happens(0.7);
     say(
-        dice.happens(0.7),
+        probed,
         format!(
             "health = {{ http = \"/\", interval = \"50ms\", timeout = \"40ms\", rise = {rise}, fall = {fall} }}"
         ),
     );
     let row = dice.within(2, 6);
+    let judged = dice.happens(0.5);
     say(
-        dice.happens(0.5),
+        judged,
         format!(
             "outlier = {{ consecutive_failures = {row}, eject = \"200ms\", eject_max = \"2s\", max_ejected = \"{}%\", success_rate = {{ window = \"300ms\", requests = 10, deviation = 1.9 }}, silence = {} }}",
             dice.one_of(&[10, 50, 100]),
@@ -143,7 +145,8 @@ fn section(dice: &mut Dice, n: usize) -> String {
         ),
     );
     say(dice.happens(0.3), "slow_start = \"300ms\"".into());
-    say(dice.happens(0.3), "panic_threshold = \"50%\"".into());
+    let panics = dice.happens(0.3) && (probed || judged);
+    say(panics, "panic_threshold = \"50%\"".into());
     let limit = dice.within(1, 12);
     let limited = match dice.within(0, 3) {
         0 => false,
@@ -156,7 +159,9 @@ fn section(dice: &mut Dice, n: usize) -> String {
             true
         }
     };
-    let (size, timeout) = (dice.one_of(&[1, 10, 100]), dice.one_of(&[20, 200, 2000]));
+    let request = dice.one_of(&["off", "off", "1s", "100ms"]);
+    let most = if request == "off" { 2000 } else { 100 };
+    let (size, timeout) = (dice.one_of(&[1, 10, 100]), dice.one_of(&[20, 200, 2000]).min(most));
     say(
         limited && dice.happens(0.7),
         format!("queue = {{ size = {size}, timeout = \"{timeout}ms\" }}"),
@@ -170,11 +175,11 @@ fn section(dice: &mut Dice, n: usize) -> String {
     );
     let further = if attempts > 1 { format!(", {further}") } else { String::new() };
     say(true, format!("retry = {{ attempts = {attempts}{further} }}"));
-    let request = dice.one_of(&["off", "off", "1s", "100ms"]);
+    let first = if request == "100ms" { "100ms" } else { "400ms" };
     say(
         true,
         format!(
-            "timeout = {{ connect = \"100ms\", first_byte = \"400ms\", request = \"{request}\" }}"
+            "timeout = {{ connect = \"100ms\", first_byte = \"{first}\", request = \"{request}\" }}"
         ),
     );
     text
@@ -189,7 +194,15 @@ fn befall(
 ) {
     let begin = time.mul_f64(dice.share() * 0.5);
     let long = time.mul_f64(0.1 + dice.share() * 0.5);
-    let ill = [Mood::Fails, Mood::Resets, Mood::Slow(10), Mood::Frozen, Mood::Gone, Mood::Full];
+    let ill = [
+        Mood::Fails,
+        Mood::Sheds,
+        Mood::Resets,
+        Mood::Slow(10),
+        Mood::Frozen,
+        Mood::Gone,
+        Mood::Full,
+    ];
     let mut at = begin;
     let mut spells: Vec<(Mood, Duration)> = vec![(dice.one_of(&ill), long)];
     match dice.within(0, 3) {

@@ -8,6 +8,8 @@ pub(super) enum Mood {
     Well,
     /// Answers 500 at once.
     Fails,
+    /// Answers 429 at once.
+    Sheds,
     /// Breaks each connection before the answer.
     Resets,
     /// Takes so many times as long.
@@ -36,8 +38,8 @@ pub(super) enum Met {
     /// No answer to the connect.
     Hangs,
     Reset,
-    /// 500
-    Failed,
+    /// This status.
+    Answered(u16),
 }
 
 /// A played backend.
@@ -78,7 +80,8 @@ impl Server {
         match self.mood {
             Mood::Gone => Met::Refused,
             Mood::Full => Met::Hangs,
-            Mood::Fails => Met::Failed,
+            Mood::Fails => Met::Answered(500),
+            Mood::Sheds => Met::Answered(429),
             Mood::Resets => Met::Reset,
             Mood::Well | Mood::Slow(_) | Mood::Frozen => {
                 if self.line.len() >= self.room {
@@ -139,7 +142,7 @@ impl Server {
         match self.mood {
             Mood::Well => Some((true, MS)),
             Mood::Slow(times) => Some((true, MS * times)),
-            Mood::Fails | Mood::Resets => Some((!self.honest, MS)),
+            Mood::Fails | Mood::Sheds | Mood::Resets => Some((!self.honest, MS)),
             Mood::Gone => Some((false, MS / 5)),
             Mood::Frozen | Mood::Full => None,
         }

@@ -74,21 +74,25 @@ fn at_twice_what_it_can_serve_a_pool_serves_what_it_can() {
 #[test]
 fn who_fails_fast_attracts_nobody_for_long() {
     let outlier = "outlier = { consecutive_failures = 5 }";
-    for (policy, more) in [
-        ("peak_ewma", ""),
-        ("least_connections", ""),
-        ("p2c", ""),
-        ("peak_ewma", outlier),
-        ("least_connections", outlier),
-        ("round_robin", outlier),
-        ("p2c", outlier),
+    for (policy, more, mood) in [
+        ("peak_ewma", "", Mood::Fails),
+        ("least_connections", "", Mood::Fails),
+        ("p2c", "", Mood::Fails),
+        ("peak_ewma", outlier, Mood::Fails),
+        ("least_connections", outlier, Mood::Fails),
+        ("round_robin", outlier, Mood::Fails),
+        ("p2c", outlier, Mood::Fails),
+        ("peak_ewma", "", Mood::Sheds),
+        ("least_connections", outlier, Mood::Sheds),
+        ("p2c", "", Mood::Sheds),
     ] {
         for seed in 0..5 {
             let section = format!("{}\n{more}\nretry = {{ attempts = 1 }}", balance(policy));
             let mut scene = Scene::plain(seed, 5, section, 0.5, 2000 * MS);
-            scene.turns = vec![(300 * MS, 0, Mood::Fails)];
+            scene.turns = vec![(300 * MS, 0, mood)];
             let share = World::new(scene, false).play().share(0, 1000 * MS, 2000 * MS);
-            assert!(share <= 1.2, "{policy} {more}, seed {seed}: {share} of its share");
+            let what = format!("{policy} {more} {mood:?}, seed {seed}");
+            assert!(share <= 1.2, "{what}: {share} of its share");
         }
     }
 }

@@ -6,6 +6,7 @@ use super::scene::Scene;
 use super::server::{Job, Met, Mood};
 use crate::config::Effective;
 use crate::http::{Broke, Cause, Told, Wait};
+use crate::metrics::Span;
 use crate::net::BEAT;
 use crate::pool::{
     Allowance, Backend, BackendId, Change, Lease, Member, NoLease, Outcome, Policies, Pool,
@@ -241,7 +242,7 @@ impl World {
             Event::Probed(server, good) => {
                 self.beats[server].probing = false;
                 self.beats[server].pace.ended(good);
-                let verdict = good.then_some(()).ok_or_else(|| "ill".to_owned());
+                let verdict = good.then_some(()).ok_or_else(|| "ill".into());
                 self.change(Change::Probed { id: self.backends[server].id, verdict });
                 self.plan_beat(server);
             }
@@ -464,7 +465,7 @@ impl World {
         }
         if let Some((kept, status)) = it.after.take().and_then(|after| after.kept) {
             self.laws.settled(kept.backend().id);
-            kept.answered(status, now);
+            kept.answered(status, Span::new(now, now));
         }
         assert!(!it.is_over(), "{request} was served after its end");
         it.attempt += 1;
@@ -490,7 +491,7 @@ impl World {
                 self.plan(connect.unwrap_or(1000 * MS), Event::Broke(job, How::ConnectTimeout));
             }
             Met::Reset => self.plan(3 * WAY, Event::Broke(job, How::Reset)),
-            Met::Failed => self.plan(4 * WAY, Event::Answer(job, 500)),
+            Met::Answered(status) => self.plan(4 * WAY, Event::Answer(job, status)),
         }
     }
 
@@ -546,7 +547,7 @@ impl World {
         let end = End::Answered(status);
         if !self.requests[job.request].effective.retry.on.statuses.has(status) {
             self.laws.settled(lease.backend().id);
-            lease.answered(status, self.now);
+            lease.answered(status, Span::new(self.now, self.now));
             return self.end(job.request, end);
         }
         let it = &mut self.requests[job.request];
@@ -699,7 +700,7 @@ impl World {
         }
         if let Some((kept, status)) = it.after.take().and_then(|after| after.kept) {
             self.laws.settled(kept.backend().id);
-            kept.answered(status, now);
+            kept.answered(status, Span::new(now, now));
         }
         if self.told {
             eprintln!("          {request} {end:?} after {:?}", now - it.born);

@@ -3,7 +3,7 @@ use super::passthrough;
 use super::report::Report;
 use super::route::{Compiler, Names, Route, Target};
 use crate::arrival::Arrival;
-use crate::config::{Config, Effective, Listener, Name, Problem};
+use crate::config::{Compat, Config, Effective, Listener, Name, Problem};
 use crate::drain::Watch;
 use crate::message::Chunk;
 use crate::metrics::ListenerCells;
@@ -25,6 +25,7 @@ pub struct Relay {
     pub effective: Effective,
     /// What is counted.
     pub cells: Arc<ListenerCells>,
+    compat: Compat,
     /// Where TLS is let pass: where each name goes.
     names: Option<Names>,
     /// The listener's own pool.
@@ -55,6 +56,7 @@ impl Relay {
             listener: listener.name.clone(),
             effective: Effective::layered([&config.defaults, &listener.over]),
             cells,
+            compat: config.compat,
             names,
             default,
         })
@@ -90,9 +92,9 @@ impl Relay {
         }
         if matches!(report.reason, "no_backend" | "max_active" | "queue") {
             self.cells.own.inc(report.reason);
-            if report.reason != "no_backend" {
-                self.cells.limit_hits.inc(report.reason);
-            }
+        }
+        if let Some(limit) = limit(report.reason) {
+            self.cells.limit_hits.inc(limit);
         }
         report.end(&self.listener, &arrival, access);
     }
@@ -147,12 +149,16 @@ impl Relay {
         let mut timer = Timer::new();
         let (received, sent) =
             (std::sync::atomic::AtomicU64::new(0), std::sync::atomic::AtomicU64::new(0));
+        let told = self.compat.haproxy.then(|| lease.backend().clone());
         let moved = |there: u64, back: u64| {
             use std::sync::atomic::Ordering::Relaxed;
             self.cells.received.add(there);
             self.cells.sent.add(back);
             received.fetch_add(there, Relaxed);
             sent.fetch_add(back, Relaxed);
+            if let Some(backend) = &told {
+                backend.cells.told.moved(there, back);
+            }
         };
         let copied = tokio::select! {
             biased;
@@ -163,6 +169,9 @@ impl Relay {
         (report.received, report.sent) = (received.into_inner(), sent.into_inner());
         let (reason, outcome) = verdict(copied.as_ref());
         report.reason = reason;
+        if let Some(backend) = &told {
+            backend.cells.told.ended(reason, report.begun.elapsed(), report.connect, None);
+        }
         if reason != "-" {
             client.reset_on_close();
             upstream.reset_on_close();
@@ -236,6 +245,18 @@ fn header(arrival: &Arrival, stream: &Stream, sni: Option<&str>) -> Header {
         header.tlvs.authority = Some(name.as_bytes().into());
     }
     header
+}
+
+/// The limit that this reason tells of, by the last word of its key.
+fn limit(reason: &str) -> Option<&'static str> {
+    Some(match reason {
+        "max_active" => "max_active",
+        "queue" => "queue",
+        "timeout_connect" => "connect",
+        "timeout_tunnel" => "tunnel",
+        "timeout_tunnel_max" => "tunnel_max",
+        _ => return None,
+    })
 }
 
 /// How a connection ended, for the log and for the backend. A reset by the client teaches nothing.

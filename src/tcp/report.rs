@@ -40,7 +40,7 @@ impl Report<'_> {
 
     /// Writes its line.
     pub(super) fn end(&self, listener: &Name, arrival: &Arrival, access: &AccessLog) {
-        if !access.is_on() {
+        if !access.takes(self.reason != "-") {
             return;
         }
         let duration = self.begun.elapsed();
@@ -63,6 +63,7 @@ impl Report<'_> {
             connect: self.connect,
             first_byte: None,
             request_id: b"",
+            tls: arrival.tls.as_ref().map_or("", |tls| tls.version),
             sni: self.sni.as_ref().map_or(arrival.server_name(), |name| name.as_bytes()),
             proxy: arrival.proxied.as_ref().map_or("", |proxied| &proxied.words),
         });

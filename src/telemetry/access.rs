@@ -1,21 +1,30 @@
 //! The access log: a line a request or TCP connection, written by a thread of its own. How a line
 //! looks is said in `line.rs`.
-use super::line::{json, text};
-use crate::config::{self, LogFormat, LogTarget, Problem};
+use super::line::{json, template, text};
+use super::writer::writer;
+use crate::config::{self, LineFormat, LogTarget, LogTemplate, Problem};
+use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
-use rustix::fs::Access as Right;
+use rustix::fs::{Access as Right, OFlags};
+use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::Thread;
 use std::time::{Duration, SystemTime};
 
 /// Lines that may wait for the writer: at 300 bytes each about 5 MiB, or a quarter of a second of
 /// the busiest worker. Beyond it lines are dropped and counted: a slow disk never slows a request.
 const QUEUE: usize = 16_384;
+/// So long at the most is waited for a writer that stands still.
+const WAIT: Duration = Duration::from_secs(1);
+/// How often it is looked meanwhile.
+const LOOKS: u32 = 100;
 
 /// One request or one TCP connection, at its end.
 #[derive(Debug)]
@@ -28,7 +37,7 @@ pub struct Access<'a> {
     pub host: &'a [u8],
     pub status: u16,
     /// `-` when all went well, else a word: who is at fault and why.
-    pub reason: &'a str,
+    pub reason: &'static str,
     pub listener: &'a str,
     pub route: &'a str,
     pub pool: &'a str,
@@ -40,27 +49,68 @@ pub struct Access<'a> {
     pub connect: Option<Duration>,
     pub first_byte: Option<Duration>,
     pub request_id: &'a [u8],
+    /// The version of TLS; empty for none.
+    pub tls: &'static str,
     /// The name the client asked for by TLS; empty for none.
     pub sni: &'a [u8],
     /// What a PROXY header said; empty where there was none.
     pub proxy: &'a str,
 }
 
-enum Order {
+pub(super) enum Order {
     Line(String),
     Target(Box<dyn Write + Send>),
     Flushed(SyncSender<()>),
 }
 
+/// Forms of a line.
+const TEXT: u8 = 0;
+const JSON: u8 = 1;
+const TEMPLATE: u8 = 2;
+
+/// What the writer shares.
 #[derive(Debug, Default)]
+pub(super) struct Cells {
+    /// Lines that are lost.
+    pub(super) dropped: AtomicU64,
+    /// The writer has had nothing to do for a while and is to be woken.
+    pub(super) asleep: AtomicBool,
+}
+
+#[derive(Debug)]
 struct State {
     on: AtomicBool,
-    json: AtomicBool,
-    dropped: AtomicU64,
+    form: AtomicU8,
+    template: ArcSwapOption<LogTemplate>,
+    /// Only what failed or was slow.
+    only_errors: AtomicBool,
+    /// The share of the others, of `u32::MAX`.
+    sample: AtomicU32,
+    cells: Arc<Cells>,
     config: Mutex<Option<config::AccessLog>>,
-    sender: Mutex<Option<SyncSender<Order>>>,
-    /// Workers clone the sender once for each line; a lock of its own keeps them from `config`.
-    queue: arc_swap::ArcSwapOption<SyncSender<Order>>,
+    queue: ArcSwapOption<Queue>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self {
+            on: AtomicBool::new(false),
+            form: AtomicU8::new(TEXT),
+            template: ArcSwapOption::empty(),
+            only_errors: AtomicBool::new(false),
+            sample: AtomicU32::new(u32::MAX),
+            cells: Arc::default(),
+            config: Mutex::default(),
+            queue: ArcSwapOption::empty(),
+        }
+    }
+}
+
+/// The way to the writer.
+#[derive(Debug)]
+struct Queue {
+    sender: SyncSender<Order>,
+    thread: Thread,
 }
 
 impl std::fmt::Debug for Order {
@@ -113,41 +163,88 @@ impl AccessLog {
         if let Some(config) = config {
             let opened = open(&config.to).and_then(|target| self.send(Order::Target(target)));
             opened.map_err(|error| unopened(config, &error))?;
-            self.0.json.store(config.format == LogFormat::Json, Relaxed);
+            let (form, template) = match &config.format {
+                LineFormat::Text => (TEXT, None),
+                LineFormat::Json => (JSON, None),
+                LineFormat::Template(template) => (TEMPLATE, Some(Arc::new(template.clone()))),
+            };
+            self.0.template.store(template);
+            self.0.form.store(form, Relaxed);
+            self.0.only_errors.store(config.only_errors, Relaxed);
+            let share = config.sample.get() * f64::from(u32::MAX);
+            self.0.sample.store(share as u32, Relaxed);
         }
         self.0.on.store(config.is_some(), Relaxed);
         *current = config.cloned();
         Ok(())
     }
-    fn send(&self, order: Order) -> io::Result<()> {
-        let mut sender = self.0.sender.lock();
-        let sender = match &*sender {
-            Some(sender) => sender.clone(),
+    /// Starts the writer where there is none; waits a little for a place in its queue.
+    pub(super) fn send(&self, mut order: Order) -> io::Result<()> {
+        let queue = match self.0.queue.load_full() {
+            Some(queue) => queue,
             None => {
-                let (send, receive) = sync_channel(QUEUE);
-                let state = self.0.clone();
-                std::thread::Builder::new()
+                let (sender, receive) = sync_channel(QUEUE);
+                let cells = self.0.cells.clone();
+                let started = std::thread::Builder::new()
                     .name("access-log".into())
-                    .spawn(move || writer(&receive, &state))?;
-                self.0.queue.store(Some(Arc::new(send.clone())));
-                sender.insert(send).clone()
+                    .spawn(move || writer(&receive, &cells))?;
+                let queue = Arc::new(Queue { sender, thread: started.thread().clone() });
+                self.0.queue.store(Some(queue.clone()));
+                queue
             }
         };
-        sender.send(order).map_err(|_| io::ErrorKind::BrokenPipe.into())
+        for _ in 0..LOOKS {
+            match queue.sender.try_send(order) {
+                Ok(()) => {
+                    queue.thread.unpark();
+                    return Ok(());
+                }
+                Err(TrySendError::Full(back)) => order = back,
+                Err(TrySendError::Disconnected(_)) => return Err(io::ErrorKind::BrokenPipe.into()),
+            }
+            std::thread::sleep(WAIT / LOOKS);
+        }
+        Err(io::Error::new(io::ErrorKind::WouldBlock, "what it writes to stands still"))
     }
     /// Whether anything is written at all.
+    #[inline]
     pub fn is_on(&self) -> bool {
         self.0.on.load(Relaxed)
+    }
+    /// Whether there is to be a line for what failed or was slow (`worth`), or for something else,
+    /// which may be drawn: asked once for each.
+    #[inline]
+    pub fn takes(&self, worth: bool) -> bool {
+        if !self.is_on() || worth {
+            return self.is_on();
+        }
+        let sample = self.0.sample.load(Relaxed);
+        !self.0.only_errors.load(Relaxed) && (sample == u32::MAX || fastrand::u32(..) < sample)
     }
     /// Queues one line; a full queue drops it and counts. Never waits.
     pub fn write(&self, access: &Access<'_>) {
         if !self.is_on() {
             return;
         }
-        let line = if self.0.json.load(Relaxed) { json(access) } else { text(access) };
+        let line = match self.0.form.load(Relaxed) {
+            TEXT => text(access),
+            JSON => json(access),
+            _ => match self.0.template.load().as_deref() {
+                Some(said) => template(said, access),
+                None => return,
+            },
+        };
         let queue = self.0.queue.load();
-        if queue.as_ref().is_none_or(|queue| queue.try_send(Order::Line(line)).is_err()) {
-            self.0.dropped.fetch_add(1, Relaxed);
+        let sent = queue.as_ref().is_some_and(|queue| {
+            let sent = queue.sender.try_send(Order::Line(line)).is_ok();
+            // It looks by itself while it is busy: to wake it for each line would cost more than the line.
+            if self.0.cells.asleep.load(Relaxed) && self.0.cells.asleep.swap(false, Relaxed) {
+                queue.thread.unpark();
+            }
+            sent
+        });
+        if !sent {
+            self.0.cells.dropped.fetch_add(1, Relaxed);
         }
     }
     /// Opens the file again (SIGUSR1).
@@ -160,14 +257,13 @@ impl AccessLog {
     }
     /// Lines dropped since the start (`evenkeel_log_dropped_total`).
     pub fn dropped(&self) -> u64 {
-        self.0.dropped.load(Relaxed)
+        self.0.cells.dropped.load(Relaxed)
     }
     /// Waits until what is queued is written, a second at most.
     pub fn flush(&self) {
         let (done, wait) = sync_channel(1);
-        let queue = self.0.queue.load_full();
-        if queue.is_some_and(|queue| queue.try_send(Order::Flushed(done)).is_ok()) {
-            let _ = wait.recv_timeout(Duration::from_secs(1));
+        if self.0.queue.load().is_some() && self.send(Order::Flushed(done)).is_ok() {
+            let _ = wait.recv_timeout(WAIT);
         }
     }
 }
@@ -177,7 +273,10 @@ fn open(target: &LogTarget) -> io::Result<Box<dyn Write + Send>> {
         LogTarget::Stdout => Box::new(io::stdout()),
         LogTarget::Stderr => Box::new(io::stderr()),
         LogTarget::File(path) => {
-            let file: File = OpenOptions::new().append(true).create(true).open(path)?;
+            // A pipe that nobody reads is an error at once, and never waited for.
+            let flags = OFlags::NONBLOCK.bits().cast_signed();
+            let mut options = OpenOptions::new();
+            let file: File = options.append(true).create(true).custom_flags(flags).open(path)?;
             Box::new(file)
         }
     })
@@ -187,6 +286,8 @@ fn open(target: &LogTarget) -> io::Result<Box<dyn Write + Send>> {
 fn may_open(path: &Path) -> io::Result<()> {
     match std::fs::metadata(path) {
         Ok(meta) if meta.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        // To open a pipe and close it again would end whoever reads it.
+        Ok(meta) if meta.file_type().is_socket() => Err(Errno::NXIO.into()),
         Ok(_) => Ok(rustix::fs::access(path, Right::WRITE_OK)?),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Ok(rustix::fs::access(folder(path), Right::WRITE_OK | Right::EXEC_OK)?)
@@ -206,55 +307,12 @@ fn unopened(config: &config::AccessLog, error: &io::Error) -> Problem {
             format!("make the folder {}, or name another file", folder(path).display())
         }
         (io::ErrorKind::IsADirectory, _) => "name a file in this folder".into(),
+        _ if error.raw_os_error() == Some(Errno::NXIO.raw_os_error()) => {
+            "a socket is no file, and a pipe needs a reader first: start it, or name a file".into()
+        }
         _ => "let the user of this process write there, or name another file".into(),
     };
     Problem::new(&config.at, config.key.clone(), what).hint(hint)
-}
-
-/// Writes lines until nobody can send any more. What cannot be written is dropped, counted, and
-/// said once.
-fn writer(receive: &Receiver<Order>, state: &State) {
-    let mut out: BufWriter<Box<dyn Write + Send>> = BufWriter::new(Box::new(io::sink()));
-    let mut said = false;
-    loop {
-        let order = match receive.try_recv() {
-            Ok(order) => order,
-            Err(TryRecvError::Disconnected) => break,
-            Err(TryRecvError::Empty) => {
-                note(out.flush(), &mut said, state);
-                match receive.recv() {
-                    Ok(order) => order,
-                    Err(_) => break,
-                }
-            }
-        };
-        match order {
-            Order::Line(line) => note(out.write_all(line.as_bytes()), &mut said, state),
-            Order::Target(target) => {
-                note(out.flush(), &mut said, state);
-                // A writer that cannot write its rest must not try again when it is dropped.
-                let _ = std::mem::replace(&mut out, BufWriter::new(target)).into_parts();
-                said = false;
-            }
-            Order::Flushed(done) => {
-                note(out.flush(), &mut said, state);
-                let _ = done.try_send(());
-            }
-        }
-    }
-}
-
-fn note(result: io::Result<()>, said: &mut bool, state: &State) {
-    match result {
-        Ok(()) => {}
-        Err(error) => {
-            state.dropped.fetch_add(1, Relaxed);
-            if !*said {
-                *said = true;
-                tracing::error!(%error, "access log cannot be written; lines are lost and counted");
-            }
-        }
-    }
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ pub(in crate::telemetry) fn access() -> Access<'static> {
         connect: Some(Duration::from_micros(250)),
         first_byte: None,
         request_id: b"id-1",
+        tls: "1.3",
         sni: b"a.test",
         proxy: "192.0.2.8:1;tls=TLSv1.3",
     }
@@ -31,13 +32,14 @@ fn a_text_line_says_every_field_in_its_order() {
     assert_eq!(
         text(&access()),
         "2024-02-29T12:34:56.007Z 192.0.2.7:4711 \"GET /p?q=1\" a.test:80 200 - web api app b1 1 12 \
-         345 1.500042 0.000250 - id-1 a.test 192.0.2.8:1;tls=TLSv1.3\n"
+         345 1.500042 0.000250 - id-1 a.test 192.0.2.8:1;tls=TLSv1.3 1.3\n"
     );
     let unknown = Access {
         client: None,
         host: b"",
         request_id: b"",
         sni: b"",
+        tls: "",
         proxy: "",
         connect: None,
         first_byte: Some(Duration::from_secs(2)),
@@ -45,7 +47,7 @@ fn a_text_line_says_every_field_in_its_order() {
     };
     let line = text(&unknown);
     assert!(
-        line.contains(" - \"GET /p?q=1\" - 200 ") && line.ends_with(" - 2.000000 - - -\n"),
+        line.contains(" - \"GET /p?q=1\" - 200 ") && line.ends_with(" - 2.000000 - - - -\n"),
         "{line}"
     );
 }
@@ -61,6 +63,7 @@ fn a_json_line_is_an_object_with_every_name() {
         "route": "api", "pool": "app", "backend": "b1", "status": 200, "tries": 1,
         "bytes_in": 12, "bytes_out": 345, "duration": 1.500042, "connect": 0.00025,
         "request_id": "id-1", "sni": "a.test", "proxy": "192.0.2.8:1;tls=TLSv1.3",
+        "tls": "1.3",
     });
     assert_eq!(value, expected);
 }
@@ -82,7 +85,7 @@ fn no_byte_of_a_client_breaks_out_of_its_field() {
             let inside = line.strip_suffix('\n').unwrap();
             assert!(inside.bytes().all(|b| (0x20..0x7f).contains(&b)), "{byte:#x}: {line:?}");
         }
-        assert_eq!(text.split(' ').count(), 20, "a space in a field is escaped: {text}");
+        assert_eq!(text.split(' ').count(), 21, "a space in a field is escaped: {text}");
         // Quotes in a text line are the two around the request, all others are escaped.
         let bare = text.replace("\\\\", "").replace("\\\"", "");
         assert_eq!(bare.matches('"').count(), 2, "{text}");
@@ -103,10 +106,62 @@ fn times_are_civil_dates() {
         (951_868_800, "2000-03-01T00:00:00.000Z"),
         (1_767_225_599, "2025-12-31T23:59:59.000Z"),
         (4_107_542_400, "2100-03-01T00:00:00.000Z"),
+        (253_402_300_799, "9999-12-31T23:59:59.000Z"),
+        (253_402_300_800, "9999-12-31T23:59:59.000Z"),
     ] {
         assert_eq!(rfc3339(UNIX_EPOCH + Duration::from_secs(seconds)), said);
     }
     assert_eq!(rfc3339(UNIX_EPOCH - Duration::from_secs(1)), "1970-01-01T00:00:00.000Z");
+}
+
+#[test]
+fn a_template_says_what_it_is_told_and_no_more() {
+    let config = |format: &str| {
+        let text = format!(
+            "[log]\naccess = {{ to = 'stdout', format = '{format}' }}\n[listener.a]\nbind = '127.0.0.1:0'\n"
+        );
+        let config = crate::config::parse(&text, std::path::Path::new("proxy.toml")).unwrap();
+        match config.log.access.unwrap().format {
+            crate::config::LineFormat::Template(template) => template,
+            other => panic!("{other:?}"),
+        }
+    };
+    let all: Vec<String> = LogField::ALL.iter().map(|(name, _)| format!("{{{name}}}")).collect();
+    let each = template(&config(&all.join(" ")), &access());
+    // In the order of the text, but that this has quotes.
+    let said = text(&access()).replace("\"GET /p?q=1\"", "GET /p?q=1");
+    assert_eq!(each, said);
+    let odd = config("{{{status}}}\t\"{method} {target}\" {sni}|{first_byte}");
+    let hostile = Access { target: b"/\"\x1b[2J \xff", sni: b"", ..access() };
+    assert_eq!(template(&odd, &hostile), "{200}\t\"GET /\\\"\\u001b[2J\\u0020\\u00ff\" -|-\n");
+}
+
+#[test]
+fn numbers_are_what_the_standard_library_writes() {
+    let mut random = fastrand::Rng::with_seed(3);
+    assert_eq!(
+        rfc3339(UNIX_EPOCH + Duration::from_nanos(7_008_999_999)),
+        "1970-01-01T00:00:07.008Z"
+    );
+    for _ in 0..2000 {
+        let number = random.u64(..) >> random.u32(..64);
+        let said = |put: &dyn Fn(&mut Vec<u8>)| {
+            let mut out = Vec::new();
+            put(&mut out);
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(said(&|out| digits(number, out)), number.to_string());
+        let micros = Duration::from_micros(number >> 20);
+        assert_eq!(
+            said(&|out| seconds(micros, out)),
+            format!("{}.{:06}", micros.as_secs(), micros.subsec_micros())
+        );
+        let v4 = SocketAddr::from((random.u32(..).to_be_bytes(), random.u16(..)));
+        let v6 = SocketAddr::from((random.u128(..).to_be_bytes(), random.u16(..)));
+        for addr in [v4, v6] {
+            assert_eq!(said(&|out| address(addr, out)), addr.to_string());
+        }
+    }
 }
 
 #[test]

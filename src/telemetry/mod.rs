@@ -1,9 +1,48 @@
-//! The process's own log, and the access log with its writer thread.
+//! The process's own log, the access log with its writer thread, the last requests
+//! that failed, and traces.
 
 mod access;
+mod errors;
 mod line;
 mod log;
+mod trace;
+mod writer;
 
 pub use access::{Access, AccessLog};
-pub use line::rfc3339;
+pub use errors::{Attempt, Ended, Errors, Kept, Kind, Spent};
+pub use line::{is_unseen, rfc3339};
 pub use log::{LogHandle, init};
+pub use trace::{Attribute, Moment, Span, SpanKind, Trace, TraceCells, Tracer};
+
+use crate::config::Log;
+use std::sync::Arc;
+
+/// What is told of requests and connections while they are served. Cloning shares it.
+#[derive(Clone, Debug, Default)]
+pub struct Telemetry {
+    /// A line for each.
+    pub access: AccessLog,
+    /// The last of those that failed or were slow.
+    pub errors: Arc<Errors>,
+    /// Some of them, with each of their tries, for a collector.
+    pub tracer: Arc<Tracer>,
+}
+
+impl Telemetry {
+    /// Whether somebody wants to know how long each phase takes.
+    #[inline]
+    pub fn is_timed(&self) -> bool {
+        self.access.is_on()
+    }
+
+    /// What a configuration says of it; nothing changes on an error.
+    ///
+    /// # Errors
+    ///
+    /// As [`AccessLog::apply`].
+    pub fn apply(&self, log: &Log) -> Result<(), crate::config::Problem> {
+        self.access.apply(log.access.as_ref())?;
+        self.errors.apply(log.errors, log.slow.get());
+        Ok(())
+    }
+}

@@ -30,6 +30,10 @@ pub struct Identity {
     pub(super) names: Vec<String>,
     /// What it is called in metrics: its first name, else its subject.
     pub label: String,
+    /// The common name of its subject; empty where it has none.
+    pub common_name: String,
+    /// Its serial number, hexadecimal.
+    pub serial: String,
     /// Seconds since 1970 after which it is good for nothing.
     pub not_after: i64,
 }
@@ -66,6 +70,8 @@ impl Identity {
         let staple = |file| Stapled::new(&key, file, &facts.serial);
         let stapled = said.ocsp.as_ref().map(staple).transpose()?;
         let names = names(leaf);
+        let common_name = der::common_name(leaf).unwrap_or_default();
+        let common_name = String::from_utf8_lossy(common_name).into_owned();
         let label = names.first().cloned().unwrap_or(facts.subject);
         Ok(Self {
             said: said.clone(),
@@ -73,8 +79,15 @@ impl Identity {
             stapled,
             names,
             label,
+            common_name,
+            serial: facts.serial,
             not_after: facts.not_after,
         })
+    }
+
+    /// Names it is good for.
+    pub fn names(&self) -> &[String] {
+        &self.names
     }
 
     /// The first name for which another one is always shown before it: one with a key of the same

@@ -6,6 +6,7 @@ use super::relay::Relay;
 use super::ring::{Hub, Ring};
 use super::session::Session;
 use super::threshold::Threshold;
+use crate::drain::Opening;
 use crate::net::{BATCH, Batch, Door, Flow, Timer, with_batch};
 use std::future::poll_fn;
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,8 +28,8 @@ pub struct Desk<T: Threshold> {
     socket: Arc<AsyncFd<OwnedFd>>,
     door: Door,
     threshold: T,
-    /// New sessions are begun.
-    open: bool,
+    /// What is done with newcomers, and whether clients are heard at all.
+    opening: Opening,
     hub: Arc<Hub>,
     ready: Vec<u32>,
     book: Book<Session<T::Place>>,
@@ -44,7 +45,7 @@ impl<T: Threshold> Desk<T> {
             socket,
             door,
             threshold,
-            open: true,
+            opening: Opening::Open,
             hub: Arc::default(),
             ready: Vec::new(),
             book: Book::default(),
@@ -53,11 +54,10 @@ impl<T: Threshold> Desk<T> {
         }
     }
 
-    /// Works until `closing` has no sender any more. While it is true no session is begun; those
-    /// there are go on.
-    pub async fn run(mut self, mut closing: watch::Receiver<bool>) {
+    /// Works until `closing` has no sender any more.
+    pub async fn run(mut self, mut closing: watch::Receiver<Opening>) {
         loop {
-            self.open = !*closing.borrow_and_update();
+            self.opening = *closing.borrow_and_update();
             tokio::select! {
                 biased;
                 changed = closing.changed() => if changed.is_err() { break },
@@ -129,6 +129,9 @@ impl<T: Threshold> Desk<T> {
 
     /// What clients sent, to backends. Whether there was anything.
     fn take(&mut self, batch: &mut Batch, cx: &mut Context<'_>, now: Instant) -> bool {
+        if self.opening == Opening::Paused {
+            return false;
+        }
         let socket = self.socket.clone();
         let Poll::Ready(Ok(mut guard)) = socket.poll_read_ready(cx) else { return false };
         let count = match batch.receive(socket.get_ref().as_fd(), self.door) {
@@ -180,7 +183,7 @@ impl<T: Threshold> Desk<T> {
         ours: &Ours,
         now: Instant,
     ) -> Result<u32, &'static str> {
-        if !self.open {
+        if self.opening != Opening::Open {
             return Err("closing");
         }
         if ours.is_ours(flow.peer) {

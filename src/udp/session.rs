@@ -352,7 +352,7 @@ impl<P> Session<P> {
                 self.relay.cells.limit_hits.inc("max_active");
             }
         }
-        if !access.is_on() {
+        if !access.takes(reason != "-") {
             return;
         }
         let report = &self.report;
@@ -376,6 +376,7 @@ impl<P> Session<P> {
             connect: None,
             first_byte: report.first,
             request_id: b"",
+            tls: "",
             sni: b"",
             proxy: "",
         });

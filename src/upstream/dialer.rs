@@ -6,6 +6,7 @@ use super::http1::Http1;
 use super::http2::Http2;
 use super::idle::{Idle, Kept, Reuse};
 use super::link::Link;
+use super::patience::patient;
 use super::pump::Pump;
 use super::shared::{Claim, Shared, Slot, Ticket, Wants};
 use crate::config::Effective;
@@ -43,12 +44,16 @@ pub struct Outgoing<'a> {
     pub upgrade: bool,
     /// Whether whoever asked takes trailers (`TE: trailers`).
     pub trailers: bool,
+    /// Whether it is a call of gRPC, whose answer says at its end what came of it.
+    pub call: bool,
     /// Whether it can be sent again: idempotent, and without a body or with one that is kept.
     pub repeatable: bool,
     /// Bytes of its body that are kept on an HTTP/1 connection, so that it can be sent again.
     pub keep: usize,
     /// Whether it is sent elsewhere when its backend goes down or falls silent before it answers.
     pub moves: bool,
+    /// Whether a connection that takes too long to be made is given up for somebody else's.
+    pub leaves: bool,
     /// Whether only a new connection will do.
     pub fresh: bool,
     /// What the backend is told of the client before it, where the pool says so: then only a
@@ -85,6 +90,8 @@ macro_rules! exchange {
             timed,
             ended: false,
             status: 0,
+            call: $request.call,
+            meant: None,
             connect: $connect,
             first_byte: None,
             received: 0,
@@ -207,7 +214,8 @@ impl Dialer {
             limit: request.effective.timeout.connect.get(),
             until: request.until,
         };
-        match self.dial(&Whom::of(&lease), &reach, wanted).await {
+        let whom = Whom::of(&lease);
+        match patient(&lease, request.leaves, self.dial(&whom, &reach, wanted)).await {
             Ok(Dialled::Link(link)) => {
                 let born = link.born();
                 let took = born.saturating_duration_since(now);
@@ -234,7 +242,8 @@ impl Dialer {
                 Claim::Slot(slot) => return Ok(self.on(lease, slot, request, now, None)),
                 Claim::Wait(wait) => {
                     let left = connect.map(|connect| connect.saturating_sub(waited));
-                    match within(connect::first(left, request.until, now), wait.dialled()).await {
+                    let dialled = within(connect::first(left, request.until, now), wait.dialled());
+                    match patient(&lease, request.leaves, dialled).await {
                         Ok(()) => continue,
                         Err(late) => return failed(lease, late),
                     }
@@ -242,9 +251,10 @@ impl Dialer {
                 Claim::Dial(ticket) => ticket,
             };
             let made = self.make(Whom::of(&lease), reach, request, ticket);
-            let dialled = within(connect::first(None, request.until, now), made).await;
+            let dialled = within(connect::first(None, request.until, now), made);
+            let dialled = patient(&lease, request.leaves, async { dialled.await.flatten() }).await;
             let (born, took) = (Instant::now(), Some(begun.elapsed()));
-            return match dialled.flatten() {
+            return match dialled {
                 Ok(Made::Slot(slot)) => Ok(self.on(lease, slot, request, born, took)),
                 Ok(Made::Link(link)) => Ok(self.exchange(lease, link, request, born, took)),
                 Err(error) => failed(lease, error),
@@ -397,10 +407,12 @@ fn failed<T>(lease: Lease, error: Error) -> Result<T, Box<Failed>> {
     let retry = match error {
         // Nobody else of the pool can switch either, or has more time.
         Error::NoUpgrade | Error::Request => Retry::No,
+        // It may be asked again, and then waited for.
+        Error::Silent => Retry::Refused,
         _ => Retry::NothingWritten,
     };
     let stale = matches!(error, Error::Changed);
-    Err(Box::new(Failed { lease, error, retry, stale }))
+    Err(Box::new(Failed { lease, error, retry, stale, connect: None, begun: None }))
 }
 
 fn is_out_of_descriptors(error: &std::io::Error) -> bool {

@@ -2,6 +2,7 @@
 use crate::http1::{Refusal, Rule};
 use crate::message::Broken;
 use crate::pool::Lease;
+use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 /// Why a try broke.
@@ -139,7 +140,7 @@ pub enum Retry {
     Refused,
     /// The backend may have begun: only what may be repeated (RFC 9110 9.2.2).
     OnlyIdempotent,
-    /// The answer began.
+    /// The head of its answer came, which may be with the client.
     No,
 }
 
@@ -155,4 +156,8 @@ pub struct Failed {
     /// A kept connection that turned out closed at its reuse, or one that ended in order before it
     /// came to this request: nobody's fault.
     pub stale: bool,
+    /// How long its connection took to be made; `None` for a kept one, and where none came about.
+    pub connect: Option<Duration>,
+    /// When its connection was there; `None` where none came about.
+    pub begun: Option<Instant>,
 }

@@ -10,7 +10,9 @@ use super::http1::Http1;
 use super::http2::Http2;
 use super::link::Link;
 use crate::http1::ResponseVerdict;
+use crate::http2;
 use crate::message::{Broken, Chunk, Fields, Fill, Head};
+use crate::metrics::Span;
 use crate::net::{BEAT, Pipe, Spliced, Timer};
 use crate::pool::Lease;
 use crate::reach;
@@ -75,6 +77,10 @@ pub struct Exchange {
     pub(super) timed: bool,
     pub(super) ended: bool,
     pub(super) status: u16,
+    /// It is a call of gRPC.
+    pub(super) call: bool,
+    /// What HTTP would say in place of what its head said of such a call.
+    pub(super) meant: Option<u16>,
     /// How long the connection took to be made; `None` for a kept one.
     pub connect: Option<Duration>,
     /// How long the first byte took, once it came; zero where nobody wants to know.
@@ -99,6 +105,16 @@ impl Exchange {
         self.pace
     }
 
+    /// When its connection was there.
+    pub fn begun(&self) -> Instant {
+        self.begun
+    }
+
+    /// The status of its answer, once its head came.
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
     /// The lease, as long as the exchange is not over.
     pub fn lease(&self) -> &Lease {
         self.lease.as_ref().expect("an exchange holds its lease until it is over")
@@ -109,7 +125,6 @@ impl Exchange {
     /// # Errors
     ///
     /// [`Error`]; follow with [`Exchange::fail`].
-    #[inline(always)]
     pub fn head<'a>(
         &'a mut self,
         head: &'a mut Head,
@@ -117,18 +132,32 @@ impl Exchange {
         timer: &'a mut Timer,
     ) -> impl Future<Output = Result<Heard, Error>> + 'a {
         let mut first = true;
-        std::future::poll_fn(move |cx| {
-            let polled = self.poll_head(cx, head, body, timer, first);
-            first = false;
-            if polled.is_ready() {
-                timer.wait.end();
-            }
-            polled
-        })
+        std::future::poll_fn(move |cx| self.poll_head(cx, head, body, timer, &mut first))
+    }
+
+    /// As `head`; `first` is true when it is polled for the first time.
+    ///
+    /// # Errors
+    ///
+    /// As `head`.
+    #[inline(always)]
+    pub fn poll_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &mut Head,
+        body: &mut dyn Spliced,
+        timer: &mut Timer,
+        first: &mut bool,
+    ) -> Poll<Result<Heard, Error>> {
+        let polled = self.poll_heard(cx, head, body, timer, std::mem::take(first));
+        if polled.is_ready() {
+            timer.wait.end();
+        }
+        polled
     }
 
     #[inline(always)]
-    fn poll_head(
+    fn poll_heard(
         &mut self,
         cx: &mut Context<'_>,
         head: &mut Head,
@@ -146,10 +175,13 @@ impl Exchange {
         }
         if let Poll::Ready(heard) = heard {
             self.status = head.status();
+            if self.call {
+                self.meant = http2::meant(head);
+            }
             return Poll::Ready(heard);
         }
         if !first {
-            self.look(timer)?;
+            self.look(timer, body)?;
         }
         if wire!(&self.wire, it => it.is_sent()) && body.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Error::Body(Broken::Closed)));
@@ -170,7 +202,7 @@ impl Exchange {
                 timer.wait.begin(cx, &self.dialer.looks, watched);
                 // Who went between its lease and this moment is news of before.
                 if !self.lease().backend().is_usable() {
-                    self.look(timer)?;
+                    self.look(timer, body)?;
                 }
             }
         }
@@ -181,21 +213,21 @@ impl Exchange {
                 return Poll::Ready(Err(self.too_late()));
             }
             timer.set(self.late.map(|(at, _)| at));
-            self.look(timer)?;
+            self.look(timer, body)?;
         }
     }
 
     /// What one who waits is woken for: whether its backend is over, and, before a first byte,
     /// whether it is to be waited for any longer.
     #[cold]
-    fn look(&mut self, timer: &mut Timer) -> Result<(), Error> {
+    fn look(&mut self, timer: &mut Timer, body: &dyn Spliced) -> Result<(), Error> {
         if self.lease().is_over() {
             return Err(Error::Over);
         }
         if self.first_byte.is_some() {
             return Ok(());
         }
-        self.leave()?;
+        self.leave(body)?;
         if !wire!(&self.wire, it => it.is_sent()) {
             return Ok(());
         }
@@ -212,17 +244,26 @@ impl Exchange {
         }
         self.long = Some(long);
         timer.set(Some(self.late.map_or(long.at, |(late, _)| late.min(long.at))));
-        self.leave()
+        self.leave(body)
     }
 
-    /// Leaves a backend that gives no answer, where the request can be sent elsewhere.
-    fn leave(&self) -> Result<(), Error> {
+    /// Leaves a backend that gives no answer, where the request can be sent elsewhere: all of it that
+    /// was sent is here.
+    fn leave(&self, body: &dyn Spliced) -> Result<(), Error> {
         let backend = self.lease().backend();
         match () {
-            () if !self.moves || backend.is_usable() => Ok(()),
+            () if !self.moves || backend.is_usable() || !self.has_whole(body) => Ok(()),
             () if backend.is_down() => Err(Error::Down),
             () if backend.is_silent() => Err(Error::Silent),
             () => Ok(()),
+        }
+    }
+
+    /// Its body did not come at once with its head: where nobody wanted to know when that was, it was
+    /// about now.
+    pub fn stands(&mut self, now: Instant) {
+        if self.first_byte == Some(Duration::ZERO) {
+            self.first_byte = Some(now.saturating_duration_since(self.begun));
         }
     }
 
@@ -365,14 +406,32 @@ impl Exchange {
     /// Ends it in order, after `poll_fill` said `End`: settles the lease and gives the connection
     /// back if it can carry another request.
     #[inline(always)]
-    pub fn finish(mut self: Box<Self>, now: Instant) {
+    pub fn finish(mut self: Box<Self>, whole: Span) {
         let lease = self.take_lease();
         if let Wire::Http1(wire) = &mut self.wire
             && let Some(link) = wire.take_clean()
         {
-            self.dialer.idle.give(&lease, link, now);
+            self.dialer.idle.give(&lease, link, whole.ended());
         }
-        lease.answered(self.status, now);
+        self.settle(lease, whole);
+    }
+
+    #[inline(always)]
+    fn settle(&self, lease: Lease, whole: Span) {
+        if self.call {
+            return self.called(lease, whole);
+        }
+        lease.answered(self.status, whole);
+    }
+
+    /// One of gRPC says with 200 what came of it: in its trailers, or in its head.
+    #[cold]
+    fn called(&self, lease: Lease, whole: Span) {
+        let meant = self.trailers().and_then(http2::meant).or(self.meant);
+        match meant.filter(|_| self.status == 200) {
+            Some(status) => lease.called(status, whole),
+            None => lease.answered(self.status, whole),
+        }
     }
 
     /// After an error: gives the client's body back what was sent of it and is still here, so that it
@@ -405,31 +464,33 @@ impl Exchange {
     /// carry another request; else it is closed, or the stream.
     pub fn discard(mut self: Box<Self>, body: &mut dyn Spliced, now: Instant) {
         let mut nobody = Context::from_waker(Waker::noop());
+        let whole = Span::new(self.begun, now);
         for _ in 0..PIECES {
             if !wire!(&self.wire, it => it.is_sent()) {
                 break;
             }
             match self.poll_fill(&mut nobody, body) {
-                Poll::Ready(Ok(Fill::End)) => return self.finish(now),
+                Poll::Ready(Ok(Fill::End)) => return self.finish(whole),
                 Poll::Ready(Ok(Fill::Data)) => self.consume(self.data().len()),
                 Poll::Ready(Err(_)) | Poll::Pending => break,
             }
         }
         let lease = self.take_lease();
-        lease.answered(self.status, now);
+        self.settle(lease, whole);
     }
 
     /// Ends it after an error: closes the connection, or its stream of one, and gives the lease
     /// back.
     pub fn fail(mut self: Box<Self>, error: Error) -> Box<Failed> {
         let lease = self.take_lease();
+        let (connect, begun) = (self.connect, Some(self.begun));
         let error = match self.refused_us(&error) {
             None => error,
             Some(why) => {
                 let error = Error::Tls(why);
                 connect::not_reached(&lease, &error);
                 let retry = Retry::NothingWritten;
-                return Box::new(Failed { lease, error, retry, stale: false });
+                return Box::new(Failed { lease, error, retry, stale: false, connect, begun });
             }
         };
         if let Some(limit) = error.limit() {
@@ -439,21 +500,21 @@ impl Exchange {
             Wire::Http1(wire) => {
                 let (retry, reused) = (wire.retry(), self.connect.is_none());
                 let closed = matches!(error, Error::Io(_) | Error::Closed);
-                (retry, reused && retry != Retry::No && closed)
+                (retry, reused && !wire.is_begun() && closed)
             }
             Wire::Http2(wire) => wire.retry(&error),
         };
         if stale && matches!(self.wire, Wire::Http1(_)) {
             self.dialer.idle.raced(lease.backend(), Instant::now());
         }
-        Box::new(Failed { lease, error, retry, stale })
+        Box::new(Failed { lease, error, retry, stale, connect, begun })
     }
 
     /// What the backend has against our certificate, if that is why a new connection ended: TLS 1.3
     /// says it behind the handshake.
     fn refused_us(&self, error: &Error) -> Option<String> {
         let Wire::Http1(wire) = &self.wire else { return None };
-        let is_new = self.connect.is_some() && wire.retry() != Retry::No;
+        let is_new = self.connect.is_some() && !wire.is_begun();
         let Error::Io(error) = error else { return None };
         if is_new { reach::refused_us(error) } else { None }
     }

@@ -226,10 +226,15 @@ impl Http1 {
 
     /// What may be done after an error.
     pub(super) fn retry(&self) -> Retry {
-        match (self.client.is_begun(), self.pump.written()) {
-            (true, _) => Retry::No,
-            (false, 0) => Retry::NothingWritten,
+        match (self.client.is_answered(), self.client.is_begun(), self.pump.written()) {
+            (true, ..) => Retry::No,
+            (_, false, 0) => Retry::NothingWritten,
             _ => Retry::OnlyIdempotent,
         }
+    }
+
+    /// Whether a byte came for the request.
+    pub(super) fn is_begun(&self) -> bool {
+        self.client.is_begun()
     }
 }

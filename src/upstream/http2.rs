@@ -61,6 +61,8 @@ pub(super) struct Http2 {
     limits: HeadLimits,
     trailers_most: usize,
     heard: bool,
+    /// The head of the answer came: interim ones are none.
+    answered: bool,
     /// The backend said, or it is known, that it never looked at it.
     unseen: Option<Unseen>,
     /// Bytes that had come over the connection when it began.
@@ -106,6 +108,7 @@ impl Http2 {
             limits: HeadLimits { head: limits.head, fields: limits.fields, target: limits.target },
             trailers_most: limits.trailers,
             heard: false,
+            answered: false,
             unseen: None,
             seen,
             bodyless: false,
@@ -155,6 +158,7 @@ impl Http2 {
         if head.status() < 200 {
             return Poll::Ready(Ok(Heard::Interim));
         }
+        self.answered = true;
         let ended = self.stream.as_ref().is_some_and(Stream::is_last);
         let verdict = self.judge(head, ended)?;
         Poll::Ready(Ok(Heard::Answer(verdict)))
@@ -378,7 +382,8 @@ impl Http2 {
     /// connection in order, or it was closed before the request came there.
     pub(super) fn retry(&self, error: &Error) -> (Retry, bool) {
         if self.heard {
-            return (Retry::No, false);
+            let retry = if self.answered { Retry::No } else { Retry::OnlyIdempotent };
+            return (retry, false);
         }
         match self.unseen {
             Some(Unseen::Away) => return (Retry::NothingWritten, true),

@@ -55,6 +55,7 @@ mod tests {
     #[test]
     fn no_more_is_kept_than_may_be_and_all_of_it_is_accounted_for() {
         assert!(Copied::new(0).is_none());
+        let _alone = crate::message::alone();
         // More than all other tests of this process hold together.
         let bytes = vec![1; 48 << 20];
         let mut copied = Copied::new(bytes.len() + 1).unwrap();

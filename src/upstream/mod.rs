@@ -10,6 +10,7 @@ mod http2;
 mod idle;
 mod kept;
 mod link;
+mod patience;
 mod pump;
 mod shared;
 

@@ -1,5 +1,5 @@
 //! Passive health: what the tries of clients say against a backend, and what it costs them.
-use crate::support::{Backend, Client, Proxy, until};
+use crate::support::{Backend, Client, Proxy, Server, until};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -53,6 +53,92 @@ fn failures_in_a_row_eject_and_the_last_one_stays() {
     assert_eq!(states.iter().filter(|state| *state == "ejected").count(), 1, "{states:?}");
 }
 
+/// One call of gRPC by HTTP/1.1, of this kind of content.
+fn call(client: &mut Client, path: &str, kind: &str) {
+    client.send(format!(
+        "POST {path} HTTP/1.1\r\nHost: a.test\r\nContent-Type: {kind}\r\nTE: trailers\r\n\
+         Content-Length: 5\r\n\r\n\0\0\0\0\0"
+    ));
+    assert_eq!(client.response().status, 200);
+}
+
+/// With HTTP's 200: in the head of an answer that is nothing else, and in the trailers.
+#[test]
+fn calls_that_fail_by_their_own_words_eject() {
+    let alone = |status: u8| {
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\ngrpc-status: {status}\r\n\
+             Content-Length: 0\r\n\r\n"
+        )
+    };
+    let behind = |status: u8| {
+        format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\n\
+             Transfer-Encoding: chunked\r\n\r\n5\r\n\0\0\0\0\0\r\n\
+             0\r\ngrpc-status: {status}\r\n\r\n"
+        )
+    };
+    let cases = [
+        (alone(14), "application/grpc", true),
+        (behind(14), "application/grpc+proto", true),
+        (behind(13), "application/grpc", true),
+        (alone(2), "application/grpc", true),
+        // What the call itself earned, and what its client's deadline did.
+        (alone(5), "application/grpc", false),
+        (behind(4), "application/grpc", false),
+        (alone(8), "application/grpc", false),
+        (behind(14), "text/plain", false),
+    ];
+    for (answer, kind, ejects) in cases {
+        let said = answer.clone();
+        let bad = Backend::run(move |peer| {
+            while peer.request().is_some() {
+                peer.bytes(5);
+                peer.send(&said);
+            }
+        });
+        let good = Backend::run(move |peer| {
+            while peer.request().is_some() {
+                peer.bytes(5);
+                peer.answer("");
+            }
+        });
+        let proxy = Proxy::http(&[bad.addr, good.addr], THREE);
+        let mut client = proxy.client();
+        (0..10).for_each(|_| call(&mut client, "/a.B/C", kind));
+        let state = if ejects { "ejected" } else { "up" };
+        assert_eq!(proxy.state("b1"), state, "{kind} {answer}");
+    }
+}
+
+/// The same by HTTP/2 to the backends.
+#[test]
+fn calls_that_fail_by_their_own_words_eject_by_http_2_too() {
+    for path in ["/call", "/fail"] {
+        let (busy, good) = (Server::h2(&["busy"]), Server::h2(&[]));
+        let proxy = Proxy::http(&[busy.addr, good.addr], &format!("http = \"2\"\n{THREE}"));
+        let mut client = proxy.client();
+        (0..10).for_each(|_| call(&mut client, path, "application/grpc"));
+        assert_eq!([proxy.state("b1"), proxy.state("b2")], ["ejected", "up"], "{path}");
+    }
+}
+
+/// It is never busy, and looks like the one to ask.
+#[test]
+fn who_turns_requests_away_attracts_none_and_is_not_ejected() {
+    for policy in ["least_connections", "p2c", "peak_ewma"] {
+        let (full, asked) = answering("429 Too Many Requests");
+        let (good, _) = answering("200 OK");
+        let more = format!("balance = \"{policy}\"\n{THREE}");
+        let proxy = Proxy::http(&[full.addr, good.addr], &more);
+        let mut client = proxy.client();
+        (0..100).for_each(|_| drop(client.ask("GET", "/", "")));
+        let asked = asked.load(SeqCst);
+        assert!((1..20).contains(&asked), "{policy}: {asked} of 100");
+        assert_eq!(proxy.state("b1"), "up", "{policy}");
+    }
+}
+
 #[test]
 fn tries_that_were_sent_again_count_and_the_client_sees_none_of_them() {
     let broken = Backend::run(|peer| {
@@ -102,7 +188,8 @@ fn who_was_ejected_comes_back_by_time_alone_and_goes_by_rate_too() {
     let mut seen = Vec::new();
     // Ejected, back, ejected again, for a longer time.
     until("it was ejected twice", || {
-        client.ask("GET", "/", "");
+        // Enough of them for a window, however slow the machine is.
+        (0..10).for_each(|_| drop(client.ask("GET", "/", "")));
         let state = proxy.state("b1");
         if seen.last() != Some(&state) {
             seen.push(state);
@@ -126,7 +213,11 @@ impl Freezer {
         let (frozen, read) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let (stops, counted) = (frozen.clone(), read.clone());
         let backend = Backend::run(move |peer| {
-            while peer.request().is_some() {
+            while let Some(head) = peer.request() {
+                let mut body = Vec::new();
+                while head.contains("chunked") && !body.ends_with(b"0\r\n\r\n") {
+                    body.push(peer.byte().unwrap());
+                }
                 counted.fetch_add(1, SeqCst);
                 while stops.load(SeqCst) {
                     std::thread::sleep(Duration::from_millis(2));
@@ -190,21 +281,28 @@ fn a_frozen_backend_costs_one_wait_until_it_speaks_again() {
 
 #[test]
 fn what_waits_at_a_backend_that_goes_down_is_sent_elsewhere() {
-    let (cold, good) = (Freezer::new("cold"), Backend::named("good"));
+    let (cold, good) = (Freezer::new("cold"), Freezer::new("good"));
     // Nothing but the probes ends a wait.
     let more = "timeout = { first_byte = \"off\" }\n\
          health = { tcp = { send = \"GET / HTTP/1.1\\r\\n\\r\\n\", expect = \"200\" }, interval = \"20ms\", timeout = \"300ms\", fall = 1 }";
-    let proxy = Proxy::http(&[cold.backend.addr, good.addr], more);
-    proxy.until_state("b1", "up");
+    let proxy = Proxy::http(&[cold.backend.addr, good.backend.addr], more);
     proxy.until_state("b2", "up");
-    cold.frozen.store(true, SeqCst);
-    // One of the two is sent to the frozen one.
-    let (mut one, mut two) = (proxy.client(), proxy.client());
-    for client in [&mut one, &mut two] {
-        client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    for request in [
+        "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n",
+        "PUT / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n",
+        // Nobody said how long it is, but all of it is kept.
+        "PUT / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n",
+    ] {
+        proxy.until_state("b1", "up");
+        cold.frozen.store(true, SeqCst);
+        // One of the two is sent to the frozen one.
+        let (mut one, mut two) = (proxy.client(), proxy.client());
+        for client in [&mut one, &mut two] {
+            client.send(request);
+        }
+        assert_eq!([one.response().text(), two.response().text()], ["good", "good"], "{request}");
+        proxy.until_state("b1", "down");
+        cold.frozen.store(false, SeqCst);
     }
-    assert_eq!([one.response().text(), two.response().text()], ["good", "good"]);
-    proxy.until_state("b1", "down");
-    cold.frozen.store(false, SeqCst);
     proxy.until_state("b1", "up");
 }

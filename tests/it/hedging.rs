@@ -1,5 +1,5 @@
 //! A second try beside one that takes long: who wins, who is cancelled, who is counted.
-use crate::support::{Backend, Proxy, Response, Server, until};
+use crate::support::{Backend, Proxy, Response, Server, until, web};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -125,6 +125,58 @@ fn one_beside_that_breaks_or_fails_wins_nothing() {
         let [won, lost, failed] = outcomes(&proxy);
         assert_eq!((won, lost, failed), (0, 0, asked.load(SeqCst) as u64), "{answer:?}");
         assert!(failed >= 1);
+    }
+}
+
+/// Who was asked first fails while the other one is still at it.
+#[test]
+fn an_own_answer_that_is_a_fault_wins_nothing_while_the_other_is_under_way() {
+    let fault = "HTTP/1.1 500 No\r\nContent-Length: 3\r\n\r\nown";
+    for (said, status, text, counts) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\nbeside", 200, "beside", [1, 0, 0]),
+        ("HTTP/1.1 503 No\r\nContent-Length: 4\r\n\r\nbusy", 500, "own", [0, 0, 1]),
+        ("", 500, "own", [0, 0, 1]),
+    ] {
+        let (tell, told) = std::sync::mpsc::channel();
+        let (tell, told) = (std::sync::Mutex::new(tell), std::sync::Mutex::new(told));
+        let (sent, faulted) = std::sync::mpsc::channel();
+        let sent = std::sync::Mutex::new(sent);
+        let failing = Backend::run(move |peer| {
+            if peer.request().is_some() {
+                told.lock().unwrap().recv().unwrap();
+                peer.send(fault);
+                sent.lock().unwrap().send(()).unwrap();
+                peer.rest();
+            }
+        });
+        let (go, gone) = std::sync::mpsc::channel::<()>();
+        let gone = std::sync::Mutex::new(gone);
+        let beside = Backend::run(move |peer| {
+            if peer.request().is_some() {
+                tell.lock().unwrap().send(()).unwrap();
+                let _ = gone.lock().unwrap().recv();
+                peer.send(said);
+            }
+        });
+        let more = format!(
+            "retry = {{ attempts = 1 }}\n[server]\nworkers = 1\n\
+             [[route]]\npath = \"/own\"\nrespond = {{ status = 204 }}\n\
+             [[route]]\npath = \"/\"\npool = \"app\"\nhedge = {{ {HEDGED} }}"
+        );
+        // The first one comes first.
+        let words = web(&[failing.addr, beside.addr], &more);
+        let words = words.replace("name = \"b1\",", "name = \"b1\", weight = 1000,");
+        let proxy = Proxy::start(&words);
+        let mut client = proxy.client();
+        client.send("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
+        faulted.recv().unwrap();
+        // The worker has heard of it before it answered these.
+        (0..3).for_each(|_| assert_eq!(proxy.get("/own").status, 204));
+        go.send(()).unwrap();
+        let response = client.response();
+        assert_eq!((response.status, response.text().as_str()), (status, text), "{said:?}");
+        assert_eq!(outcomes(&proxy), counts, "{said:?}");
+        until("nobody is held", || active(&proxy) == 0);
     }
 }
 

@@ -2,7 +2,7 @@
 use std::path::{Path, PathBuf};
 
 /// Rooms by floor.
-const FLOORS: [(&str, u8); 26] = [
+const FLOORS: [(&str, u8); 27] = [
     ("config", 0),
     ("message", 0),
     ("websocket", 0),
@@ -20,6 +20,7 @@ const FLOORS: [(&str, u8); 26] = [
     ("upstream", 6),
     ("probe", 6),
     ("discover", 6),
+    ("export", 6),
     ("entry", 7),
     ("tcp", 7),
     ("udp", 7),

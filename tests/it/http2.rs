@@ -346,6 +346,37 @@ fn a_body_of_another_length_never_looks_whole() {
     }
 }
 
+/// However long its end takes: before that nobody can know that it is right.
+#[test]
+fn a_body_looks_whole_when_its_client_has_ended_it() {
+    let backend = Backend::run(|peer| {
+        while let Some(head) = peer.request() {
+            let n = if head.contains("content-length: 4") { 4 } else { 0 };
+            let body = String::from_utf8(peer.bytes(n)).unwrap();
+            peer.answer(&format!("all of {body}"));
+        }
+    });
+    let proxy = Proxy::http(&[backend.addr], "");
+    for (length, body) in [("4", &b"abcd"[..]), ("0", b"")] {
+        for (more, wrong) in [(&b"e"[..], true), (b"", false)] {
+            let mut client = Frames::connect(proxy.addr());
+            client.post(1, "/", &[("content-length", length)]);
+            client.send(DATA, 0, 1, body);
+            // Behind another stream's answer the backend would have had all of it.
+            for stream in [3, 5, 7] {
+                client.get(stream, "/", &[]);
+                assert_eq!(client.answer(stream), (200, "all of ".into()));
+            }
+            client.send(DATA, END_STREAM, 1, more);
+            let ended = |f: &crate::support::h2::Frame| {
+                f.stream == 1 && (f.kind == RST_STREAM || f.kind == DATA || f.kind == 1)
+            };
+            let first = client.until("its end", ended);
+            assert_eq!(first.kind == RST_STREAM, wrong, "{length}: {first:?}");
+        }
+    }
+}
+
 #[test]
 fn own_answers_limits_and_expectations_are_those_of_http_1() {
     let backend = Backend::run(|peer| {

@@ -552,3 +552,44 @@ fn a_head_that_comes_too_slowly_ends() {
     assert_eq!(backend.connections(), 0);
     let _ = Client::connect(proxy.addr());
 }
+
+#[test]
+fn the_log_says_what_a_client_did_wrong() {
+    let backend = Backend::run(|peer| {
+        let _ = peer.rest();
+    });
+    let (folder, words) = access_log();
+    let proxy = Proxy::http(&[backend.addr], &words);
+    let mut client = Frames::connect(proxy.addr());
+    let post = |client: &mut Frames, stream, frames: &[u8]| {
+        client.post(stream, "/", &[("content-length", "4")]);
+        client.write(frames);
+        client.until("a reset", |f| f.kind == RST_STREAM && f.stream == stream);
+    };
+    client.get(1, "/", &[]);
+    until("it is asked", || backend.connections() == 1);
+    client.send(RST_STREAM, 0, 1, &8u32.to_be_bytes());
+    post(&mut client, 3, &frame(DATA, END_STREAM, 3, b"12345"));
+    post(&mut client, 5, &frame(DATA, END_STREAM, 5, b"123"));
+    post(&mut client, 7, &frame(WINDOW_UPDATE, 0, 7, &[0; 4]));
+    let ended = frame(DATA, END_STREAM, 9, b"1234");
+    post(&mut client, 9, &[ended, frame(DATA, 0, 9, b"5")].concat());
+    let lines = access_lines(&folder, 5);
+    let said = |line: &String| {
+        let value = |key: &str| {
+            let (_, rest) = line.split_once(&format!("\"{key}\":")).unwrap();
+            rest.split([',', '}']).next().unwrap().trim_matches('"').to_string()
+        };
+        (value("status"), value("reason"))
+    };
+    let mut said: Vec<_> = lines.iter().map(said).collect();
+    said.sort();
+    let wanted = [
+        ("400", "bad_content_length"),
+        ("400", "bad_content_length"),
+        ("400", "protocol_error"),
+        ("400", "stream_closed"),
+        ("499", "client_gone"),
+    ];
+    assert_eq!(said, wanted.map(|(status, reason)| (status.to_string(), reason.to_string())));
+}

@@ -233,6 +233,7 @@ fn each_limit_on_time_names_itself() {
         let own =
             format!("evenkeel_responses_own_total{{listener=\"web\",reason=\"{reason}\"}} 1\n");
         assert!(crate::readme::scrape(&proxy).contains(&own));
+        is_hit(&proxy, limit);
         assert_eq!(proxy.state("b1"), "up");
     }
 
@@ -474,7 +475,31 @@ fn a_timeout_in_the_middle_of_an_answer_names_itself() {
         assert!(!proxy.get("/").complete);
         let line = crate::support::access_lines(&folder, 1).remove(0);
         assert!(line.contains(&format!(r#""reason":"{reason}""#)), "{line}");
+        is_hit(&proxy, limit);
     }
+}
+
+/// Counted by the last word of its key.
+#[track_caller]
+fn is_hit(proxy: &Proxy, limit: &str) {
+    let hit = format!("evenkeel_limit_hits_total{{listener=\"web\",limit=\"{limit}\"}} 1\n");
+    let metrics = crate::readme::scrape(proxy);
+    assert!(metrics.contains(&hit), "{limit}: {metrics}");
+}
+
+#[test]
+fn a_client_that_says_nothing_in_time_is_counted() {
+    let good = Backend::named("good");
+    let proxy = Proxy::http(
+        &[good.addr],
+        "[defaults]\ntimeout = { keep_alive = \"50ms\", header = \"2s\" }",
+    );
+    let mut client = proxy.client();
+    assert_eq!(client.ask("GET", "/", "").status, 200);
+    assert!(client.is_closed());
+    is_hit(&proxy, "keep_alive");
+    assert!(proxy.client().is_closed());
+    is_hit(&proxy, "header");
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! The README is true: what it shows is read, run and compared.
-use crate::support::{Backend, Proxy, until};
+use crate::support::{Backend, Certs, Client, Proxy, until};
 use evenkeel::admin::{self, Access};
 use evenkeel::config::{self, Config, Effective};
 use evenkeel::http2::Status;
@@ -26,7 +26,7 @@ fn section(heading: &str) -> String {
 }
 
 /// The rows of the table whose first column is called `first`, cell by cell.
-fn rows(heading: &str, first: &str) -> Vec<Vec<String>> {
+pub(crate) fn rows(heading: &str, first: &str) -> Vec<Vec<String>> {
     let head = format!("| {first} |");
     let rows: Vec<Vec<String>> = section(heading)
         .lines()
@@ -40,7 +40,7 @@ fn rows(heading: &str, first: &str) -> Vec<Vec<String>> {
 }
 
 /// What stands in backticks.
-fn code(text: &str) -> Vec<String> {
+pub(crate) fn code(text: &str) -> Vec<String> {
     text.split('`').skip(1).step_by(2).map(Into::into).collect()
 }
 
@@ -106,7 +106,7 @@ fn said(heading: &str, first: &str, count: &mut usize, only: &dyn Fn(&str) -> bo
 #[test]
 fn a_default_that_is_said_changes_nothing() {
     // {admin} {server} … stand for the README's tables; without them the same file again.
-    let frame = "{admin}[server]\n{server}[log]\n{log}[defaults.timeout]\n{timeout}\
+    let frame = "{admin}[server]\n{server}[log]\n{log}[trace]\notlp = \"http://127.0.0.1:4318\"\n{trace}[defaults.timeout]\n{timeout}\
         [defaults.limits]\n{limits}[defaults.retry]\n{retry}\
         [listener.web]\nbind = \"127.0.0.1:0\"\n{listener}\
         [listener.web.http2]\n{http2}[[route]]\nname = \"a\"\npool = \"app\"\n\
@@ -128,7 +128,8 @@ fn a_default_that_is_said_changes_nothing() {
     let tables: &[(&str, &str, &str, Only)] = &[
         ("{admin}", "### [admin] and [metrics]", "key", all),
         ("{server}", "### [server]", "key", all),
-        ("{log}", "### [log]", "key", all),
+        ("{log}", "### [log]", "key", |key| !key.starts_with("access.")),
+        ("{trace}", "### [trace]", "key", all),
         ("{timeout}", "### timeout", "key", all),
         ("{limits}", "### limits", "key", all),
         ("{retry}", "### retry", "key", all),
@@ -198,7 +199,8 @@ pub(crate) fn scrape(proxy: &Proxy) -> String {
     let evenkeel::config::BindAddr::Ip(addr) = socket.addr else { panic!("{socket:?}") };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
     let access = Access { api: false, known_hosts: false };
-    runtime.spawn(admin::serve(socket, proxy.running().state().clone(), access));
+    let reloader = proxy.running().reloader.clone();
+    runtime.spawn(admin::serve(socket, reloader, "proxy.toml".into(), access));
     let mut client = crate::support::Client::connect(addr);
     client.send("GET /metrics HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
     let text = client.response().text();
@@ -251,15 +253,20 @@ fn every_metric_of_the_readme_is_served_and_the_reverse() {
 fn the_fields_of_the_access_log_are_those_of_the_readme() {
     let (folder, backend) = (tempfile::tempdir().unwrap(), Backend::named("one"));
     let path = folder.path().join("access.log");
+    let certs = Certs::new();
+    certs.make("a", &["a.test"]);
+    let tls = certs.table(&["a"], "");
     let more = format!(
-        "[listener.raw]\nbind = \"127.0.0.1:0\"\nprotocol = \"tcp\"\npool = \"raw\"\n\
+        "[listener.secure]\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\npool = \"app\"\n{tls}\n[listener.raw]\nbind = \"127.0.0.1:0\"\nprotocol = \"tcp\"\npool = \"raw\"\n\
          proxy_protocol = {{ from = [\"127.0.0.1\"] }}\n[pool.raw]\nbackends = [\"{}\"]\n[log]\naccess = {{ to = \"{}\", format = \"json\" }}",
         backend.addr,
         path.display()
     );
     let proxy = Proxy::http(&[backend.addr], &more);
     proxy.get("/");
-    let mut raw = crate::support::Client::connect(proxy.addr_of("raw"));
+    let mut secure = Client::secure_at(proxy.addr_of("secure"), &certs, "a.test");
+    assert_eq!(secure.ask("GET", "/", "").text(), "one");
+    let mut raw = Client::connect(proxy.addr_of("raw"));
     let addr = "192.0.2.9:51234".parse().unwrap();
     let ends = Ends::Ip { source: addr, destination: addr };
     let mut header = Header { ends, ..Header::default() };
@@ -270,7 +277,7 @@ fn the_fields_of_the_access_log_are_those_of_the_readme() {
     raw.end();
     drop(raw);
     let lines = || std::fs::read_to_string(&path).unwrap_or_default();
-    until("both are logged", || lines().lines().count() == 2);
+    until("all are logged", || lines().lines().count() == 3);
     let mut logged = BTreeSet::new();
     for line in lines().lines() {
         let line: serde_json::Map<String, serde_json::Value> = serde_json::from_str(line).unwrap();

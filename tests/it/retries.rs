@@ -1,5 +1,5 @@
 //! What is sent again, to whom, how often and when; and what never is.
-use crate::support::{Backend, Proxy, Response, nobody, until};
+use crate::support::{Backend, Client, Proxy, Response, nobody, until};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -27,6 +27,16 @@ fn ask(proxy: &Proxy, method: &str) -> Response {
         "{method} / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
     ));
     client.response_to(method)
+}
+
+/// The answer behind interim ones.
+fn last(client: &mut Client) -> Response {
+    loop {
+        let response = client.response();
+        if response.status >= 200 {
+            return response;
+        }
+    }
 }
 
 /// How often tries of pool `app` were repeated for this reason, as the metrics say.
@@ -74,6 +84,47 @@ fn each_word_repeats_what_it_says_and_nothing_else() {
         let mut all: Vec<u16> = (0..2).map(|_| ask(&without, "GET").status).collect();
         all.sort_unstable();
         assert_eq!(all, [200, status], "{on}");
+    }
+}
+
+/// Nothing of an answer has gone to the client, but what was interim.
+#[test]
+fn a_backend_that_breaks_inside_its_head_is_not_the_last_word() {
+    const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
+    let half = "HTTP/1.1 200 OK\r\nX-Who: bad\r\nContent-Le";
+    let long = format!("{HINTS}{half}").leak();
+    let cases =
+        ["HTTP/", "HTTP/1.1 200", half, "HTTP/1.1 100 Continue\r\n\r\n", HINTS, HINTS, long];
+    for (n, said) in cases.into_iter().enumerate() {
+        let bad = Backend::run(move |peer| {
+            if peer.request().is_some() {
+                peer.send(said);
+                // Half of them end in order.
+                if n % 2 == 0 {
+                    peer.reset();
+                }
+            }
+        });
+        let good = Backend::named("good");
+        let proxy = Proxy::http(&[bad.addr, good.addr], "");
+        for method in ["GET", "PUT", "GET", "PUT"] {
+            let mut client = proxy.client();
+            let head = format!("{method} / HTTP/1.1\r\nHost: a.test\r\nConnection: close");
+            client.send(format!("{head}\r\nContent-Length: 3\r\n\r\nall"));
+            let response = last(&mut client);
+            assert_eq!(response.text(), "good", "{said:?} {method}");
+            assert_eq!(response.field("X-Who"), None, "nothing is left of the other head");
+        }
+        let again = retries(&proxy, "reset");
+        assert!(again >= 2, "{said:?}: {again}");
+        let mut all = [(); 2].map(|()| {
+            let mut client = proxy.client();
+            client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n");
+            last(&mut client).status
+        });
+        all.sort_unstable();
+        assert_eq!(all, [200, 502], "{said:?}");
+        assert_eq!(retries(&proxy, "reset"), again, "what may not be repeated is not");
     }
 }
 
@@ -278,6 +329,48 @@ fn backends_of_http2_are_asked_one_after_the_other() {
     assert!(retries(&proxy, "503") > before);
     let ended = (0..4).filter(|_| call("X-Push-Back: -1\r\n").field("grpc-status") == Some("14"));
     assert_eq!(ended.count(), 2, "the backend said: not again");
+}
+
+/// By HTTP/1.1 to the backends, with the message in one piece and in chunks.
+#[test]
+fn a_call_that_was_not_taken_up_is_made_again_by_http_1_too() {
+    let unavailable = "HTTP/1.1 200 OK\r\nContent-Type: application/grpc\r\ngrpc-status: 14\r\nContent-Length: 0\r\n\r\n";
+    for (fields, body, chunked) in [
+        ("Content-Length: 7", "message", false),
+        ("Transfer-Encoding: chunked", "7\r\nmessage\r\n0\r\n\r\n", true),
+    ] {
+        let read = move |peer: &mut crate::support::Peer| {
+            if chunked { peer.bytes(body.len()) } else { peer.bytes(7) }
+        };
+        let bad = Backend::run(move |peer| {
+            while peer.request().is_some() {
+                read(peer);
+                peer.send(unavailable);
+            }
+        });
+        let good = Backend::run(move |peer| {
+            while peer.request().is_some() {
+                let body = read(peer);
+                peer.answer(&String::from_utf8_lossy(&body));
+            }
+        });
+        let call = |proxy: &Proxy| {
+            let mut client = proxy.client();
+            client.send(format!(
+                "POST /a.B/C HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\nTE: trailers\r\n\
+                 Content-Type: application/grpc\r\n{fields}\r\n\r\n{body}"
+            ));
+            client.response().text()
+        };
+        let proxy = Proxy::http(&[bad.addr, good.addr], "retry = { on = [503] }");
+        for _ in 0..4 {
+            assert_eq!(call(&proxy), body, "{fields}");
+        }
+        assert!(retries(&proxy, "503") >= 2, "{fields}");
+        let proxy = Proxy::http(&[bad.addr, good.addr], "");
+        let empty = (0..4).filter(|_| call(&proxy).is_empty()).count();
+        assert_eq!(empty, 2, "nobody said that a call may be made again");
+    }
 }
 
 /// Reads so much of each request's body and resets: what came of it goes to the channel.

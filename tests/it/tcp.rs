@@ -85,6 +85,8 @@ fn an_idle_tunnel_ends_in_its_time() {
     let mut client = proxy.client();
     client.send("x");
     assert!(client.is_closed());
+    let hit = "evenkeel_limit_hits_total{listener=\"web\",limit=\"tunnel\"} 1\n";
+    until("it is counted", || crate::readme::scrape(&proxy).contains(hit));
 }
 
 /// A real server; killed when dropped.

@@ -263,6 +263,24 @@ fn what_may_have_been_looked_at_is_sent_again_only_if_that_does_no_harm() {
     }
 }
 
+/// What was interim is with the client; nothing else is.
+#[test]
+fn a_stream_that_is_reset_behind_an_interim_answer_goes_to_another_backend() {
+    let (server, other) = (Server::h2(&[]), Server::h2(&[]));
+    assert_eq!(two(other.addr, "").get("/reset-once").status, 502);
+    let proxy = Proxy::http(&[server.addr, other.addr], "http = \"2\"");
+    for _ in 0..2 {
+        let mut client = proxy.client();
+        client.send("GET /hints-once HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        assert_eq!(client.response().status, 103);
+        let mut response = client.response();
+        while response.status == 103 {
+            response = client.response();
+        }
+        assert_eq!((response.status, response.text().as_str()), (200, "body"));
+    }
+}
+
 #[test]
 fn a_cut_answer_never_looks_whole() {
     let server = Server::h2(&[]);
@@ -420,7 +438,7 @@ fn a_request_that_has_no_time_to_connect_blames_no_backend() {
         ["http = \"2\"".into(), format!("http = \"1.1\"\n{tls}"), format!("http = \"2\"\n{tls}")]
     {
         let silent = crate::support::Backend::run(|peer| drop(peer.rest()));
-        let more = "timeout = { connect = \"60s\", request = \"200ms\" }";
+        let more = "timeout = { request = \"200ms\" }\n[defaults]\ntimeout = { connect = \"60s\" }";
         let proxy = Proxy::http(&[silent.addr], &format!("{http}\n{more}\n[server]\nworkers = 1"));
         // The second one waits for what the first one dials, where it is shared.
         let mut clients: Vec<Client> = (0..2).map(|_| proxy.client()).collect();

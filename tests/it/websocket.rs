@@ -192,7 +192,7 @@ fn limits_of_time_end_them_by_both_versions() {
     let (_server, addr) = server(&[]);
     for (limits, reason) in [
         ("tunnel = \"300ms\"", "timeout_tunnel"),
-        ("tunnel = \"1h\"\ntunnel_max = \"300ms\"", "timeout_tunnel_max"),
+        ("tunnel = \"off\"\ntunnel_max = \"300ms\"", "timeout_tunnel_max"),
     ] {
         let (folder, log) = access_log();
         let proxy = Proxy::http(&[addr], &format!("[pool.app.timeout]\n{limits}\n{log}"));
@@ -208,6 +208,9 @@ fn limits_of_time_end_them_by_both_versions() {
         for line in access_lines(&folder, 2) {
             assert!(line.contains(&format!("\"reason\":\"{reason}\"")), "{line}");
         }
+        let limit = reason.trim_start_matches("timeout_");
+        let hit = format!("evenkeel_limit_hits_total{{listener=\"web\",limit=\"{limit}\"}} 2\n");
+        assert!(crate::readme::scrape(&proxy).contains(&hit), "{limit}");
     }
     // Who talks is not idle.
     let proxy = Proxy::http(&[addr], "[pool.app.timeout]\ntunnel = \"1s\"");

@@ -6,6 +6,7 @@ tickets and without a session cache. All ports but that of gRPC are in front of 
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 from .process import need
@@ -29,10 +30,10 @@ BROWSER_RESPONSE = {
 class Ports:
     """The ports of one proxy, from `base` on, by what is spoken there; `tls` has HTTP/1.1 and HTTP/2."""
 
-    COUNT = 6
+    COUNT = 7
 
     def __init__(self, base):
-        self.web, self.raw, self.admin, self.tls, self.h2, self.grpc = range(base, base + self.COUNT)
+        self.web, self.raw, self.admin, self.tls, self.h2, self.grpc, self.collector = range(base, base + self.COUNT)
         self.datagrams = self.raw
 
 
@@ -244,13 +245,38 @@ def evenkeel_binary(path=None, profile="release"):
     return target / profile / "evenkeel"
 
 
-def evenkeel_config(ports, upstream, certificate):
+# What keeps faults of backends from clients, each as a pool says it.
+GUARDS = {
+    "retries": 'retry = { attempts = 3, on = ["connect", "reset", "timeout", "5xx"] }',
+    "ejection": 'outlier = { silence = "off" }',
+    "silence": 'outlier = { consecutive_failures = "off", success_rate = "off" }',
+    "outlier": "outlier = {}",
+    "slow_start": 'slow_start = "30s"',
+    "panic": 'health = { tcp = true }\npanic_threshold = "50%"',
+    "queue": 'max_active = 10000\nqueue = { size = 1000, timeout = "5s" }',
+    "adaptive": "max_active = { min = 100, max = 10000 }",
+}
+# All that can be on at once.
+ALL_GUARDS = ("retries", "outlier", "slow_start", "panic", "queue")
+
+
+# What tells of requests, each as the file says it; `{folder}` is a folder of its own, `{collector}` a port.
+TOLD = {
+    "logged": ('access = {{ to = "{folder}/access.log", format = "json" }}', ""),
+    "traced": ("", '[trace]\notlp = "http://127.0.0.1:{collector}"\nsample = "1%"'),
+}
+
+
+def evenkeel_config(ports, upstream, certificate, guards=(), told=("", "")):
     """A route, a balancer and the metrics are on; health checks would only blur the figures."""
+    guarded = "\n".join(GUARDS[guard] for guard in guards)
     return f"""
 [server]
 workers = 1
 [log]
 level = "warn"
+{told[0]}
+{told[1]}
 [admin]
 bind = "127.0.0.1:{ports.admin}"
 [listener.web]
@@ -291,13 +317,22 @@ pool = "app"
 balance = "round_robin"
 keep_alive = {{ idle = "1h", max_idle = 20000, max_age = "1h" }}
 backends = ["127.0.0.1:{upstream}"]
+{guarded}
 """
 
 
-def evenkeel(family, folder, ports, upstream, core, binary, wrapper=(), config=None):
+def collector(family, folder, port, core):
+    """Takes whatever is posted: what a proxy spends on traces is to be seen, not what becomes of them."""
+    script = Path(__file__).parent / "collector.py"
+    child = family.start("collector", [sys.executable, str(script), str(port)], core, folder / "collector.log")
+    return child.wait_for(port)
+
+
+def evenkeel(family, folder, ports, upstream, core, binary, wrapper=(), config=None, guards=(), told=None):
     """Evenkeel with one worker."""
     file = folder / "proxy.toml"
-    file.write_text(config or evenkeel_config(ports, upstream, certificate(folder)))
+    words = tuple(part.format(folder=folder, collector=ports.collector) for part in TOLD.get(told, ("", "")))
+    file.write_text(config or evenkeel_config(ports, upstream, certificate(folder), guards, words))
     command = [*wrapper, str(binary), "run", "-c", str(file)]
     child = family.start("evenkeel", command, core, folder / "evenkeel.log")
     child.has_tcp = child.has_udp = True

@@ -24,10 +24,12 @@ pub use pool::{
 };
 pub use retry::{Backoff, Retry, RetryOn, Statuses};
 pub use route::{Route, SniRoute};
-pub use server::{Admin, Memory, Server};
+pub use server::{Admin, AdminLimits, Compat, Memory, Server};
 
+use super::env::PutIn;
 use super::log::Log;
 use super::sources::Sources;
+use super::trace::Trace;
 use super::units::Name;
 use std::collections::BTreeMap;
 
@@ -38,10 +40,14 @@ pub struct Config {
     pub server: Server,
     /// `[log]`
     pub log: Log,
+    /// `[trace]`; `None` for no traces.
+    pub trace: Option<Trace>,
     /// `[admin]`
     pub admin: Admin,
     /// `[metrics]`
     pub metrics: Option<Bind>,
+    /// `metrics.compat`
+    pub compat: Compat,
     /// `[defaults]`
     pub defaults: Overrides,
     /// `[listener.*]`
@@ -54,4 +60,6 @@ pub struct Config {
     pub pools: BTreeMap<Name, Pool>,
     /// The files it came from, to be watched.
     pub sources: Sources,
+    /// What the environment put into it.
+    pub put_in: PutIn,
 }

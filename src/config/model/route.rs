@@ -77,3 +77,10 @@ pub struct Route {
     /// Its word on times, limits and retries.
     pub over: Overrides,
 }
+
+impl Route {
+    /// Whether it is one of this listener.
+    pub fn belongs_to(&self, listener: &Name) -> bool {
+        self.listeners.is_empty() || self.listeners.iter().any(|to| to.name == *listener)
+    }
+}

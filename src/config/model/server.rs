@@ -1,6 +1,8 @@
 //! `[server]`, `[admin]` and `[metrics]`.
 use super::address::Bind;
-use crate::config::units::{ByteSize, Percent};
+use crate::config::tls::Blob;
+use crate::config::units::{ByteSize, Percent, Rate};
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// `[server]`
@@ -12,10 +14,14 @@ pub struct Server {
     pub grace: Duration,
     /// After SIGTERM: how long `/readyz` says 503 while connections are still accepted.
     pub shutdown_delay: Duration,
+    /// How long another process that takes over may take to be ready.
+    pub hand_over: Duration,
     /// Client connections over all listeners; `None`: what the descriptor limit carries.
     pub max_connections: Option<usize>,
     /// Bytes buffered for all connections together.
     pub memory: Memory,
+    /// The folder for what the process itself must remember.
+    pub state: PathBuf,
 }
 
 /// `server.memory`
@@ -27,6 +33,22 @@ pub enum Memory {
     Bytes(ByteSize),
 }
 
+/// `metrics.compat`: for whose names more is counted than our own families need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Compat {
+    /// Of each backend: bytes, who broke off, means of the last times.
+    pub haproxy: bool,
+    /// Of each route, method and code: times and bytes.
+    pub traefik: bool,
+}
+
+impl Compat {
+    /// Whether anything is.
+    pub fn is_on(self) -> bool {
+        self.haproxy || self.traefik
+    }
+}
+
 /// `[admin]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct Admin {
@@ -34,4 +56,42 @@ pub struct Admin {
     pub bind: Option<Bind>,
     /// Further `Host` names it answers to.
     pub hosts: Vec<String>,
+    /// What callers of `/v1` by TCP must know.
+    pub token: Option<Blob>,
+    /// What callers may cost.
+    pub limits: AdminLimits,
+}
+
+/// `admin.limits`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminLimits {
+    /// Bytes of a request's body.
+    pub body: usize,
+    /// How long a caller may take for a request.
+    pub time: Duration,
+    /// Requests of all callers of an address together; `None` is off.
+    pub rate: Option<Rate>,
+    /// Connections at the same time, of each address.
+    pub connections: usize,
+    /// Connections that hear of events at the same time.
+    pub streams: usize,
+    /// Backends of which the API says something.
+    pub words: usize,
+}
+
+impl Default for AdminLimits {
+    fn default() -> Self {
+        Self {
+            // A file of ten thousand backends, to be planned with.
+            body: 1 << 20,
+            time: Duration::from_secs(10),
+            // Five times what one writer a millisecond asks.
+            rate: Rate::every(Duration::from_micros(200)),
+            // Scrapers, a dashboard, a few people, and their scripts.
+            connections: 128,
+            // Each holds a place of the above.
+            streams: 32,
+            words: 10_000,
+        }
+    }
 }

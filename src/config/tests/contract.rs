@@ -4,15 +4,8 @@ use super::say::{examples, parse, problems};
 
 /// Keys of the contract whose feature does not exist: the table they stand in, and the line.
 const UNBUILT: &[(&str, &str)] = &[
-    ("", "trace = { otlp = \"http://127.0.0.1:4318\" }"),
     ("", "filter = { auth = { kind = \"x\" } }"),
     ("", "acme = { le = {} }"),
-    ("server", "state = \"state\""),
-    ("log", "slow = \"1s\""),
-    ("log", "access.sample = \"100%\""),
-    ("log", "access.only = \"all\""),
-    ("log", "access.format = \"{time} {status}\""),
-    ("admin", "token_file = \"t\""),
     ("route", "filters = [\"auth\"]"),
     ("route", "upgrade = [\"websocket\", \"connect\"]"),
     (

@@ -16,7 +16,7 @@ fn write(dir: &Path, name: &str, text: &str) {
 /// Loads `proxy.toml` of a folder; problems without the folder's name.
 fn read(dir: &Path) -> Result<Config, Vec<String>> {
     let prefix = format!("{}/", dir.display());
-    include::load(&dir.join("proxy.toml"), None, &|name| std::env::var(name))
+    include::load(&dir.join("proxy.toml"), None, &|name| Ok(std::env::var(name)?))
         .map_err(|all| all.iter().map(|p| p.to_string().replace(&prefix, "")).collect())
 }
 

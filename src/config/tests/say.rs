@@ -16,7 +16,7 @@ fn env(name: &str) -> Result<String, VarError> {
 
 /// Reads a text as `x.toml`.
 pub(super) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
-    include::load(Path::new("x.toml"), Some(text), &env)
+    include::load(Path::new("x.toml"), Some(text), &|name| Ok(env(name)?))
 }
 
 /// The same with the problems as lines.

@@ -7,7 +7,8 @@ use crate::http2;
 use crate::message::Fill;
 use crate::net::Timer;
 use crate::upstream::Exchange;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 /// After so many rounds other streams have their turn, however fast the bytes come.
 const ROUNDS: usize = 32;
@@ -48,7 +49,7 @@ impl Copying for Copy<'_> {
                 Poll::Ready(filled) => filled.map_err(Cut::Upstream)?,
             };
             if filled == Fill::End {
-                return Poll::Ready(self.end());
+                return self.end(cx);
             }
             let wanted = self.exchange.data().len();
             let Poll::Ready(room) = self.stream.sender.poll_room(cx, wanted) else {
@@ -60,6 +61,10 @@ impl Copying for Copy<'_> {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    fn stands(&mut self, now: Instant) {
+        self.exchange.stands(now);
     }
 
     fn exchange(&self) -> &Exchange {
@@ -92,15 +97,20 @@ impl Copy<'_> {
         Ok(())
     }
 
-    fn end(&mut self) -> Result<(), Cut> {
+    fn end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Cut>> {
         if self.closed {
-            return Ok(());
+            return Poll::Ready(Ok(()));
         }
-        self.closed = true;
+        let client = &self.stream.sender;
         let sent = match http2::passing(self.exchange.trailers()) {
-            Some(trailers) => self.stream.sender.trailers(trailers),
-            None => self.stream.sender.send(&[], true),
+            Some(trailers) => {
+                self.waits = true;
+                ready!(client.poll_turn(cx));
+                client.trailers(trailers)
+            }
+            None => client.send(&[], true),
         };
-        sent.map_err(|_| Cut::Client)
+        self.closed = true;
+        Poll::Ready(sent.map_err(|_| Cut::Client))
     }
 }

@@ -4,28 +4,31 @@ use super::accept::is_proven;
 use super::relay::relay;
 use super::stream::Stream;
 use super::tunnel::tunnel;
+use crate::config::Effective;
 use crate::http::address::Origin;
 use crate::http::forward::{Journey, Site, forward};
 use crate::http::gateway::Gateway;
-use crate::http::relay::{Cut, body_begun};
+use crate::http::relay::{Cut, body_begun, body_fault};
 use crate::http::reply::Reply;
 use crate::http::report::{Came, Report};
 use crate::http::tries;
 use crate::http1::{BodyLength, Refusal, RequestVerdict, ResponseVerdict};
+use crate::http2::conn::Broken as Ended;
+use crate::http2::hpack::Encoder;
 use crate::http2::{self, Code, Request, Status};
-use crate::message::{Head, Method, Source};
+use crate::message::{Broken, Head, Method, Source};
 use crate::mux::{self, Gone};
 use crate::net::Timer;
 use crate::net::proxy_protocol;
 use crate::pool::Outcome;
-use crate::telemetry::AccessLog;
+use crate::telemetry::Telemetry;
 use crate::upstream::{Dialer, Error, Exchange};
 use arc_swap::ArcSwap;
 use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
@@ -38,11 +41,13 @@ pub(super) struct Carrier {
     /// Read anew by each stream.
     pub(super) slot: Arc<ArcSwap<Gateway>>,
     pub(super) dialer: Arc<Dialer>,
-    pub(super) access: AccessLog,
+    pub(super) telemetry: Telemetry,
     /// When it will be cut, once its listener is on its way out.
     pub(super) leaving: watch::Sender<Option<Instant>>,
     /// Its connection was cut at the end of a drain.
     pub(super) cut: AtomicBool,
+    /// Its client read nothing for too long.
+    pub(super) unread: AtomicBool,
 }
 
 /// Carries one request to the last byte of its answer.
@@ -52,7 +57,9 @@ pub(super) async fn carry(carrier: Arc<Carrier>, stream: mux::Stream, request: R
     let Request { mut head, verdict: read, websocket, is_call, ended } = request;
     // Its head asks as by HTTP/1.1.
     let method = websocket.then_some("CONNECT");
-    let came = carrier.access.is_on().then(|| Box::new(Came::with_method(&head, method)));
+    let came = carrier.telemetry.access.is_on().then(|| Came::of(&head));
+    report.method = method;
+    report.trace = carrier.telemetry.tracer.begin(&mut head);
     let sender = Arc::new(stream);
     let mut stream = Stream::new(&carrier, sender.clone(), ended, is_call);
     let gone = {
@@ -66,18 +73,34 @@ pub(super) async fn carry(carrier: Arc<Carrier>, stream: mux::Stream, request: R
         .await
     };
     // One that has its whole answer has had what it wanted.
-    if gone && report.ended.is_none() {
-        report.reason = "client_gone";
+    if gone && !report.is_over() {
+        let unread = carrier.unread.load(Relaxed);
+        report.reason = if unread { "client_timeout_idle" } else { why(&sender) };
     }
     // The last word is a tunnel's.
     if carrier.cut.load(Relaxed) && matches!(report.reason, "client_gone" | "client_reset") {
         report.cut();
     }
     if report.status == 0 {
-        report.status = 499;
+        report.status = if wrong(&sender).is_some() { 400 } else { 499 };
     }
     (report.bytes_in, report.bytes_out) = (stream.taken, stream.given);
-    report.end(&gateway, &head, came.as_deref(), &carrier.origin, &carrier.access);
+    report.end(&gateway, &head, came.as_ref(), &carrier.origin, &carrier.telemetry);
+}
+
+/// What its client did wrong, for which it was ended by us.
+fn wrong(stream: &mux::Stream) -> Option<&'static str> {
+    match stream.broken()? {
+        Ended::Fault(code, _) => Some(code.error().unwrap_or("enhance_your_calm")),
+        Ended::Length => Some("bad_content_length"),
+        Ended::Refused(refusal) => Some(refusal.rule.word()),
+        Ended::Reset(_) | Ended::Away | Ended::Ended => None,
+    }
+}
+
+/// Why a client does not get its answer.
+fn why(stream: &mux::Stream) -> &'static str {
+    wrong(stream).unwrap_or("client_gone")
 }
 
 /// From the head of a request to the last byte of its answer.
@@ -95,21 +118,27 @@ async fn served<'g>(
         Ok(verdict) => verdict,
         Err(refusal) => {
             let reply = Reply::own(refusal.rule.status(), refusal.rule.word());
-            let mut turn = Turn { stream, timer: &mut timer, head, report };
-            turn.own(&reply);
-            return turn.discard(gateway).await;
+            let mut turn = Turn { stream, timer: &mut timer, head, gateway, report };
+            turn.own(&reply).await;
+            return turn.discard().await;
         }
     };
     stream.begin(verdict.body);
-    let timed = carrier.access.is_on();
+    if verdict.body == BodyLength::Exact(0) && !stream.sender.is_last() {
+        let mut turn = Turn { stream, timer: &mut timer, head, gateway, report };
+        if let Err((status, word)) = Box::pin(turn.nothing_follows()).await {
+            return turn.own(&Reply::own(status, word)).await;
+        }
+    }
+    let timed = carrier.telemetry.is_timed();
     let (scheme, seed) = (carrier.origin.scheme(), fastrand::u64(..));
     let site = Site { gateway, dialer: &carrier.dialer, scheme, seed, timed };
     let journey = forward(&site, head, verdict, &mut answer, stream, &mut timer, report).await;
-    let mut turn = Turn { stream, timer: &mut timer, head, report };
+    let mut turn = Turn { stream, timer: &mut timer, head, gateway, report };
     answered(carrier, &mut turn, journey, answer, verdict).await;
     // A client that was never told to go on may never send its body.
     if !(verdict.expect_continue && turn.stream.gone() == 0) {
-        turn.discard(gateway).await;
+        turn.discard().await;
     }
 }
 
@@ -126,14 +155,14 @@ async fn answered(
         Journey::Tunnel(exchange) if !is_proven(turn.head, &answer) => {
             let failed = exchange.fail(Error::Closed);
             failed.lease.settle(Outcome::Failed);
-            turn.own(&Reply::own(502, "bad_response"));
+            turn.own(&Reply::own(502, "bad_response")).await;
         }
         Journey::Answer(exchange, _)
             if verdict.websocket && (200..300).contains(&answer.status()) =>
         {
             let failed = exchange.fail(Error::Closed);
             failed.lease.settle(tries::outcome(&Error::Request, false));
-            turn.own(&Reply::own(502, "not_switched"));
+            turn.own(&Reply::own(502, "not_switched")).await;
         }
         Journey::Answer(exchange, came) => turn.answer(exchange, came, &answer).await,
         Journey::Tunnel(exchange) => {
@@ -145,7 +174,7 @@ async fn answered(
             let (head, Turn { stream, timer, report, .. }) = (opened(answer), turn);
             tunnel(stream, timer, report, exchange, head, drained).await;
         }
-        Journey::Own(reply) => turn.own(&reply),
+        Journey::Own(reply) => turn.own(&reply).await,
         Journey::Gone => turn.report.reason = "client_gone",
     }
 }
@@ -163,6 +192,7 @@ struct Turn<'a, 'g> {
     stream: &'a mut Stream,
     timer: &'a mut Timer,
     head: &'a Head,
+    gateway: &'a Gateway,
     report: &'a mut Report<'g>,
 }
 
@@ -174,30 +204,28 @@ impl Turn<'_, '_> {
             && exchange.has_nothing()
             && let Err(error) = Box::pin(body_begun(&mut exchange, self.stream, self.timer)).await
         {
-            return self.broken(exchange, error);
+            return self.broken(exchange, error).await;
         }
         let empty = matches!(framing, BodyLength::None | BodyLength::Exact(0));
         self.report.status = answer.status();
         let head = |out: &mut _| http2::response(answer.status(), answer, framing, out);
-        let result = match self.stream.sender.respond(empty, head) {
+        let result = match self.say(empty, head).await {
             Ok(()) => relay(&mut exchange, self.stream, framing, empty, self.timer).await,
-            Err(Gone) => Err(Cut::Client),
+            Err(cut) => Err(cut),
         };
+        self.report.first_byte = exchange.first_byte;
         match result {
             Ok(()) => {
-                let now = Instant::now();
-                self.report.ended = Some(now);
-                exchange.finish(now);
+                exchange.finish(self.report.over());
             }
             Err(cut) => self.cut(exchange, cut),
         }
     }
 
     /// After an answer, the rest of the request's body is read within its limit.
-    async fn discard(&mut self, gateway: &Gateway) {
-        self.report.ended.get_or_insert_with(Instant::now);
-        let effective = self.report.target.map_or(&gateway.effective, |target| &target.effective);
-        let most = self.stream.taken + effective.limits.drain;
+    async fn discard(&mut self) {
+        self.report.over();
+        let most = self.stream.taken + self.effective().limits.drain;
         let (stream, timer) = (&mut *self.stream, &mut *self.timer);
         timer.set(Some(Instant::now() + WRITE));
         poll_fn(|cx| match stream.poll_discard(cx, most) {
@@ -208,11 +236,11 @@ impl Turn<'_, '_> {
     }
 
     /// The answer broke before its first byte went to the client.
-    fn broken(&mut self, exchange: Box<Exchange>, error: Error) {
+    async fn broken(&mut self, exchange: Box<Exchange>, error: Error) {
         let failed = exchange.fail(error);
         let reply = Reply::own(tries::status(&failed.error), failed.error.word());
         failed.lease.settle(tries::outcome(&failed.error, false));
-        self.own(&reply);
+        self.own(&reply).await;
     }
 
     /// An answer that could not be finished must not look finished.
@@ -225,11 +253,16 @@ impl Turn<'_, '_> {
                 self.abort(status);
                 failed.lease.settle(tries::outcome(&failed.error, false));
             }
-            Cut::Client => self.report.reason = "client_gone",
-            Cut::ClientIdle => {
-                self.report.reason = "client_timeout_idle";
-                self.stream.sender.reset(Code::CANCEL);
-            }
+            Cut::Client | Cut::ClientIdle => self.left(&cut),
+        }
+    }
+
+    /// The client does not take its answer.
+    fn left(&mut self, cut: &Cut) {
+        self.report.reason = why(&self.stream.sender);
+        if matches!(cut, Cut::ClientIdle) {
+            self.report.reason = "client_timeout_idle";
+            self.stream.sender.reset(Code::CANCEL);
         }
     }
 
@@ -241,25 +274,78 @@ impl Turn<'_, '_> {
         }
     }
 
-    /// Sends our own answer: a short one, which is held until the client takes it.
-    fn own(&mut self, reply: &Reply) {
+    /// Sends our own answer.
+    async fn own(&mut self, reply: &Reply) {
         self.report.reason = reply.reason();
         self.report.own = true;
         self.report.status = reply.status();
-        let sender = &self.stream.sender;
+        if let Err(cut @ Cut::ClientIdle) = self.own_answer(reply).await {
+            self.left(&cut);
+        }
+    }
+
+    async fn own_answer(&mut self, reply: &Reply) -> Result<(), Cut> {
         if self.stream.is_call && reply.is_fault() {
             let status = Status::of(reply.status(), reply.reason());
             self.report.status = 200;
             let fields = status.fields(true);
-            let _ = sender.respond(true, |out| http2::answer_of(200, &fields, out));
-            return;
+            return self.say(true, |out| http2::answer_of(200, &fields, out)).await;
         }
         let body = reply.http2_body();
-        let empty = body.is_empty() || self.head.method() == Method::Head;
-        self.stream.given = if empty { 0 } else { body.len() as u64 };
-        if sender.respond(empty, |out| reply.write_http2(out)).is_ok() && !empty {
-            let _ = sender.send(body, true);
+        let mut rest = if self.head.method() == Method::Head { &[] } else { body };
+        self.say(rest.is_empty(), |out| reply.write_http2(out)).await?;
+        while !rest.is_empty() {
+            let n = self.waited(|client, cx| client.poll_room(cx, rest.len())).await?;
+            let (now, behind) = rest.split_at(n.map_err(|_| Cut::Client)?);
+            let sent = self.stream.sender.send(now, behind.is_empty());
+            sent.map_err(|_| Cut::Client)?;
+            self.stream.given += now.len() as u64;
+            rest = behind;
         }
+        Ok(())
+    }
+
+    /// Sends a head once there is room for it; `end`: nothing follows.
+    async fn say(&mut self, end: bool, head: impl FnOnce(&mut Encoder)) -> Result<(), Cut> {
+        self.waited(mux::Stream::poll_turn).await?;
+        self.stream.sender.respond(end, head).map_err(|Gone| Cut::Client)
+    }
+
+    /// A body that is said to be empty ends, too: before that nobody hears of its request.
+    async fn nothing_follows(&mut self) -> Result<(), (u16, &'static str)> {
+        let idle = self.effective().timeout.idle.get();
+        let (stream, timer) = (&mut *self.stream, &mut *self.timer);
+        timer.set(idle.map(|idle| Instant::now() + idle));
+        poll_fn(|cx| match stream.poll_fill(cx) {
+            Poll::Ready(end) => Poll::Ready(end.map(drop).map_err(|broken| body_fault(&broken))),
+            Poll::Pending => timer.poll(cx).map(|()| Err(body_fault(&Broken::Slow))),
+        })
+        .await
+    }
+
+    /// Waits for what the client must read first, for `timeout.idle` at the most.
+    async fn waited<T>(
+        &mut self,
+        mut what: impl FnMut(&mux::Stream, &mut Context<'_>) -> Poll<T>,
+    ) -> Result<T, Cut> {
+        let idle = self.effective().timeout.idle.get();
+        let (client, timer) = (&self.stream.sender, &mut *self.timer);
+        let mut armed = false;
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = what(client, cx) {
+                return Poll::Ready(Ok(done));
+            }
+            if !std::mem::replace(&mut armed, true) {
+                timer.set(idle.map(|idle| Instant::now() + idle));
+            }
+            timer.poll(cx).map(|()| Err(Cut::ClientIdle))
+        })
+        .await
+    }
+
+    /// The settings that its request goes by.
+    fn effective(&self) -> &Effective {
+        self.report.target.map_or(&self.gateway.effective, |target| &target.effective)
     }
 }
 

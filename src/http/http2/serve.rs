@@ -11,11 +11,12 @@ use crate::http2::conn::{Limits, Side};
 use crate::http2::{Code, PREFACE};
 use crate::mux::{Mux, Wire};
 use crate::net::{Stream, Timer};
-use crate::telemetry::AccessLog;
+use crate::telemetry::Telemetry;
 use crate::upstream::Dialer;
 use arc_swap::ArcSwap;
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -33,7 +34,7 @@ pub(in crate::http) struct Spoken<'a> {
     pub(in crate::http) slot: &'a Arc<ArcSwap<Gateway>>,
     pub(in crate::http) watch: &'a Watch,
     pub(in crate::http) dialer: &'a Arc<Dialer>,
-    pub(in crate::http) access: &'a AccessLog,
+    pub(in crate::http) telemetry: &'a Telemetry,
     /// When it came.
     pub(in crate::http) since: Instant,
 }
@@ -44,18 +45,17 @@ const STREAM_WINDOW: u32 = 1 << 20;
 /// After we said goodbye, whoever has no stream open is waited for so long.
 const FAREWELL: Duration = Duration::from_secs(2);
 
-/// What a client that was sent away may have on the way: so much is read and thrown away.
-const LAST: u64 = 1 << 20;
-
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum End {
-    /// As connections end.
-    Quiet,
+    /// Its client has closed, or never said what it wants.
+    Gone,
     /// Streams were cut by it.
     Cut,
     /// Its client was sent away.
     Thrown,
+    /// By us, when nothing was left to be done but for its client to read.
+    Left,
 }
 
 fn limits(http2: &Http2, effective: &Effective) -> Limits {
@@ -73,17 +73,60 @@ fn limits(http2: &Http2, effective: &Effective) -> Limits {
 
 /// Carries a connection to its end.
 pub(in crate::http) async fn serve(client: &mut Client, spoken: Spoken<'_>) {
-    match carried(client, spoken).await {
-        End::Quiet => {}
+    let (slot, watch) = (spoken.slot, spoken.watch);
+    let end = carried(client, spoken).await;
+    // Unread, what is on the way would destroy with a reset what it was told. Its windows allow for
+    // no more than that.
+    let most = slot.load().http2.connection_window.into();
+    match end {
+        End::Gone => {}
         End::Cut => client.stream.reset_on_close(),
-        // Unread, what is on the way would destroy with a reset what it was told.
-        End::Thrown => linger(client, &mut Timer::new(), LAST).await,
+        End::Thrown => linger(client, &mut Timer::new(), most).await,
+        End::Left => {
+            let idle = slot.load().effective.timeout.idle.get();
+            part(client, watch, idle.unwrap_or(FAREWELL), most).await;
+        }
     }
+}
+
+/// Waits until the client has what the kernel holds of its last answers, which may be megabytes, then
+/// ends our direction and reads on for a moment: it may close, too. Each sign that it reads gives it
+/// `idle` more.
+async fn part(client: &mut Client, watch: &Watch, idle: Duration, mut most: u64) {
+    let mut timer = Timer::new();
+    let begun = Instant::now();
+    timer.set(Some(begun + idle));
+    watch.idle(begun);
+    let mut taken = false;
+    poll_fn(|cx| {
+        watch.register(cx);
+        // Others need its place.
+        if watch.phase() == Phase::Cut || !watch.busy() {
+            return Poll::Ready(());
+        }
+        let (before, now) = (most, Instant::now());
+        watch.idle(now);
+        if client.poll_linger(cx, &mut most).is_ready() {
+            return Poll::Ready(());
+        }
+        if !taken && most != before {
+            timer.set(Some(now + idle));
+        }
+        if !taken && client.stream.poll_taken(cx).is_ready() {
+            taken = true;
+            timer.set(Some(now + FAREWELL));
+            if client.stream.shutdown_write().is_err() {
+                return Poll::Ready(());
+            }
+        }
+        timer.poll(cx)
+    })
+    .await;
 }
 
 /// Carries a connection to its end, and says how it was.
 async fn carried(client: &mut Client, spoken: Spoken<'_>) -> End {
-    let Spoken { slot, watch, dialer, access, since } = spoken;
+    let Spoken { slot, watch, dialer, telemetry, since } = spoken;
     let gateway = slot.load_full();
     let limit = gateway.effective.timeout.header.get();
     let mut timer = Timer::new();
@@ -96,9 +139,10 @@ async fn carried(client: &mut Client, spoken: Spoken<'_>) -> End {
         origin: Arc::new(std::mem::replace(&mut client.origin, plain)),
         slot: slot.clone(),
         dialer: dialer.clone(),
-        access: access.clone(),
+        telemetry: telemetry.clone(),
         leaving: watch::Sender::new(None),
         cut: false.into(),
+        unread: false.into(),
     });
     let first = std::mem::replace(&mut client.buf, crate::message::Chunk::none());
     let came = !first.data().is_empty();
@@ -126,7 +170,7 @@ async fn carried(client: &mut Client, spoken: Spoken<'_>) -> End {
     })
     .await;
     if !begun {
-        return End::Quiet;
+        return End::Gone;
     }
     let streams = JoinSet::new();
     let mut life = Life {
@@ -140,16 +184,12 @@ async fn carried(client: &mut Client, spoken: Spoken<'_>) -> End {
         busy: false,
         leaving: false,
         thrown: false,
+        unread: None,
+        patience: Timer::new(),
     };
-    poll_fn(|cx| life.poll(cx)).await;
-    let cut = life.watch.phase() == Phase::Cut && !life.streams.is_empty();
-    let thrown = life.thrown;
+    let end = poll_fn(|cx| life.poll(cx)).await;
     life.end().await;
-    match (cut, thrown) {
-        (true, _) => End::Cut,
-        (false, true) => End::Thrown,
-        (false, false) => End::Quiet,
-    }
+    end
 }
 
 /// A connection that is being carried.
@@ -169,14 +209,18 @@ struct Life<'w, 'd> {
     leaving: bool,
     /// Whether its client was sent away, whatever is under way.
     thrown: bool,
+    /// While something waits that its client does not take: the bytes that it took before, and for
+    /// how long that may be so.
+    unread: Option<u64>,
+    patience: Timer,
 }
 
 impl Life<'_, '_> {
     /// Ready when the connection is over, or should be.
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         self.watch.register(cx);
         if self.watch.phase() == Phase::Cut {
-            return Poll::Ready(());
+            return Poll::Ready(if self.streams.is_empty() { End::Gone } else { End::Cut });
         }
         if self.watch.phase() == Phase::Graceful {
             let until = self.watch.until();
@@ -197,15 +241,27 @@ impl Life<'_, '_> {
         self.accept();
         self.hear();
         if over {
-            return Poll::Ready(());
+            return Poll::Ready(self.over());
         }
         self.rest();
+        if self.poll_unread(cx).is_ready() {
+            self.carrier.slot.load().cells.limit_hits.inc("idle");
+            self.carrier.unread.store(true, Relaxed);
+            return Poll::Ready(End::Cut);
+        }
         match self.timer.poll(cx) {
-            Poll::Ready(()) if self.leaving => Poll::Ready(()),
+            Poll::Ready(()) if self.thrown => Poll::Ready(End::Thrown),
+            Poll::Ready(()) if self.leaving => {
+                // It is there or not: what waits to be sent is all that is left to be done.
+                self.timer.set(None);
+                self.unread = None;
+                self.mux.depart();
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
             Poll::Ready(()) => {
-                if !self.asked {
-                    self.carrier.slot.load().cells.limit_hits.inc("header");
-                }
+                let limit = if self.asked { "keep_alive" } else { "header" };
+                self.carrier.slot.load().cells.limit_hits.inc(limit);
                 self.leave();
                 self.farewell();
                 cx.waker().wake_by_ref();
@@ -213,6 +269,34 @@ impl Life<'_, '_> {
             }
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// How it ended, where nothing is left to be done.
+    fn over(&self) -> End {
+        if self.wire.is_closed() {
+            return End::Gone;
+        }
+        if self.thrown {
+            return End::Thrown;
+        }
+        End::Left
+    }
+
+    /// How long a client may read nothing.
+    fn idle(&self) -> Option<Duration> {
+        self.carrier.slot.load().effective.timeout.idle.get()
+    }
+
+    /// Ready when the client has read nothing of what waits for it for too long.
+    fn poll_unread(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let waits = self.wire.waits();
+        if waits != self.unread {
+            self.unread = waits;
+            let idle = self.idle().or(self.leaving.then_some(FAREWELL));
+            let until = idle.filter(|_| waits.is_some()).map(|idle| Instant::now() + idle);
+            self.patience.set(until);
+        }
+        self.patience.poll(cx)
     }
 
     /// Gives each new stream its task.
@@ -287,7 +371,7 @@ impl Life<'_, '_> {
     async fn end(self) {
         let Self { mux, mut streams, carrier, watch, .. } = self;
         let cut = watch.phase() == Phase::Cut;
-        carrier.cut.store(cut, std::sync::atomic::Ordering::Relaxed);
+        carrier.cut.store(cut, Relaxed);
         // Every stream hears that its connection is gone.
         mux.end();
         while let Some(ended) = streams.join_next().await {

@@ -47,6 +47,7 @@ pub(super) async fn tunnel(
     drained: impl Future<Output = Option<Instant>>,
 ) {
     report.status = OPEN;
+    report.tunnelled = true;
     let (mut link, from_backend, lease) = exchange.into_tunnel();
     stream.become_tunnel();
     let how = report.target.map_or(TwoWay { idle: None, max: None }, |target| {
@@ -55,6 +56,7 @@ pub(super) async fn tunnel(
     });
     let sender = stream.sender.clone();
     let head = |out: &mut _| http2::response(OPEN, &answer, BodyLength::Chunked, out);
+    poll_fn(|cx| sender.poll_turn(cx)).await;
     if sender.respond(false, head).is_err() {
         report.reason = "client_gone";
         return lease.settle(Outcome::Abandoned);

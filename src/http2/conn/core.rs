@@ -7,6 +7,7 @@ use crate::http2::request::Request;
 use crate::http2::tally::{Kind, Tally};
 use crate::message::Chunk;
 use std::collections::VecDeque;
+use std::time::Instant;
 
 /// Which side of a connection we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,10 +121,12 @@ pub struct Core {
     pub(super) last: u32,
     pub(super) tally: Tally,
     /// Since when the tally was told of no time.
-    pub(super) since: Option<std::time::Instant>,
+    pub(super) since: Instant,
     /// Streams that we have reset lately: what comes for them was on its way.
     pub(super) reset: VecDeque<u32>,
     pub(super) unseen: usize,
+    /// A request was refused that nobody has paid for.
+    pub(super) refused: bool,
     pub(super) faults: usize,
     /// What the peer may send, and what of it is to be opened again by and by.
     pub(super) window: i64,
@@ -132,10 +135,10 @@ pub struct Core {
     pub(super) room: i64,
     /// Streams that wait for the connection's room.
     pub(super) queue: VecDeque<u32>,
+    /// Streams that wait to say a head: the first is served first, and before any body.
+    pub(super) turns: VecDeque<u32>,
     /// Bytes to be sent.
     pub(super) out: Chunk,
-    /// Of them, what only answers the peer's frames.
-    pub(super) answers: usize,
     pub(super) leaving: Leaving,
     /// The peer goes away: the last stream that it serves.
     pub(super) away: Option<u32>,
@@ -169,17 +172,15 @@ pub(super) const WINDOW_MOST: i64 = (1 << 31) - 1;
 const RESETS: usize = 256;
 /// The least that may wait to be sent.
 const OUT: usize = 16 << 10;
-/// What answers frames of a peer that reads nothing: with more than that waiting, nothing is read.
-const ANSWERS: usize = 16 << 10;
 /// What a PING says that asks whether a goodbye was heard.
 pub(super) const GOODBYE: [u8; 8] = *b"evenkeel";
 /// Any other.
 const ALIVE: [u8; 8] = *b"are you?";
 
 impl Core {
-    /// A connection that begins; our beginning waits to be sent. `seed` makes unlike those that a
-    /// peer could otherwise foresee.
-    pub fn new(side: Side, limits: Limits, seed: u64) -> Self {
+    /// A connection that begins now; our beginning waits to be sent. `seed` makes unlike those that
+    /// a peer could otherwise foresee.
+    pub fn new(side: Side, limits: Limits, seed: u64, now: Instant) -> Self {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut core = Self {
             side,
@@ -194,16 +195,17 @@ impl Core {
             open: 0,
             last: 0,
             tally: Tally::default(),
-            since: None,
+            since: now,
             reset: VecDeque::new(),
             unseen: 0,
+            refused: false,
             faults: 0,
             window: i64::from(limits.connection_window),
             owed: 0,
             room: WINDOW,
             queue: VecDeque::new(),
+            turns: VecDeque::new(),
             out: Chunk::none(),
-            answers: 0,
             leaving: Leaving::No,
             away: None,
             fault: None,
@@ -249,26 +251,32 @@ impl Core {
     /// Something was sent: who waits for room may have some.
     pub fn wrote(&mut self) {
         if self.out.data().is_empty() {
-            self.answers = 0;
             self.out.rest();
         }
-        if !self.queue.is_empty() {
-            self.serve();
-        }
+        self.serve_waiting();
     }
 
-    /// Bytes that may wait to be sent.
+    /// Bytes that may wait to be sent: with so many no head and no part of a body is taken.
     pub(super) fn out_most(&self) -> usize {
         self.limits.send_buffer.max(OUT)
     }
 
-    /// Whether more may be read: not while what only answers the peer is not read by it.
+    /// Whether twice as many wait: bodies stop before, so it is what answers frames that the peer
+    /// does not read. Until it does, nothing is read of it, and nothing begun.
+    pub fn is_stuffed(&self) -> bool {
+        self.out.data().len() >= 2 * self.out_most()
+    }
+
+    /// Whether more may be read.
     pub fn may_read(&self) -> bool {
-        self.answers < ANSWERS && self.fault.is_none() && !self.ended
+        !self.is_stuffed() && self.fault.is_none() && !self.ended
     }
 
     /// The next request that came.
     pub fn asked(&mut self) -> Option<(u32, Request)> {
+        if self.is_stuffed() {
+            return None;
+        }
         while let Some((key, request)) = self.asked.pop_front() {
             let Some(stream) = self.streams.get_mut(key) else { continue };
             stream.seen = true;
@@ -350,6 +358,15 @@ impl Core {
         self.ping_with(GOODBYE);
     }
 
+    /// The peer was told, and does not say that it heard: nothing more is waited for than what is
+    /// under way.
+    pub fn depart(&mut self) {
+        if self.leaving == Leaving::Told && self.fault.is_none() && !self.ended {
+            self.leaving = Leaving::Last(self.last);
+            self.goaway(self.last, Code::NO_ERROR, "");
+        }
+    }
+
     /// Asks whether the peer is there.
     pub fn ping(&mut self) {
         self.ping_with(ALIVE);
@@ -363,7 +380,6 @@ impl Core {
     pub(super) fn pong(&mut self, payload: &[u8]) {
         Frame { len: 8, kind: kind::PING, flags: flag::ACK, stream: 0 }.write(&mut self.out);
         self.out.extend(payload);
-        self.answers += 17;
     }
 
     pub(super) fn goaway(&mut self, last: u32, code: Code, why: &str) {
@@ -426,7 +442,6 @@ impl Core {
 
     pub(super) fn write_reset(&mut self, id: u32, code: Code) {
         write_number(kind::RST_STREAM, id, code.0, &mut self.out);
-        self.answers += 13;
         self.note(code);
         if self.reset.len() == RESETS {
             self.reset.pop_front();

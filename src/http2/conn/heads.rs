@@ -71,6 +71,7 @@ impl Core {
         if self.open >= self.limits.streams as usize {
             self.skip(block)?;
             self.write_reset(id, Code::REFUSED);
+            self.refused = true;
             return Ok(());
         }
         let limits = self.limits.head;

@@ -11,6 +11,8 @@ mod streams;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod waiting_tests;
 
 pub use self::core::{Core, Fault, Limits, Side};
 pub use send::Came;

@@ -1,9 +1,9 @@
 //! Bytes to frames, and what each kind of frame does.
-use super::core::{Core, Fault, GOODBYE, Leaving, Partial, Reading, Side};
+use super::core::{Core, Fault, GOODBYE, Partial, Reading, Side};
 use super::core::{LISTS, WINDOW_MOST, list};
 use super::streams::{Broken, Recv};
 use crate::http2::frame::{Code, Frame, HEADER, PAYLOAD, PREFACE, STREAM, flag, kind};
-use crate::http2::tally::Kind;
+use crate::http2::tally::{Kind, Tally};
 use std::time::Instant;
 
 /// What became of a frame.
@@ -91,12 +91,19 @@ impl Core {
             kind::PRIORITY if frame.stream == 0 => {
                 return Err(Fault::new(Code::PROTOCOL, "a priority of no stream"));
             }
+            // A stream that nobody has begun cannot be reset.
+            kind::PRIORITY if len != 5 && self.is_idle(frame.stream) => {
+                return Err(Fault::new(Code::FRAME_SIZE, "a priority of another size"));
+            }
             // What it says means nothing any more (RFC 9113 5.3.2).
             kind::PRIORITY if len != 5 => {
                 self.stream_error(frame.stream, Code::FRAME_SIZE, "a priority of another size")?;
             }
             kind::PRIORITY => {}
             _ => return Err(Fault::new(Code::PROTOCOL, "a push")),
+        }
+        if std::mem::take(&mut self.refused) {
+            self.charge(Tally::refused, now)?;
         }
         Ok(Step::Took(HEADER + len))
     }
@@ -114,15 +121,22 @@ impl Core {
             return Ok(());
         }
         let ends = frame.has(flag::END_STREAM);
-        let Some(kind) = self.tally.came(frame.kind, data, ends) else { return Ok(()) };
-        // Only who has nothing left is asked how long that took.
-        let now = now();
-        let since = self.since.replace(now);
-        self.tally.passed(since.map_or_else(Default::default, |since| now - since));
-        match self.tally.came(frame.kind, data, ends) {
-            Some(_) => Err(Fault::flood(kind)),
-            None => Ok(()),
+        self.charge(|tally| tally.came(frame.kind, data, ends), now)
+    }
+
+    #[inline]
+    fn charge(
+        &mut self,
+        cost: impl Fn(&mut Tally) -> Option<Kind>,
+        now: &impl Fn() -> Instant,
+    ) -> Result<(), Fault> {
+        if cost(&mut self.tally).is_none() {
+            return Ok(());
         }
+        // Only who has nothing left is asked how long that took.
+        let since = std::mem::replace(&mut self.since, now());
+        self.tally.passed(self.since.saturating_duration_since(since));
+        cost(&mut self.tally).map_or(Ok(()), |kind| Err(Fault::flood(kind)))
     }
 
     fn data(&mut self, frame: Frame, rest: &[u8], now: &impl Fn() -> Instant) -> Read {
@@ -373,7 +387,6 @@ impl Core {
             self.windows(i64::from(size))?;
         }
         Frame { len: 0, kind: kind::SETTINGS, flags: flag::ACK, stream: 0 }.write(&mut self.out);
-        self.answers += HEADER;
         Ok(())
     }
 
@@ -423,9 +436,8 @@ impl Core {
         }
         if !frame.has(flag::ACK) {
             self.pong(payload);
-        } else if payload == GOODBYE && self.leaving == Leaving::Told {
-            self.leaving = Leaving::Last(self.last);
-            self.goaway(self.last, Code::NO_ERROR, "");
+        } else if payload == GOODBYE {
+            self.depart();
         }
         Ok(())
     }

@@ -54,9 +54,9 @@ impl Core {
         true
     }
 
-    /// Sends an interim head, if it is not too late.
+    /// Sends an interim head, if it is not too late, and the peer reads what is sent.
     pub fn interim(&mut self, key: u32, head: impl FnOnce(&mut Encoder)) {
-        let Some(id) = self.sends(key, Sent::Head) else { return };
+        let Some(id) = self.sends(key, Sent::Head).filter(|_| !self.is_stuffed()) else { return };
         self.encoder.begin();
         head(&mut self.encoder);
         self.write_block(id, false);
@@ -98,7 +98,7 @@ impl Core {
     /// may. `None` when the stream is over.
     pub fn room(&mut self, key: u32, wanted: usize) -> Option<usize> {
         self.sends(key, Sent::Body)?;
-        let free = self.out_most().saturating_sub(self.out.data().len());
+        let free = if self.turns.is_empty() { self.free() } else { 0 };
         let shared = usize::try_from(self.room).unwrap_or(0);
         let stream = self.streams.get_mut(key)?;
         let own = usize::try_from(stream.room).unwrap_or(0);
@@ -228,10 +228,57 @@ impl Core {
         }
     }
 
-    /// There may be room: those that stand in the queue have some of it, as many as it is for.
+    /// Bytes that may be added to those that wait to be sent.
+    fn free(&self) -> usize {
+        self.out_most().saturating_sub(self.out.data().len())
+    }
+
+    /// Whether a head, or trailers, may be said: they need no window, but must find room among what
+    /// waits to be sent. Whoever may not hears when it may.
+    #[inline]
+    pub fn turn(&mut self, key: u32) -> bool {
+        (self.turns.is_empty() && self.free() > 0) || self.its_turn(key)
+    }
+
+    fn its_turn(&mut self, key: u32) -> bool {
+        let free = self.free() > 0;
+        // Of one that is over nothing will be said.
+        let Some(stream) = self.streams.get_mut(key) else { return true };
+        let over = stream.broken.is_some() || self.ended;
+        let first = self.turns.front().is_none_or(|first| *first == key);
+        if over || (free && first) {
+            if std::mem::replace(&mut stream.asks, false) {
+                self.serve();
+            }
+            return true;
+        }
+        if !std::mem::replace(&mut stream.asks, true) {
+            self.turns.push_back(key);
+        }
+        false
+    }
+
+    /// There may be room, or somebody has left its place for it.
+    pub(super) fn serve_waiting(&mut self) {
+        if !self.queue.is_empty() || !self.turns.is_empty() {
+            self.serve();
+        }
+    }
+
+    /// There may be room: heads have it one by one, then those that stand in the queue, as many as it
+    /// is for.
     pub(super) fn serve(&mut self) {
-        let free = self.out_most().saturating_sub(self.out.data().len());
-        let mut left = self.room.min(free as i64);
+        while let Some(key) = self.turns.front().copied() {
+            let asks = |stream: &Stream| stream.asks && stream.broken.is_none();
+            if self.streams.get(key).is_some_and(asks) {
+                if self.free() > 0 {
+                    self.tell(key);
+                }
+                return;
+            }
+            self.turns.pop_front();
+        }
+        let mut left = self.room.min(self.free() as i64);
         while left > 0 {
             let Some(key) = self.queue.pop_front() else { return };
             let Some(stream) = self.streams.get_mut(key) else { continue };
@@ -296,15 +343,11 @@ impl Core {
     pub fn release(&mut self, key: u32) {
         if let Some(stream) = self.streams.get_mut(key) {
             stream.user = false;
-            if stream.queued {
-                // Its turn is another's.
-                stream.queued = false;
-            }
+            // Its turn is another's.
+            (stream.queued, stream.asks) = (false, false);
         }
         self.forget(key);
-        if !self.queue.is_empty() {
-            self.serve();
-        }
+        self.serve_waiting();
     }
 
     /// The next head that came; `None` while there is none.
@@ -321,15 +364,19 @@ impl Core {
         stream.broken.map_or(Ok(None), Err)
     }
 
-    /// Takes the bytes that came; `into` is empty and lends its memory.
+    /// Takes the bytes that came; `into` is empty and lends its memory. The last byte of a body whose
+    /// length was said is taken when the peer has ended it: whoever has all of them takes it for whole.
     ///
     /// # Errors
     ///
     /// [`Broken`]: no more will come.
     pub fn take_data(&mut self, key: u32, into: &mut Vec<u8>) -> Result<Came, Broken> {
         let Some(stream) = self.streams.get_mut(key) else { return Err(Broken::Ended) };
-        if !stream.data.is_empty() {
+        let held = usize::from(stream.left == Some(0) && stream.recv != Recv::Ended);
+        if stream.data.len() > held {
             std::mem::swap(&mut stream.data, into);
+            stream.data.extend_from_slice(&into[into.len() - held..]);
+            into.truncate(into.len() - held);
             return Ok(Came::Data);
         }
         match (stream.recv, stream.broken) {

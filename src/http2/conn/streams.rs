@@ -92,6 +92,8 @@ pub(super) struct Stream {
     pub(super) waits: bool,
     /// It stands in the queue for the connection's room.
     pub(super) queued: bool,
+    /// It stands among those that wait to say a head.
+    pub(super) asks: bool,
 }
 
 impl Stream {
@@ -120,6 +122,7 @@ impl Stream {
             news: false,
             waits: false,
             queued: false,
+            asks: false,
         }
     }
 

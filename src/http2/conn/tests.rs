@@ -8,7 +8,7 @@ use crate::http2::tally::Kind;
 use crate::message::{Chunk, Method};
 use std::time::Instant;
 
-const LIMITS: Limits = Limits {
+pub(super) const LIMITS: Limits = Limits {
     streams: 8,
     window: 1 << 20,
     connection_window: 8 << 20,
@@ -18,7 +18,7 @@ const LIMITS: Limits = Limits {
     head: HeadLimits { head: 4096, fields: 50, target: 1024 },
 };
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let mut out = Chunk::none();
     Frame { len: payload.len() as u32, kind, flags, stream }.write(&mut out);
     [out.data(), payload].concat()
@@ -38,17 +38,17 @@ fn usual(method: &str, more: &[(&str, &str)]) -> Vec<u8> {
     block(&[&usual[..], more].concat())
 }
 
-fn head(stream: u32, flags: u8, more: &[(&str, &str)]) -> Vec<u8> {
+pub(super) fn head(stream: u32, flags: u8, more: &[(&str, &str)]) -> Vec<u8> {
     frame(kind::HEADERS, flag::END_HEADERS | flags, stream, &usual("POST", more))
 }
 
 /// A client's beginning.
-fn hello() -> Vec<u8> {
+pub(super) fn hello() -> Vec<u8> {
     [PREFACE, &frame(kind::SETTINGS, 0, 0, &[])].concat()
 }
 
 /// Reads bytes as they come in pieces of this size.
-fn feed(core: &mut Core, wire: &[u8], step: usize) {
+pub(super) fn feed(core: &mut Core, wire: &[u8], step: usize) {
     let mut input = Vec::new();
     for piece in wire.chunks(step) {
         input.extend_from_slice(piece);
@@ -57,14 +57,14 @@ fn feed(core: &mut Core, wire: &[u8], step: usize) {
     }
 }
 
-fn server(wire: &[u8]) -> Core {
-    let mut core = Core::new(Side::Server, LIMITS, 1);
+pub(super) fn server(wire: &[u8]) -> Core {
+    let mut core = Core::new(Side::Server, LIMITS, 1, Instant::now());
     feed(&mut core, &[&hello(), wire].concat(), usize::MAX);
     core
 }
 
 /// The frames that wait to be sent.
-fn sent(core: &mut Core) -> Vec<(Frame, Vec<u8>)> {
+pub(super) fn sent(core: &mut Core) -> Vec<(Frame, Vec<u8>)> {
     let mut all = Vec::new();
     while let Some(frame) = Frame::read(core.out().data()) {
         let whole = 9 + frame.len as usize;
@@ -149,7 +149,7 @@ fn a_connection_is_the_same_however_its_bytes_are_cut() {
     ]
     .concat();
     let whole = |step| {
-        let mut core = Core::new(Side::Server, LIMITS, 1);
+        let mut core = Core::new(Side::Server, LIMITS, 1, Instant::now());
         feed(&mut core, &wire, step);
         shown(&mut core)
     };
@@ -162,7 +162,7 @@ fn a_connection_is_the_same_however_its_bytes_are_cut() {
     }
     // Cut once, anywhere.
     for at in 0..wire.len() {
-        let mut core = Core::new(Side::Server, LIMITS, 1);
+        let mut core = Core::new(Side::Server, LIMITS, 1, Instant::now());
         let read = core.receive(&wire[..at], Instant::now);
         feed(&mut core, &wire[read..], usize::MAX);
         assert_eq!(shown(&mut core), wanted, "{at}");
@@ -194,6 +194,7 @@ fn what_breaks_the_rules_of_streams_ends_them_or_the_connection() {
             rst(1, Code::FLOW_CONTROL),
         ),
         ([head(1, 0, &[]), frame(PRIORITY, 0, 1, &[0; 4])].concat(), rst(1, Code::FRAME_SIZE)),
+        (frame(PRIORITY, 0, 3, &[0; 4]), bye(0, Code::FRAME_SIZE)),
         (frame(PRIORITY, 0, 0, &[0; 5]), bye(0, Code::PROTOCOL)),
         (frame(RST_STREAM, 0, 1, &[0; 4]), bye(0, Code::PROTOCOL)),
         (frame(HEADERS, heads | end, 2, &usual("GET", &[])), bye(0, Code::PROTOCOL)),
@@ -209,7 +210,7 @@ fn what_breaks_the_rules_of_streams_ends_them_or_the_connection() {
         assert_eq!(told(&mut core), wanted, "case {at}");
         assert_eq!(core.fault().is_some(), wanted[0].0 == 7, "case {at}");
     }
-    let mut core = Core::new(Side::Server, LIMITS, 1);
+    let mut core = Core::new(Side::Server, LIMITS, 1, Instant::now());
     feed(&mut core, &[PREFACE, &frame(kind::PING, 0, 0, &[0; 8])].concat(), 1);
     assert_eq!(core.fault().map(|fault| fault.code), Some(Code::PROTOCOL), "settings come first");
 }
@@ -240,7 +241,7 @@ fn floods_end_with_their_kind() {
     assert_eq!(kind_of(&server(&bomb)), Some(Kind::Other));
     assert!(list(&LIMITS.head) < 16_000);
     // Nobody reads what answers them.
-    let mut core = server(&frame(kind::PING, 0, 0, &[0; 8]).repeat(1000));
+    let mut core = server(&frame(kind::PING, 0, 0, &[0; 8]).repeat(9000));
     assert!(!core.may_read() && core.fault().is_none());
     sent(&mut core);
     assert!(core.may_read());
@@ -349,8 +350,8 @@ fn two_ends_bring_each_other_every_byte() {
         let mut random = fastrand::Rng::with_seed(seed);
         let window = [65_535, 1 << 20, 100_000, 20_000][random.usize(..4)];
         let limits = Limits { window, connection_window: 200_000, ..LIMITS };
-        let mut client = Core::new(Side::Client, limits, seed);
-        let mut server = Core::new(Side::Server, limits, seed);
+        let mut client = Core::new(Side::Client, limits, seed, Instant::now());
+        let mut server = Core::new(Side::Server, limits, seed, Instant::now());
         let (mut there, mut back) = (Vec::new(), Vec::new());
         while !client.is_agreed() {
             pass(&mut client, &mut server, &mut there, &mut random);

@@ -82,6 +82,12 @@ pub trait Balancer: Send + Sync {
         self.pick(candidates, ask).map(|index| (index, u32::MAX))
     }
 
+    /// Whom `pick` would choose, moving nothing by it: for who only wants to know. A policy whose pick
+    /// moves something has a look of its own.
+    fn peek(&self, candidates: &[Candidate], ask: &Ask<'_>) -> Option<usize> {
+        self.pick_within(candidates, ask).map(|(index, _)| index)
+    }
+
     /// Called at take and settle with the index in the current set, for policies that keep an
     /// order, and once for each candidate when a set is published. Only a hint to look again: it
     /// may come late, twice, or for two threads in another order than their counts.

@@ -21,6 +21,9 @@ enum Order {
     Ring(Ring),
 }
 
+/// How the policy to fall back to is asked.
+type Fallback = fn(&dyn Balancer, &[Candidate], &Ask<'_>) -> Option<usize>;
+
 pub(super) struct ConsistentHash {
     order: Order,
     fallback: Box<dyn Balancer>,
@@ -90,6 +93,7 @@ impl ConsistentHash {
         bound: &Bound,
         candidates: &[Candidate],
         ask: &Ask<'_>,
+        fallback: Fallback,
     ) -> Option<(usize, u32)> {
         let total = bound.loads.total();
         let most = |i: usize| bound.of(candidates[i].weight, bound.weights, total);
@@ -97,9 +101,7 @@ impl ConsistentHash {
             |i: usize| candidates[i].is_open(ask) && candidates[i].backend.active() < most(i);
         let found = match ask.hash {
             Some(hash) => self.choose(candidates, hash, fits),
-            None => self
-                .fallback
-                .pick(candidates, ask)
+            None => fallback(&*self.fallback, candidates, ask)
                 .filter(|i| fits(*i))
                 .or_else(|| self.choose(candidates, mix(ask.seed), fits)),
         };
@@ -130,9 +132,23 @@ impl Balancer for ConsistentHash {
         self.pick_within(candidates, ask).map(|(index, _)| index)
     }
 
+    fn peek(&self, candidates: &[Candidate], ask: &Ask<'_>) -> Option<usize> {
+        match (&self.bound, ask.hash) {
+            (Some(bound), _) => {
+                let peek = |by: &dyn Balancer, all: &[Candidate], ask: &Ask<'_>| by.peek(all, ask);
+                self.pick_bounded(bound, candidates, ask, peek).map(|(index, _)| index)
+            }
+            (None, None) => self.fallback.peek(candidates, ask),
+            (None, Some(_)) => self.pick(candidates, ask),
+        }
+    }
+
     fn pick_within(&self, candidates: &[Candidate], ask: &Ask<'_>) -> Option<(usize, u32)> {
         match (&self.bound, ask.hash) {
-            (Some(bound), _) => self.pick_bounded(bound, candidates, ask),
+            (Some(bound), _) => {
+                let pick = |by: &dyn Balancer, all: &[Candidate], ask: &Ask<'_>| by.pick(all, ask);
+                self.pick_bounded(bound, candidates, ask, pick)
+            }
             (None, None) => self.fallback.pick_within(candidates, ask),
             (None, Some(hash)) => self
                 .choose(candidates, hash, |i| candidates[i].is_open(ask))

@@ -28,6 +28,14 @@ impl Balancer for LeastConnections {
             None => scan(candidates, ask),
         }
     }
+
+    fn peek(&self, candidates: &[Candidate], ask: &Ask<'_>) -> Option<usize> {
+        match &self.0 {
+            Some(tournament) => tournament.peek(candidates, ask),
+            None => scan(candidates, ask),
+        }
+    }
+
     fn load_changed(&self, candidates: &[Candidate], index: usize) {
         if let Some(tournament) = &self.0 {
             tournament.update(candidates, index);

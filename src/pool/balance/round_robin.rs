@@ -31,16 +31,34 @@ impl RoundRobin {
     }
 }
 
-impl Balancer for RoundRobin {
-    fn pick(&self, candidates: &[Candidate], ask: &Ask<'_>) -> Option<usize> {
+impl RoundRobin {
+    #[inline(always)]
+    fn walk(
+        &self,
+        candidates: &[Candidate],
+        ask: &Ask<'_>,
+        mut turn: impl FnMut() -> u64,
+    ) -> Option<usize> {
         for _ in 0..STEPS {
-            let index = self.schedule.at(self.cursor.0.fetch_add(1, Relaxed))?;
+            let index = self.schedule.at(turn())?;
             if candidates[index].is_open(ask) {
                 return Some(index);
             }
         }
         next_open(candidates, mix(ask.seed), ask)
     }
+}
+
+impl Balancer for RoundRobin {
+    fn pick(&self, candidates: &[Candidate], ask: &Ask<'_>) -> Option<usize> {
+        self.walk(candidates, ask, || self.cursor.0.fetch_add(1, Relaxed))
+    }
+
+    fn peek(&self, candidates: &[Candidate], ask: &Ask<'_>) -> Option<usize> {
+        let mut turns = self.cursor.0.load(Relaxed)..;
+        self.walk(candidates, ask, || turns.next().unwrap_or(0))
+    }
+
     fn wants_load(&self) -> bool {
         false
     }

@@ -91,6 +91,20 @@ impl Tournament {
         }
     }
 
+    /// As `best`, without a look at anybody again: of what was not told yet it knows nothing.
+    pub(super) fn peek(&self, candidates: &[Candidate], ask: &Ask<'_>) -> Option<usize> {
+        let best = |best: u32, index: usize| match candidates[index].is_open(ask) {
+            true => self.better(best, index as u32),
+            false => best,
+        };
+        (0..candidates.len())
+            .fold(None, |found, index| match found {
+                None => candidates[index].is_open(ask).then_some(index as u32),
+                Some(found) => Some(best(found, index)),
+            })
+            .map(|index| index as usize)
+    }
+
     fn now(&self) -> Instant {
         self.made + Duration::from_millis(u64::from(self.then.load(Relaxed)))
     }

@@ -190,6 +190,16 @@ class Conn:
         elif path == "/hints":
             self.h2.send_headers(stream, [(":status", "103"), ("link", "</a.css>")])
             self.respond(stream, 200, b"body", {})
+        elif path == "/hints-once":
+            self.h2.send_headers(stream, [(":status", "103"), ("link", "</a.css>")])
+            if self.is_first():
+                self.flush()
+                self.h2.reset_stream(stream, CODES.INTERNAL_ERROR)
+            else:
+                self.respond(stream, 200, b"body", {})
+        elif path == "/fail" and "busy" in OPTIONS:
+            self.respond(stream, 200, b"begun", {"content-type": "application/grpc"}, end=False)
+            self.h2.send_headers(stream, [("grpc-status", "14")], end_stream=True)
         elif path == "/many-hints":
             for _ in range(40):
                 self.h2.send_headers(stream, [(":status", "103"), ("link", "</a.css>")])

@@ -183,7 +183,7 @@ fn came_to(wire: &[u8], cuts: &[usize]) -> String {
         local_resets: 5,
         head: LIMITS,
     };
-    let mut core = Core::new(Side::Server, limits, 1);
+    let mut core = Core::new(Side::Server, limits, 1, std::time::Instant::now());
     let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     let (mut input, mut from) = ([PREFACE, &settings].concat(), 0);
     for to in cuts.iter().copied().chain([wire.len()]) {

@@ -23,7 +23,11 @@ pub(crate) struct Peer {
 impl Backend {
     /// Runs the script for each connection.
     pub(crate) fn run(script: impl Fn(&mut Peer) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind(nobody()).unwrap();
+        Self::run_at(nobody(), script)
+    }
+
+    fn run_at(addr: SocketAddr, script: impl Fn(&mut Peer) + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind(addr).unwrap();
         let addr = listener.local_addr().unwrap();
         let (connections, ended) =
             (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
@@ -49,6 +53,15 @@ impl Backend {
     /// Answers every request with its name, keeping connections.
     pub(crate) fn named(name: &'static str) -> Self {
         Self::run(move |peer| {
+            while peer.request().is_some() {
+                peer.answer(name);
+            }
+        })
+    }
+
+    /// As [`Backend::named`], at an address of [`nobody`].
+    pub(crate) fn at(addr: SocketAddr, name: &'static str) -> Self {
+        Self::run_at(addr, move |peer| {
             while peer.request().is_some() {
                 peer.answer(name);
             }

@@ -1,5 +1,6 @@
 //! What tests start: a proxy in this process, scripted backends, raw clients.
 
+mod api;
 mod backend;
 mod certs;
 mod client;
@@ -9,8 +10,10 @@ mod nginx;
 mod ports;
 mod proxy;
 mod server;
+mod service;
 
-pub(crate) use backend::Backend;
+pub(crate) use api::{Api, TOKEN, call, json};
+pub(crate) use backend::{Backend, Peer};
 pub(crate) use certs::Certs;
 pub(crate) use client::{Client, Response};
 pub(crate) mod h2 {
@@ -21,6 +24,7 @@ pub(crate) use nginx::Nginx;
 pub(crate) use ports::nobody;
 pub(crate) use proxy::{Proxy, config, web};
 pub(crate) use server::{Server, python};
+pub(crate) use service::Service;
 
 use std::time::{Duration, Instant};
 

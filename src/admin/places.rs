@@ -1,0 +1,201 @@
+//! The places of an admin address, and who gives way where all are taken.
+use parking_lot::Mutex;
+use std::collections::HashMap;
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+/// How long one connection may live: a caller that does not read must not hold a place for ever.
+const LIFE: Duration = Duration::from_secs(120);
+/// Where all places are taken and something is done for everybody, who gives way is looked for so often.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// One connection, as those see it who answer on it.
+#[derive(Debug)]
+pub(super) struct Line {
+    streams: AtomicUsize,
+    /// Requests that are answered, but for those whose body is on its way.
+    working: AtomicUsize,
+    begun: Instant,
+    /// Milliseconds from `begun` to the last byte either way.
+    heard: AtomicU64,
+    cut: Notify,
+}
+
+impl Line {
+    fn new() -> Self {
+        let (streams, working, heard, cut) = Default::default();
+        Self { streams, working, begun: Instant::now(), heard, cut }
+    }
+    fn hear(&self) {
+        self.heard.store(self.begun.elapsed().as_millis() as u64, Relaxed);
+    }
+    /// Since when nothing came or went; `None` while something is done for it.
+    fn silent_since(&self) -> Option<Instant> {
+        let is_free = self.streams.load(Relaxed) == 0 && self.working.load(Relaxed) == 0;
+        is_free.then(|| self.begun + Duration::from_millis(self.heard.load(Relaxed)))
+    }
+    /// Its request is whole and is answered, until what is returned is dropped.
+    pub(super) fn working(self: &Arc<Self>) -> Working {
+        self.working.fetch_add(1, Relaxed);
+        Working(self.clone())
+    }
+    /// The rest of its request is waited for, until what is returned is dropped.
+    pub(super) fn waiting(self: &Arc<Self>) -> Waiting {
+        self.working.fetch_sub(1, Relaxed);
+        Waiting(self.clone())
+    }
+    /// An answer that does not end by itself is on its way, until what is returned is dropped.
+    pub(super) fn streaming(self: &Arc<Self>) -> Streaming {
+        self.streams.fetch_add(1, Relaxed);
+        Streaming(self.clone())
+    }
+    /// Ends the connection at once.
+    pub(super) fn cut(&self) {
+        self.cut.notify_one();
+    }
+    /// Waits until it is to end.
+    pub(super) async fn over(&self) {
+        loop {
+            tokio::select! {
+                () = self.cut.notified() => return,
+                () = tokio::time::sleep(LIFE) => {
+                    if self.streams.load(Relaxed) == 0 {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// See [`Line::working`].
+#[derive(Debug)]
+pub(super) struct Working(Arc<Line>);
+
+impl Drop for Working {
+    fn drop(&mut self) {
+        self.0.working.fetch_sub(1, Relaxed);
+    }
+}
+
+/// See [`Line::waiting`].
+#[derive(Debug)]
+pub(super) struct Waiting(Arc<Line>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.working.fetch_add(1, Relaxed);
+    }
+}
+
+/// The places of an address. Where all are taken, the connection that has been silent longest gives
+/// way: who opens many and says nothing keeps nobody out.
+#[derive(Debug)]
+pub(super) struct Places {
+    free: Arc<Semaphore>,
+    lines: Mutex<HashMap<u64, Arc<Line>>>,
+}
+
+impl Places {
+    pub(super) fn new(most: usize) -> Self {
+        Self { free: Arc::new(Semaphore::new(most)), lines: Mutex::default() }
+    }
+    /// A place for the connection of this number; `full` hears that there is none yet.
+    pub(super) async fn take(self: &Arc<Self>, number: u64, full: impl FnOnce()) -> Place {
+        let free = match self.free.clone().try_acquire_owned() {
+            Ok(free) => Some(free),
+            Err(_) => {
+                full();
+                loop {
+                    self.cut_one();
+                    let free = tokio::time::timeout(LOOK, self.free.clone().acquire_owned());
+                    if let Ok(free) = free.await {
+                        break free.ok();
+                    }
+                }
+            }
+        };
+        let line = Arc::new(Line::new());
+        self.lines.lock().insert(number, line.clone());
+        Place { places: self.clone(), number, line, _free: free }
+    }
+    /// Ends the one that has been silent longest.
+    fn cut_one(&self) {
+        let lines = self.lines.lock();
+        let silent = lines.values().filter_map(|line| Some((line.silent_since()?, line)));
+        if let Some((_, line)) = silent.min_by_key(|(since, _)| *since) {
+            line.cut();
+        }
+    }
+}
+
+/// A place that is taken, until it is dropped.
+pub(super) struct Place {
+    places: Arc<Places>,
+    number: u64,
+    pub(super) line: Arc<Line>,
+    _free: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.places.lines.lock().remove(&self.number);
+    }
+}
+
+/// Tells a line of each byte.
+pub(super) struct Heard<S> {
+    pub(super) inner: S,
+    pub(super) line: Arc<Line>,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = into.filled().len();
+        let read = Pin::new(&mut self.inner).poll_read(cx, into);
+        if into.filled().len() > before {
+            self.line.hear();
+        }
+        read
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let wrote = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        if matches!(wrote, Poll::Ready(Ok(1..))) {
+            self.line.hear();
+        }
+        wrote
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(cx)
+    }
+}
+
+/// See [`Line::streaming`].
+#[derive(Debug)]
+pub(super) struct Streaming(Arc<Line>);
+
+impl Drop for Streaming {
+    fn drop(&mut self) {
+        self.0.streams.fetch_sub(1, Relaxed);
+    }
+}

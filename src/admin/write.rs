@@ -1,0 +1,170 @@
+//! Writes: backends of the API's own, weights and wishes, heartbeats. What is answered is kept.
+use super::answer::{Answer, Problem, json, json_with, nothing, set};
+use super::body::{Members, expected, whole};
+use super::view;
+use crate::config::{Addr, Name, Weight};
+use crate::pool::{Pool, Wish, Word};
+use crate::server::{Refused, State, What, Write};
+use hyper::{StatusCode, header};
+use serde_json::Value;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A heartbeat more often than this is load, more seldom than this no sign of life.
+const TTL: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(86_400);
+/// The highest weight.
+const HEAVIEST: u64 = 1000;
+
+fn refused(refused: Refused) -> Problem {
+    let status = match refused {
+        Refused::NoPool(_) | Refused::NoBackend(..) => StatusCode::NOT_FOUND,
+        Refused::Taken(_) => StatusCode::CONFLICT,
+        Refused::Changed(_) => StatusCode::PRECONDITION_FAILED,
+        Refused::Full(_) | Refused::NotKept(_) | Refused::HandedOver(_) => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
+    };
+    Problem::new(status, refused.to_string())
+}
+
+/// A name out of a path; one that cannot be a name is nobody's.
+fn named(text: &str) -> Result<Name, Problem> {
+    Name::new(text).map_err(|why| Problem::new(StatusCode::NOT_FOUND, why))
+}
+
+fn running(state: &State, pool: &Name) -> Result<Arc<Pool>, Problem> {
+    let plan = state.plan.load_full();
+    let found = plan.and_then(|plan| plan.pools.get(pool).cloned());
+    found.ok_or_else(|| refused(Refused::NoPool(pool.clone())))
+}
+
+/// `POST /v1/pools/{pool}/backends`
+pub(super) async fn add(
+    state: &State,
+    pool: &str,
+    if_match: Option<String>,
+    mut members: Members,
+) -> Result<Answer, Problem> {
+    let pool = named(pool)?;
+    let running = running(state, &pool)?;
+    let said = members.text("addr", |text| Addr::new(text).map(|addr| (text.to_string(), addr)))?;
+    let name = members.text("name", Name::new)?;
+    let weight = members.count("weight", HEAVIEST)?.and_then(|n| Weight::new(n as u16));
+    let backup = members.flag("backup")?;
+    let tier = members.count("tier", 255)?.map(|tier| tier as u8);
+    let ttl = members.text("ttl", ttl)?;
+    members.end()?;
+    let (text, addr) =
+        said.ok_or_else(|| Problem::field("addr", "says no address: \"host:port\""))?;
+    if matches!(addr, Addr::Unix(_)) && running.config().carries.datagrams() {
+        return Err(Problem::field("addr", "a Unix socket takes no datagrams"));
+    }
+    let tier = match (backup, tier) {
+        (Some(_), Some(_)) => return Err(Problem::field("tier", "contradicts backup: say one")),
+        (_, Some(0)) => return Err(Problem::field("tier", "a tier is 1 or more")),
+        (Some(true), None) => Some(2),
+        (_, tier) => tier,
+    };
+    let backend = match name {
+        Some(name) => name,
+        None => Name::new(&text).map_err(|why| Problem::field("addr", why))?,
+    };
+    let word = Word { addr: Some(addr), weight, tier, ttl, ..Word::default() };
+    let what = What::Add(word);
+    let write = Write { pool: pool.clone(), backend: backend.clone(), what, if_match };
+    state.words.write(write).await.map_err(refused)?;
+    let mut answer = match view::one(state, &running, &backend) {
+        Some(member) => json_with(StatusCode::CREATED, &member),
+        None => nothing(StatusCode::CREATED),
+    };
+    let place = format!("/v1/pools/{}/backends/{}", encoded(&pool), encoded(&backend));
+    set(&mut answer, header::LOCATION, &place);
+    Ok(answer)
+}
+
+/// `PATCH /v1/pools/{pool}/backends/{name}`
+pub(super) async fn change(
+    state: &State,
+    (pool, backend): (&str, &str),
+    if_match: Option<String>,
+    mut members: Members,
+) -> Result<Answer, Problem> {
+    let (pool, backend) = (named(pool)?, named(backend)?);
+    let running = running(state, &pool)?;
+    let weight = members.take("weight").map(|value| match &value {
+        Value::Null => Ok(None),
+        Value::Number(_) => {
+            let weight = whole(&value).and_then(|n| u16::try_from(n).ok()).and_then(Weight::new);
+            weight.map(Some).ok_or_else(|| {
+                Problem::field("weight", "a weight is a whole number from 0 to 1000")
+            })
+        }
+        other => Err(expected("weight", "a whole number from 0 to 1000, or null", other)),
+    });
+    let wish = members.take("state").map(|value| match value.as_str() {
+        _ if value.is_null() => Ok(None),
+        Some("up") => Ok(Some(Wish::Up)),
+        Some("drain") => Ok(Some(Wish::Drain)),
+        Some("maintenance") => Ok(Some(Wish::Maintenance)),
+        _ => Err(expected("state", "\"up\", \"drain\", \"maintenance\" or null", &value)),
+    });
+    let (weight, wish) = (weight.transpose()?, wish.transpose()?);
+    members.end()?;
+    if weight.is_none() && wish.is_none() {
+        return Err(Problem::field("", "says neither weight nor state"));
+    }
+    let what = What::Change { weight, wish };
+    let write = Write { pool, backend: backend.clone(), what, if_match };
+    state.words.write(write).await.map_err(refused)?;
+    match view::one(state, &running, &backend) {
+        Some(member) => Ok(json(&member)),
+        None => Ok(nothing(StatusCode::OK)),
+    }
+}
+
+/// `DELETE /v1/pools/{pool}/backends/{name}`
+pub(super) async fn remove(
+    state: &State,
+    (pool, backend): (&str, &str),
+    if_match: Option<String>,
+) -> Result<Answer, Problem> {
+    let (pool, backend) = (named(pool)?, named(backend)?);
+    let write = Write { pool, backend, what: What::Remove, if_match };
+    state.words.write(write).await.map_err(refused)?;
+    Ok(nothing(StatusCode::ACCEPTED))
+}
+
+/// `PUT /v1/pools/{pool}/backends/{name}/heartbeat`
+pub(super) async fn beat(state: &State, (pool, backend): (&str, &str)) -> Result<Answer, Problem> {
+    let (pool, backend) = (named(pool)?, named(backend)?);
+    running(state, &pool)?;
+    state.words.ours().await.map_err(refused)?;
+    if state.beat(&pool, &backend) {
+        return Ok(nothing(StatusCode::NO_CONTENT));
+    }
+    let what =
+        format!("nobody is registered as {backend:?} in pool {pool:?}: register again, with a ttl");
+    Err(Problem::new(StatusCode::NOT_FOUND, what))
+}
+
+fn ttl(text: &str) -> Result<Duration, String> {
+    let ttl = crate::config::duration(text)?;
+    if TTL.contains(&ttl) {
+        return Ok(ttl);
+    }
+    Err(format!("a ttl is between 1s and 1d, not {text:?}"))
+}
+
+/// A name as a part of a path (RFC 3986 2.3).
+fn encoded(name: &str) -> String {
+    let mut out = String::with_capacity(name.len());
+    for byte in name.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out += &format!("%{byte:02X}");
+        }
+    }
+    out
+}

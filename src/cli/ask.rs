@@ -1,0 +1,316 @@
+//! The way from a command to the proxy: its Unix socket, its admin address, or what is said.
+use super::args;
+use crate::telemetry::is_unseen;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Bytes;
+use hyper::{Request, header};
+use hyper_util::rt::TokioIo;
+use serde_json::Value;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::net::{TcpStream, UnixStream};
+
+/// How long an answer may take: a reload with many names to look up takes its time.
+const TIME: Duration = Duration::from_secs(60);
+/// The largest answer: ten thousand backends are a few megabytes.
+const MOST: usize = 256 << 20;
+
+/// Why there is no answer, and what the exit code is.
+#[derive(Debug)]
+pub(super) enum Error {
+    /// The proxy could not be reached: 3.
+    Unreached(String),
+    /// It says no: 1. The status, and the problem as it came.
+    No(u16, Value),
+    /// What was asked makes no sense: 2.
+    Usage(String),
+}
+
+impl Error {
+    pub(super) fn code(&self) -> u8 {
+        match self {
+            Self::Unreached(_) => 3,
+            Self::No(..) => 1,
+            Self::Usage(_) => 2,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreached(what) | Self::Usage(what) => f.write_str(what),
+            Self::No(status, problem) => {
+                let text = |value: &Value| value.as_str().unwrap_or("").to_string();
+                match problem["problems"].as_array() {
+                    Some(all) => {
+                        let count = all.len();
+                        write!(f, "{count} problem{}", if count == 1 { "" } else { "s" })?;
+                        all.iter().try_for_each(|one| write!(f, "\n{}", line(one)))
+                    }
+                    None => match text(&problem["detail"]) {
+                        detail if detail.is_empty() => write!(f, "the proxy answered {status}"),
+                        detail => write!(f, "{} ({status})", printable(&detail)),
+                    },
+                }
+            }
+        }
+    }
+}
+
+/// A problem of a configuration, as `check` says it.
+fn line(problem: &Value) -> String {
+    let text = |key: &str| printable(problem[key].as_str().unwrap_or(""));
+    let mut out = text("file");
+    for key in ["line", "column"] {
+        match problem[key].as_u64() {
+            Some(number) if number > 0 => out += &format!(":{number}"),
+            _ => {}
+        }
+    }
+    for part in [text("key"), text("what")] {
+        if !part.is_empty() {
+            out += &format!("{}{part}", if out.is_empty() { "" } else { ": " });
+        }
+    }
+    match text("hint") {
+        hint if hint.is_empty() => out,
+        hint => format!("{out}; {hint}"),
+    }
+}
+
+/// Without what a terminal would take for a command.
+pub(super) fn printable(text: &str) -> String {
+    let seen = |c: char| if is_unseen(c) { '\u{fffd}' } else { c };
+    text.chars().map(seen).collect()
+}
+
+/// Where the proxy is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Place {
+    Unix(PathBuf),
+    Tcp(String),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Tcp(at) => write!(f, "http://{at}"),
+        }
+    }
+}
+
+/// Asks the proxy.
+#[derive(Clone, Debug)]
+pub(super) struct Asker {
+    place: Place,
+    token: Option<String>,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) body: Value,
+    pub(super) text: String,
+}
+
+impl Asker {
+    /// Finds the proxy: what is said, its socket, its address.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with what was said.
+    pub(super) async fn find(client: &args::Client) -> Result<Self, Error> {
+        let read = |path: &Path| {
+            let failed = |error| Error::Usage(format!("read {}: {error}", path.display()));
+            std::fs::read_to_string(path).map(|text| text.trim().to_string()).map_err(failed)
+        };
+        let token = client.token_file.as_deref().map(read).transpose()?;
+        if let Some(said) = &client.admin {
+            return Ok(Self { place: place(said)?, token });
+        }
+        let found = Found::of(&client.config);
+        let socket = found.state.join(crate::admin::SOCKET);
+        if UnixStream::connect(&socket).await.is_ok() {
+            return Ok(Self { place: Place::Unix(socket), token: None });
+        }
+        let Some(at) = found.bind else {
+            let (socket, file) = (socket.display(), client.config.display());
+            let what = format!("nothing listens at {socket}, and {file} has no admin.bind");
+            return Err(Error::Unreached(what));
+        };
+        let token = token.or_else(|| found.token.as_deref().and_then(|path| read(path).ok()));
+        Ok(Self { place: place(&at)?, token })
+    }
+
+    /// Whether it is on this machine for sure.
+    pub(super) fn is_local(&self) -> bool {
+        matches!(self.place, Place::Unix(_))
+    }
+
+    pub(super) async fn get(&self, path: &str) -> Result<Told, Error> {
+        self.ask("GET", path, None).await
+    }
+
+    /// One request and its answer.
+    ///
+    /// # Errors
+    ///
+    /// It could not be reached, or says no.
+    pub(super) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Told, Error> {
+        let asked = tokio::time::timeout(TIME, self.send(method, path, body)).await;
+        asked.unwrap_or_else(|_| Err(self.unreached(format!("no answer within {TIME:?}"))))
+    }
+
+    fn unreached(&self, why: impl fmt::Display) -> Error {
+        Error::Unreached(format!("ask the proxy at {}: {why}; does it run?", self.place))
+    }
+
+    async fn send(&self, method: &str, path: &str, body: Option<Value>) -> Result<Told, Error> {
+        let host = match &self.place {
+            Place::Unix(_) => "localhost",
+            Place::Tcp(at) => at,
+        };
+        let mut request = Request::builder().method(method).uri(path).header(header::HOST, host);
+        if let Some(token) = &self.token {
+            request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
+        }
+        let text = body.map(|body| body.to_string());
+        if text.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        let body = Full::new(Bytes::from(text.unwrap_or_default()));
+        let request = request.body(body).map_err(|error| Error::Usage(error.to_string()))?;
+        let failed = |error: &dyn fmt::Display| self.unreached(error);
+        let (mut sender, working) = match &self.place {
+            Place::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(|e| failed(&e))?;
+                let made = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+                let (sender, work) = made.map_err(|e| failed(&e))?;
+                (sender, tokio::spawn(async move { drop(work.await) }))
+            }
+            Place::Tcp(at) => {
+                let stream = TcpStream::connect(at).await.map_err(|e| failed(&e))?;
+                let made = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
+                let (sender, work) = made.map_err(|e| failed(&e))?;
+                (sender, tokio::spawn(async move { drop(work.await) }))
+            }
+        };
+        let answer = sender.send_request(request).await.map_err(|e| failed(&e))?;
+        let status = answer.status();
+        let read = Limited::new(answer.into_body(), MOST).collect().await;
+        let bytes = read.map_err(|e| failed(&e))?.to_bytes();
+        working.abort();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let body = serde_json::from_str(&text).unwrap_or_default();
+        if status.is_success() {
+            return Ok(Told { body, text });
+        }
+        Err(Error::No(status.as_u16(), body))
+    }
+}
+
+fn place(said: &str) -> Result<Place, Error> {
+    if let Some(path) = said.strip_prefix("unix:") {
+        return Ok(Place::Unix(path.into()));
+    }
+    let wrong = |why: &str| Error::Usage(format!("--admin {said}: {why}"));
+    if said.starts_with("https://") {
+        return Err(wrong("the admin side speaks no TLS; write http://"));
+    }
+    let at = said.strip_prefix("http://").unwrap_or(said).trim_end_matches('/');
+    match at.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
+            Ok(Place::Tcp(at.into()))
+        }
+        _ => Err(wrong("write http://host:port or unix:/path")),
+    }
+}
+
+/// What a file says of where its proxy is, however wrong the rest of it is: a command must work
+/// while a file is being mended.
+#[derive(Debug, PartialEq, Eq)]
+struct Found {
+    state: PathBuf,
+    bind: Option<String>,
+    token: Option<PathBuf>,
+}
+
+impl Found {
+    fn of(path: &Path) -> Self {
+        if let Ok(config) = crate::config::load(path) {
+            return Self {
+                state: config.server.state,
+                bind: config.admin.bind.map(|bind| bind.addr.to_string()),
+                token: config.admin.token.map(|token| token.path),
+            };
+        }
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let table: toml::Table = toml::from_str(&text).unwrap_or_default();
+        let said =
+            |section: &str, key: &str| table.get(section)?.get(key)?.as_str().map(str::to_string);
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let bind = said("admin", "bind").unwrap_or_else(|| "127.0.0.1:9900".into());
+        Self {
+            state: folder.join(said("server", "state").unwrap_or_else(|| "state".into())),
+            bind: (bind != "off").then_some(bind),
+            token: said("admin", "token_file").map(|name| folder.join(name)),
+        }
+    }
+}
+
+/// A name as a part of a path (RFC 3986 2.3).
+pub(super) fn encoded(name: &str) -> String {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:".contains(&byte);
+    let one = |byte: u8| match plain(byte) {
+        true => char::from(byte).to_string(),
+        false => format!("%{byte:02X}"),
+    };
+    name.bytes().map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_with_problems_still_says_where_its_proxy_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("proxy.toml");
+        let none = Found::of(&path);
+        assert_eq!(none.bind.as_deref(), Some("127.0.0.1:9900"));
+        assert_eq!(none.state, folder.path().join("state"));
+        std::fs::write(&path, "[admin]\nbind = \"127.0.0.1:7\"\n[server]\nstate = \"s\"\nx = 1\n")
+            .unwrap();
+        let found = Found::of(&path);
+        assert_eq!(
+            (found.state, found.bind),
+            (folder.path().join("s"), Some("127.0.0.1:7".into()))
+        );
+        std::fs::write(
+            &path,
+            "[admin]\nbind = \"off\"\n[listener.l]\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\n",
+        )
+        .unwrap();
+        assert_eq!(Found::of(&path).bind, None);
+    }
+
+    #[test]
+    fn places_and_names() {
+        assert_eq!(place("http://127.0.0.1:9900/").unwrap(), Place::Tcp("127.0.0.1:9900".into()));
+        assert_eq!(place("[::1]:9900").unwrap(), Place::Tcp("[::1]:9900".into()));
+        assert_eq!(place("unix:/x").unwrap(), Place::Unix("/x".into()));
+        for wrong in ["https://a:1", "a", "http://", ":1", "a:b"] {
+            assert!(place(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(encoded("b 2/ü"), "b%202%2F%C3%BC");
+        assert_eq!(printable("a\u{1b}[2Jb"), "a\u{fffd}[2Jb");
+    }
+}

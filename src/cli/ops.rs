@@ -1,0 +1,318 @@
+//! The commands that ask and tell a running proxy.
+use super::args::{self, BackendCommand, Client, Member};
+use super::ask::{Asker, Error, Told, encoded, printable};
+use super::progress::Progress;
+use super::table::Table;
+use serde_json::{Value, json};
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// From one look to the next while something is waited for.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// Runs a command that asks; what is wrong is said on standard error.
+pub(super) fn run(work: impl Future<Output = Result<ExitCode, Error>>) -> Result<ExitCode, String> {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    let runtime =
+        builder.enable_all().build().map_err(|error| format!("start a thread: {error}"))?;
+    match runtime.block_on(work) {
+        Ok(code) => Ok(code),
+        Err(error) => {
+            eprintln!("evenkeel: {error}");
+            Ok(ExitCode::from(error.code()))
+        }
+    }
+}
+
+/// What was answered, as it came, where JSON is wanted; else in words.
+pub(super) fn show(client: &Client, told: &Told, words: impl FnOnce(&Value)) {
+    if client.json { put!("{}", told.text) } else { words(&told.body) }
+}
+
+pub(super) fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => printable(text),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    }
+}
+
+pub(super) fn list(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
+}
+
+/// `evenkeel status`
+pub(super) async fn status(client: &Client) -> Result<ExitCode, Error> {
+    let asker = Asker::find(client).await?;
+    let status = asker.get("/v1/status").await?.body;
+    let pools = asker.get("/v1/pools").await?.body;
+    if client.json {
+        say!("{}", json!({ "status": status, "pools": pools["pools"] }));
+    } else {
+        let up = Duration::from_secs(status["uptime_seconds"].as_f64().unwrap_or(0.0) as u64);
+        say!(
+            "evenkeel {}: {}, up {up:?}, generation {}, {} connections",
+            text(&status["version"]),
+            text(&status["stage"]),
+            status["generation"],
+            status["connections"],
+        );
+        for listener in list(&status["listeners"]) {
+            let bound: Vec<String> = list(&listener["bound"]).map(text).collect();
+            let open = &listener["connections"];
+            say!(
+                "listener {} on {}: {open} connections",
+                text(&listener["name"]),
+                bound.join(", ")
+            );
+        }
+        let last = &status["last_reload"];
+        if last["result"] == "failure" {
+            say!("the last reload, {}, was refused:", text(&last["at"]));
+            list(&last["problems"]).for_each(|problem| say!("  {}", text(problem)));
+        }
+        let last = &status["hand_over"]["last"];
+        if last["result"] == "failure" {
+            say!("hand-over   failed at {}: {}", text(&last["at"]), text(&last["why"]));
+        }
+        for key in list(&status["needs_restart"]) {
+            say!("needs a restart: {}", text(key));
+        }
+        members(list(&pools["pools"]));
+        said_over(&status);
+    }
+    let works = |pool: &Value| {
+        let works = |m: &Value| matches!(m["state"].as_str(), Some("up" | "slow_start"));
+        list(&pool["members"]).any(works) || list(&pool["members"]).next().is_none()
+    };
+    let well = status["stage"] == "ready" && list(&pools["pools"]).all(works);
+    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Values of the file that the API covers.
+fn said_over(body: &Value) {
+    for one in list(&body["covered"]) {
+        let place = format!(
+            "{}/{}: {} {}",
+            text(&one["pool"]),
+            text(&one["backend"]),
+            text(&one["key"]),
+            text(&one["api"])
+        );
+        match one["file"].as_str() {
+            Some(file) => say!("by the API: {place}, over the file's {}", printable(file)),
+            None => say!("by the API: {place}, which the file does not name"),
+        }
+    }
+}
+
+fn members<'a>(pools: impl Iterator<Item = &'a Value>) {
+    let mut table =
+        Table::new(&["BACKEND", "ADDR", "STATE", "REASON", "WEIGHT", "ACTIVE", "SINCE", "SAID BY"]);
+    for pool in pools {
+        for m in list(&pool["members"]) {
+            let name = format!("{}/{}", text(&pool["name"]), text(&m["name"]));
+            table.row([
+                name,
+                text(&m["addr"]),
+                text(&m["state"]),
+                text(&m["reason"]),
+                text(&m["weight"]),
+                text(&m["active"]),
+                text(&m["since"]),
+                text(&m["said_by"]),
+            ]);
+        }
+    }
+    put!("{table}");
+}
+
+pub(super) fn path(member: &Member) -> String {
+    format!("/v1/pools/{}/backends/{}", encoded(&member.pool), encoded(&member.backend))
+}
+
+/// `evenkeel backend …`
+pub(super) async fn backend(what: &BackendCommand) -> Result<ExitCode, Error> {
+    match what {
+        BackendCommand::List { pool, client } => {
+            let asker = Asker::find(client).await?;
+            match pool {
+                Some(pool) => {
+                    let told = asker.get(&format!("/v1/pools/{}", encoded(pool))).await?;
+                    show(client, &told, |pool| members(std::iter::once(pool)));
+                }
+                None => {
+                    let told = asker.get("/v1/pools").await?;
+                    show(client, &told, |all| members(list(&all["pools"])));
+                }
+            }
+        }
+        BackendCommand::Add(add) => {
+            let mut body = json!({ "addr": add.addr });
+            let members =
+                [("name", json!(add.name)), ("weight", json!(add.weight)), ("ttl", json!(add.ttl))];
+            for (key, value) in members.into_iter().filter(|(_, value)| !value.is_null()) {
+                body[key] = value;
+            }
+            if add.backup {
+                body["backup"] = true.into();
+            }
+            let asker = Asker::find(&add.client).await?;
+            let place = format!("/v1/pools/{}/backends", encoded(&add.pool));
+            let told = asker.ask("POST", &place, Some(body)).await?;
+            show(&add.client, &told, |m| {
+                say!(
+                    "added {}/{} at {}: {}",
+                    printable(&add.pool),
+                    text(&m["name"]),
+                    text(&m["addr"]),
+                    text(&m["state"])
+                );
+            });
+        }
+        BackendCommand::Remove { pool, name, client } => {
+            let asker = Asker::find(client).await?;
+            let member = Member { pool: pool.clone(), backend: name.clone() };
+            asker.ask("DELETE", &path(&member), None).await?;
+            match client.json {
+                true => say!("{}", json!({ "pool": pool, "backend": name, "removed": true })),
+                false => {
+                    say!("{}/{} drains and is then gone", printable(pool), printable(name))
+                }
+            }
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `evenkeel drain`, with `--wait` until nothing is in work.
+pub(super) async fn drain(args: &args::Drain) -> Result<ExitCode, Error> {
+    let (member, client) = (&args.one.member, &args.one.client);
+    let asker = Asker::find(client).await?;
+    let mut told = asker.ask("PATCH", &path(member), Some(json!({ "state": "drain" }))).await?;
+    if args.wait {
+        let name = format!("{}/{}", member.pool, member.backend);
+        let begun = told.body["active"].as_u64().unwrap_or(0);
+        let mut progress = Progress::new(&format!("drain {}", printable(&name)), begun);
+        loop {
+            let left = told.body["active"].as_u64().unwrap_or(0);
+            progress.show(left, told.body["drain_ends"].as_str());
+            if left == 0 {
+                break;
+            }
+            tokio::time::sleep(LOOK).await;
+            told = asker.get(&path(member)).await?;
+            // Somebody else said otherwise: waiting on would be for ever.
+            if !matches!(told.body["state"].as_str(), Some("drain" | "maintenance")) {
+                progress.end();
+                let state = text(&told.body["state"]);
+                let body =
+                    json!({ "detail": format!("{name} is {state} again: somebody undrained it") });
+                return Err(Error::No(409, body));
+            }
+        }
+        progress.end();
+    }
+    show(client, &told, |m| shown(member, m));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn shown(member: &Member, m: &Value) {
+    let (pool, name) = (printable(&member.pool), printable(&member.backend));
+    say!("{pool}/{name}: {}, weight {}, {} active", text(&m["state"]), m["weight"], m["active"]);
+}
+
+/// `evenkeel undrain`
+pub(super) async fn undrain(args: &args::One) -> Result<ExitCode, Error> {
+    let asker = Asker::find(&args.client).await?;
+    let told = asker.ask("PATCH", &path(&args.member), Some(json!({ "state": "up" }))).await?;
+    show(&args.client, &told, |m| shown(&args.member, m));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `evenkeel weight`
+pub(super) async fn weight(args: &args::Weigh) -> Result<ExitCode, Error> {
+    let asker = Asker::find(&args.client).await?;
+    let body = json!({ "weight": args.weight.0 });
+    let told = asker.ask("PATCH", &path(&args.member), Some(body)).await?;
+    show(&args.client, &told, |m| shown(&args.member, m));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `evenkeel reload`
+pub(super) async fn reload(client: &Client) -> Result<ExitCode, Error> {
+    let asker = Asker::find(client).await?;
+    let told = asker.ask("POST", "/v1/reload", None).await?;
+    show(client, &told, |done| {
+        if done["changed"] == false {
+            say!("nothing changed: generation {} is the file's", done["generation"]);
+        } else {
+            say!("reloaded: generation {}", done["generation"]);
+            objects(done);
+        }
+        said_over(done);
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `evenkeel plan`
+pub(super) async fn plan(args: &args::Plan) -> Result<ExitCode, Error> {
+    let asker = Asker::find(&args.client).await?;
+    let failed = |error| Error::Usage(format!("read {}: {error}", args.file.display()));
+    // What the file includes is found from where it is, where the proxy can look there, too.
+    let body = match asker.is_local() {
+        true => json!({ "path": std::fs::canonicalize(&args.file).map_err(failed)? }),
+        false => json!({ "toml": std::fs::read_to_string(&args.file).map_err(failed)? }),
+    };
+    let told = match asker.ask("POST", "/v1/plan", Some(body)).await {
+        Err(Error::No(status, problem)) if args.client.json => {
+            say!("{problem}");
+            return Err(Error::No(status, problem));
+        }
+        told => told?,
+    };
+    show(&args.client, &told, |plan| {
+        objects(plan);
+        let kept = list(&plan["keep"]).count();
+        say!("{kept} objects stay as they are; no connection is cut");
+        said_over(plan);
+    });
+    Ok(ExitCode::SUCCESS)
+}
+
+fn objects(plan: &Value) {
+    for (sign, key) in [("+", "add"), ("~", "change"), ("-", "drain"), ("!", "cut")] {
+        for object in list(&plan[key]) {
+            let what = match text(&object["what"]) {
+                what if what.is_empty() => what,
+                what => format!(": {what}"),
+            };
+            say!("{sign} {} {}{what}", text(&object["kind"]), text(&object["name"]));
+        }
+    }
+    for key in list(&plan["needs_restart"]) {
+        say!("needs a restart: {}", text(key));
+    }
+    list(&plan["notes"]).for_each(|note| say!("note: {}", text(note)));
+}
+
+/// `evenkeel ring`
+pub(super) async fn ring(args: &args::Ring) -> Result<ExitCode, Error> {
+    let asker = Asker::find(&args.client).await?;
+    let (pool, gone) = (encoded(&args.pool), encoded(&args.remove));
+    let told = asker.get(&format!("/v1/pools/{pool}/ring?remove={gone}")).await?;
+    show(&args.client, &told, |ring| {
+        let share = |value: &Value| format!("{:.2} %", value.as_f64().unwrap_or(0.0) * 100.0);
+        let mut table = Table::new(&["BACKEND", "BEFORE", "AFTER"]);
+        for one in list(&ring["shares"]) {
+            table.row([text(&one["backend"]), share(&one["before"]), share(&one["after"])]);
+        }
+        put!("{table}");
+        say!(
+            "{} of the keys move, {} of all although their backend stays",
+            share(&ring["moved"]),
+            share(&ring["needless"]),
+        );
+    });
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,6 @@
+//! What is sent to others: traces. Runs on the control runtime.
+
+mod otlp;
+mod traces;
+
+pub use traces::{Exporter, traces};

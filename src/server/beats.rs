@@ -1,0 +1,118 @@
+//! Backends that registered themselves: each lives while its heartbeat comes within its `ttl`. After
+//! that it is down, and after as long again it is out.
+use crate::config::Name;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// A backend and its pool.
+pub(super) type Key = (Name, Name);
+
+/// Who is to beat, and when each did.
+#[derive(Debug, Default)]
+pub(super) struct Beats(BTreeMap<Key, Beat>);
+
+#[derive(Clone, Copy, Debug)]
+struct Beat {
+    ttl: Duration,
+    last: Instant,
+    lapsed: bool,
+}
+
+/// For how long each has been quiet, and whether it is down for that.
+pub(super) type Ages = Vec<(Key, Duration, bool)>;
+
+/// What came of the time that passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Missed {
+    /// It is down from here on.
+    Lapsed(Key),
+    /// It is nobody's any more: a heartbeat from here on is unknown.
+    Expired(Key),
+}
+
+impl Beats {
+    /// Somebody is to beat from here on; `None`: nobody of this name.
+    pub(super) fn follow(&mut self, key: Key, ttl: Option<Duration>, now: Instant) {
+        match ttl {
+            None => drop(self.0.remove(&key)),
+            Some(ttl) => {
+                let new = Beat { ttl, last: now, lapsed: false };
+                let beat = self.0.entry(key).or_insert(new);
+                if beat.ttl != ttl {
+                    *beat = new;
+                }
+            }
+        }
+    }
+
+    /// For another process to go on from.
+    pub(super) fn ages(&self, now: Instant) -> Ages {
+        let age = |beat: &Beat| now.saturating_duration_since(beat.last);
+        self.0.iter().map(|(key, beat)| (key.clone(), age(beat), beat.lapsed)).collect()
+    }
+
+    /// Goes on from what another process heard.
+    pub(super) fn recall(&mut self, ages: Ages, now: Instant) {
+        for (key, quiet, lapsed) in ages {
+            if let Some(beat) = self.0.get_mut(&key) {
+                (beat.last, beat.lapsed) = (now.checked_sub(quiet).unwrap_or(now), lapsed);
+            }
+        }
+    }
+
+    /// A heartbeat: whether its backend was down for want of one; `None` of somebody unknown.
+    pub(super) fn beat(&mut self, key: &Key, now: Instant) -> Option<bool> {
+        let beat = self.0.get_mut(key)?;
+        beat.last = now;
+        Some(std::mem::take(&mut beat.lapsed))
+    }
+
+    /// One that could not be let go stays, and is let go later.
+    pub(super) fn retry(&mut self, key: Key, ttl: Duration, now: Instant) {
+        self.0.insert(key, Beat { ttl, last: now, lapsed: true });
+    }
+
+    /// Who missed a beat since the last look.
+    pub(super) fn look(&mut self, now: Instant) -> Vec<Missed> {
+        let mut missed = Vec::new();
+        self.0.retain(|key, beat| {
+            let quiet = now.saturating_duration_since(beat.last);
+            if quiet >= beat.ttl * 2 {
+                missed.push(Missed::Expired(key.clone()));
+                return false;
+            }
+            if quiet >= beat.ttl && !std::mem::replace(&mut beat.lapsed, true) {
+                missed.push(Missed::Lapsed(key.clone()));
+            }
+            true
+        });
+        missed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_stops_beating_goes_down_and_then_out() {
+        let (begun, second) = (Instant::now(), Duration::from_secs(1));
+        let key = |name: &str| (Name::new("app").unwrap(), Name::new(name).unwrap());
+        let mut beats = Beats::default();
+        beats.follow(key("a"), Some(3 * second), begun);
+        beats.follow(key("b"), Some(30 * second), begun);
+        assert_eq!(beats.look(begun + 2 * second), []);
+        assert_eq!(beats.beat(&key("a"), begun + 2 * second), Some(false));
+        assert_eq!(beats.look(begun + 4 * second), []);
+        assert_eq!(beats.look(begun + 5 * second), [Missed::Lapsed(key("a"))]);
+        assert_eq!(beats.look(begun + 6 * second), [], "it is said once");
+        assert_eq!(beats.beat(&key("a"), begun + 6 * second), Some(true));
+        assert_eq!(beats.look(begun + 9 * second), [Missed::Lapsed(key("a"))]);
+        // The same word again does not count as a beat.
+        beats.follow(key("a"), Some(3 * second), begun + 9 * second);
+        assert_eq!(beats.look(begun + 12 * second), [Missed::Expired(key("a"))]);
+        assert_eq!(beats.beat(&key("a"), begun + 12 * second), None);
+        beats.follow(key("b"), None, begun);
+        assert_eq!(beats.beat(&key("b"), begun), None);
+    }
+}

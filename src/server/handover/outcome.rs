@@ -1,0 +1,79 @@
+//! What became of hand-overs, and the sockets that are handed on besides those of listeners.
+use super::message::Named;
+use crate::drain::Opening;
+use crate::metrics::Counter;
+use parking_lot::Mutex;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::SystemTime;
+use tokio::sync::watch;
+
+/// A hand-over that was tried.
+#[derive(Clone, Debug)]
+pub struct HandOver {
+    /// When it was over.
+    pub at: SystemTime,
+    /// The other process, where it is known.
+    pub pid: Option<u32>,
+    /// Its version.
+    pub version: Option<String>,
+    /// Why it failed; `None`: it did not.
+    pub why: Option<String>,
+}
+
+/// What became of hand-overs, those of the processes before this one too.
+#[derive(Debug, Default)]
+pub struct HandOvers {
+    /// The service went over.
+    pub success: Counter,
+    /// The process that had it went on.
+    pub failure: Counter,
+    /// The last one that this process tried.
+    pub last: Mutex<Option<HandOver>>,
+    /// The process that this one took over from, its version, and when.
+    pub from: Mutex<Option<(u32, String, SystemTime)>>,
+}
+
+/// A socket that is served besides the listeners: `admin`, `metrics`.
+#[derive(Debug)]
+pub struct Role {
+    named: Named,
+    socket: OwnedFd,
+    opening: watch::Sender<Opening>,
+}
+
+impl Role {
+    /// `at`: the address as the configuration writes it; `mine`: whether this process takes newcomers
+    /// from the beginning, as it does where it bound the socket itself.
+    ///
+    /// # Errors
+    ///
+    /// When the socket cannot be had twice.
+    pub fn new(role: &str, at: String, socket: &OwnedFd, mine: bool) -> io::Result<Self> {
+        let (named, socket) = (Named::role(role, at), socket.try_clone()?);
+        let opening = if mine { Opening::Open } else { Opening::Paused };
+        Ok(Self { named, socket, opening: watch::Sender::new(opening) })
+    }
+
+    /// Takes newcomers, or leaves them to another process.
+    pub fn pause(&self, paused: bool) {
+        self.opening.send_replace(if paused { Opening::Paused } else { Opening::Open });
+    }
+
+    /// Whether it takes newcomers, to be followed by whoever serves it.
+    pub fn opening(&self) -> watch::Receiver<Opening> {
+        self.opening.subscribe()
+    }
+
+    /// Whether it is another process's, still or by now.
+    pub fn is_given(&self) -> bool {
+        *self.opening.borrow() == Opening::Paused
+    }
+
+    pub(super) fn named(&self) -> Named {
+        self.named.clone()
+    }
+    pub(super) fn socket(&self) -> io::Result<OwnedFd> {
+        self.socket.try_clone()
+    }
+}

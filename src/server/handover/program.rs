@@ -1,0 +1,98 @@
+//! The program on disk, started once more with the same arguments.
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use tokio::process::{Child, Command};
+
+/// What was started, as it was when it began: by then no other program had its place.
+#[derive(Clone, Debug)]
+pub(super) struct Program {
+    path: PathBuf,
+    arguments: Vec<OsString>,
+    folder: PathBuf,
+}
+
+/// The argument that tells the next process whom to ask.
+const TAKE_OVER: &str = "--take-over";
+
+impl Program {
+    /// This one. Its name is looked up as a shell does, so that a link that leads to another version
+    /// by then is followed.
+    pub(super) fn this() -> Self {
+        let folder = std::env::current_dir().unwrap_or_default();
+        let mut all = std::env::args_os();
+        let name = all.next().unwrap_or_default();
+        let own = || std::env::current_exe().unwrap_or_default();
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let path = find(&name, &folder, &path).unwrap_or_else(own);
+        Self { path, arguments: all.filter(|word| !is_ours(word)).collect(), folder }
+    }
+
+    /// Where it is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Starts it again, to take over by a socket. What the service manager said to this process
+    /// alone it does not hear.
+    ///
+    /// # Errors
+    ///
+    /// What was tried, and the kernel's word.
+    pub(super) fn start(&self, socket: &Path) -> Result<Child, String> {
+        let mut take_over = OsString::from(TAKE_OVER);
+        take_over.push("=");
+        take_over.push(socket);
+        let mut command = Command::new(&self.path);
+        command.args(&self.arguments).arg(take_over).current_dir(&self.folder);
+        for name in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_PID"] {
+            command.env_remove(name);
+        }
+        // A group of its own, so that it can be ended with all that it starts; it comes back to this
+        // process's when it has taken over.
+        let started = command.stdin(Stdio::null()).process_group(0).spawn();
+        started.map_err(|error| format!("start {}: {error}", self.path.display()))
+    }
+}
+
+fn is_ours(word: &OsStr) -> bool {
+    let text = word.to_string_lossy();
+    text == TAKE_OVER || text.strip_prefix(TAKE_OVER).is_some_and(|rest| rest.starts_with('='))
+}
+
+/// The file of a command: with a slash it is a path, else it is in one of the folders of `PATH`.
+fn find(name: &OsStr, folder: &Path, path: &OsStr) -> Option<PathBuf> {
+    if name.is_empty() {
+        return None;
+    }
+    if name.as_encoded_bytes().contains(&b'/') {
+        return Some(folder.join(name));
+    }
+    let all = std::env::split_paths(path).map(|dir| folder.join(dir).join(name));
+    all.into_iter().find(|file| file.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_looked_up_as_a_shell_does() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("prog");
+        std::fs::write(&file, "").unwrap();
+        let path = std::env::join_paths([Path::new("/nowhere"), folder.path()]).unwrap();
+        let find = |name: &str| find(name.as_ref(), "/here".as_ref(), &path);
+        assert_eq!(find("prog"), Some(file));
+        assert_eq!(find("other"), None);
+        assert_eq!(find("./prog"), Some("/here/./prog".into()));
+        assert_eq!(find("/a/prog"), Some("/a/prog".into()));
+        assert_eq!(find(""), None);
+    }
+
+    #[test]
+    fn an_earlier_take_over_is_not_said_again() {
+        assert!(is_ours("--take-over".as_ref()) && is_ours("--take-over=/x".as_ref()));
+        assert!(!is_ours("--take-overs".as_ref()) && !is_ours("run".as_ref()));
+    }
+}

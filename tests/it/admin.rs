@@ -1,0 +1,287 @@
+//! The admin API: who may call, what is answered, what is refused and how.
+use crate::support::{Api, Backend, TOKEN, call, json, until};
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+
+/// A listener `web` in front of pool `app` with these backends.
+pub(crate) fn words(backends: &[&str], more: &str) -> String {
+    let all: Vec<String> = backends
+        .iter()
+        .enumerate()
+        .map(|(n, b)| format!("{{ name = \"b{}\", addr = \"{b}\" }}", n + 1))
+        .collect();
+    format!(
+        "{more}\n[listener.web]\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\npool = \"app\"\n\
+         [pool.app]\nbackends = [{}]\n",
+        all.join(", ")
+    )
+}
+
+#[test]
+fn callers_by_tcp_need_the_token_and_those_of_the_socket_do_not() {
+    let api = Api::start(&words(&["127.0.0.1:1"], "[admin]\ntoken_file = \"admin.token\""));
+    let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
+    let refused = api.call("GET", "/v1/status", "", "");
+    assert_eq!(
+        (refused.status, refused.field("content-type")),
+        (401, Some("application/problem+json"))
+    );
+    assert!(refused.field("www-authenticate").is_some_and(|asked| asked.starts_with("Bearer")));
+    assert_eq!(api.call("GET", "/v1/status", "Authorization: Bearer no\r\n", "").status, 401);
+    assert_eq!(api.call("GET", "/v1/status", &bearer, "").status, 200);
+    for open in ["/metrics", "/healthz", "/readyz"] {
+        assert_eq!(api.call("GET", open, "", "").status, 200, "{open}");
+    }
+    let path = api.path("state/admin.sock");
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(path.parent().unwrap().metadata().unwrap().permissions().mode() & 0o077, 0);
+    let mut socket = UnixStream::connect(path).unwrap();
+    socket.write_all(b"GET /v1/status HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200") && answer.contains("\"generation\":1"), "{answer}");
+    // The token is read again with the file.
+    std::fs::write(api.path("admin.token"), "another token, as long\n".replace(' ', "-")).unwrap();
+    assert_eq!(api.call("POST", "/v1/reload", &bearer, "").status, 200);
+    assert_eq!(api.call("GET", "/v1/status", &bearer, "").status, 401);
+    assert_eq!(
+        api.call("GET", "/v1/status", "Authorization: Bearer another-token,-as-long\r\n", "")
+            .status,
+        200
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_request_is_said() {
+    let limits = "[admin]\nlimits = { body = \"1KiB\", time = \"200ms\", connections = 8 }";
+    let api = Api::start(&words(&["127.0.0.1:1"], limits));
+    let long = format!("{{\"toml\":\"{}\"}}", "x".repeat(2000));
+    for (method, path, fields, body, status) in [
+        ("GET", "/v1/nothing", "", "", 404),
+        ("GET", "/v1/pools/none", "", "", 404),
+        ("DELETE", "/v1/status", "", "", 405),
+        ("GET", "/v1/reload", "", "", 405),
+        ("POST", "/v1/plan", "", "{", 400),
+        ("POST", "/v1/plan", "", "[]", 400),
+        ("POST", "/v1/plan", "", "{\"toml\":5}", 400),
+        ("POST", "/v1/plan", "", "{\"file\":\"x\"}", 400),
+        ("POST", "/v1/plan", "", "{\"toml\":\"a\",\"path\":\"b\"}", 400),
+        ("POST", "/v1/plan", "", &long, 413),
+        ("POST", "/v1/plan", "", "{\"toml\":\"[listener.x]\"}", 422),
+        ("GET", "/v1/status", "Host: evil.test\r\n", "", 403),
+        ("POST", "/v1/reload", "Origin: http://evil.test\r\n", "", 403),
+        ("GET", "/v1/events", "Sec-Fetch-Site: cross-site\r\n", "", 403),
+        ("GET", "http://evil.test/v1/status", "", "", 403),
+        ("GET", "/v1/events?last=x", "", "", 400),
+    ] {
+        let answer = api.call(method, path, fields, body);
+        assert_eq!(answer.status, status, "{method} {path}: {}", answer.text());
+        assert_eq!(answer.field("content-type"), Some("application/problem+json"), "{path}");
+        let problem = json(&answer);
+        assert_eq!(problem["status"], status);
+        assert!(!problem["detail"].as_str().unwrap().is_empty());
+        let known = path == "/v1/plan" && status == 400 || path.starts_with("/v1/events?");
+        assert_eq!(problem["field"].is_string(), known, "{problem}");
+    }
+    let mut client = api.client();
+    let text = "POST /v1/reload HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}";
+    client.send(text);
+    assert_eq!(client.response().status, 415);
+    // A body that does not come.
+    let mut client = api.client();
+    client.send("POST /v1/plan HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{");
+    assert_eq!(client.response().status, 408);
+    let hits = api.running().state().admin.limit_hits.all();
+    assert!(hits.contains(&("body", 1)) && hits.contains(&("time", 1)), "{hits:?}");
+}
+
+#[test]
+fn a_rate_is_kept_and_those_without_the_token_do_not_use_it_up() {
+    let more = "[admin]\ntoken_file = \"admin.token\"\nlimits = { rate = \"1/m\" }";
+    let api = Api::start(&words(&["127.0.0.1:1"], more));
+    let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
+    let guesses: Vec<u16> = (0..60).map(|_| api.call("GET", "/v1/status", "", "").status).collect();
+    assert!(guesses[0] == 401 && guesses.contains(&429), "{guesses:?}");
+    assert_eq!(api.call("GET", "/v1/status", &bearer, "").status, 200);
+    let often = api.call("GET", "/v1/status", &bearer, "");
+    assert_eq!(often.status, 429);
+    assert!(often.field("retry-after").unwrap().parse::<u64>().unwrap() >= 1);
+    assert_eq!(api.call("GET", "/readyz", "", "").status, 200);
+}
+
+#[test]
+fn a_plan_says_what_a_reload_then_does_and_each_is_told() {
+    let backend = Backend::named("one");
+    let addr = backend.addr.to_string();
+    let api = Api::start(&words(&[&addr, "127.0.0.1:1"], ""));
+    let mut events = api.client();
+    events.send("GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    assert!(String::from_utf8_lossy(&events.until("retry:")).contains("text/event-stream"));
+    let new = words(&[&addr], "").replace("name = \"b1\"", "name = \"b1\", weight = 7")
+        + "[pool.other]\nbackends = []\n";
+    let body = serde_json::json!({ "toml": new }).to_string();
+    let planned = json(&api.call("POST", "/v1/plan", "", &body));
+    let named = |list: &str| -> Vec<String> {
+        let of = |o: &serde_json::Value| {
+            format!("{} {}", o["kind"].as_str().unwrap(), o["name"].as_str().unwrap())
+        };
+        planned[list].as_array().unwrap().iter().map(of).collect()
+    };
+    assert_eq!(named("add"), ["pool other"]);
+    assert_eq!(named("change"), ["pool app", "backend app/b1"]);
+    assert_eq!(named("drain"), ["backend app/b2"]);
+    assert_eq!(named("keep"), ["listener web"]);
+    assert_eq!(planned["cut"], serde_json::json!([]));
+    assert_eq!(planned["change"][1]["what"], "weight 1 to 7");
+    assert_eq!(planned["drain"][0]["what"], "0 in work, which may end within 300s");
+    assert_eq!(api.get("/v1/status")["generation"], 1, "nothing was done");
+    api.edit(&new);
+    let path = serde_json::json!({ "path": api.path("proxy.toml") }).to_string();
+    assert_eq!(json(&api.call("POST", "/v1/plan", "", &path)), planned);
+    let done = json(&api.call("POST", "/v1/reload", "", ""));
+    assert_eq!((&done["changed"], &done["add"]), (&true.into(), &planned["add"]));
+    assert_eq!(json(&api.call("POST", "/v1/reload", "", ""))["changed"], false);
+    assert_eq!(api.get("/v1/status")["generation"], 2);
+    let told = String::from_utf8_lossy(&events.until("event: reload")).into_owned();
+    assert!(told.contains("id: "), "{told}");
+    assert!(String::from_utf8_lossy(&events.until("\n\n")).contains("\"generation\":2"));
+    // A file with problems is refused with all of them, and what ran runs on.
+    api.edit("[listener.web]\n");
+    let refused = api.call("POST", "/v1/reload", "", "");
+    assert_eq!(refused.status, 422);
+    assert!(json(&refused)["problems"][0]["what"].as_str().unwrap().contains("says no bind"));
+    assert_eq!(api.get("/v1/status")["last_reload"]["result"], "failure");
+    assert!(
+        String::from_utf8_lossy(&events.until("\"result\":\"failure\"")).contains("event: reload")
+    );
+}
+
+#[test]
+fn the_configuration_is_shown_and_no_secret_with_it() {
+    let more = "[admin]\ntoken_file = \"admin.token\"\n[[route]]\npath = \"/x\"\npool = \"app\"\n\
+        request_headers = { set = { Authorization = \"Basic hidden-1\", X-Env = \"prod\", \
+        X-Vault = \"hidden-3\", X-Put = \"at ${PATH}\" } }\n\
+        [[route]]\npath = \"/y\"\npool = \"app\"\nheader = { X-Api-Key = \"hidden-2\" }\n[defaults]\ntimeout = { idle = \"9s\" }";
+    let send = "health = { tcp = { send = \"AUTH hidden-4\" } }\n";
+    let api = Api::start(&(words(&["127.0.0.1:1"], more) + send));
+    let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
+    let asked = format!("/v1/explain?url=http://{}/y", api.running().addresses("web")[0]);
+    let why = api.call("GET", &asked, &bearer, "");
+    assert!(why.text().contains("header x-api-key is not there, not ***"), "{}", why.text());
+    let shown = api.call("GET", "/v1/config", &bearer, "");
+    assert!(!shown.text().contains("hidden") && !shown.text().contains(TOKEN), "{}", shown.text());
+    let shown = json(&shown);
+    assert_eq!(shown["pool"]["app"]["timeout"]["idle"], "9s");
+    assert_eq!(shown["pool"]["app"]["timeout"]["connect"], "2s");
+    assert_eq!(shown["route"][0]["request_headers"]["set"][1]["value"], "prod");
+    assert_eq!(shown["route"][0]["request_headers"]["set"][3]["value"], "at ${PATH}");
+    assert_eq!(shown["admin"]["limits"]["rate"], "5000/s");
+}
+
+#[test]
+fn what_the_environment_says_is_put_into_files_and_told_to_nobody() {
+    let path = std::env::var("PATH").unwrap();
+    let good = words(&["127.0.0.1:1"], "");
+    let bad = good.replace("[pool.app]", "[listener.more]\nbind = \"${PATH}\"\n[pool.app]");
+    let api = Api::start(&good);
+    let refused = |method: &str, body: &str| {
+        let answer = api.call("POST", method, "", body);
+        assert_eq!(answer.status, 422, "{}", answer.text());
+        assert!(!answer.text().contains(&path), "{}", answer.text());
+        answer.text()
+    };
+    // Neither by what is posted, nor by a file that its caller may have written.
+    let withheld = "the environment is not put into what comes over the API";
+    assert!(
+        refused("/v1/plan", &serde_json::json!({ "toml": bad }).to_string()).contains(withheld)
+    );
+    let with_default = bad.replace("${PATH}", "${PATH:-127.0.0.1:1}");
+    let body = serde_json::json!({ "toml": with_default }).to_string();
+    assert!(refused("/v1/plan", &body).contains(withheld));
+    std::fs::write(api.path("other.toml"), &bad).unwrap();
+    let body = serde_json::json!({ "path": api.path("other.toml") }).to_string();
+    assert!(refused("/v1/plan", &body).contains(withheld));
+    // The file that runs has it, and so has its owner's; no problem tells it.
+    api.edit(&bad);
+    let said = "\"what\":\"\\\"***\\\" has no port";
+    for answer in [refused("/v1/plan", ""), refused("/v1/reload", "")] {
+        assert!(answer.contains(said), "{answer}");
+    }
+    assert!(!api.get("/v1/status").to_string().contains(&path));
+    let mut socket = UnixStream::connect(api.path("state/admin.sock")).unwrap();
+    let length = body.len();
+    let asked = format!(
+        "POST /v1/plan HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\
+         Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    );
+    socket.write_all(asked.as_bytes()).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    assert!(answer.contains(said), "{answer}");
+}
+
+#[test]
+fn who_says_nothing_gives_way_and_who_listens_stays() {
+    let limits = "[admin]\nlimits = { connections = 4, streams = 1 }";
+    let api = Api::start(&words(&["127.0.0.1:1"], limits));
+    let mut events = api.client();
+    events.send("GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    events.until("retry:");
+    let held: Vec<_> = (0..12)
+        .map(|n| {
+            let mut client = api.client();
+            // Half a head, a body that does not come, nothing more after an answer.
+            client.send(match n % 3 {
+                0 => "GET /heal",
+                1 => "POST /v1/plan HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{",
+                _ => "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n",
+            });
+            client
+        })
+        .collect();
+    assert_eq!(api.call("GET", "/healthz", "", "").status, 200);
+    assert_eq!(api.call("POST", "/v1/reload", "", "").status, 200);
+    events.until("event: reload");
+    let hits = api.running().state().admin.limit_hits.all();
+    assert!(hits.iter().any(|(limit, n)| *limit == "connections" && *n >= 9), "{hits:?}");
+    drop(held);
+}
+
+#[test]
+fn events_are_bounded_in_listeners_and_who_comes_later_hears_the_last() {
+    let api = Api::start(&words(&["127.0.0.1:1"], "[admin]\nlimits = { streams = 2 }"));
+    let listen = |query: &str| {
+        let mut client = api.client();
+        client.send(format!("GET /v1/events{query} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        client
+    };
+    let mut first = listen("");
+    first.until("retry:");
+    let mut second = listen("?last=0");
+    let told = String::from_utf8_lossy(&second.until("\"result\":\"success\"")).into_owned();
+    assert!(told.contains("id: 1\nevent: reload\n"), "the start is a reload, too: {told}");
+    assert_eq!(listen("").response().status, 503);
+    drop(first);
+    until("a place is free", || {
+        let mut client = listen("");
+        String::from_utf8_lossy(&client.until("\r\n\r\n")).contains(" 200 ")
+    });
+    assert!(
+        api.running().state().admin.limit_hits.all().iter().any(|(limit, _)| *limit == "streams")
+    );
+}
+
+#[test]
+fn a_pool_has_a_tag_that_stays_while_nobody_speaks() {
+    let api = Api::start(&words(&["127.0.0.1:1"], ""));
+    let tag = || {
+        let mut client = api.client();
+        call(&mut client, "GET", "/v1/pools/app", "", "").field("etag").unwrap().to_string()
+    };
+    let before = tag();
+    assert_eq!(before, tag());
+    api.edit(&words(&["127.0.0.1:1", "127.0.0.1:2"], ""));
+    assert_eq!(api.call("POST", "/v1/reload", "", "").status, 200);
+    assert_ne!(before, tag());
+}

@@ -1,0 +1,232 @@
+//! The commands that ask and tell a running proxy: by its socket, by its address, and by nobody.
+use crate::admin::words;
+use crate::support::{Api, Backend, TOKEN, nobody, until};
+use serde_json::{Value, json};
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn run(folder: &Path, args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_evenkeel")).current_dir(folder).args(args).output().unwrap()
+}
+
+/// What a command says when it is done, and that it is.
+#[track_caller]
+fn done(folder: &Path, args: &[&str]) -> String {
+    let output = run(folder, args);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{args:?}: {said}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    said
+}
+
+/// What a command says when it is not.
+#[track_caller]
+fn refused(folder: &Path, args: &[&str], code: i32) -> String {
+    let output = run(folder, args);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+    said
+}
+
+#[track_caller]
+fn json_of(folder: &Path, args: &[&str]) -> Value {
+    let args = [args, &["--json"]].concat();
+    serde_json::from_str(&done(folder, &args)).unwrap_or_else(|e| panic!("{args:?}: {e}"))
+}
+
+#[test]
+fn a_pipe_that_is_closed_early_is_no_fault() {
+    let backend = Backend::named("one");
+    let api = Api::start(&words(&[&backend.addr.to_string()], ""));
+    let at = api.folder.path();
+    let all: [&[&str]; 8] = [
+        &["status"],
+        &["status", "--json"],
+        &["backend", "list"],
+        &["explain", "GET", "http://a.test/"],
+        &["errors"],
+        &["top"],
+        &["check"],
+        &["man"],
+    ];
+    for args in all {
+        let code = run(at, args).status.code();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_evenkeel"));
+        let (read, write) = std::io::pipe().unwrap();
+        drop(read);
+        let output = command.current_dir(at).args(args).stdout(write).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!said.contains("panicked") && !said.contains("Broken pipe"), "{args:?}: {said}");
+        assert_eq!(output.status.code(), code, "{args:?}: {said}");
+    }
+}
+
+#[test]
+fn every_command_does_by_the_socket_what_it_says() {
+    let backend = Backend::named("one");
+    let addr = backend.addr.to_string();
+    // The token is not asked of the socket.
+    let file = words(&[&addr], "[admin]\ntoken_file = \"admin.token\"")
+        + "[pool.hash]\nbalance = { policy = \"consistent_hash\", key = \"path\" }\n\
+           backends = [{ name = \"x\", addr = \"127.0.0.1:1\" }, { name = \"y\", addr = \"127.0.0.1:2\" }]\n";
+    let api = Api::start(&file);
+    let at = api.folder.path();
+    assert!(done(at, &["status"]).contains("app/b1"));
+    assert_eq!(json_of(at, &["status"])["status"]["generation"], 1);
+    let said = done(
+        at,
+        &["backend", "add", "app", "127.0.0.1:3", "--name", "own", "--weight", "2", "--backup"],
+    );
+    assert_eq!(said, "added app/own at 127.0.0.1:3: up\n");
+    let listed = json_of(at, &["backend", "list", "app"]);
+    assert_eq!(
+        (&listed["members"][1]["tier"], &listed["members"][1]["weight"]),
+        (&json!(2), &json!(2))
+    );
+    assert_eq!(done(at, &["weight", "app/own", "7"]), "app/own: up, weight 7, 0 active\n");
+    assert_eq!(done(at, &["weight", "app/own", "file"]), "app/own: up, weight 1, 0 active\n");
+    assert_eq!(done(at, &["drain", "app/b1", "--wait"]), "app/b1: drain, weight 1, 0 active\n");
+    assert_eq!(json_of(at, &["undrain", "app/b1"])["state"], "up");
+    assert_eq!(json_of(at, &["backend", "remove", "app", "own"])["removed"], true);
+    until("it is gone", || {
+        json_of(at, &["backend", "list", "app"])["members"].as_array().unwrap().len() == 1
+    });
+    let ring = json_of(at, &["ring", "hash", "--remove", "x"]);
+    assert!((ring["moved"].as_f64().unwrap() - 0.5).abs() < 0.02, "{ring}");
+    assert!(refused(at, &["ring", "app", "--remove", "b1"], 1).contains("which has no ring"));
+    // Plans and reloads.
+    std::fs::write(at.join("new.toml"), file.replace("name = \"b1\"", "name = \"b1\", weight = 5"))
+        .unwrap();
+    let planned = done(at, &["plan", "new.toml"]);
+    assert!(
+        planned.contains("~ backend app/b1: weight 1 to 5\n") && !planned.contains("restart"),
+        "{planned}"
+    );
+    std::fs::write(at.join("bad.toml"), "[listener.web]\n").unwrap();
+    let said = refused(at, &["plan", "bad.toml"], 1);
+    assert!(said.contains("bad.toml:1:") && said.contains("listener.web: says no bind"), "{said}");
+    assert!(done(at, &["reload"]).starts_with("nothing changed"));
+    std::fs::rename(at.join("new.toml"), at.join("proxy.toml")).unwrap();
+    assert_eq!(json_of(at, &["reload"])["changed"], true);
+    std::fs::rename(at.join("bad.toml"), at.join("proxy.toml")).unwrap();
+    // A file that is being mended still says where its proxy is.
+    assert!(refused(at, &["reload"], 1).contains("says no bind"));
+    assert!(done(at, &["status"]).contains("was refused:"));
+}
+
+#[test]
+fn a_proxy_is_found_by_its_address_with_the_token_and_who_is_not_there_is_exit_3() {
+    let api = Api::start(&words(&["127.0.0.1:1"], "[admin]\ntoken_file = \"admin.token\""));
+    let (other, url) = (tempfile::tempdir().unwrap(), format!("http://{}", api.addr));
+    let at = other.path();
+    std::fs::write(at.join("t"), TOKEN).unwrap();
+    let by = |file| ["status", "--admin", &url, "--token-file", file];
+    assert!(done(at, &by("t")).contains("app/b1"));
+    assert!(refused(at, &["status", "--admin", &url], 1).contains("(401)"));
+    assert_eq!(refused(at, &by("none"), 2).lines().count(), 1);
+    let socket = format!("unix:{}", api.path("state/admin.sock").display());
+    assert!(done(at, &["status", "--admin", &socket]).contains("app/b1"));
+    let nobody = format!("http://{}", nobody());
+    assert!(refused(at, &["status", "--admin", &nobody], 3).contains("does it run?"));
+    assert_eq!(run(at, &["drain", "app"]).status.code(), Some(2));
+    assert!(
+        refused(at, &["drain", "app/none", "--admin", &socket], 1).contains("no backend named")
+    );
+    // Its file says where it is.
+    std::fs::write(
+        at.join("proxy.toml"),
+        format!("[admin]\nbind = \"{}\"\ntoken_file = \"t\"\n", api.addr),
+    )
+    .unwrap();
+    assert!(done(at, &["status"]).contains("app/b1"));
+}
+
+#[test]
+fn a_drain_waits_for_what_is_in_work_and_status_says_when_nobody_is_left() {
+    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let held = std::sync::Mutex::new(held);
+    let backend = Backend::run(move |peer| {
+        while peer.request().is_some() {
+            let _ = held.lock().unwrap().recv();
+            peer.answer("late");
+        }
+    });
+    let api = Api::start(&words(&[&backend.addr.to_string()], ""));
+    let addr = api.running().addresses("web")[0].to_string().parse().unwrap();
+    let mut client = crate::support::Client::connect(addr);
+    client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    until("it is in work", || api.member("b1")["active"] == 1);
+    let mut waiting = Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+        .current_dir(api.folder.path())
+        .args(["drain", "app/b1", "--wait"])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    until("it drains", || api.member("b1")["state"] == "drain");
+    assert!(api.member("b1")["drain_ends"].is_string() || api.member("b1")["active"] == 1);
+    assert!(waiting.try_wait().unwrap().is_none(), "it waits");
+    hold.send(()).unwrap();
+    assert_eq!(client.response().text(), "late");
+    assert!(waiting.wait().unwrap().success());
+    let status = run(api.folder.path(), &["status"]);
+    assert_eq!(status.status.code(), Some(1), "nobody is up");
+}
+
+#[test]
+fn top_shows_what_happens_and_drains_by_a_key() {
+    let backend = Backend::named("one");
+    let api = Api::start(&words(&[&backend.addr.to_string()], ""));
+    let shown = json_of(api.folder.path(), &["top"]);
+    let rows = shown["rows"].as_array().unwrap();
+    assert_eq!(
+        (rows.len(), &rows[1]["backend"], &rows[1]["state"]),
+        (2, &json!("b1"), &json!("up"))
+    );
+    assert_eq!(rows[0]["requests_per_second"], 0.0);
+    assert!(done(api.folder.path(), &["top"]).contains("  b1 "));
+    // A terminal of its own, that of script(1).
+    let program = env!("CARGO_BIN_EXE_evenkeel");
+    let mut terminal = Command::new("script")
+        .current_dir(api.folder.path())
+        .args(["-qec", &format!("{program} top"), "typescript"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let seen = || std::fs::read_to_string(api.path("typescript")).unwrap_or_default();
+    until("it draws", || seen().contains("b1"));
+    let mut keys = terminal.stdin.take().unwrap();
+    keys.write_all(b"d").unwrap();
+    until("it drains", || api.member("b1")["state"] == "drain");
+    keys.write_all(b"u").unwrap();
+    until("it is back", || api.member("b1")["state"] == "up");
+    keys.write_all(b"q").unwrap();
+    assert!(terminal.wait().unwrap().success());
+    assert!(seen().contains("\u{1b}[?1049l"), "the terminal is as it was");
+}
+
+#[test]
+fn completions_and_the_manual_name_every_command() {
+    let at = std::env::temp_dir();
+    let (man, bash) = (done(&at, &["man"]), done(&at, &["completions", "bash"]));
+    let help = done(&at, &["--help"]);
+    let commands = help.lines().skip_while(|line| *line != "Commands:").skip(1);
+    let commands: Vec<&str> = commands
+        .take_while(|line| !line.is_empty())
+        .filter_map(|line| line.split_whitespace().next())
+        .collect();
+    assert!(commands.len() >= 14, "{help}");
+    for command in commands {
+        assert!(bash.contains(command), "completions: {command}");
+        let section = format!(".SH {}\n", command.to_uppercase());
+        assert!(command == "help" || man.contains(&section), "man: {command}");
+    }
+    for shell in ["zsh", "fish", "elvish", "powershell"] {
+        assert!(done(&at, &["completions", shell]).contains("undrain"), "{shell}");
+    }
+}

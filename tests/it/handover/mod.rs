@@ -1,0 +1,259 @@
+//! From one process to the next: ten times under load, with what each knew; and whatever goes wrong
+//! with the new one, the old one goes on.
+mod load;
+mod wrong;
+
+use crate::support::{Backend, Client, PATIENCE, Service, nobody, until};
+use rustix::process::Signal;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixStream};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+/// One http listener in front of pool `app`.
+fn web(addr: SocketAddr, pool: &str) -> String {
+    format!(
+        "[server]\ngrace = \"30s\"\n[listener.web]\nbind = \"{addr}\"\nprotocol = \"http\"\npool = \"app\"\n[pool.app]\n{pool}\n"
+    )
+}
+
+/// Who answers by the socket of a file.
+fn by_file(service: &Service) -> String {
+    use std::io::{Read, Write};
+    let mut stream = UnixStream::connect(service.path("web.sock")).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text.rsplit("\r\n").next().unwrap().to_string()
+}
+
+fn ask(addr: SocketAddr) -> String {
+    let mut client = Client::connect(addr);
+    client.send("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
+    client.response().text()
+}
+
+#[test]
+fn what_probes_found_and_the_api_said_is_known_at_once() {
+    let (one, two, three) = (Backend::named("one"), Backend::named("two"), Backend::named("three"));
+    let sick = nobody();
+    let web_addr = nobody();
+    // Two good probes are far apart: who forgets that `b` is down would call it up at the first.
+    let pool = format!(
+        "health = {{ http = \"/\", interval = \"1h\", rise = 2, fall = 1 }}\nbackends = [\
+         {{ name = \"a\", addr = \"{}\" }}, {{ name = \"b\", addr = \"{sick}\" }}, {{ name = \"c\", addr = \"{}\" }}]",
+        one.addr, two.addr
+    );
+    let service = Service::start(&web(web_addr, &pool));
+    until("a is up", || service.member("a")["state"] == "up");
+    until("b is down", || service.member("b")["state"] == "down");
+    let since = service.member("a")["since"].clone();
+    let said =
+        service.call("PATCH", "/v1/pools/app/backends/c", "{\"state\": \"drain\", \"weight\": 7}");
+    assert_eq!(said.status, 200);
+    let body = format!("{{\"addr\": \"{}\", \"name\": \"own\", \"ttl\": \"30s\"}}", three.addr);
+    assert_eq!(service.call("POST", "/v1/pools/app/backends", &body).status, 201);
+    until("own is up", || service.member("own")["state"] == "up");
+    // It is back before the new process looks for the first time.
+    let _back = Backend::at(sick, "back");
+    service.hand_over();
+    let loaded = service.get("/v1/status")["last_reload"]["at"].clone();
+    let after = service.member("a")["since"].clone();
+    assert!(after.as_str() < loaded.as_str(), "{since}: {after} is before {loaded}");
+    assert_eq!(service.member("b")["state"], "down");
+    assert_eq!(
+        (&service.member("c")["state"], &service.member("c")["weight"]),
+        (&"drain".into(), &7.into())
+    );
+    assert_eq!(service.member("own")["state"], "up");
+    assert_eq!(service.call("PUT", "/v1/pools/app/backends/own/heartbeat", "").status, 204);
+    assert_eq!(service.get("/v1/status")["hand_over"]["from"]["pid"], service.first_pid());
+    let names = ["one", "three"];
+    assert!((0..10).all(|_| names.contains(&ask(web_addr).as_str())));
+}
+
+#[test]
+fn datagrams_and_unix_sockets_go_over_and_their_files_end_with_the_last() {
+    let (echo, web_addr, dns) = (UdpSocket::bind("127.0.0.1:0").unwrap(), nobody(), nobody());
+    let to = echo.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut bytes = [0; 64];
+        while let Ok((n, from)) = echo.recv_from(&mut bytes) {
+            let _ = echo.send_to(&bytes[..n], from);
+        }
+    });
+    let one = Backend::named("one");
+    let toml = web(web_addr, &format!("backends = [\"{}\"]", one.addr))
+        + &format!(
+            "[listener.file]\nbind = \"unix:web.sock\"\nprotocol = \"http\"\npool = \"app\"\n\
+             [listener.dns]\nbind = \"{dns}\"\nprotocol = \"udp\"\npool = \"names\"\n[pool.names]\nbackends = [\"{to}\"]\n"
+        );
+    let mut service = Service::start(&toml);
+    let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+    client.connect(dns).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let echoed = |text: &str| {
+        client.send(text.as_bytes()).unwrap();
+        let mut bytes = [0; 64];
+        let n = client.recv(&mut bytes).unwrap();
+        assert_eq!(&bytes[..n], text.as_bytes());
+    };
+    for round in 0..3 {
+        echoed(&format!("before {round}"));
+        assert_eq!(by_file(&service), "one");
+        service.hand_over();
+        echoed(&format!("after {round}"));
+        assert_eq!(by_file(&service), "one");
+    }
+    let first = service.first_pid();
+    service.until_ended(first);
+    let last = service.pid();
+    for name in ["web.sock", "state/admin.sock", "state/handover.sock"] {
+        assert!(service.path(name).exists(), "{name} is the last one's");
+    }
+    service.signal(last, Signal::TERM);
+    service.until_ended(last);
+    for name in ["web.sock", "state/admin.sock", "state/handover.sock"] {
+        assert!(!service.path(name).exists(), "{name} is nobody's");
+    }
+}
+
+#[test]
+fn an_edit_just_before_is_read_by_the_new_process_alone() {
+    let (one, two) = (Backend::named("one"), Backend::named("two"));
+    let web_addr = nobody();
+    let of = |backend: &Backend| {
+        web(web_addr, &format!("backends = [\"{}\"]", backend.addr))
+            + "[listener.file]\nbind = \"unix:web.sock\"\nprotocol = \"http\"\npool = \"app\"\n"
+    };
+    let mut service = Service::start(&of(&one));
+    for (backend, name) in [(&two, "two"), (&one, "one"), (&two, "two"), (&one, "one")] {
+        let before = service.pid();
+        // As in one script: the old process sees the edit while it hands over.
+        service.write(&of(backend));
+        service.signal(before, Signal::USR2);
+        service.until_ended(before);
+        assert_eq!(by_file(&service), name);
+        assert_eq!(ask(web_addr), name);
+    }
+    let said = service.said();
+    let drains = said.split("the other process serves").skip(1);
+    for drained in drains.filter_map(|after| after.split("ended").next()) {
+        assert!(!drained.contains("reloaded"), "who gave the service away reads nothing: {said}");
+    }
+}
+
+#[test]
+fn another_file_and_other_workers_are_what_the_new_process_serves() {
+    let (one, two) = (Backend::named("one"), Backend::named("two"));
+    let (kept, gone, new) = (nobody(), nobody(), nobody());
+    let of = |workers: usize, second: SocketAddr, backend: &Backend| {
+        format!(
+            "[server]\nworkers = {workers}\n[listener.kept]\nbind = \"{kept}\"\nprotocol = \"http\"\npool = \"app\"\n\
+             [listener.second]\nbind = \"{second}\"\nprotocol = \"http\"\npool = \"app\"\n[pool.app]\nbackends = [\"{}\"]\n",
+            backend.addr
+        )
+    };
+    let mut service = Service::start(&of(3, gone, &one));
+    for (workers, second, backend, name) in [(1, new, &two, "two"), (4, gone, &one, "one")] {
+        let before = service.pid();
+        service.write(&of(workers, second, backend));
+        service.hand_over();
+        // For a moment both take who comes. Every socket of the group has somebody who accepts.
+        until("the new one serves all", || (0..40).all(|_| ask(kept) == name));
+        assert_eq!(ask(second), name);
+        service.until_ended(before);
+        assert!((0..40).all(|_| ask(kept) == name));
+    }
+    assert!(std::net::TcpStream::connect(new).is_err(), "nobody is said to listen there");
+}
+
+#[test]
+fn the_service_manager_follows_and_the_first_listens_where_it_says() {
+    let one = Backend::named("one");
+    let web_addr = nobody();
+    let manager = tempfile::tempdir().unwrap();
+    let socket = UnixDatagram::bind(manager.path().join("notify")).unwrap();
+    let open: OwnedFd = std::net::TcpListener::bind(web_addr).unwrap().into();
+    let toml = web(web_addr, &format!("backends = [\"{}\"]", one.addr));
+    let mut service = Service::start_with(&toml, |folder, command| {
+        // As systemd does: the sockets from descriptor 3 on, and whose they are.
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "exec 3<&0 </dev/null; LISTEN_PID=$$ exec ./evenkeel run"]);
+        shell.current_dir(folder).stdin(open);
+        shell.env("LISTEN_FDS", "1").env("NOTIFY_SOCKET", manager.path().join("notify"));
+        shell.env("WATCHDOG_USEC", "40000");
+        shell.stderr(std::fs::File::create(folder.join("log.txt")).unwrap());
+        *command = shell;
+    });
+    // Beats of the watchdog come in between all the time.
+    let mut beats = 0;
+    // Read all the time: the queue of the kernel is short.
+    let (tell, told) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let mut bytes = [0; 256];
+        while let Ok(n) = socket.recv(&mut bytes) {
+            let _ = tell.send(String::from_utf8_lossy(&bytes[..n]).into_owned());
+        }
+    });
+    let mut heard = |what: &str| loop {
+        let text = told.recv_timeout(PATIENCE).unwrap_or_else(|e| panic!("{what}: {e}"));
+        match text.as_str() {
+            "WATCHDOG=1" => beats += 1,
+            _ => {
+                assert!(text.starts_with(what), "{what}: {text}");
+                return text;
+            }
+        }
+    };
+    heard("READY=1");
+    assert_eq!(ask(web_addr), "one");
+    assert_eq!(service.call("POST", "/v1/reload", "{}").status, 200);
+    heard("RELOADING=1\nMONOTONIC_USEC=");
+    heard("READY=1");
+    let next = service.hand_over();
+    assert_eq!(heard("MAINPID="), format!("MAINPID={next}"));
+    heard("READY=1");
+    assert_eq!(ask(web_addr), "one");
+    assert_eq!(service.first_ended(), Some(0));
+    service.signal(next, Signal::TERM);
+    heard("STOPPING=1");
+    service.until_ended(next);
+    assert!(beats > 2, "{beats}");
+}
+
+#[test]
+fn who_is_started_to_take_over_does_and_says_where_there_is_nobody() {
+    let one = Backend::named("one");
+    let web_addr = nobody();
+    let mut service = Service::start(&web(web_addr, &format!("backends = [\"{}\"]", one.addr)));
+    let before = service.pid();
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(service.path("evenkeel"));
+        command.current_dir(service.folder.path()).arg("run").args(arguments);
+        command.stdin(Stdio::null());
+        command
+    };
+    let plain = run(&[]).output().unwrap();
+    let said = String::from_utf8_lossy(&plain.stderr).into_owned();
+    assert!(plain.status.code() == Some(1) && said.contains("another process listens"), "{said}");
+    let nobody = run(&["--take-over=/nowhere/handover.sock"]).output().unwrap();
+    let said = String::from_utf8_lossy(&nobody.stderr).into_owned();
+    assert!(
+        nobody.status.code() == Some(1) && said.contains("start without --take-over"),
+        "{said}"
+    );
+    let mut next = run(&["--take-over"]).stderr(Stdio::null()).spawn().unwrap();
+    until("it serves", || service.pid() == next.id() as i32);
+    assert_eq!(ask(web_addr), "one");
+    assert_eq!(service.metric("evenkeel_handovers_total{result=\"success\"}"), Some(1.0));
+    service.until_ended(before);
+    assert_eq!(ask(web_addr), "one");
+    // And hands over itself, though it was told to take over.
+    let last = service.hand_over();
+    assert_eq!(next.wait().unwrap().code(), Some(0));
+    assert_eq!(service.metric("evenkeel_handovers_total{result=\"success\"}"), Some(2.0));
+    service.signal(last, Signal::TERM);
+    service.until_ended(last);
+}

@@ -1,0 +1,124 @@
+//! The access log: forms, shares, a file that is moved, and a disk that is full.
+use crate::support::{Backend, Proxy, access_lines, nobody, until, web};
+use rustix::fs::{CWD, Mode, mkfifoat};
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::Command;
+
+/// A line to this file in this way.
+fn log(path: &Path, more: &str) -> String {
+    format!("[log]\naccess = {{ to = \"{}\"{more} }}", path.display())
+}
+
+#[test]
+fn a_full_disk_loses_lines_and_never_a_request() {
+    let backend = Backend::named("one");
+    let proxy = Proxy::http(&[backend.addr], &log(Path::new("/dev/full"), ""));
+    let access = &proxy.running().state().telemetry.access;
+    let mut client = proxy.client();
+    for _ in 0..500 {
+        assert_eq!(client.ask("GET", "/", "").text(), "one");
+    }
+    until("each line is counted", || access.dropped() == 500);
+    // Somewhere else from here on, and nothing more is lost.
+    let (folder, words) = crate::support::access_log();
+    proxy.reload(&web(&[backend.addr], &words)).unwrap();
+    assert_eq!(client.ask("GET", "/", "").text(), "one");
+    assert_eq!((access_lines(&folder, 1).len(), access.dropped()), (1, 500));
+}
+
+#[test]
+fn a_template_a_share_and_only_errors() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let backend = Backend::named("one");
+    let bad = format!(
+        "[pool.bad]\nbackends = [\"{}\"]\n[[route]]\npath = \"/bad\"\npool = \"bad\"\n",
+        nobody()
+    );
+    let format = ", format = \"{status}|{target}|{sni}|{pool}/{backend} {{x}}\"";
+    let words = |more: &str| {
+        web(&[backend.addr], &(bad.clone() + &log(&path, &(format.to_string() + more))))
+    };
+    let proxy = Proxy::start(&words(""));
+    let mut client = proxy.client();
+    assert_eq!(client.ask("GET", "/a?b=%22c", "").status, 200);
+    until("it is written", || std::fs::read_to_string(&path).is_ok_and(|said| !said.is_empty()));
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "200|/a?b=%22c|-|app/b1 {x}\n");
+    for (more, well) in [(", sample = \"0%\"", 0), (", only = \"errors\"", 0), ("", 3)] {
+        std::fs::write(&path, "").unwrap();
+        proxy.reload(&words(more)).unwrap();
+        for _ in 0..3 {
+            assert_eq!(client.ask("GET", "/well", "").status, 200);
+        }
+        assert!(matches!(client.ask("GET", "/bad", "").status, 502 | 503));
+        let mut said = String::new();
+        until("what failed is written", || {
+            said = std::fs::read_to_string(&path).unwrap();
+            said.contains("/bad")
+        });
+        assert!(said.contains("|/bad|-|bad/"), "{said}");
+        assert_eq!(said.matches("/well").count(), well, "{more}: {said}");
+    }
+}
+
+#[test]
+fn a_file_that_was_moved_is_opened_again_and_no_line_is_torn_or_lost() {
+    let (folder, words) = crate::support::access_log();
+    let backend = Backend::named("one");
+    let proxy = Proxy::http(&[backend.addr], &words);
+    let path = folder.path().join("access.log");
+    let mut client = proxy.client();
+    for n in 0..20 {
+        for _ in 0..10 {
+            assert_eq!(client.ask("GET", "/", "").status, 200);
+        }
+        std::fs::rename(&path, folder.path().join(format!("old.{n}"))).unwrap();
+        proxy.running().state().telemetry.access.reopen();
+        until("it is there again", || path.exists());
+    }
+    proxy.running().state().telemetry.access.flush();
+    let mut lines = 0;
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        for line in std::fs::read_to_string(entry.unwrap().path()).unwrap().lines() {
+            let line: serde_json::Value = serde_json::from_str(line).unwrap();
+            assert_eq!(line["status"], 200);
+            lines += 1;
+        }
+    }
+    assert_eq!(lines, 200);
+}
+
+#[test]
+fn a_pipe_that_nobody_reads_is_a_problem_and_holds_nothing_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let (file, pipe) = (folder.path().join("access.log"), folder.path().join("pipe"));
+    mkfifoat(CWD, &pipe, Mode::from(0o600)).unwrap();
+    let backend = Backend::named("one");
+    let words = |path: &Path| web(&[backend.addr], &log(path, ""));
+    // At the start: it ends, and says which file.
+    let config = folder.path().join("proxy.toml");
+    std::fs::write(&config, words(&pipe)).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_evenkeel"));
+    let done = command.args(["run", "-c"]).arg(&config).output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(!done.status.success() && said.contains("/pipe"), "{said}");
+    assert!(said.contains("a pipe needs a reader first"), "{said}");
+    // By a reload: it is refused, and the next one is served, as requests are.
+    let proxy = Proxy::start(&words(&file));
+    let refused = proxy.reload(&words(&pipe)).unwrap_err().to_string();
+    assert!(refused.contains("/pipe"), "{refused}");
+    let mut client = proxy.client();
+    assert_eq!(client.ask("GET", "/", "").text(), "one");
+    // With a reader it is as good as a file.
+    let mut reader = std::fs::OpenOptions::new();
+    let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let reader = reader.read(true).custom_flags(flags).open(&pipe).unwrap();
+    proxy.reload(&words(&pipe)).unwrap();
+    assert_eq!(client.ask("GET", "/piped", "").text(), "one");
+    let (mut reader, mut line) = (BufReader::new(reader), String::new());
+    until("its line came", || reader.read_line(&mut line).is_ok() && line.ends_with('\n'));
+    assert!(line.contains("/piped"), "{line}");
+    proxy.stop();
+}
