@@ -91,6 +91,18 @@ fn limits(item: &Item<'_>) -> AdminLimits {
         count("connections", 1, &mut limits.connections);
         count("streams", 0, &mut limits.streams);
         count("words", 0, &mut limits.words);
+        if limits.streams >= limits.connections {
+            let (streams, all) = (limits.streams, limits.connections);
+            match t.again("streams") {
+                Some(item) => item.wrong(
+                    Wrong::new(format!(
+                        "{streams} streams of events could take all {all} connections"
+                    ))
+                    .hint("leave connections for everybody else"),
+                ),
+                None => limits.streams = all / 2,
+            }
+        }
     });
     limits
 }

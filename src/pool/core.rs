@@ -1,12 +1,11 @@
 //! `Pool` itself: the members behind one lock, the snapshot behind one atomic pointer.
 use super::backend::{Backend, BackendId, Candidate};
-use super::balance::{Ask, Balancer, Policies, Seeds, Sizes, Why};
+use super::balance::{Balancer, Policies, Seeds, Sizes};
 use super::budget::{Budget, NOW_AND_THEN};
 use super::cadence::Cadence;
 use super::cells::StickyCells;
 use super::change::{Change, Glance, Member, Reason, State, Turn};
 use super::latency::Latency;
-use super::lease::{Lease, NoLease};
 use super::members::Members;
 use super::snapshot::Snapshot;
 use super::verdict::Verdict;
@@ -91,7 +90,7 @@ pub struct Pool {
     /// Tells of each turn.
     told: broadcast::Sender<(SystemTime, Turn)>,
     /// A snapshot was published: whoever waits for a first verdict looks again.
-    published: Notify,
+    pub(super) published: Notify,
     /// Who waits for a place.
     pub(super) desk: Desk,
     pub(super) read: Read,
@@ -106,21 +105,21 @@ pub struct Pool {
 pub(super) struct Read {
     pub(super) snapshot: ArcSwap<Snapshot>,
     /// The generation of `snapshot`, to see cheaply that it was replaced.
-    generation: AtomicU32,
+    pub(super) generation: AtomicU32,
     /// Its balancer wants to hear of loads.
-    wants_load: AtomicBool,
+    pub(super) wants_load: AtomicBool,
     /// Its balancer reads what first bytes cost.
     wants_cost: AtomicBool,
     /// What its backends bear is learnt from them.
     adapts: AtomicBool,
     /// `Members` would say something else than `snapshot` does: until the next one is stored.
-    stale: AtomicBool,
+    pub(super) stale: AtomicBool,
     /// A snapshot is being built. Changes under the lock of the members.
     building: AtomicBool,
     /// Nobody gets new work.
     out: AtomicBool,
     /// Who finds everybody full may wait.
-    has_queue: AtomicBool,
+    pub(super) has_queue: AtomicBool,
     /// Somebody waits for a place. Written under the lock of the queue.
     pub(super) waits: AtomicBool,
     /// `outlier`: 0 is off, else so many failures in a row eject; `u32::MAX`: none do.
@@ -413,35 +412,6 @@ impl Pool {
         self.version.subscribe()
     }
 
-    /// The one door out: picks a backend for an ask and counts one more in work there. Takes no lock
-    /// and allocates nothing.
-    ///
-    /// # Errors
-    ///
-    /// [`NoLease`]
-    pub fn lease(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, NoLease> {
-        // Whoever waits comes first.
-        if self.is_waited_for() && self.read.has_queue.load(Relaxed) {
-            return Err(NoLease::Pending);
-        }
-        match self.attempt(ask) {
-            Err(NoLease::Full) if self.read.has_queue.load(Relaxed) => Err(NoLease::Pending),
-            Err(none) if none != NoLease::Pending => {
-                self.no_backend.inc();
-                Err(none)
-            }
-            taken => taken,
-        }
-    }
-
-    /// As `lease`, for whoever can do without one.
-    pub fn another(self: &Arc<Self>, ask: &Ask<'_>) -> Option<Lease> {
-        if self.is_waited_for() {
-            return None;
-        }
-        self.attempt(ask).ok()
-    }
-
     /// Whether one waits where everybody is full.
     pub(super) fn has_queue(&self) -> bool {
         self.read.has_queue.load(Relaxed)
@@ -452,166 +422,11 @@ impl Pool {
         self.read.snapshot.load_full()
     }
 
-    /// Whether somebody could be leased now. Looks at many where nearly all are to be avoided.
-    pub fn is_open(&self, ask: &Ask<'_>) -> bool {
-        self.read.snapshot.load().candidates.iter().any(|candidate| candidate.is_open(ask))
-    }
-
-    /// As `lease`, uncounted, past the queue.
-    pub(super) fn attempt(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, NoLease> {
-        loop {
-            let generation = self.read.generation.load(Acquire);
-            let none = match self.take(ask) {
-                Ok(lease) => return Ok(lease),
-                Err(none) if self.may_change(none) => return Err(NoLease::Pending),
-                Err(none) => none,
-            };
-            // Published between the two looks: somebody else may be there now.
-            if self.read.generation.load(Acquire) == generation {
-                return Err(none);
-            }
-        }
-    }
-
-    fn take(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, NoLease> {
-        if let Some(backend) = ask.prefer
-            && let Some(lease) = self.take_preferred(backend, ask)?
-        {
-            return Ok(lease);
-        }
-        let snapshot = self.read.snapshot.load();
-        let index = snapshot.take(ask)?;
-        let backend = &snapshot.candidates[index].backend;
-        let picks = backend.picks();
-        let first = ask.why == Why::First && ask.avoid.is_empty();
-        match (snapshot.panic, ask.why) {
-            (true, _) => picks.panic.inc(),
-            _ if first => picks.policy.inc(),
-            (_, Why::Hedge) => picks.hedge.inc(),
-            _ => picks.retry.inc(),
-        }
-        if !first {
-            self.repeats.inc();
-        }
-        if snapshot.wants_load {
-            snapshot.balancer.load_changed(&snapshot.candidates, index);
-        }
-        // Another one was published since we looked: it has not heard of us.
-        if self.read.generation.load(Acquire) != snapshot.generation {
-            self.load_changed(backend);
-        }
-        Ok(Lease::new(self.clone(), backend.clone(), ask.now))
-    }
-
-    /// Takes the one that is preferred, whatever its weight, its tier and the policy.
-    ///
-    /// # Errors
-    ///
-    /// `Pending` while the first word on it is still to come.
-    fn take_preferred(
-        self: &Arc<Self>,
-        backend: &Arc<Backend>,
-        ask: &Ask<'_>,
-    ) -> Result<Option<Lease>, NoLease> {
-        if backend.is_open(ask) && backend.hot.take(u32::MAX) {
-            backend.picks().sticky.inc();
-            self.load_changed(backend);
-            return Ok(Some(Lease::new(self.clone(), backend.clone(), ask.now)));
-        }
-        if backend.is_awaited() && !ask.avoids(backend.id) {
-            Err(NoLease::Pending)
-        } else {
-            Ok(None)
-        }
-    }
-
-    /// As `lease`; where there is nobody it waits for what is about to be known, until the deadline:
-    /// somebody's first verdict while nobody of the pool was ever up, or a change that is not
-    /// published yet, as the backups of a primary that was just found to be gone.
-    ///
-    /// # Errors
-    ///
-    /// [`NoLease`]
-    pub async fn lease_by(
-        self: &Arc<Self>,
-        ask: &Ask<'_>,
-        deadline: Instant,
-    ) -> Result<Lease, NoLease> {
-        self.verdict(ask, deadline).await.inspect_err(|_| self.no_backend.inc())
-    }
-
-    /// As `lease_by`; where everybody is full and the pool has a queue, it waits there for its turn,
-    /// not beyond `limit`.
-    ///
-    /// # Errors
-    ///
-    /// [`NoLease`]
-    pub async fn lease_in_turn(
-        self: &Arc<Self>,
-        ask: &Ask<'_>,
-        deadline: Instant,
-        limit: Option<Instant>,
-    ) -> Result<Lease, NoLease> {
-        let mut taken = match self.stand(ask) {
-            Err(NoLease::Pending) => self.verdict(ask, deadline).await,
-            taken => taken,
-        };
-        if matches!(taken, Err(NoLease::Full)) {
-            taken = match self.enter(ask, Instant::now(), limit) {
-                Ok(waiting) => waiting.turn().await,
-                Err(none) => Err(none),
-            };
-        }
-        taken.inspect_err(|_| self.no_backend.inc())
-    }
-
-    /// What a wait begins with: `Full` where it goes on in the queue, `Pending` where it does until
-    /// the next publication.
-    pub(crate) fn stand(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, NoLease> {
-        match self.is_waited_for() && self.read.has_queue.load(Relaxed) {
-            true => Err(NoLease::Full),
-            false => self.attempt(ask),
-        }
-    }
-
     /// Time is played from here on: it begins now, and building a snapshot takes none of it.
     #[cfg(test)]
     pub(crate) fn play(&self, now: Instant) {
         self.maker.lock().cost = Some(Duration::ZERO);
         *self.budget.lock() = Budget::new(now);
-    }
-
-    async fn verdict(self: &Arc<Self>, ask: &Ask<'_>, deadline: Instant) -> Result<Lease, NoLease> {
-        let mut taken = self.attempt(ask);
-        while matches!(taken, Err(NoLease::Pending)) {
-            let published = self.published.notified();
-            tokio::pin!(published);
-            // From here on no publication is missed: look once more, then wait.
-            published.as_mut().enable();
-            taken = self.attempt(ask);
-            if !matches!(taken, Err(NoLease::Pending)) {
-                break;
-            }
-            if tokio::time::timeout_at(deadline.into(), published).await.is_err() {
-                break;
-            }
-            taken = self.attempt(ask);
-        }
-        if ask.prefer.is_some() && matches!(taken, Err(NoLease::Pending)) {
-            // Nothing was heard of the one that is preferred.
-            taken = self.attempt(&ask.prefer(None));
-        }
-        taken.map_err(|none| if none == NoLease::Pending { NoLease::Empty } else { none })
-    }
-
-    /// Whether a publication may soon turn this into a lease.
-    pub(super) fn may_change(&self, none: NoLease) -> bool {
-        let stale = self.read.stale.load(Acquire);
-        match none {
-            NoLease::Empty | NoLease::Pending => stale || self.read.snapshot.load().pending,
-            NoLease::Avoided => stale,
-            NoLease::Full | NoLease::Queue => false,
-        }
     }
 
     /// When time alone changes something, if it will: then [`Change::Tick`] is due.
@@ -648,17 +463,6 @@ impl Pool {
     /// How long those who waited for a place did so, whatever came of it.
     pub fn queue_duration(&self) -> &Histogram {
         &self.desk.duration
-    }
-
-    /// Tells the policy that a backend's load changed.
-    pub(super) fn load_changed(&self, backend: &Backend) {
-        if !self.read.wants_load.load(Relaxed) {
-            return;
-        }
-        let snapshot = self.read.snapshot.load();
-        if let Some(index) = backend.hot.place(snapshot.generation) {
-            snapshot.balancer.load_changed(&snapshot.candidates, index);
-        }
     }
 
     /// The settings in force.

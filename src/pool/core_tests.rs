@@ -3,8 +3,9 @@
 use super::*;
 use crate::config::MaxActive::Fixed;
 use crate::config::{Check, Health, Weight};
+use crate::pool::Ask;
 use crate::pool::change::{Reason, State, Wish};
-use crate::pool::lease::Outcome;
+use crate::pool::lease::{Lease, NoLease, Outcome};
 use crate::pool::testing::{balance, every_policy, name, pool};
 use std::collections::BTreeMap;
 use std::pin::{Pin, pin};

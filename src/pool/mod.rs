@@ -24,6 +24,7 @@ mod hot;
 mod known;
 mod latency;
 mod lease;
+mod leasing;
 mod members;
 mod outlier;
 mod passive;

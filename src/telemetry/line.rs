@@ -47,7 +47,9 @@ pub(super) fn text(a: &Access<'_>) -> String {
 /// A line is text: nothing but that has been written into it.
 fn ended(mut line: Vec<u8>) -> String {
     line.push(b'\n');
-    String::from_utf8(line).unwrap_or_default()
+    // A byte that is none must cost a sign, never the line.
+    String::from_utf8(line)
+        .unwrap_or_else(|wrong| String::from_utf8_lossy(wrong.as_bytes()).into_owned())
 }
 
 /// One line by a template.

@@ -15,6 +15,7 @@
 //! Until `Done` the old process goes on as it was whatever happens to the other: its sockets are the
 //! same ones, and who waits at them is lost by neither.
 
+mod attempt;
 mod channel;
 mod giver;
 mod inherited;

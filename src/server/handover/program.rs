@@ -1,4 +1,6 @@
 //! The program on disk, started once more with the same arguments.
+use super::giver::END;
+use rustix::process::{Pid, Signal, kill_process_group};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -70,6 +72,36 @@ fn find(name: &OsStr, folder: &Path, path: &OsStr) -> Option<PathBuf> {
     }
     let all = std::env::split_paths(path).map(|dir| folder.join(dir).join(name));
     all.into_iter().find(|file| file.is_file())
+}
+
+/// Ends a child that is of no use, and says how it ended where it did by itself.
+pub(super) async fn ended(child: &mut Child) -> String {
+    let pid = child.id();
+    match tokio::time::timeout(END, child.wait()).await {
+        Ok(Ok(status)) => {
+            end_group(pid);
+            format!(" ({status})")
+        }
+        _ => {
+            end(child, pid).await;
+            " (it was ended)".into()
+        }
+    }
+}
+
+/// Ends a child, and what it started in its turn.
+pub(super) async fn end(child: &mut Child, pid: Option<u32>) {
+    end_group(pid);
+    let _ = child.start_kill();
+    let _ = child.wait().await;
+}
+
+/// Ends what is left of the group of processes that [`Program::start`] began.
+pub(super) fn end_group(pid: Option<u32>) {
+    let pid = pid.and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    if let Some(pid) = pid {
+        let _ = kill_process_group(pid, Signal::KILL);
+    }
 }
 
 #[cfg(test)]

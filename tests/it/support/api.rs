@@ -86,10 +86,11 @@ impl Api {
         let found = pool["members"].as_array().unwrap().iter().find(|m| m["name"] == name);
         found.cloned().unwrap_or_default()
     }
-    /// Ends the process, as far as one in this process can: nothing is drained. Its folder stays.
+    /// Ends the process, as far as one in this process can: nothing is drained. Its folder stays,
+    /// and nobody listens on its sockets any more.
     pub(crate) fn end(mut self) -> tempfile::TempDir {
         drop(self.running.take());
-        self.control.take().unwrap().shutdown_background();
+        self.control.take().unwrap().shutdown_timeout(std::time::Duration::from_secs(30));
         std::mem::replace(&mut self.folder, tempfile::tempdir().unwrap())
     }
 }

@@ -1,0 +1,205 @@
+//! Leases of a pool: what a request asks it for, at once, beside another, or in its turn.
+use super::backend::Backend;
+use super::balance::{Ask, Why};
+use super::core::Pool;
+use super::lease::{Lease, NoLease};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
+use std::time::Instant;
+
+impl Pool {
+    /// The one door out: picks a backend for an ask and counts one more in work there. Takes no lock
+    /// and allocates nothing.
+    ///
+    /// # Errors
+    ///
+    /// [`NoLease`]
+    pub fn lease(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, NoLease> {
+        // Whoever waits comes first.
+        if self.is_waited_for() && self.read.has_queue.load(Relaxed) {
+            return Err(NoLease::Pending);
+        }
+        match self.attempt(ask) {
+            Err(NoLease::Full) if self.read.has_queue.load(Relaxed) => Err(NoLease::Pending),
+            Err(none) if none != NoLease::Pending => {
+                self.no_backend.inc();
+                Err(none)
+            }
+            taken => taken,
+        }
+    }
+
+    /// As `lease`, for whoever can do without one.
+    pub fn another(self: &Arc<Self>, ask: &Ask<'_>) -> Option<Lease> {
+        if self.is_waited_for() {
+            return None;
+        }
+        self.attempt(ask).ok()
+    }
+
+    /// Whether somebody could be leased now. Looks at many where nearly all are to be avoided.
+    pub fn is_open(&self, ask: &Ask<'_>) -> bool {
+        self.read.snapshot.load().candidates.iter().any(|candidate| candidate.is_open(ask))
+    }
+
+    /// As `lease`, uncounted, past the queue.
+    pub(super) fn attempt(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, NoLease> {
+        loop {
+            let generation = self.read.generation.load(Acquire);
+            let none = match self.take(ask) {
+                Ok(lease) => return Ok(lease),
+                Err(none) if self.may_change(none) => return Err(NoLease::Pending),
+                Err(none) => none,
+            };
+            // Published between the two looks: somebody else may be there now.
+            if self.read.generation.load(Acquire) == generation {
+                return Err(none);
+            }
+        }
+    }
+
+    fn take(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, NoLease> {
+        if let Some(backend) = ask.prefer
+            && let Some(lease) = self.take_preferred(backend, ask)?
+        {
+            return Ok(lease);
+        }
+        let snapshot = self.read.snapshot.load();
+        let index = snapshot.take(ask)?;
+        let backend = &snapshot.candidates[index].backend;
+        let picks = backend.picks();
+        let first = ask.why == Why::First && ask.avoid.is_empty();
+        match (snapshot.panic, ask.why) {
+            (true, _) => picks.panic.inc(),
+            _ if first => picks.policy.inc(),
+            (_, Why::Hedge) => picks.hedge.inc(),
+            _ => picks.retry.inc(),
+        }
+        if !first {
+            self.repeats.inc();
+        }
+        if snapshot.wants_load {
+            snapshot.balancer.load_changed(&snapshot.candidates, index);
+        }
+        // Another one was published since we looked: it has not heard of us.
+        if self.read.generation.load(Acquire) != snapshot.generation {
+            self.load_changed(backend);
+        }
+        Ok(Lease::new(self.clone(), backend.clone(), ask.now))
+    }
+
+    /// Takes the one that is preferred, whatever its weight, its tier and the policy.
+    ///
+    /// # Errors
+    ///
+    /// `Pending` while the first word on it is still to come.
+    fn take_preferred(
+        self: &Arc<Self>,
+        backend: &Arc<Backend>,
+        ask: &Ask<'_>,
+    ) -> Result<Option<Lease>, NoLease> {
+        if backend.is_open(ask) && backend.hot.take(u32::MAX) {
+            backend.picks().sticky.inc();
+            self.load_changed(backend);
+            return Ok(Some(Lease::new(self.clone(), backend.clone(), ask.now)));
+        }
+        if backend.is_awaited() && !ask.avoids(backend.id) {
+            Err(NoLease::Pending)
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// As `lease`; where there is nobody it waits for what is about to be known, until the deadline:
+    /// somebody's first verdict while nobody of the pool was ever up, or a change that is not
+    /// published yet, as the backups of a primary that was just found to be gone.
+    ///
+    /// # Errors
+    ///
+    /// [`NoLease`]
+    pub async fn lease_by(
+        self: &Arc<Self>,
+        ask: &Ask<'_>,
+        deadline: Instant,
+    ) -> Result<Lease, NoLease> {
+        self.verdict(ask, deadline).await.inspect_err(|_| self.no_backend.inc())
+    }
+
+    /// As `lease_by`; where everybody is full and the pool has a queue, it waits there for its turn,
+    /// not beyond `limit`.
+    ///
+    /// # Errors
+    ///
+    /// [`NoLease`]
+    pub async fn lease_in_turn(
+        self: &Arc<Self>,
+        ask: &Ask<'_>,
+        deadline: Instant,
+        limit: Option<Instant>,
+    ) -> Result<Lease, NoLease> {
+        let mut taken = match self.stand(ask) {
+            Err(NoLease::Pending) => self.verdict(ask, deadline).await,
+            taken => taken,
+        };
+        if matches!(taken, Err(NoLease::Full)) {
+            taken = match self.enter(ask, Instant::now(), limit) {
+                Ok(waiting) => waiting.turn().await,
+                Err(none) => Err(none),
+            };
+        }
+        taken.inspect_err(|_| self.no_backend.inc())
+    }
+
+    /// What a wait begins with: `Full` where it goes on in the queue, `Pending` where it does until
+    /// the next publication.
+    pub(crate) fn stand(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, NoLease> {
+        match self.is_waited_for() && self.read.has_queue.load(Relaxed) {
+            true => Err(NoLease::Full),
+            false => self.attempt(ask),
+        }
+    }
+
+    async fn verdict(self: &Arc<Self>, ask: &Ask<'_>, deadline: Instant) -> Result<Lease, NoLease> {
+        let mut taken = self.attempt(ask);
+        while matches!(taken, Err(NoLease::Pending)) {
+            let published = self.published.notified();
+            tokio::pin!(published);
+            // From here on no publication is missed: look once more, then wait.
+            published.as_mut().enable();
+            taken = self.attempt(ask);
+            if !matches!(taken, Err(NoLease::Pending)) {
+                break;
+            }
+            if tokio::time::timeout_at(deadline.into(), published).await.is_err() {
+                break;
+            }
+            taken = self.attempt(ask);
+        }
+        if ask.prefer.is_some() && matches!(taken, Err(NoLease::Pending)) {
+            // Nothing was heard of the one that is preferred.
+            taken = self.attempt(&ask.prefer(None));
+        }
+        taken.map_err(|none| if none == NoLease::Pending { NoLease::Empty } else { none })
+    }
+
+    /// Whether a publication may soon turn this into a lease.
+    pub(super) fn may_change(&self, none: NoLease) -> bool {
+        let stale = self.read.stale.load(Acquire);
+        match none {
+            NoLease::Empty | NoLease::Pending => stale || self.read.snapshot.load().pending,
+            NoLease::Avoided => stale,
+            NoLease::Full | NoLease::Queue => false,
+        }
+    }
+
+    /// Tells the policy that a backend's load changed.
+    pub(super) fn load_changed(&self, backend: &Backend) {
+        if !self.read.wants_load.load(Relaxed) {
+            return;
+        }
+        let snapshot = self.read.snapshot.load();
+        if let Some(index) = backend.hot.place(snapshot.generation) {
+            snapshot.balancer.load_changed(&snapshot.candidates, index);
+        }
+    }
+}
