@@ -458,7 +458,11 @@ fn of_pool(config: &Config, pool: &Pool) -> Value {
             Some(MaxActive::Fixed(most)) => json!(most),
             Some(MaxActive::Adaptive { min, max }) => json!({ "min": min, "max": max }),
         },
-        "queue": pool.queue.map(|queue| json!({ "size": queue.size, "timeout": time(queue.timeout) })),
+        "queue": pool.queue.map(|queue| json!({
+            "size": queue.size,
+            "timeout": time(queue.timeout),
+            "abort_on_close": queue.abort_on_close,
+        })),
         "keep_alive": {
             "idle": timeout(pool.keep_alive.idle), "max_idle": pool.keep_alive.max_idle,
             "max_age": timeout(pool.keep_alive.max_age),

@@ -164,10 +164,15 @@ fn overlap(one: &BindAddr, other: &BindAddr) -> bool {
 }
 
 /// A pool of tcp and udp listeners alone has no use for what concerns HTTP, one of udp listeners
-/// alone none for what concerns connections.
+/// alone none for what concerns connections, one without a tcp listener none for what concerns TCP.
 fn raw_pools(draft: &Draft, faults: &mut Faults) {
     let of = |users: &[Ref]| -> BTreeSet<Name> { users.iter().map(|to| to.name.clone()).collect() };
     let (http, tcp, udp) = (of(&draft.http_pools), of(&draft.tcp_pools), of(&draft.udp_pools));
+    for name in http.difference(&tcp) {
+        for said in draft.tcp_only.get(name).into_iter().flatten() {
+            say(faults, said, Wrong::new("means nothing here: no tcp listener uses this pool"));
+        }
+    }
     for name in tcp.union(&udp) {
         let of_tcp = tcp.contains(name);
         if let Some(said) = draft.pool_http.get(name) {

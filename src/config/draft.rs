@@ -79,6 +79,8 @@ pub(super) struct Draft {
     pub(super) http_only: BTreeMap<Name, Vec<Said>>,
     /// Keys of pools that mean nothing when only udp listeners use the pool.
     pub(super) stream_only: BTreeMap<Name, Vec<Said>>,
+    /// Keys of pools that mean nothing when no tcp listener uses the pool.
+    pub(super) tcp_only: BTreeMap<Name, Vec<Said>>,
     /// Backends of pools that take no datagrams.
     pub(super) unix: BTreeMap<Name, Vec<Said>>,
     /// `upgrade` of routes that say it, and the pools they go to.

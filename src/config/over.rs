@@ -55,6 +55,8 @@ pub(super) struct Only {
     pub(super) http: Vec<Said>,
     /// HTTP and TCP.
     pub(super) streams: Vec<Said>,
+    /// TCP.
+    pub(super) tcp: Vec<Said>,
     /// What else is said of retries.
     pub(super) retry: RetrySaid,
 }

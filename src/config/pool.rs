@@ -53,7 +53,7 @@ fn pool(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) -> P
     only.http.extend(sticky.as_ref().map(said));
     let (tls, announced) = (t.take("tls"), t.take("send_proxy_protocol"));
     let max_active = t.take("max_active");
-    let queue = queue(t, max_active.as_ref());
+    let queue = queue(t, max_active.as_ref(), &mut only.tcp);
     only.streams.extend(tls.iter().chain(&announced).map(said));
     only.streams.extend(queue.iter().map(|(said, _)| said.clone()));
     let health = t.take("health").and_then(|item| health::health(&item, announced.is_some()));
@@ -85,6 +85,7 @@ fn pool(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) -> P
     out_of_reach(t, &pool);
     draft.http_only.insert(name.clone(), only.http);
     draft.stream_only.insert(name.clone(), only.streams);
+    draft.tcp_only.insert(name.clone(), only.tcp);
     draft.retries.insert(Owner::Pool(name.clone()), only.retry);
     draft.unix.insert(name.clone(), unix);
     pool
@@ -172,7 +173,11 @@ const MAX_ACTIVE: u32 = 1000;
 const QUEUE: u64 = 1_000_000;
 
 /// A queue is for when everybody is at `max_active`: without that nobody ever waits.
-fn queue(t: &mut Table<'_>, max_active: Option<&Item<'_>>) -> Option<(Said, Queue)> {
+fn queue(
+    t: &mut Table<'_>,
+    max_active: Option<&Item<'_>>,
+    tcp_only: &mut Vec<Said>,
+) -> Option<(Said, Queue)> {
     let item = t.take("queue")?;
     if max_active.is_none_or(Item::is_off) {
         let wrong = Wrong::new("nobody ever waits: the pool has no max_active");
@@ -182,6 +187,10 @@ fn queue(t: &mut Table<'_>, max_active: Option<&Item<'_>>) -> Option<(Said, Queu
     item.table("pool.queue", |t| {
         queue.size = t.take("size").and_then(|item| item.count(1..=QUEUE)).unwrap_or(queue.size);
         queue.timeout = t.take("timeout").and_then(|item| item.duration()).unwrap_or(queue.timeout);
+        if let Some(item) = t.take("abort_on_close") {
+            tcp_only.push(said(&item));
+            queue.abort_on_close = item.flag().unwrap_or_default();
+        }
     })?;
     Some((said(&item), queue))
 }

@@ -176,6 +176,10 @@ impl Raw {
             let _ = each!(&self.transport, s => s.try_io(Interest::READABLE, forget));
         }
     }
+    /// Becomes ready when the connection broke: who ended its sending alone still listens.
+    pub(super) async fn broken(&self) {
+        let _ = each!(&self.transport, s => s.ready(Interest::ERROR).await);
+    }
     /// Becomes ready when a write would not wait.
     ///
     /// # Errors

@@ -200,6 +200,11 @@ impl Stream {
     pub fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.raw.poll_closed(cx)
     }
+    /// Becomes ready when the peer reset, or cannot be reached any more. One that ended its sending
+    /// may still listen, and is not told from one that closed.
+    pub async fn broken(&self) {
+        self.raw.broken().await;
+    }
     /// Writes some of the bytes. Spends nothing of the task's budget, as reads do: who moves bytes
     /// in a loop gives way to others himself.
     ///

@@ -138,7 +138,8 @@ mod tests {
     use super::*;
 
     const MS: Duration = Duration::from_millis(1);
-    const RULES: config::Queue = config::Queue { size: 3, timeout: Duration::from_millis(1000) };
+    const RULES: config::Queue =
+        config::Queue { size: 3, timeout: Duration::from_millis(1000), abort_on_close: false };
 
     fn enter(queue: &mut Queue<char>, now: Instant, who: char) -> Option<(Instant, Option<char>)> {
         match queue.enter(&RULES, now, None, || who) {
@@ -201,7 +202,7 @@ mod tests {
         comes: impl Fn(u32, usize) -> usize,
         works: impl Fn(u32) -> bool,
     ) -> Vec<(usize, usize, u32)> {
-        let rules = config::Queue { size: 1000, timeout: 1000 * MS };
+        let rules = config::Queue { size: 1000, timeout: 1000 * MS, abort_on_close: false };
         let (mut queue, start) = (Queue::default(), Instant::now());
         let (mut places, mut seen) = (Vec::new(), vec![(0, 0, 0); seconds as usize]);
         for ms in 0..seconds * 1000 {

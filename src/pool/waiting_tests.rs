@@ -13,7 +13,7 @@ use std::time::Duration;
 const HOUR: Duration = Duration::from_secs(3600);
 
 fn section(backends: &[&str], limit: u32, size: usize) -> config::Pool {
-    let queue = Some(config::Queue { size, timeout: HOUR });
+    let queue = Some(config::Queue { size, timeout: HOUR, abort_on_close: false });
     config::Pool { max_active: Some(Fixed(limit)), queue, ..pool("app", backends) }
 }
 

@@ -13,6 +13,7 @@ use crate::pool::{Ask, BackendId, Lease, NoLease, Outcome, Pool};
 use crate::telemetry::AccessLog;
 use crate::upstream::{self, Dialer, Link};
 use std::collections::BTreeMap;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -80,7 +81,7 @@ impl Relay {
         match route {
             Ok((target, first)) => {
                 report.target = Some(target);
-                match reach(target, &arrival, (&stream, watch), dialer, &mut report).await {
+                match reach(target, &arrival, (&mut stream, watch), dialer, &mut report).await {
                     Ok((lease, upstream)) => {
                         let ends = (&mut stream, upstream);
                         self.carry(ends, first, lease, watch, &mut report).await;
@@ -184,7 +185,7 @@ impl Relay {
 async fn reach(
     target: &Target,
     arrival: &Arrival,
-    (stream, watch): (&Stream, &Watch),
+    (stream, watch): (&mut Stream, &Watch),
     dialer: &Dialer,
     report: &mut Report<'_>,
 ) -> Result<(Lease, Link), &'static str> {
@@ -199,11 +200,11 @@ async fn reach(
         let now = Instant::now();
         let ask = Ask::new(now, seed).hash(hash).avoid(&tried);
         let wait = now + connect.unwrap_or(Duration::from_secs(2));
-        // Whether its client still listens cannot be told from a FIN: it may wait for an answer.
         let lease = tokio::select! {
             biased;
             lease = target.pool.lease_in_turn(&ask, wait, None) => lease,
             () = watch.cut() => return Err("drain_cut"),
+            () = left(stream, &target.pool) => return Err("client_gone"),
         };
         let lease = match lease {
             Ok(lease) => lease,
@@ -236,6 +237,16 @@ async fn reach(
         }
     }
     Err(reason)
+}
+
+/// Waits until nobody waits any more. From a FIN it cannot be told whether its client still listens:
+/// it counts where the queue's rules say so.
+async fn left(stream: &mut Stream, pool: &Pool) {
+    if pool.config().queue.is_some_and(|queue| queue.abort_on_close) {
+        poll_fn(|cx| stream.poll_closed(cx)).await;
+    } else {
+        stream.broken().await;
+    }
 }
 
 /// What a backend is told of a client; of one that asks it for TLS itself, the name too.

@@ -288,6 +288,46 @@ fn a_tcp_connection_waits_too() {
 }
 
 #[test]
+fn a_tcp_client_that_is_gone_gives_its_place_up() {
+    let backend = Backend::named("one");
+    let toml = |more: &str| {
+        format!(
+            "[listener.raw]\nbind = \"127.0.0.1:0\"\nprotocol = \"tcp\"\npool = \"app\"\n[pool.app]\n\
+             max_active = 1\nqueue = {{ size = 10, timeout = \"1h\"{more} }}\nbackends = [\"{}\"]\n",
+            backend.addr
+        )
+    };
+    let proxy = Proxy::start(&toml(""));
+    let ask = || {
+        let mut client = Client::connect(proxy.addr_of("raw"));
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        client
+    };
+    let mut first = ask();
+    assert_eq!(first.response().text(), "one");
+    let (mut ended, mut reset) = (ask(), ask());
+    until_depth(&proxy, 2);
+    // One that ended its sending still listens.
+    ended.end();
+    let lingers = Some(std::time::Duration::ZERO);
+    socket2::SockRef::from(&*reset.stream()).set_linger(lingers).unwrap();
+    drop(reset);
+    until_depth(&proxy, 1);
+    drop(first);
+    assert_eq!(ended.response().text(), "one");
+    drop(ended);
+    // Where the rules say so it counts as gone, and nobody is bothered with what it sent.
+    proxy.reload(&toml(", abort_on_close = true")).unwrap();
+    let mut first = ask();
+    assert_eq!(first.response().text(), "one");
+    let closed = ask();
+    until_depth(&proxy, 1);
+    drop(closed);
+    until_depth(&proxy, 0);
+    assert_eq!(backend.connections(), 3);
+}
+
+#[test]
 fn a_limit_with_bounds_follows_what_the_backend_bears() {
     let backend = Backend::named("one");
     let more = "max_active = { min = 2, max = 50 }\nqueue = { size = 100, timeout = \"1h\" }";

@@ -101,11 +101,13 @@ pub struct Queue {
     pub size: usize,
     /// For how long at the most.
     pub timeout: Duration,
+    /// A TCP client that ends its sending while it waits counts as gone.
+    pub abort_on_close: bool,
 }
 
 impl Default for Queue {
     fn default() -> Self {
-        Self { size: 1000, timeout: Duration::from_secs(5) }
+        Self { size: 1000, timeout: Duration::from_secs(5), abort_on_close: false }
     }
 }
 
