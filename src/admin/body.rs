@@ -5,7 +5,9 @@ use crate::metrics::Words;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use hyper::{Request, StatusCode, header};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
+use std::fmt;
 
 /// The members of a body. What nobody asked for is a problem, as it is in a file.
 #[derive(Debug)]
@@ -48,10 +50,48 @@ pub(super) async fn read(
     if bytes.is_empty() {
         return Ok(Members(Map::new()));
     }
-    match serde_json::from_slice(&bytes) {
-        Ok(Value::Object(members)) => Ok(Members(members)),
-        Ok(_) => Err(Problem::field("", "the body is not a JSON object")),
-        Err(error) => Err(Problem::field("", format!("the body is no JSON: {error}"))),
+    parsed(&bytes)
+}
+
+/// An object whose members are said once: of two of a name, readers choose differently (RFC 8259 4,
+/// RFC 7493 2.3).
+fn parsed(bytes: &[u8]) -> Result<Members, Problem> {
+    let Pairs(pairs) = serde_json::from_slice(bytes)
+        .map_err(|error| Problem::field("", format!("the body is no JSON object: {error}")))?;
+    let mut members = Map::new();
+    for (name, value) in pairs {
+        if members.contains_key(&name) {
+            return Err(Problem::field(name, "is said twice"));
+        }
+        members.insert(name, value);
+    }
+    Ok(Members(members))
+}
+
+/// The members of an object as they came.
+struct Pairs(Vec<(String, Value)>);
+
+impl<'de> Deserialize<'de> for Pairs {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(Each)
+    }
+}
+
+/// Reads [`Pairs`].
+struct Each;
+
+impl<'de> Visitor<'de> for Each {
+    type Value = Pairs;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+        let mut pairs = Vec::new();
+        while let Some(pair) = map.next_entry()? {
+            pairs.push(pair);
+        }
+        Ok(Pairs(pairs))
     }
 }
 

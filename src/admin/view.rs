@@ -216,12 +216,7 @@ pub(super) fn pool(state: &State, name: &str) -> Option<(PoolView, String)> {
 /// One member by its name.
 pub(super) fn found(state: &State, (pool, name): (&str, &str)) -> Option<MemberView> {
     let plan = state.plan.load_full()?;
-    one(state, plan.pools.get(pool)?, name)
-}
-
-/// The same in a pool that is known.
-pub(super) fn one(state: &State, pool: &Pool, name: &str) -> Option<MemberView> {
-    let mut id = None;
+    let (pool, mut id) = (plan.pools.get(pool)?, None);
     pool.glance(|at| {
         if !at.removed && &*at.backend.name == name {
             id = Some(at.backend.id);

@@ -47,7 +47,7 @@ pub(super) async fn add(
     mut members: Members,
 ) -> Result<Answer, Problem> {
     let pool = named(pool)?;
-    let running = running(state, &pool)?;
+    let carries = running(state, &pool)?.config().carries;
     let said = members.text("addr", |text| Addr::new(text).map(|addr| (text.to_string(), addr)))?;
     let name = members.text("name", Name::new)?;
     let weight = members.count("weight", HEAVIEST)?.and_then(|n| Weight::new(n as u16));
@@ -57,7 +57,7 @@ pub(super) async fn add(
     members.end()?;
     let (text, addr) =
         said.ok_or_else(|| Problem::field("addr", "says no address: \"host:port\""))?;
-    if matches!(addr, Addr::Unix(_)) && running.config().carries.datagrams() {
+    if matches!(addr, Addr::Unix(_)) && carries.datagrams() {
         return Err(Problem::field("addr", "a Unix socket takes no datagrams"));
     }
     let tier = match (backup, tier) {
@@ -70,11 +70,13 @@ pub(super) async fn add(
         Some(name) => name,
         None => Name::new(&text).map_err(|why| Problem::field("addr", why))?,
     };
-    let word = Word { addr: Some(addr), weight, tier, ttl, ..Word::default() };
+    // What registers itself does not speak as an operator does.
+    let (weight, registered) = if ttl.is_some() { (None, weight) } else { (weight, None) };
+    let word = Word { addr: Some(addr), weight, registered, tier, ttl, ..Word::default() };
     let what = What::Add(word);
     let write = Write { pool: pool.clone(), backend: backend.clone(), what, if_match };
     state.words.write(write).await.map_err(refused)?;
-    let mut answer = match view::one(state, &running, &backend) {
+    let mut answer = match view::found(state, (&pool, &backend)) {
         Some(member) => json_with(StatusCode::CREATED, &member),
         None => nothing(StatusCode::CREATED),
     };
@@ -91,7 +93,7 @@ pub(super) async fn change(
     mut members: Members,
 ) -> Result<Answer, Problem> {
     let (pool, backend) = (named(pool)?, named(backend)?);
-    let running = running(state, &pool)?;
+    running(state, &pool)?;
     let weight = members.take("weight").map(|value| match &value {
         Value::Null => Ok(None),
         Value::Number(_) => {
@@ -115,11 +117,13 @@ pub(super) async fn change(
         return Err(Problem::field("", "says neither weight nor state"));
     }
     let what = What::Change { weight, wish };
-    let write = Write { pool, backend: backend.clone(), what, if_match };
+    let write = Write { pool: pool.clone(), backend: backend.clone(), what, if_match };
     state.words.write(write).await.map_err(refused)?;
-    match view::one(state, &running, &backend) {
+    // By the plan that holds now: a reload may have come between.
+    match view::found(state, (&pool, &backend)) {
         Some(member) => Ok(json(&member)),
-        None => Ok(nothing(StatusCode::OK)),
+        // A word on who is not there.
+        None => Ok(nothing(StatusCode::NO_CONTENT)),
     }
 }
 

@@ -16,6 +16,8 @@ pub struct Word {
     pub addr: Option<Addr>,
     /// Its weight.
     pub weight: Option<Weight>,
+    /// The weight it registered with; `weight` is an operator's and counts before it.
+    pub registered: Option<Weight>,
     /// Its tier.
     pub tier: Option<u8>,
     /// What an operator wants of it.
@@ -34,18 +36,23 @@ impl Word {
         *self == Self::default()
     }
 
+    /// The weight that counts.
+    pub fn counts(&self) -> Option<Weight> {
+        self.weight.or(self.registered)
+    }
+
     fn over(&self, said: &Endpoint) -> Endpoint {
         Endpoint {
             name: said.name.clone(),
             addr: self.addr.clone().unwrap_or_else(|| said.addr.clone()),
-            weight: self.weight.unwrap_or(said.weight),
+            weight: self.counts().unwrap_or(said.weight),
             tier: self.tier.unwrap_or(said.tier),
         }
     }
 
     fn alone(&self, name: &Name) -> Option<Endpoint> {
         let addr = self.addr.clone()?;
-        let (weight, tier) = (self.weight.unwrap_or(Weight::DEFAULT), self.tier.unwrap_or(1));
+        let (weight, tier) = (self.counts().unwrap_or(Weight::DEFAULT), self.tier.unwrap_or(1));
         Some(Endpoint { name: name.clone(), addr, weight, tier })
     }
 }

@@ -41,6 +41,8 @@ struct Written {
     #[serde(skip_serializing_if = "Option::is_none")]
     weight: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    registered: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     tier: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<String>,
@@ -58,6 +60,7 @@ pub(super) fn text(said: &Said) -> Vec<u8> {
     let word = |word: &Word| Written {
         addr: word.addr.as_ref().map(ToString::to_string),
         weight: word.weight.map(Weight::get),
+        registered: word.registered.map(Weight::get),
         tier: word.tier,
         state: word.wish.map(|wish| wish_word(wish).to_string()),
         removed: word.removed,
@@ -105,10 +108,14 @@ fn word(written: Written) -> Result<Word, String> {
         Some("maintenance") => Some(Wish::Maintenance),
         Some(other) => return Err(format!("no state is called {other:?}")),
     };
-    let weight = written.weight.map(|w| Weight::new(w).ok_or(format!("a weight of {w}")));
+    let weight = |said: Option<u16>| {
+        let one = |w| Weight::new(w).ok_or_else(|| format!("a weight of {w}"));
+        said.map(one).transpose()
+    };
     Ok(Word {
         addr: written.addr.map(|addr| Addr::new(&addr)).transpose()?,
-        weight: weight.transpose()?,
+        weight: weight(written.weight)?,
+        registered: weight(written.registered)?,
         tier: written.tier,
         wish,
         removed: written.removed,
@@ -134,8 +141,16 @@ impl Kept {
             let path = self.0.join(name);
             let shown = path.display();
             match bytes(&path) {
-                // Without the first there never was the other.
-                Err(error) if error.kind() == io::ErrorKind::NotFound && name == FILE => break,
+                Err(error) if error.kind() == io::ErrorKind::NotFound && name == FILE => {
+                    let before = self.0.join(BEFORE);
+                    if !before.exists() {
+                        break;
+                    }
+                    // No crash leaves it so: somebody took it away.
+                    let forget =
+                        format!("to forget what the API said, remove {} too", before.display());
+                    notes.push(format!("{shown} is gone; {forget}, while no proxy runs"));
+                }
                 Err(error) => notes.push(format!("{shown} cannot be read: {error}")),
                 Ok(text) => match read(&text) {
                     Ok(said) => {
@@ -213,6 +228,7 @@ mod tests {
             addr: Some(Addr::new("[::1]:80").unwrap()),
             tier: Some(2),
             wish: Some(Wish::Drain),
+            registered: Weight::new(4),
             ttl: Some(Duration::from_millis(1500)),
             ..Word::default()
         };
@@ -251,6 +267,11 @@ mod tests {
             assert!(found == said(1) && notes[0].contains("is torn: "), "byte {cut}: {notes:?}");
         }
         assert!(folder.path().join(TORN).exists());
+        std::fs::remove_file(&path).unwrap();
+        let (found, notes) = kept.load();
+        assert!(found == said(1) && notes.len() == 2, "{notes:?}");
+        assert!(notes[0].contains("words.json is gone; to forget"), "{notes:?}");
+        std::fs::write(&path, "torn").unwrap();
         std::fs::write(folder.path().join(BEFORE), "too").unwrap();
         let (found, notes) = kept.load();
         assert!(found.is_empty() && notes.len() == 3, "{notes:?}");

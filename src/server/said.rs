@@ -39,8 +39,33 @@ pub enum What {
         /// What is wanted of it.
         wish: Option<Option<Wish>>,
     },
-    /// Drains, then is gone.
+    /// Drains, then is gone, and what was said of it is forgotten.
     Remove,
+    /// It registered itself, and its heartbeat stopped: it drains, then is gone. What an operator said
+    /// of it waits for whoever registers under its name.
+    Expire,
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Add(word) => match &word.addr {
+                Some(addr) => write!(f, "it is at {addr}"),
+                None => f.write_str("it is there"),
+            },
+            Self::Change { weight, wish } => {
+                let weight = weight.map(|weight| match weight {
+                    Some(weight) => format!("weight {}", weight.get()),
+                    None => "weight as it came".into(),
+                });
+                let wish = wish.map(|wish| format!("state {}", wish.map_or("up", wish_word)));
+                let both: Vec<String> = weight.into_iter().chain(wish).collect();
+                f.write_str(&both.join(", "))
+            }
+            Self::Remove => f.write_str("it goes"),
+            Self::Expire => f.write_str("its heartbeat stopped, it goes"),
+        }
+    }
 }
 
 /// Why nothing was said.
@@ -219,7 +244,7 @@ impl Said {
                 if let Some(addr) = &word.addr {
                     say("addr", named.map(|b| b.addr.to_string()), addr.to_string());
                 }
-                if let Some(weight) = word.weight {
+                if let Some(weight) = word.counts() {
                     let of_file = named.map(|b| b.weight.get().to_string());
                     say("weight", of_file, weight.get().to_string());
                 }
@@ -254,6 +279,8 @@ fn after(write: &Write, in_file: bool, mut word: Word) -> Result<Word, Refused> 
     let (pool, backend) = (&write.pool, &write.backend);
     let own = word.addr.is_some();
     let is_there = (in_file || own) && !word.removed;
+    // Nobody has the name now, and something is said of it all the same.
+    let is_awaited = !in_file && !own && !word.is_empty();
     let none = || Refused::NoBackend(pool.clone(), backend.clone());
     match &write.what {
         What::Add(added) => {
@@ -271,14 +298,14 @@ fn after(write: &Write, in_file: bool, mut word: Word) -> Result<Word, Refused> 
                 let what = format!("the file names the backend {backend:?} of pool {pool:?}{hint}");
                 return Err(Refused::Taken(what));
             }
-            // A word on one that the file named before stays said.
+            // What an operator said of the name stays said, whoever comes under it.
             let waiting = Word { weight: added.weight.or(word.weight), ..added.clone() };
             word = Word { wish: added.wish.or(word.wish), ..waiting };
         }
         What::Change { weight, wish } => {
             let returns = wish.is_some_and(|wish| wish.is_none_or(|wish| wish == Wish::Up));
             let uncovered = in_file && word.removed && returns;
-            if !(is_there || uncovered) {
+            if !(is_there || uncovered || is_awaited) {
                 return Err(none());
             }
             if let Some(weight) = weight {
@@ -289,9 +316,12 @@ fn after(write: &Write, in_file: bool, mut word: Word) -> Result<Word, Refused> 
                 word.removed &= !returns;
             }
         }
-        What::Remove if !is_there => return Err(none()),
+        What::Remove if !is_there && !is_awaited => return Err(none()),
         What::Remove if in_file => word = Word { removed: true, ..Word::default() },
         What::Remove => word = Word::default(),
+        What::Expire => {
+            word = Word { weight: word.weight, wish: word.wish, ..Word::default() };
+        }
     }
     Ok(word)
 }
@@ -301,6 +331,7 @@ mod tests {
     use super::*;
     use crate::pool::Policies;
     use std::path::Path;
+    use std::time::Duration;
 
     const FILE: &str = "[listener.l]\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\n[pool.app]\n\
         backends = [{ name = \"a\", addr = \"127.0.0.1:1\", weight = 3 }, { name = \"b\", addr = \"127.0.0.1:2\" }]\n";
@@ -347,6 +378,26 @@ mod tests {
         assert_eq!(write("a", change(None, Some(None))), Ok(false));
         assert_eq!(write("a", change(Some(Some(7)), None)), Ok(true));
         assert_eq!(write("b", change(None, Some(Some(Wish::Maintenance)))), Ok(true));
+        // What registered itself goes, and an operator's word waits for who comes under its name.
+        let beats = |weight| {
+            let (addr, ttl) = (Addr::new("127.0.0.1:7").ok(), Some(Duration::from_secs(9)));
+            What::Add(Word { addr, ttl, registered: Weight::new(weight), ..Word::default() })
+        };
+        assert_eq!(write("x", What::Remove), Ok(false));
+        assert_eq!(write("x", beats(2)), Ok(true));
+        assert_eq!(write("x", What::Expire), Ok(false), "nobody said more of it");
+        assert_eq!(write("x", beats(2)), Ok(true));
+        assert_eq!(write("x", change(Some(Some(5)), Some(Some(Wish::Drain)))), Ok(true));
+        for (what, left) in [
+            (What::Expire, true),
+            (change(None, Some(Some(Wish::Maintenance))), true),
+            (beats(3), true),
+            (What::Expire, true),
+            (change(Some(None), Some(None)), false),
+        ] {
+            assert_eq!(write("x", what), Ok(left));
+        }
+        assert_eq!(write("x", own("127.0.0.1:9")), Ok(true));
         let full = "the API already says something of 3 backends (admin.limits.words)";
         assert_eq!(write("y", own("127.0.0.1:8")), Err(full.to_string()));
         assert_eq!(write("x", What::Remove), Ok(false));

@@ -220,7 +220,7 @@ async fn take(state: &State, batch: Vec<Order>, kept: Option<&Kept>) {
         for (pool, words) in &mut changes {
             for (backend, word) in words {
                 let lapsed = now.of(pool).get(backend).is_some_and(|word| word.lapsed);
-                if let Some(word) = word {
+                if let Some(word) = word.as_mut().filter(|word| word.ttl.is_some()) {
                     word.lapsed = lapsed;
                 }
                 now.set(pool, backend, word.clone());
@@ -235,11 +235,15 @@ async fn take(state: &State, batch: Vec<Order>, kept: Option<&Kept>) {
     }
     for (write, to) in done {
         let (pool, backend) = (&write.pool, &write.backend);
-        tracing::info!(%pool, %backend, what = ?write.what, "the API says");
+        tracing::info!(%pool, %backend, "the API says: {}", write.what);
         match write.what {
             What::Add(_) => state.tell_of(pool, backend, "added"),
             What::Remove => state.tell_of(pool, backend, "removed"),
             What::Change { .. } => state.tell_of(pool, backend, "changed"),
+            What::Expire => {
+                tracing::warn!(%pool, %backend, "no heartbeat for long: it is out");
+                state.tell_of(pool, backend, "expired");
+            }
         }
         let _ = to.send(Ok(()));
     }
@@ -273,16 +277,9 @@ async fn expire(state: &State, pool: Name, backend: Name) {
     let word = state.words.said().of(&pool).get(&backend).cloned();
     let Some(ttl) = word.and_then(|word| word.ttl) else { return };
     let write =
-        Write { pool: pool.clone(), backend: backend.clone(), what: What::Remove, if_match: None };
-    match state.words.write(write).await {
-        Ok(()) => {
-            tracing::warn!(%pool, %backend, "no heartbeat for long: it is out");
-            state.tell_of(&pool, &backend, "expired");
-        }
-        // Its pool is not there at the moment, or the disk is full: later.
-        Err(Refused::NotKept(_) | Refused::NoPool(_)) => {
-            state.words.beats.lock().retry((pool, backend), ttl, Instant::now());
-        }
-        Err(_) => {}
+        Write { pool: pool.clone(), backend: backend.clone(), what: What::Expire, if_match: None };
+    // Its pool is not there at the moment, or the disk is full: later.
+    if let Err(Refused::NotKept(_) | Refused::NoPool(_)) = state.words.write(write).await {
+        state.words.beats.lock().retry((pool, backend), ttl, Instant::now());
     }
 }

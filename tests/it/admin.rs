@@ -67,6 +67,7 @@ fn what_is_wrong_with_a_request_is_said() {
         ("POST", "/v1/plan", "", "{\"toml\":5}", 400),
         ("POST", "/v1/plan", "", "{\"file\":\"x\"}", 400),
         ("POST", "/v1/plan", "", "{\"toml\":\"a\",\"path\":\"b\"}", 400),
+        ("POST", "/v1/plan", "", "{\"toml\":\"a\",\"t\\u006fml\":\"a\"}", 400),
         ("POST", "/v1/plan", "", &long, 413),
         ("POST", "/v1/plan", "", "{\"toml\":\"[listener.x]\"}", 422),
         ("GET", "/v1/status", "Host: evil.test\r\n", "", 403),

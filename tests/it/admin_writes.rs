@@ -46,6 +46,9 @@ fn backends_come_go_and_change_at_run_time() {
     let changed = say(&api, "PATCH", &at("b1"), json!({ "state": "drain" }));
     assert_eq!((changed.status, json(&changed)["state"].clone()), (200, json!("drain")));
     assert!((0..20).all(|_| answers(&api) == "two"));
+    let twice = "{\"weight\":1,\"weight\":2}";
+    let twice = api.call("PATCH", &at("b1"), "", twice);
+    assert_eq!((twice.status, json(&twice)["field"].clone()), (400, json!("weight")));
     assert_eq!(say(&api, "PATCH", &at("b1"), json!({ "state": "up", "weight": 9 })).status, 200);
     assert_eq!(
         (&api.member("b1")["weight"], &api.member("b1")["said_by"]),
@@ -69,6 +72,39 @@ fn backends_come_go_and_change_at_run_time() {
     assert_eq!(say(&api, "PATCH", &at("b1"), json!({ "state": null })).status, 200);
     until("it is back", || answers(&api) == "one");
     assert_eq!(api.get("/v1/status")["covered"], json!([]));
+}
+
+#[test]
+fn a_change_is_answered_by_what_is_after_it() {
+    let file = words(&["127.0.0.1:1", "127.0.0.1:2"], "");
+    let other = file.replace("pool.app", "pool.x").replace("\"app\"", "\"x\"");
+    let api = Api::start(&file);
+    let over = AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        // Its pool goes and comes back meanwhile.
+        let reloads = scope.spawn(|| {
+            for n in 0..40 {
+                api.edit(if n % 2 == 0 { &other } else { &file });
+                assert_eq!(api.call("POST", "/v1/reload", "", "").status, 200);
+            }
+            over.store(1, SeqCst);
+        });
+        for n in 1.. {
+            let (weight, state) = (n % 1000, if n % 2 == 0 { "drain" } else { "maintenance" });
+            let body = json!({ "weight": weight, "state": state });
+            let answer = say(&api, "PATCH", &at("b2"), body);
+            if answer.status == 200 {
+                let is = json(&answer);
+                assert_eq!((&is["weight"], &is["state"]), (&json!(weight), &json!(state)));
+            } else {
+                assert!(matches!(answer.status, 204 | 404), "{}", answer.text());
+            }
+            if over.load(SeqCst) == 1 {
+                break;
+            }
+        }
+        reloads.join().unwrap();
+    });
 }
 
 #[test]
@@ -219,6 +255,16 @@ fn a_torn_file_of_words_is_reported_and_the_last_good_one_holds() {
     let api = Api::start_in(folder, &file);
     assert_eq!(api.member("b1")["weight"], 5);
     assert!(api.path("state/words.torn.json").exists());
+    // One that somebody took away is as one that is torn; without both nothing was said.
+    let folder = api.end();
+    std::fs::remove_file(&path).unwrap();
+    let api = Api::start_in(folder, &file);
+    assert_eq!(api.member("b1")["weight"], 5);
+    let folder = api.end();
+    let _ = std::fs::remove_file(&path);
+    std::fs::remove_file(folder.path().join("state/words.before.json")).unwrap();
+    let api = Api::start_in(folder, &file);
+    assert_eq!(api.member("b1")["weight"], 1);
 }
 
 #[test]
@@ -259,6 +305,47 @@ fn who_registers_lives_while_it_beats() {
     until("it is out", || beat_is_unknown(&api));
     until("it is gone", || api.member("me").is_null());
     assert_eq!(register().status, 201, "it registers again");
+}
+
+#[test]
+fn an_operators_word_waits_for_who_registers_again() {
+    let backend = Backend::named("one");
+    let file = words(&[], "");
+    let api = Api::start(&file);
+    let register = |api: &Api, weight: u16| {
+        let body = json!({ "addr": backend.addr, "name": "me", "ttl": "1s", "weight": weight });
+        say(api, "POST", BACKENDS, body)
+    };
+    let shown = |api: &Api| {
+        let me = api.member("me");
+        (me["weight"].as_u64(), me["state"].as_str().map(String::from))
+    };
+    assert_eq!(register(&api, 2).status, 201);
+    assert_eq!(shown(&api).0, Some(2));
+    let maintenance = json!({ "state": "maintenance", "weight": 7 });
+    assert_eq!(say(&api, "PATCH", &at("me"), maintenance).status, 200);
+    until("it is out", || api.member("me").is_null());
+    let covered = api.get("/v1/status")["covered"].to_string();
+    assert!(covered.contains("maintenance") && covered.contains("\"7\""), "{covered}");
+    // Through a restart, too.
+    let api = Api::start_in(api.end(), &file);
+    let there = register(&api, 3);
+    assert_eq!((there.status, json(&there)["state"].clone()), (201, json!("maintenance")));
+    assert_eq!(shown(&api), (Some(7), Some("maintenance".into())));
+    assert_eq!(answers(&api), "");
+    // Taken back while nobody has the name.
+    until("it is out again", || api.member("me").is_null());
+    let back = json!({ "state": null, "weight": null });
+    assert_eq!(say(&api, "PATCH", &at("me"), back.clone()).status, 204);
+    assert_eq!(say(&api, "PATCH", &at("me"), back).status, 404, "nothing is said of it");
+    assert_eq!(register(&api, 3).status, 201);
+    assert_eq!(shown(&api).0, Some(3));
+    until("it works", || answers(&api) == "one");
+    // Deleted with what was said of it.
+    assert_eq!(say(&api, "PATCH", &at("me"), json!({ "state": "drain" })).status, 200);
+    assert_eq!(say(&api, "DELETE", &at("me"), Value::Null).status, 202);
+    assert_eq!(register(&api, 1).status, 201);
+    until("it works", || answers(&api) == "one");
 }
 
 /// Without a beat of its own: one would keep it alive.
