@@ -1,7 +1,8 @@
 //! The access log: a line a request or TCP connection, written by a thread of its own. How a line
 //! looks is said in `line.rs`.
+use super::lanes::Lanes;
 use super::line::{json, template, text};
-use super::writer::writer;
+use super::writer::{Order, writer};
 use crate::config::{self, LineFormat, LogTarget, LogTemplate, Problem};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
@@ -13,14 +14,13 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::Thread;
 use std::time::{Duration, SystemTime};
 
-/// Lines that may wait for the writer: at 300 bytes each about 5 MiB, or a quarter of a second of
-/// the busiest worker. Beyond it lines are dropped and counted: a slow disk never slows a request.
-const QUEUE: usize = 16_384;
+/// Orders to the writer that may wait; each is rare.
+const ORDERS: usize = 64;
 /// So long at the most is waited for a writer that stands still.
 const WAIT: Duration = Duration::from_secs(1);
 /// How often it is looked meanwhile.
@@ -57,25 +57,10 @@ pub struct Access<'a> {
     pub proxy: &'a str,
 }
 
-pub(super) enum Order {
-    Line(String),
-    Target(Box<dyn Write + Send>),
-    Flushed(SyncSender<()>),
-}
-
 /// Forms of a line.
 const TEXT: u8 = 0;
 const JSON: u8 = 1;
 const TEMPLATE: u8 = 2;
-
-/// What the writer shares.
-#[derive(Debug, Default)]
-pub(super) struct Cells {
-    /// Lines that are lost.
-    pub(super) dropped: AtomicU64,
-    /// The writer has had nothing to do for a while and is to be woken.
-    pub(super) asleep: AtomicBool,
-}
 
 #[derive(Debug)]
 struct State {
@@ -86,7 +71,7 @@ struct State {
     only_errors: AtomicBool,
     /// The share of the others, of `u32::MAX`.
     sample: AtomicU32,
-    cells: Arc<Cells>,
+    lanes: Arc<Lanes>,
     config: Mutex<Option<config::AccessLog>>,
     queue: ArcSwapOption<Queue>,
 }
@@ -99,7 +84,7 @@ impl Default for State {
             template: ArcSwapOption::empty(),
             only_errors: AtomicBool::new(false),
             sample: AtomicU32::new(u32::MAX),
-            cells: Arc::default(),
+            lanes: Arc::default(),
             config: Mutex::default(),
             queue: ArcSwapOption::empty(),
         }
@@ -113,13 +98,7 @@ struct Queue {
     thread: Thread,
 }
 
-impl std::fmt::Debug for Order {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Order")
-    }
-}
-
-/// The access log: a bounded queue to a thread of its own. Cloning shares it, and a reload may
+/// The access log: bounded lanes to a thread of its own. Cloning shares it, and a reload may
 /// switch it on, off or elsewhere.
 #[derive(Clone, Debug, Default)]
 pub struct AccessLog(Arc<State>);
@@ -161,7 +140,7 @@ impl AccessLog {
             return Ok(());
         }
         if let Some(config) = config {
-            let opened = open(&config.to).and_then(|target| self.send(Order::Target(target)));
+            let opened = open(&config.to).and_then(|target| self.aim(target));
             opened.map_err(|error| unopened(config, &error))?;
             let (form, template) = match &config.format {
                 LineFormat::Text => (TEXT, None),
@@ -183,11 +162,11 @@ impl AccessLog {
         let queue = match self.0.queue.load_full() {
             Some(queue) => queue,
             None => {
-                let (sender, receive) = sync_channel(QUEUE);
-                let cells = self.0.cells.clone();
+                let (sender, receive) = sync_channel(ORDERS);
+                let lanes = self.0.lanes.clone();
                 let started = std::thread::Builder::new()
                     .name("access-log".into())
-                    .spawn(move || writer(&receive, &cells))?;
+                    .spawn(move || writer(&receive, &lanes))?;
                 let queue = Arc::new(Queue { sender, thread: started.thread().clone() });
                 self.0.queue.store(Some(queue.clone()));
                 queue
@@ -221,48 +200,50 @@ impl AccessLog {
         let sample = self.0.sample.load(Relaxed);
         !self.0.only_errors.load(Relaxed) && (sample == u32::MAX || fastrand::u32(..) < sample)
     }
-    /// Queues one line; a full queue drops it and counts. Never waits.
+    /// Says one line; one that finds its lane full is dropped and counted. Never waits.
     pub fn write(&self, access: &Access<'_>) {
         if !self.is_on() {
             return;
         }
-        let line = match self.0.form.load(Relaxed) {
-            TEXT => text(access),
-            JSON => json(access),
+        let lanes = &self.0.lanes;
+        match self.0.form.load(Relaxed) {
+            TEXT => lanes.say(|out| text(access, out)),
+            JSON => lanes.say(|out| json(access, out)),
             _ => match self.0.template.load().as_deref() {
-                Some(said) => template(said, access),
+                Some(said) => lanes.say(|out| template(said, access, out)),
                 None => return,
             },
-        };
-        let queue = self.0.queue.load();
-        let sent = queue.as_ref().is_some_and(|queue| {
-            let sent = queue.sender.try_send(Order::Line(line)).is_ok();
-            // It looks by itself while it is busy: to wake it for each line would cost more than the line.
-            if self.0.cells.asleep.load(Relaxed) && self.0.cells.asleep.swap(false, Relaxed) {
-                queue.thread.unpark();
-            }
-            sent
-        });
-        if !sent {
-            self.0.cells.dropped.fetch_add(1, Relaxed);
         }
+        if lanes.wakes()
+            && let Some(queue) = &*self.0.queue.load()
+        {
+            queue.thread.unpark();
+        }
+    }
+    /// Writes to this from here on: when it returns, nothing more is written to what was before,
+    /// unless that stands still.
+    pub(super) fn aim(&self, target: Box<dyn Write + Send>) -> io::Result<()> {
+        let (done, wait) = sync_channel(1);
+        self.send(Order::Target(target, done))?;
+        let _ = wait.recv_timeout(WAIT);
+        Ok(())
     }
     /// Opens the file again (SIGUSR1).
     pub fn reopen(&self) {
         let Some(config) = self.0.config.lock().clone() else { return };
-        let done = open(&config.to).and_then(|target| self.send(Order::Target(target)));
+        let done = open(&config.to).and_then(|target| self.aim(target));
         if let Err(error) = done {
             tracing::error!(to = %config.to, %error, "access log not reopened; the old file is kept");
         }
     }
     /// Lines dropped since the start (`evenkeel_log_dropped_total`).
     pub fn dropped(&self) -> u64 {
-        self.0.cells.dropped.load(Relaxed)
+        self.0.lanes.dropped.load(Relaxed)
     }
     /// Waits until what is queued is written, a second at most.
     pub fn flush(&self) {
         let (done, wait) = sync_channel(1);
-        if self.0.queue.load().is_some() && self.send(Order::Flushed(done)).is_ok() {
+        if self.0.queue.load().is_some() && self.send(Order::Flush(done)).is_ok() {
             let _ = wait.recv_timeout(WAIT);
         }
     }

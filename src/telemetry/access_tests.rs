@@ -1,5 +1,6 @@
 //! Lines say what happened, hold nothing that a client can break out of, and never make it wait.
-use super::super::line::tests::access;
+use super::super::lanes::ROOM;
+use super::super::line::tests::{access, text};
 use super::*;
 use crate::config;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -26,7 +27,7 @@ impl Write for Gate {
 fn gated() -> (AccessLog, Sender<()>, Receiver<Vec<u8>>) {
     let log = AccessLog::off();
     let ((open, opened), (said, hear)) = (channel(), channel());
-    log.send(Order::Target(Box::new(Gate { opened, open: false, said }))).unwrap();
+    log.aim(Box::new(Gate { opened, open: false, said })).unwrap();
     log.0.on.store(true, Relaxed);
     (log, open, hear)
 }
@@ -34,13 +35,14 @@ fn gated() -> (AccessLog, Sender<()>, Receiver<Vec<u8>>) {
 #[test]
 fn a_target_that_stands_still_costs_lines_and_no_time() {
     let (log, open, hear) = gated();
-    let lines = 2 * QUEUE;
+    let line = text(&access()).len();
+    let lines = 2 * ROOM / line;
     // Were a write to wait for the target, this would never end: the gate opens only afterwards.
     for n in 0..lines {
         log.write(&Access { status: 200, bytes_in: n as u64, ..access() });
     }
     let dropped = log.dropped() as usize;
-    assert!(dropped > 0 && dropped <= lines - QUEUE, "{dropped} of {lines} dropped");
+    assert!(dropped > 0 && dropped <= lines - ROOM / (line + 8), "{dropped} of {lines} dropped");
     open.send(()).unwrap();
     let mut text = Vec::new();
     while text.iter().filter(|b| **b == b'\n').count() < lines - dropped {
@@ -78,7 +80,7 @@ impl Write for Broken {
 #[test]
 fn a_target_that_breaks_is_counted_and_can_be_replaced() {
     let log = AccessLog::off();
-    log.send(Order::Target(Box::new(Broken))).unwrap();
+    log.aim(Box::new(Broken)).unwrap();
     log.0.on.store(true, Relaxed);
     log.write(&access());
     log.flush();
@@ -86,7 +88,7 @@ fn a_target_that_breaks_is_counted_and_can_be_replaced() {
     let (said, hear) = channel();
     let (open, opened) = channel();
     open.send(()).unwrap();
-    log.send(Order::Target(Box::new(Gate { opened, open: false, said }))).unwrap();
+    log.aim(Box::new(Gate { opened, open: false, said })).unwrap();
     log.write(&Access { status: 599, ..access() });
     let line = hear.recv_timeout(Duration::from_secs(60)).expect("the new target is written");
     assert!(String::from_utf8(line).unwrap().contains(" 599 "));
@@ -187,9 +189,9 @@ impl Write for Disk {
 fn a_full_disk_loses_whole_lines_each_counted_and_the_next_begins_anew() {
     let log = AccessLog::off();
     let (said, hear) = channel();
-    let line = crate::telemetry::line::text(&access()).len();
+    let line = text(&access()).len();
     let room = Arc::new(std::sync::atomic::AtomicUsize::new(2 * line + 10));
-    log.send(Order::Target(Box::new(Disk { room: room.clone(), said }))).unwrap();
+    log.aim(Box::new(Disk { room: room.clone(), said })).unwrap();
     log.0.on.store(true, Relaxed);
     (0..5).for_each(|_| log.write(&access()));
     log.flush();
@@ -235,9 +237,9 @@ fn a_share_is_drawn_and_what_failed_is_always_there() {
 fn who_sleeps_is_woken_and_who_is_gone_takes_its_thread_along() {
     let (log, open, hear) = gated();
     open.send(()).unwrap();
-    let cells = log.0.cells.clone();
+    let lanes = log.0.lanes.clone();
     let patience = Instant::now() + Duration::from_secs(60);
-    while !cells.asleep.load(Relaxed) {
+    while !lanes.asleep.load(Relaxed) {
         assert!(Instant::now() < patience, "it never sleeps");
         std::thread::yield_now();
     }

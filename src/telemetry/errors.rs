@@ -3,7 +3,7 @@
 //! What clients are at fault for, what we or backends are, and what was slow have places of their own:
 //! no flood of one pushes out the others. No lock: a place is a pointer that is swapped.
 use super::access::Access;
-use super::line::readable;
+use super::escape::readable;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use std::net::SocketAddr;
 use std::sync::Arc;

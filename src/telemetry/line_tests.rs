@@ -1,5 +1,25 @@
 //! Lines say what happened, and hold nothing that a client or a name can break out of.
+use super::super::number::rfc3339;
 use super::*;
+use std::time::UNIX_EPOCH;
+
+fn said(line: impl FnOnce(&mut Vec<u8>)) -> String {
+    let mut out = Vec::new();
+    line(&mut out);
+    String::from_utf8(out).unwrap()
+}
+
+pub(in crate::telemetry) fn text(access: &Access<'_>) -> String {
+    said(|out| super::text(access, out))
+}
+
+fn json(access: &Access<'_>) -> String {
+    said(|out| super::json(access, out))
+}
+
+fn template(template: &LogTemplate, access: &Access<'_>) -> String {
+    said(|out| super::template(template, access, out))
+}
 
 pub(in crate::telemetry) fn access() -> Access<'static> {
     Access {

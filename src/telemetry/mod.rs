@@ -3,15 +3,19 @@
 
 mod access;
 mod errors;
+mod escape;
+mod lanes;
 mod line;
 mod log;
+mod number;
 mod trace;
 mod writer;
 
 pub use access::{Access, AccessLog};
 pub use errors::{Attempt, Ended, Errors, Kept, Kind, Spent};
-pub use line::{is_unseen, rfc3339};
+pub use escape::is_unseen;
 pub use log::{LogHandle, init};
+pub use number::rfc3339;
 pub use trace::{Attribute, Moment, Span, SpanKind, Trace, TraceCells, Tracer};
 
 use crate::config::Log;

@@ -4,7 +4,7 @@
 //! A request that is not drawn costs no more than a fresh `traceparent`, or nothing where it has one.
 use super::access::Access;
 use super::errors::Ended;
-use super::line::readable;
+use super::escape::readable;
 use crate::config;
 use crate::message::Head;
 use arc_swap::ArcSwapOption;

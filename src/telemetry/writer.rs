@@ -1,12 +1,12 @@
-//! The thread that writes the access log: it gathers lines and writes many at once.
-use super::access::{Cells, Order};
+//! The thread that writes the access log: it empties the lanes and writes many lines at once.
+use super::lanes::Lanes;
 use std::io::{self, Write};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::time::{Duration, Instant};
 
-/// So much is gathered before it is written.
-const GATHERED: usize = 64 << 10;
+/// Room that is kept for the next lines; a burst need not be remembered by its own.
+const KEPT: usize = 128 << 10;
 /// How long it rests when nothing is there, so that nobody need wake it for the next line.
 const REST: Duration = Duration::from_millis(5);
 /// After so many rests in a row it sleeps until it is woken, or for this long.
@@ -17,56 +17,59 @@ const STILL: Duration = Duration::from_secs(1);
 /// A target that cannot be written is said no more often than this.
 const SAID: Duration = Duration::from_secs(10);
 
+/// What the writer is told besides lines. Each is answered when it is done.
+pub(super) enum Order {
+    /// Lines that are said from here on go there.
+    Target(Box<dyn Write + Send>, SyncSender<()>),
+    /// What was said is to be written.
+    Flush(SyncSender<()>),
+}
+
+impl std::fmt::Debug for Order {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Order")
+    }
+}
+
 /// Writes lines until nobody can send any more. What cannot be written is dropped and counted.
-pub(super) fn writer(receive: &Receiver<Order>, cells: &Cells) {
+pub(super) fn writer(receive: &Receiver<Order>, lanes: &Lanes) {
     let target: Box<dyn Write + Send> = Box::new(io::sink());
     let mut out = Out { target, lines: Vec::new(), torn: false, said: None };
     let mut rests = 0;
     loop {
         match receive.try_recv() {
             Ok(order) => {
-                rests = 0;
-                take(order, &mut out, cells);
+                // What was said before it comes first.
+                out.empty(lanes);
+                take(order, &mut out);
                 continue;
             }
             Err(TryRecvError::Disconnected) => break,
-            Err(TryRecvError::Empty) => out.write(cells),
+            Err(TryRecvError::Empty) => rests = if out.empty(lanes) { 0 } else { rests + 1 },
         }
         if rests < RESTS {
-            rests += 1;
             std::thread::park_timeout(REST);
             continue;
         }
-        cells.asleep.store(true, Relaxed);
-        match receive.try_recv() {
-            Ok(order) => {
-                rests = 0;
-                take(order, &mut out, cells);
-            }
-            Err(_) => std::thread::park_timeout(SLEEP),
+        lanes.asleep.store(true, Relaxed);
+        // Who did not see that yet is seen by this. An order wakes by itself.
+        if lanes.is_empty() {
+            std::thread::park_timeout(SLEEP);
         }
-        cells.asleep.store(false, Relaxed);
+        lanes.asleep.store(false, Relaxed);
     }
-    out.write(cells);
+    out.empty(lanes);
 }
 
-fn take(order: Order, out: &mut Out, cells: &Cells) {
-    match order {
-        Order::Line(line) => {
-            out.lines.extend_from_slice(line.as_bytes());
-            if out.lines.len() >= GATHERED {
-                out.write(cells);
-            }
-        }
-        Order::Target(target) => {
-            out.write(cells);
+fn take(order: Order, out: &mut Out) {
+    let done = match order {
+        Order::Target(target, done) => {
             (out.target, out.torn, out.said) = (target, false, None);
+            done
         }
-        Order::Flushed(done) => {
-            out.write(cells);
-            let _ = done.try_send(());
-        }
-    }
+        Order::Flush(done) => done,
+    };
+    let _ = done.try_send(());
 }
 
 /// Lines on their way to a target.
@@ -80,11 +83,18 @@ struct Out {
 }
 
 impl Out {
-    /// Writes what is gathered; what cannot be written is lost, line by line, and counted.
-    fn write(&mut self, cells: &Cells) {
-        if self.lines.is_empty() {
-            return;
+    /// Writes what is in the lanes; whether there was anything.
+    fn empty(&mut self, lanes: &Lanes) -> bool {
+        let (mut next, mut any) = (0, false);
+        while let Some(after) = lanes.swap(next, &mut self.lines) {
+            (next, any) = (after, true);
+            self.write(lanes);
         }
+        any
+    }
+
+    /// Writes what is gathered; what cannot be written is lost, line by line, and counted.
+    fn write(&mut self, lanes: &Lanes) {
         let ended = usize::from(self.torn);
         if self.torn {
             self.lines.insert(0, b'\n');
@@ -112,13 +122,12 @@ impl Out {
                 self.torn = if at > 0 { self.lines[at - 1] != b'\n' } else { self.torn };
                 let rest = &self.lines[at.max(ended)..];
                 let lost = memchr::memchr_iter(b'\n', rest).count() as u64;
-                cells.dropped.fetch_add(lost, Relaxed);
+                lanes.dropped.fetch_add(lost, Relaxed);
                 self.say(&error);
             }
         }
         self.lines.clear();
-        // One long line need not be remembered by its room.
-        self.lines.shrink_to(2 * GATHERED);
+        self.lines.shrink_to(KEPT);
     }
 
     fn say(&mut self, error: &io::Error) {

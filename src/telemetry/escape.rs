@@ -1,0 +1,103 @@
+//! Text that somebody else gave, so that it is harmless in a line.
+
+/// Whether a space may stand in a field.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Space {
+    Kept,
+    Escaped,
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x80 * ONES;
+
+/// Whether all are visible ASCII that needs no escape. Eight are judged at a time, the last of them
+/// again where they are no multiple.
+fn is_harmless(bytes: &[u8]) -> bool {
+    let is = |word: u64| {
+        // No byte has its highest bit, so that no sum reaches into the next one.
+        let seen = word.wrapping_add((0x80 - 0x21) * ONES) & !word.wrapping_add(ONES);
+        let other_than = |byte: u8| (word ^ (u64::from(byte) * ONES)).wrapping_add(0x7f * ONES);
+        word & HIGH == 0 && seen & other_than(b'"') & other_than(b'\\') & HIGH == HIGH
+    };
+    if let Some(last) = bytes.last_chunk::<8>() {
+        let words = bytes.as_chunks::<8>().0;
+        return words.iter().chain([last]).all(|word| is(u64::from_le_bytes(*word)));
+    }
+    match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        (Some(first), Some(last)) => {
+            let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+            is(u64::from(first) | u64::from(last) << 32)
+        }
+        _ => bytes.iter().all(|b| matches!(b, 0x21..=0x7e if !matches!(b, b'"' | b'\\'))),
+    }
+}
+
+/// Writes text so that it is harmless on a terminal and valid inside a JSON string: quotes and
+/// backslashes are escaped, control characters and what turns the direction of writing become
+/// `\u00xx`. Bytes that are no UTF-8 become `\u00xx`, too, one for each byte.
+pub(super) fn escape(bytes: &[u8], space: Space, out: &mut Vec<u8>) {
+    // Nearly always none is.
+    if is_harmless(bytes) {
+        return out.extend_from_slice(bytes);
+    }
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '"' | '\\' => out.extend([b'\\', c as u8]),
+                ' ' if space == Space::Kept => out.push(b' '),
+                c if c == ' ' || is_unseen(c) => code(u32::from(c), out),
+                c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        chunk.invalid().iter().for_each(|b| code(u32::from(*b), out));
+    }
+}
+
+/// `\u00xx`; no number is above 0xffff.
+fn code(number: u32, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"\\u");
+    for shift in [12, 8, 4, 0] {
+        out.push(b"0123456789abcdef"[(number >> shift & 15) as usize]);
+    }
+}
+
+/// Bytes as text: as they are where they are UTF-8, else each as the character of its number.
+pub(super) fn readable(bytes: &[u8]) -> String {
+    let mut out = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        out.push_str(chunk.valid());
+        out.extend(chunk.invalid().iter().map(|byte| char::from(*byte)));
+    }
+    out
+}
+
+/// Control characters, line ends of Unicode, marks of direction and what has no width; none is above
+/// U+FFFF.
+pub fn is_unseen(c: char) -> bool {
+    let format =
+        matches!(c, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}');
+    c.is_control()
+        || format
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What must be escaped is found wherever it stands, however long the text is.
+    #[test]
+    fn a_byte_that_does_harm_is_found_at_every_place() {
+        for byte in 0..=u8::MAX {
+            let harmless = byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+            for len in 1..40 {
+                for at in 0..len {
+                    let mut text = vec![b'~'; len];
+                    text[at] = byte;
+                    assert_eq!(is_harmless(&text), harmless, "{byte} at {at} of {len}");
+                }
+            }
+        }
+        assert!(is_harmless(b""));
+    }
+}
