@@ -87,7 +87,10 @@ pub(super) fn takes_trailers(head: &Head) -> bool {
 #[cold]
 fn says_trailers(head: &Head) -> bool {
     let said = |value: &[u8]| {
-        value.split(|b| *b == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(b"trailers"))
+        value == b"trailers"
+            || value
+                .split(|b| *b == b',')
+                .any(|one| one.trim_ascii().eq_ignore_ascii_case(b"trailers"))
     };
     head.all(Known::Te).any(said)
 }

@@ -41,7 +41,7 @@ pub(super) fn is_made_again(retry: &Retry) -> bool {
 
 #[cold]
 fn is_unavailable(request: &Head, answer: &Head) -> bool {
-    answer.find("grpc-status") == Some(UNAVAILABLE) && http2::is_call(request)
+    answer.get(Known::GrpcStatus) == Some(UNAVAILABLE) && http2::is_call(request)
 }
 
 /// When its backend may be asked again.

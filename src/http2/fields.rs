@@ -1,5 +1,5 @@
 //! Fields as they come by HTTP/2, as strictly as those of HTTP/1, and as they go; trailers both ways.
-use super::hpack::{Encoder, Keep, Stop};
+use super::hpack::{Encoder, Judged, Keep, Stop};
 use crate::http1::{Refusal, Rule, may_trail};
 use crate::message::{Fields, Known, control_at};
 
@@ -26,12 +26,12 @@ pub(super) const LINE: usize = ": \r\n".len();
 
 /// Whoever is told of the fields of a block.
 pub trait Listen {
-    /// The next field.
+    /// The next field, and what was found of it before.
     ///
     /// # Errors
     ///
     /// [`Stop`]: it is enough.
-    fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Stop>;
+    fn field(&mut self, name: &[u8], value: &[u8], judged: &mut Judged) -> Result<(), Stop>;
 }
 
 /// Counts what a list of fields is (RFC 9113 6.5.2), of whatever kind.
@@ -52,7 +52,7 @@ impl Bound {
 
 /// Of a list that nobody wants.
 impl Listen for Bound {
-    fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Stop> {
+    fn field(&mut self, name: &[u8], value: &[u8], _: &mut Judged) -> Result<(), Stop> {
         Bound::field(self, name, value)
     }
 }
@@ -108,25 +108,41 @@ fn has_no_control(value: &[u8]) -> bool {
     })
 }
 
-/// Whether a field may be there; the number of its name. Space around a value may not (RFC 9113
-/// 8.2.1).
+/// Whether a field may be there; the number of its name. What was found good before is not looked at
+/// again.
 #[inline]
-pub(super) fn check(name: &[u8], value: &[u8]) -> Result<u8, Rule> {
-    let good = is_plain(name) || name.iter().all(|b| NAME[usize::from(*b)]);
-    if name.is_empty() || !good || name.len() > usize::from(u16::MAX) {
-        return Err(Rule::FieldName);
+pub(super) fn check(name: &[u8], value: &[u8], judged: &mut Judged) -> Result<u8, Rule> {
+    let known = match judged.name {
+        Some(known) => known,
+        None => *judged.name.insert(check_name(name)?),
+    };
+    if !judged.value {
+        check_value(value)?;
+        judged.value = true;
     }
-    let is_space = |b: Option<&u8>| matches!(b, Some(b' ' | b'\t'));
-    let clean = has_no_control(value) || control_at(value, 0) == value.len();
-    if !clean || is_space(value.first()) || is_space(value.last()) {
-        return Err(Rule::FieldValue);
-    }
-    let known = Known::number(name);
     const TE: u64 = Known::Te.bit();
     if (CONNECTION | TE) & (1 << known) != 0 && (known != Known::Te as u8 || value != b"trailers") {
         return Err(Rule::ConnectionField);
     }
     Ok(known)
+}
+
+fn check_name(name: &[u8]) -> Result<u8, Rule> {
+    let good = is_plain(name) || name.iter().all(|b| NAME[usize::from(*b)]);
+    if name.is_empty() || !good || name.len() > usize::from(u16::MAX) {
+        return Err(Rule::FieldName);
+    }
+    Ok(Known::number(name))
+}
+
+/// Space around a value may not be there (RFC 9113 8.2.1).
+fn check_value(value: &[u8]) -> Result<(), Rule> {
+    let is_space = |b: Option<&u8>| matches!(b, Some(b' ' | b'\t'));
+    let clean = has_no_control(value) || control_at(value, 0) == value.len();
+    if !clean || is_space(value.first()) || is_space(value.last()) {
+        return Err(Rule::FieldValue);
+    }
+    Ok(())
 }
 
 /// Trailers as they come.
@@ -144,9 +160,9 @@ impl Trailing {
 }
 
 impl Listen for Trailing {
-    fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Stop> {
+    fn field(&mut self, name: &[u8], value: &[u8], judged: &mut Judged) -> Result<(), Stop> {
         self.bound.field(name, value)?;
-        match check(name, value) {
+        match check(name, value, judged) {
             Ok(known) => self.fields.push_checked(name, known, value),
             Err(rule) => drop(self.refused.get_or_insert(rule.into())),
         }
@@ -218,11 +234,14 @@ mod tests {
                     let mut text = vec![b'a'; len];
                     text[at] = byte;
                     let is_name = NAME[usize::from(byte)];
-                    assert_eq!(check(&text, b"1").is_ok(), is_name, "{byte:#x} at {at} of {len}");
+                    let good = |name: &[u8], value: &[u8]| {
+                        check(name, value, &mut Judged::default()).is_ok()
+                    };
+                    assert_eq!(good(&text, b"1"), is_name, "{byte:#x} at {at} of {len}");
                     let inside = 0 < at && at < len - 1;
                     let space = matches!(byte, b' ' | b'\t') && inside;
-                    let good = space || (byte > 0x20 && byte != 0x7f);
-                    assert_eq!(check(b"x-a", &text).is_ok(), good, "{byte:#x} at {at} of {len}");
+                    let is_value = space || (byte > 0x20 && byte != 0x7f);
+                    assert_eq!(good(b"x-a", &text), is_value, "{byte:#x} at {at} of {len}");
                 }
             }
         }

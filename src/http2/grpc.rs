@@ -21,7 +21,7 @@ pub fn is_call(request: &Head) -> bool {
 /// head, which then is all of it: 500, 503, 429, else 200. What the call itself earned is no fault of
 /// its server (nor is DEADLINE_EXCEEDED: the deadline is the client's).
 pub fn meant(fields: &Fields) -> Option<u16> {
-    let code = std::str::from_utf8(fields.find("grpc-status")?).ok()?.parse().ok()?;
+    let code = std::str::from_utf8(fields.get(Known::GrpcStatus)?).ok()?.parse().ok()?;
     Some(match code {
         UNKNOWN | INTERNAL | DATA_LOSS => 500,
         UNAVAILABLE => 503,
@@ -32,7 +32,7 @@ pub fn meant(fields: &Fields) -> Option<u16> {
 
 /// `grpc-timeout`: up to eight digits and a unit. What is written otherwise is no limit.
 pub fn timeout(head: &Head) -> Option<Duration> {
-    let (unit, digits) = head.find("grpc-timeout")?.split_last()?;
+    let (unit, digits) = head.get(Known::GrpcTimeout)?.split_last()?;
     if !(1..=8).contains(&digits.len()) || !digits.iter().all(u8::is_ascii_digit) {
         return None;
     }

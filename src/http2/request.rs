@@ -1,7 +1,7 @@
 //! A request of HTTP/2 to a head that any backend can be sent.
 use super::fields::{Bound, LINE, Listen, check};
 use super::grpc::is_grpc;
-use super::hpack::Stop;
+use super::hpack::{Judged, Stop};
 use crate::http1::{self, BodyLength, HeadLimits, Refusal, RequestVerdict, Rule};
 use crate::message::{Fields, Head, Invalid, Known, Method, Version};
 
@@ -44,7 +44,6 @@ pub struct Asking<'l> {
 }
 
 /// Pseudo-headers of requests (RFC 9113 8.3.1, RFC 8441 4).
-const PSEUDO: [&[u8]; 5] = [b":method", b":scheme", b":authority", b":path", b":protocol"];
 const METHOD: usize = 0;
 const SCHEME: usize = 1;
 const AUTHORITY: usize = 2;
@@ -65,7 +64,14 @@ impl Pseudo {
 
     /// One more. One that came late, that nobody knows, or that was said before is none.
     fn add(&mut self, name: &[u8], value: &[u8], late: bool) -> Result<(), Rule> {
-        let which = PSEUDO.iter().position(|known| *known == name);
+        let which = match name {
+            b":method" => Some(METHOD),
+            b":scheme" => Some(SCHEME),
+            b":authority" => Some(AUTHORITY),
+            b":path" => Some(PATH),
+            b":protocol" => Some(PROTOCOL),
+            _ => None,
+        };
         let which = which.filter(|which| !late && self.at[*which].is_none());
         let from = self.said.len() as u32;
         self.at[which.ok_or(Rule::RequestLine)?] = Some((from, from + value.len() as u32));
@@ -93,10 +99,10 @@ impl Pseudo {
 
 impl Listen for Asking<'_> {
     #[inline]
-    fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Stop> {
+    fn field(&mut self, name: &[u8], value: &[u8], judged: &mut Judged) -> Result<(), Stop> {
         self.bound.field(name, value)?;
         if self.refused.is_none()
-            && let Err(rule) = self.read(name, value)
+            && let Err(rule) = self.read(name, value, judged)
         {
             self.refused = Some(rule);
         }
@@ -126,14 +132,14 @@ impl<'l> Asking<'l> {
         }
     }
 
-    fn read(&mut self, name: &[u8], value: &[u8]) -> Result<(), Rule> {
+    fn read(&mut self, name: &[u8], value: &[u8], judged: &mut Judged) -> Result<(), Rule> {
         if name.first() == Some(&b':') {
             return self.pseudo.add(name, value, self.begun);
         }
         if !self.begun {
             self.begin()?;
         }
-        let known = check(name, value)?;
+        let known = check(name, value, judged)?;
         self.size += name.len() + value.len() + LINE;
         if self.size > self.limits.head {
             return Err(Rule::HeadTooLarge);

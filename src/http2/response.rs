@@ -1,6 +1,6 @@
 //! Answers: the head of one to a client of HTTP/2, and one that a backend gives by HTTP/2.
 use super::fields::{Bound, CONNECTION, LINE, Listen, all, check};
-use super::hpack::{Encoder, Stop};
+use super::hpack::{Encoder, Judged, Stop};
 use crate::http1::{BodyLength, HeadLimits, Refusal, Rule};
 use crate::message::{Fields, Head, Known, Version};
 
@@ -69,7 +69,7 @@ impl<'l> Answering<'l> {
         }
     }
 
-    fn read(&mut self, name: &[u8], value: &[u8]) -> Result<(), Rule> {
+    fn read(&mut self, name: &[u8], value: &[u8], judged: &mut Judged) -> Result<(), Rule> {
         if !self.begun {
             // Three digits, and nothing before them (RFC 9113 8.3.2).
             let [a @ b'1'..=b'9', b @ b'0'..=b'9', c @ b'0'..=b'9'] = value else {
@@ -86,7 +86,7 @@ impl<'l> Answering<'l> {
         if name.first() == Some(&b':') {
             return Err(Rule::StatusLine);
         }
-        let known = check(name, value)?;
+        let known = check(name, value, judged)?;
         // It is a word of requests alone.
         if known == Known::Te as u8 {
             return Err(Rule::ConnectionField);
@@ -118,10 +118,10 @@ impl<'l> Answering<'l> {
 
 impl Listen for Answering<'_> {
     #[inline]
-    fn field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Stop> {
+    fn field(&mut self, name: &[u8], value: &[u8], judged: &mut Judged) -> Result<(), Stop> {
         self.bound.field(name, value)?;
         if self.refused.is_none()
-            && let Err(rule) = self.read(name, value)
+            && let Err(rule) = self.read(name, value, judged)
         {
             self.refused = Some(rule);
         }

@@ -1,5 +1,5 @@
 //! What of HTTP/2 becomes HTTP/1, and what does not; what goes by HTTP/2, and what does not.
-use super::hpack::{Decoder, Encoder};
+use super::hpack::{Decoder, Encoder, Judged};
 use super::*;
 use crate::http1::{BodyLength, HeadLimits, RequestVerdict, Rule};
 use crate::message::{Chunk, Fields, Head, Size, Version};
@@ -12,7 +12,7 @@ type Pairs<'a> = Vec<(&'a str, &'a [u8])>;
 fn asked(fields: &[(&str, &[u8])], ended: bool) -> Request {
     let mut asking = Asking::new(&LIMITS, 1 << 20);
     for (name, value) in fields {
-        asking.field(name.as_bytes(), value).unwrap();
+        asking.field(name.as_bytes(), value, &mut Judged::default()).unwrap();
     }
     asking.finish(ended, || 1)
 }
@@ -57,7 +57,7 @@ fn shown(write: impl FnOnce(&mut Encoder)) -> Vec<String> {
     write(&mut encoder);
     let mut all = Vec::new();
     let text = |b: &[u8]| String::from_utf8(b.to_vec()).unwrap();
-    let decoded = Decoder::default().decode(encoder.block(), |name, value| {
+    let decoded = Decoder::default().decode(encoder.block(), |name, value, _| {
         all.push(format!("{}: {}", text(name), text(value)));
         Ok(())
     });
@@ -414,9 +414,9 @@ fn an_answer_is_bounded_and_strict() {
     let limits = HeadLimits { head: 100, fields: 3, target: 10 };
     let answer = |status: &str, fields: &[(&str, &str)]| {
         let mut answering = Answering::new(&limits, 1 << 20);
-        answering.field(b":status", status.as_bytes()).unwrap();
+        answering.field(b":status", status.as_bytes(), &mut Judged::default()).unwrap();
         for (name, value) in fields {
-            answering.field(name.as_bytes(), value.as_bytes()).unwrap();
+            answering.field(name.as_bytes(), value.as_bytes(), &mut Judged::default()).unwrap();
         }
         answering.finish().map_err(|refusal| refusal.rule)
     };

@@ -23,10 +23,13 @@ const BODY: usize = 64 << 10;
 /// Blocks a thread keeps for its next connections: 4 MiB of small ones, 2 MiB of large ones.
 const HEADS_KEPT: usize = 256;
 const BODIES_KEPT: usize = 32;
-/// Field stores a thread keeps; each is a few KiB at the most (see `FIELDS_BYTES`).
-const FIELDS_KEPT: usize = 256;
-/// A field store larger than this is not kept: one huge head must not stay for ever.
-const FIELDS_BYTES: usize = 16 << 10;
+/// Field stores a thread keeps: two or three for each stream of HTTP/2 under way, which are hundreds.
+const FIELDS_KEPT: usize = 1024;
+/// A field store larger than this is not kept: all of them are 8 MiB at the most, and one huge head
+/// must not stay for ever.
+const FIELDS_BYTES: usize = 4 << 10;
+/// A new field store: as large as most heads, so that it does not grow step by step.
+const FIELDS_NEW: (usize, usize) = (512, 16);
 
 struct Free {
     heads: List<Vec<u8>>,
@@ -266,7 +269,9 @@ fn give_back(bytes: Vec<u8>) {
 
 /// Borrows a store for fields.
 pub(super) fn lend_fields() -> (Vec<u8>, Vec<Field>) {
-    FREE.try_with(|free| free.borrow_mut().fields.pop()).ok().flatten().unwrap_or_default()
+    let kept = FREE.try_with(|free| free.borrow_mut().fields.pop()).ok().flatten();
+    let (bytes, index) = FIELDS_NEW;
+    kept.unwrap_or_else(|| (Vec::with_capacity(bytes), Vec::with_capacity(index)))
 }
 
 /// Gives a store for fields back.

@@ -32,6 +32,7 @@ known! {
     Server "Server", ContentType "Content-Type", Location "Location",
     SecWebSocketKey "Sec-WebSocket-Key", RetryAfter "Retry-After", Allow "Allow",
     CacheControl "Cache-Control", Range "Range", ContentRange "Content-Range",
+    GrpcStatus "grpc-status", GrpcTimeout "grpc-timeout",
 }
 
 impl Known {
@@ -125,8 +126,8 @@ static BY_LENGTH: [&[Spelt]; 20] = {
         &[const { spelt(Location) }],
         &[const { spelt(Forwarded) }, const { spelt(XRealIp) }],
         &[const { spelt(Connection) }, const { spelt(SetCookie) }, const { spelt(KeepAlive) }],
-        &[const { spelt(RetryAfter) }],
-        &[const { spelt(ContentType) }, const { spelt(XRequestId) }],
+        &[const { spelt(RetryAfter) }, const { spelt(GrpcStatus) }],
+        &[const { spelt(ContentType) }, const { spelt(XRequestId) }, const { spelt(GrpcTimeout) }],
         &[
             const { spelt(CacheControl) },
             const { spelt(Authorization) },

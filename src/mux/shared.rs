@@ -104,19 +104,21 @@ impl Mux {
         Some((Stream::new(self.clone(), key), request))
     }
 
-    /// Begins a request; `None` where none may be begun. `end`: nothing follows its head.
+    /// Begins a request, and says how many bytes have come so far; `None` where none may be begun.
+    /// `end`: nothing follows its head.
     pub fn open(
         &self,
         method: Method,
         limits: HeadLimits,
         end: bool,
         head: impl FnOnce(&mut Encoder),
-    ) -> Option<Stream> {
+    ) -> Option<(Stream, u64)> {
         let mut state = self.lock();
         let key = state.core.open(method, limits, end, head)?;
         state.settle();
+        let seen = state.seen;
         drop(state);
-        Some(Stream::new(self.clone(), key))
+        Some((Stream::new(self.clone(), key), seen))
     }
 
     /// Whether requests may be begun, and how many at once.
@@ -138,6 +140,14 @@ impl Mux {
         let mut state = self.lock();
         state.core.depart();
         state.settle();
+    }
+
+    /// Gives back what was kept for streams, where there are none.
+    pub fn rest(&self) {
+        let mut state = self.lock();
+        if state.core.rest() {
+            state.wakers = Vec::new();
+        }
     }
 
     /// Ends all that is under way.

@@ -43,6 +43,11 @@ impl Timer {
             _ => false,
         };
     }
+    /// Nothing is waited for any more.
+    pub fn rest(&mut self) {
+        self.set(None);
+        self.wait.end();
+    }
     /// The deadline.
     pub fn deadline(&self) -> Option<Instant> {
         self.deadline

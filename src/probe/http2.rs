@@ -75,7 +75,7 @@ where
         outbound.check().map_err(|refusal| refusal.to_string())?;
         let limits = HeadLimits { head: LIMITS.head, fields: LIMITS.fields, target: LIMITS.target };
         let half = mux.open(head.method(), limits, body.is_none(), |out| outbound.write(out));
-        let half = half.ok_or("it takes no requests")?;
+        let (half, _) = half.ok_or("it takes no requests")?;
         if let Some(body) = body {
             half.send(&body, true).map_err(|_| "it broke before its answer")?;
         }

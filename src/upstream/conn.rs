@@ -172,6 +172,11 @@ impl Conn {
         keep.max_age.get().is_some_and(|age| self.born + age <= now)
     }
 
+    /// Gives back what was kept for requests, where there are none.
+    pub(super) fn rest(&self) {
+        self.mux.rest();
+    }
+
     /// Takes a place, if there is one. Whoever has it may begin, also when nobody is let on any more.
     pub(super) fn enter(&self) -> bool {
         if self.is_ended() {
@@ -200,11 +205,11 @@ impl Conn {
     }
 
     /// Gives a place back.
-    pub(super) fn exit(&self, now: Instant) {
+    pub(super) fn exit(&self) {
         let mut state = self.state.lock();
         state.active -= 1;
         if state.active == 0 {
-            state.since = now;
+            state.since = Instant::now();
             let lives = !state.leaves && !self.is_ended();
             state.idle = lives.then(|| Idle::new(&self.backend));
             if state.leaves {

@@ -5,14 +5,13 @@
 use super::dialer::Outgoing;
 use super::error::{Error, Retry};
 use super::exchange::Heard;
+use super::kept::{Copied, has_memory};
 use super::link::Link;
 use super::shared::Slot;
 use crate::http1::{self, BodyLength, HeadLimits, ResponseVerdict, Rule};
 use crate::http2::conn::{Broken as Cut, Came};
 use crate::http2::{self, Code, Outbound};
-use crate::message::{
-    Broken, Fields, Fill, Head, Kept, Method, Part, Place, Pressure, counted, memory,
-};
+use crate::message::{Broken, Fields, Fill, Head, Method, Part, Place};
 use crate::mux::Stream;
 use crate::net::Spliced;
 use std::io::{self, ErrorKind};
@@ -51,9 +50,7 @@ pub(super) struct Http2 {
     sending: Sending,
     /// What was sent of the body, until an answer goes to the client: so that it can be sent again
     /// whole. `None` once something of it is gone.
-    kept: Option<Kept>,
-    /// `retry.body`: so much is kept.
-    kept_most: usize,
+    kept: Option<Copied>,
     written: u64,
     /// Whether the backend has room, and it is the client who does not send.
     waits_for_body: bool,
@@ -94,14 +91,13 @@ impl Http2 {
             BodyLength::Chunked | BodyLength::UntilClose => (false, None),
         };
         let limits = &out.effective.limits;
-        let (seen, is_tls, kept_most) = (slot.seen(), slot.is_tls(), out.effective.retry.body);
+        let (is_tls, most) = (slot.is_tls(), out.effective.retry.body);
         let mut all = Self {
             slot,
             unfit: None,
             stream: None,
             sending: if empty { Sending::Sent } else { Sending::Body(left) },
-            kept: Some(Kept::default()),
-            kept_most,
+            kept: Some(Copied::of(most)),
             written: 0,
             waits_for_body: false,
             method: out.head.method(),
@@ -110,7 +106,7 @@ impl Http2 {
             heard: false,
             answered: false,
             unseen: None,
-            seen,
+            seen: 0,
             bodyless: false,
             chunk: Vec::new(),
             at: 0,
@@ -126,10 +122,12 @@ impl Http2 {
             return all;
         }
         let write = |out: &mut _| outbound.write(out);
-        all.stream = all.slot.mux().open(all.method, all.limits, empty, write);
-        if all.stream.is_none() {
-            all.unseen = Some(Unseen::Away);
-            all.unfit = Some(Error::Io(io::Error::other("it takes no more requests")));
+        match all.slot.mux().open(all.method, all.limits, empty, write) {
+            Some((stream, seen)) => (all.stream, all.seen) = (Some(stream), seen),
+            None => {
+                all.unseen = Some(Unseen::Away);
+                all.unfit = Some(Error::Io(io::Error::other("it takes no more requests")));
+            }
         }
         all
     }
@@ -205,10 +203,7 @@ impl Http2 {
 
     /// Keeps what was sent, if it may.
     fn keep(&mut self, piece: &[u8]) {
-        let most = self.kept_most;
-        let room = memory().pressure() == Pressure::None;
-        let fits = |kept: &mut Kept| kept.len() + piece.len() <= most;
-        self.kept.take_if(|kept| !room || !fits(kept) || !kept.keep(counted(piece), most));
+        self.kept.take_if(|kept| !kept.keep(piece));
     }
 
     /// Bytes that are kept.
@@ -224,7 +219,7 @@ impl Http2 {
     /// After an error: gives the client's body back what was sent of it, if all of that is here.
     pub(super) fn give_back(&mut self, body: &mut dyn Spliced) {
         if let Some(kept) = self.kept.take() {
-            body.put_back(kept);
+            kept.give_back(body);
         }
     }
 
@@ -235,7 +230,7 @@ impl Http2 {
         body: &mut dyn Spliced,
     ) -> Result<bool, Error> {
         // Asked each second at the least: what is kept must not itself be the shortage for long.
-        self.kept.take_if(|kept| !kept.is_empty() && memory().pressure() != Pressure::None);
+        self.kept.take_if(|kept| kept.len() > 0 && !has_memory());
         let before = self.written;
         for _ in 0..PIECES {
             let Sending::Body(left) = self.sending else { return Ok(self.written != before) };

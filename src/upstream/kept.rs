@@ -1,4 +1,4 @@
-//! What an HTTP/1 connection took of a request's body, copied so that it can be sent again.
+//! What a connection took of a request's body, copied so that it can be sent again.
 use crate::message::{Kept, Pressure, Source, counted, memory};
 
 /// A copy of the beginning of a body, in the account of buffered bytes.
@@ -11,7 +11,12 @@ pub(super) struct Copied {
 impl Copied {
     /// Of `most` bytes at the most; none where that is none.
     pub(super) fn new(most: usize) -> Option<Box<Self>> {
-        (most > 0).then(|| Box::new(Self { bytes: Vec::new(), most }))
+        (most > 0).then(|| Box::new(Self::of(most)))
+    }
+
+    /// Of `most` bytes at the most, which may be none.
+    pub(super) fn of(most: usize) -> Self {
+        Self { bytes: Vec::new(), most }
     }
 
     /// Keeps bytes behind the others; `false` where there is no room for them.

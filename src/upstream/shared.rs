@@ -124,7 +124,10 @@ impl Shared {
             group.all.retain(|conn| !conn.is_ended());
             let idle = idle.entry(*backend).or_default();
             for conn in group.all.iter().rev() {
-                *idle += usize::from(conn.is_idle());
+                if conn.is_idle() {
+                    *idle += 1;
+                    conn.rest();
+                }
                 let over = gone || conn.reach() != reach || conn.is_past(keep, now);
                 if over || (conn.is_idle() && *idle > room) {
                     conn.leave(now);
@@ -275,6 +278,6 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        self.conn.exit(Instant::now());
+        self.conn.exit();
     }
 }

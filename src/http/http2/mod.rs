@@ -2,6 +2,7 @@
 //! that goes the way of all requests.
 
 mod accept;
+mod hands;
 mod relay;
 mod request;
 mod serve;

@@ -1,6 +1,7 @@
-//! One request of an HTTP/2 connection, in a task of its own: forwarded, its answer sent, its end
-//! counted and logged.
+//! Requests of an HTTP/2 connection, each in a task that has no other meanwhile: forwarded, its answer
+//! sent, its end counted and logged.
 use super::accept::is_proven;
+use super::hands::Place;
 use super::relay::relay;
 use super::stream::Stream;
 use super::tunnel::tunnel;
@@ -50,8 +51,17 @@ pub(super) struct Carrier {
     pub(super) unread: AtomicBool,
 }
 
+/// Carries one request after the other.
+pub(super) async fn work(carrier: Arc<Carrier>, mut place: Place<(mux::Stream, Request)>) {
+    let mut timer = Timer::new();
+    while let Some((stream, request)) = place.next().await {
+        carry(&carrier, stream, request, &mut timer).await;
+        timer.rest();
+    }
+}
+
 /// Carries one request to the last byte of its answer.
-pub(super) async fn carry(carrier: Arc<Carrier>, stream: mux::Stream, request: Request) {
+async fn carry(carrier: &Carrier, stream: mux::Stream, request: Request, timer: &mut Timer) {
     let gateway = carrier.slot.load_full();
     let mut report = Report::new(Instant::now());
     let Request { mut head, verdict: read, websocket, is_call, ended } = request;
@@ -61,10 +71,10 @@ pub(super) async fn carry(carrier: Arc<Carrier>, stream: mux::Stream, request: R
     report.method = method;
     report.trace = carrier.telemetry.tracer.begin(&mut head);
     let sender = Arc::new(stream);
-    let mut stream = Stream::new(&carrier, sender.clone(), ended, is_call);
+    let mut stream = Stream::new(carrier, sender.clone(), ended, is_call);
     let gone = {
-        let mut served =
-            pin!(served(&carrier, &mut stream, &mut head, read, &gateway, &mut report));
+        let turn = (&mut *timer, &mut report);
+        let mut served = pin!(served(carrier, &mut stream, &mut head, read, &gateway, turn));
         poll_fn(|cx| match served.as_mut().poll(cx) {
             Poll::Ready(()) => Poll::Ready(false),
             // Nobody wants it any more: whatever it waits for, it ends.
@@ -110,22 +120,21 @@ async fn served<'g>(
     head: &mut Head,
     read: Result<RequestVerdict, Refusal>,
     gateway: &'g Gateway,
-    report: &mut Report<'g>,
+    (timer, report): (&mut Timer, &mut Report<'g>),
 ) {
-    let mut timer = Timer::new();
     let mut answer = Head::new();
     let verdict = match read {
         Ok(verdict) => verdict,
         Err(refusal) => {
             let reply = Reply::own(refusal.rule.status(), refusal.rule.word());
-            let mut turn = Turn { stream, timer: &mut timer, head, gateway, report };
+            let mut turn = Turn { stream, timer, head, gateway, report };
             turn.own(&reply).await;
             return turn.discard().await;
         }
     };
     stream.begin(verdict.body);
     if verdict.body == BodyLength::Exact(0) && !stream.sender.is_last() {
-        let mut turn = Turn { stream, timer: &mut timer, head, gateway, report };
+        let mut turn = Turn { stream, timer, head, gateway, report };
         if let Err((status, word)) = Box::pin(turn.nothing_follows()).await {
             return turn.own(&Reply::own(status, word)).await;
         }
@@ -133,8 +142,8 @@ async fn served<'g>(
     let timed = carrier.telemetry.is_timed();
     let (scheme, seed) = (carrier.origin.scheme(), fastrand::u64(..));
     let site = Site { gateway, dialer: &carrier.dialer, scheme, seed, timed };
-    let journey = forward(&site, head, verdict, &mut answer, stream, &mut timer, report).await;
-    let mut turn = Turn { stream, timer: &mut timer, head, gateway, report };
+    let journey = forward(&site, head, verdict, &mut answer, stream, timer, report).await;
+    let mut turn = Turn { stream, timer, head, gateway, report };
     answered(carrier, &mut turn, journey, answer, verdict).await;
     // A client that was never told to go on may never send its body.
     if !(verdict.expect_continue && turn.stream.gone() == 0) {
@@ -227,10 +236,15 @@ impl Turn<'_, '_> {
         self.report.over();
         let most = self.stream.taken + self.effective().limits.drain;
         let (stream, timer) = (&mut *self.stream, &mut *self.timer);
-        timer.set(Some(Instant::now() + WRITE));
-        poll_fn(|cx| match stream.poll_discard(cx, most) {
-            Poll::Ready(()) => Poll::Ready(()),
-            Poll::Pending => timer.poll(cx),
+        let mut armed = false;
+        poll_fn(|cx| {
+            if stream.poll_discard(cx, most).is_ready() {
+                return Poll::Ready(());
+            }
+            if !std::mem::replace(&mut armed, true) {
+                timer.set(Some(Instant::now() + WRITE));
+            }
+            timer.poll(cx)
         })
         .await
     }

@@ -1,5 +1,6 @@
 //! One HTTP/2 connection: its preface, its streams, its rest between them, its end.
-use super::request::{Carrier, carry};
+use super::hands::Hands;
+use super::request::{Carrier, work};
 use crate::config::{Effective, Http2};
 use crate::drain::{Phase, Watch};
 use crate::http::address::Origin;
@@ -8,8 +9,8 @@ use crate::http::gateway::Gateway;
 use crate::http::serve::linger;
 use crate::http1::HeadLimits;
 use crate::http2::conn::{Limits, Side};
-use crate::http2::{Code, PREFACE};
-use crate::mux::{Mux, Wire};
+use crate::http2::{Code, PREFACE, Request};
+use crate::mux::{self, Mux, Wire};
 use crate::net::{Stream, Timer};
 use crate::telemetry::Telemetry;
 use crate::upstream::Dialer;
@@ -20,7 +21,6 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
 /// Whether these bytes can only be the beginning of a connection: HTTP/1 has no such version.
 pub(in crate::http) fn begins(bytes: &[u8]) -> bool {
@@ -44,6 +44,10 @@ const STREAM_WINDOW: u32 = 1 << 20;
 
 /// After we said goodbye, whoever has no stream open is waited for so long.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What carried streams is kept for so long while there are none: of a client that asks for one thing
+/// after the other each time the same.
+const REST: Duration = Duration::from_secs(1);
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,14 +176,14 @@ async fn carried(client: &mut Client, spoken: Spoken<'_>) -> End {
     if !begun {
         return End::Gone;
     }
-    let streams = JoinSet::new();
     let mut life = Life {
         wire,
         mux,
-        streams,
+        hands: Hands::default(),
         carrier,
         watch,
         timer,
+        until: None,
         asked: false,
         busy: false,
         leaving: false,
@@ -196,11 +200,13 @@ async fn carried(client: &mut Client, spoken: Spoken<'_>) -> End {
 struct Life<'w, 'd> {
     wire: Wire<&'w mut Stream>,
     mux: Mux,
-    streams: JoinSet<()>,
+    hands: Hands<(mux::Stream, Request)>,
     carrier: Arc<Carrier>,
     watch: &'d Watch,
-    /// While it has no streams: how long the next may take to come.
+    /// While it has no streams: how long the next may take to come, or what is kept for them is kept.
     timer: Timer,
+    /// When it is told to leave if none comes.
+    until: Option<Instant>,
     /// Whether a stream ever came.
     asked: bool,
     /// Whether it has streams.
@@ -220,7 +226,7 @@ impl Life<'_, '_> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
         self.watch.register(cx);
         if self.watch.phase() == Phase::Cut {
-            return Poll::Ready(if self.streams.is_empty() { End::Gone } else { End::Cut });
+            return Poll::Ready(if self.hands.is_idle() { End::Gone } else { End::Cut });
         }
         if self.watch.phase() == Phase::Graceful {
             let until = self.watch.until();
@@ -229,14 +235,7 @@ impl Life<'_, '_> {
         if self.watch.is_told_to_leave() && !self.leaving {
             self.leave();
         }
-        while let Poll::Ready(Some(ended)) = self.streams.poll_join_next(cx) {
-            if let Err(error) = ended
-                && error.is_panic()
-            {
-                // Counted where those of connections are.
-                std::panic::resume_unwind(error.into_panic());
-            }
-        }
+        self.hands.listen(cx);
         let over = self.wire.poll(cx).is_ready();
         self.accept();
         self.hear();
@@ -256,6 +255,12 @@ impl Life<'_, '_> {
                 self.timer.set(None);
                 self.unread = None;
                 self.mux.depart();
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            Poll::Ready(()) if self.hands.dismiss() => {
+                self.mux.rest();
+                self.timer.set(self.until);
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
@@ -303,8 +308,7 @@ impl Life<'_, '_> {
     fn accept(&mut self) {
         while let Some((stream, request)) = self.mux.asked() {
             self.asked = true;
-            // Boxed: the runtime moves what it is given more than once.
-            self.streams.spawn(Box::pin(carry(self.carrier.clone(), stream, request)));
+            self.hands.give((stream, request), |place| work(self.carrier.clone(), place));
         }
     }
 
@@ -332,7 +336,7 @@ impl Life<'_, '_> {
 
     /// Keeps the drain's book, and the time of a connection without streams.
     fn rest(&mut self) {
-        let busy = !self.streams.is_empty();
+        let busy = !self.hands.is_idle();
         if busy == self.busy || self.thrown {
             return;
         }
@@ -350,7 +354,9 @@ impl Life<'_, '_> {
         }
         self.watch.idle(now);
         let keep_alive = self.carrier.slot.load().effective.timeout.keep_alive.get();
-        self.timer.set(keep_alive.map(|limit| now + limit));
+        self.until = keep_alive.map(|limit| now + limit);
+        let rest = now + REST;
+        self.timer.set(Some(self.until.map_or(rest, |until| until.min(rest))));
     }
 
     /// Says goodbye: what is under way, or on the way, is served; nothing else.
@@ -369,17 +375,11 @@ impl Life<'_, '_> {
 
     /// Ends what is left, and waits until it is counted.
     async fn end(self) {
-        let Self { mux, mut streams, carrier, watch, .. } = self;
+        let Self { mux, hands, carrier, watch, .. } = self;
         let cut = watch.phase() == Phase::Cut;
         carrier.cut.store(cut, Relaxed);
         // Every stream hears that its connection is gone.
         mux.end();
-        while let Some(ended) = streams.join_next().await {
-            if let Err(error) = ended
-                && error.is_panic()
-            {
-                std::panic::resume_unwind(error.into_panic());
-            }
-        }
+        hands.end().await;
     }
 }

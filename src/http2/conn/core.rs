@@ -256,6 +256,12 @@ impl Core {
         self.serve_waiting();
     }
 
+    /// Nothing was under way for a while: memory that is kept for streams is given back, if there are
+    /// none. Says whether that is so.
+    pub fn rest(&mut self) -> bool {
+        self.streams.rest()
+    }
+
     /// Bytes that may wait to be sent: with so many no head and no part of a body is taken.
     pub(super) fn out_most(&self) -> usize {
         self.limits.send_buffer.max(OUT)

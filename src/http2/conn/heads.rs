@@ -1,6 +1,6 @@
 //! Lists of fields that came: requests, answers, trailers.
 use super::core::{Core, Fault, LISTS, Leaving, Side, list};
-use super::streams::{Broken, Recv, Stream};
+use super::streams::{Broken, Recv};
 use crate::http1::BodyLength;
 use crate::http2::fields::{Bound, Listen, Trailing};
 use crate::http2::frame::Code;
@@ -50,7 +50,8 @@ impl Core {
     }
 
     fn decode(&mut self, block: &[u8], into: &mut impl Listen) -> Result<(), Fault> {
-        let decoded = self.decoder.decode(block, |name, value| into.field(name, value));
+        let decoded =
+            self.decoder.decode(block, |name, value, judged| into.field(name, value, judged));
         decoded.map_err(|wrong| match wrong {
             Wrong::Block => Fault::new(Code::COMPRESSION, "fields that cannot be decoded"),
             Wrong::Stopped => Fault::flood(Kind::Other),
@@ -80,13 +81,15 @@ impl Core {
         let request = asking.finish(ends, || self.random.u64(..));
         let recv = if ends { Recv::Ended } else { Recv::Body };
         let window = i64::from(self.limits.window);
-        let mut stream = Stream::new(id, recv, limits, window, self.peer.window);
-        if let Ok(verdict) = &request.verdict
-            && let BodyLength::Exact(n) = verdict.body
-        {
-            stream.left = Some(n);
-        }
-        let key = self.streams.insert(stream);
+        let left = match request.verdict.as_ref().map(|verdict| verdict.body) {
+            Ok(BodyLength::Exact(n)) => Some(n),
+            _ => None,
+        };
+        let room = self.peer.window;
+        let key = self.streams.insert(id, |stream| {
+            (stream.recv, stream.limits, stream.left) = (recv, limits, left);
+            (stream.window, stream.room) = (window, room);
+        });
         self.open += 1;
         self.asked.push_back((key, request));
         Ok(())

@@ -36,9 +36,11 @@ impl Core {
         let id = if self.last == 0 { 1 } else { self.last + 2 };
         self.last = id;
         let window = i64::from(self.limits.window);
-        let mut stream = Stream::new(id, Recv::Head, limits, window, self.peer.window);
-        stream.bodyless = Self::is_bodyless(method);
-        let key = self.streams.insert(stream);
+        let room = self.peer.window;
+        let key = self.streams.insert(id, |stream| {
+            (stream.window, stream.room, stream.limits) = (window, room, limits);
+            stream.bodyless = Self::is_bodyless(method);
+        });
         self.open += 1;
         self.head(key, end, head);
         Some(key)

@@ -96,25 +96,25 @@ pub(super) struct Stream {
     pub(super) asks: bool,
 }
 
-impl Stream {
-    pub(super) fn new(id: u32, recv: Recv, limits: HeadLimits, window: i64, room: i64) -> Self {
+impl Default for Stream {
+    fn default() -> Self {
         Self {
-            id,
+            id: 0,
             head: None,
             more: VecDeque::new(),
             data: Vec::new(),
             trailers: None,
-            recv,
+            recv: Recv::Head,
             broken: None,
             left: None,
             bodyless: false,
-            limits,
-            window,
+            limits: HeadLimits { head: 0, fields: 0, target: 0 },
+            window: 0,
             due: 0,
             owed: 0,
             held: 0,
             sent: Sent::Head,
-            room,
+            room: 0,
             rest: None,
             open: true,
             user: true,
@@ -123,6 +123,19 @@ impl Stream {
             waits: false,
             queued: false,
             asks: false,
+        }
+    }
+}
+
+impl Stream {
+    /// Forgets what was, but for memory that the next one may have.
+    fn clear(&mut self) {
+        self.give(self.held);
+        let data = std::mem::take(&mut self.data);
+        *self = Self::default();
+        if data.capacity() <= DATA {
+            self.data = data;
+            self.data.clear();
         }
     }
 
@@ -155,21 +168,27 @@ impl Drop for Stream {
 pub(super) struct Streams {
     all: Vec<Option<Box<Stream>>>,
     vacant: Vec<u32>,
+    /// Those that are over: their memory is for the next ones.
+    #[allow(clippy::vec_box, reason = "they come from `all` and go there")]
+    spare: Vec<Box<Stream>>,
     by_id: HashMap<u32, u32, Seed>,
 }
 
-/// Streams kept in mind though there are none: more is given back.
-const KEPT: usize = 16;
+/// A larger buffer is not kept for the next stream.
+const DATA: usize = 1 << 10;
 
 impl Streams {
     pub(super) fn new(seed: u64) -> Self {
         let by_id = HashMap::with_hasher(Seed(seed | 1));
-        Self { all: Vec::new(), vacant: Vec::new(), by_id }
+        Self { all: Vec::new(), vacant: Vec::new(), spare: Vec::new(), by_id }
     }
 
-    pub(super) fn insert(&mut self, stream: Stream) -> u32 {
-        let id = stream.id;
-        let stream = Some(Box::new(stream));
+    /// A stream of this number that begins.
+    pub(super) fn insert(&mut self, id: u32, begin: impl FnOnce(&mut Stream)) -> u32 {
+        let mut stream = self.spare.pop().unwrap_or_default();
+        stream.id = id;
+        begin(&mut stream);
+        let stream = Some(stream);
         let key = match self.vacant.pop() {
             Some(key) => {
                 self.all[key as usize] = stream;
@@ -200,13 +219,20 @@ impl Streams {
     }
 
     pub(super) fn remove(&mut self, key: u32) {
-        let Some(stream) = self.all[key as usize].take() else { return };
+        let Some(mut stream) = self.all[key as usize].take() else { return };
         self.by_id.remove(&stream.id);
         self.vacant.push(key);
-        if self.by_id.is_empty() && self.all.len() > KEPT {
-            (self.all, self.vacant) = (Vec::new(), Vec::new());
+        stream.clear();
+        self.spare.push(stream);
+    }
+
+    /// Where there are none, the memory of those that were is given back.
+    pub(super) fn rest(&mut self) -> bool {
+        if self.by_id.is_empty() {
+            (self.all, self.vacant, self.spare) = (Vec::new(), Vec::new(), Vec::new());
             self.by_id.shrink_to_fit();
         }
+        self.by_id.is_empty()
     }
 
     pub(super) fn keys(&self) -> Vec<u32> {

@@ -1,6 +1,6 @@
 //! Blocks of fields to fields (RFC 7541 3.2, 6).
-use super::fixed::FIELDS;
-use super::table::{MOST, Name, Table};
+use super::fixed::{FIELDS, KNOWN};
+use super::table::{Judged, MOST, Name, Table};
 use super::{huffman, integer};
 
 /// A block that cannot be decoded: the connection is over (RFC 9113 4.3).
@@ -33,14 +33,14 @@ impl Default for Decoder {
 /// Where a name is.
 #[derive(Clone, Copy)]
 enum Where<'a> {
-    Fixed(&'static str),
+    Fixed(usize),
     Dynamic(usize),
     Here(&'a [u8]),
     Decoded,
 }
 
 impl Decoder {
-    /// Tells of each field of a whole block, in order.
+    /// Tells of each field of a whole block, in order, and what was found of it before.
     ///
     /// # Errors
     ///
@@ -48,7 +48,7 @@ impl Decoder {
     pub fn decode(
         &mut self,
         mut block: &[u8],
-        mut each: impl FnMut(&[u8], &[u8]) -> Result<(), Stop>,
+        mut each: impl FnMut(&[u8], &[u8], &mut Judged) -> Result<(), Stop>,
     ) -> Result<(), Wrong> {
         let mut begun = false;
         while let Some(first) = block.first() {
@@ -56,8 +56,7 @@ impl Decoder {
                 0x80.. => {
                     let (index, rest) = integer::read(block, 7).ok_or(Wrong::Block)?;
                     block = rest;
-                    let (name, value) = self.indexed(index)?;
-                    each(name, value).map_err(|Stop| Wrong::Stopped)?;
+                    self.indexed(index, &mut each)?;
                     begun = true;
                     continue;
                 }
@@ -88,36 +87,61 @@ impl Decoder {
             } else {
                 text
             };
+            let mut judged = Judged::default();
             let bytes = match name {
-                Where::Fixed(name) => name.as_bytes(),
-                Where::Dynamic(back) => self.table.get(back).ok_or(Wrong::Block)?.0,
+                Where::Fixed(at) => {
+                    judged.name = KNOWN[at];
+                    FIELDS[at].0.as_bytes()
+                }
+                Where::Dynamic(back) => {
+                    judged.name = self.table.judged(back).ok_or(Wrong::Block)?.name;
+                    self.table.get(back).ok_or(Wrong::Block)?.0
+                }
                 Where::Here(name) => name,
                 Where::Decoded => &self.name,
             };
-            each(bytes, value).map_err(|Stop| Wrong::Stopped)?;
+            each(bytes, value, &mut judged).map_err(|Stop| Wrong::Stopped)?;
             if kept {
                 let name = match name {
-                    Where::Fixed(name) => Name::Bytes(name.as_bytes()),
+                    Where::Fixed(at) => Name::Bytes(FIELDS[at].0.as_bytes()),
                     Where::Dynamic(back) => Name::Of(back),
                     Where::Here(name) => Name::Bytes(name),
                     Where::Decoded => Name::Bytes(&self.name),
                 };
-                self.table.insert(name, value);
+                self.table.insert(name, value, judged);
             }
         }
         Ok(())
     }
 
     #[inline]
-    fn indexed(&self, index: usize) -> Result<(&[u8], &[u8]), Wrong> {
-        match index {
-            0 => Err(Wrong::Block),
+    fn indexed(
+        &mut self,
+        index: usize,
+        each: &mut impl FnMut(&[u8], &[u8], &mut Judged) -> Result<(), Stop>,
+    ) -> Result<(), Wrong> {
+        let told = match index {
+            0 => return Err(Wrong::Block),
             1..=61 => {
                 let (name, value) = FIELDS[index - 1];
-                Ok((name.as_bytes(), value.as_bytes()))
+                let mut judged = Judged { name: KNOWN[index - 1], value: true };
+                each(name.as_bytes(), value.as_bytes(), &mut judged)
             }
-            _ => self.table.get(index - 62).ok_or(Wrong::Block),
-        }
+            _ => {
+                let back = index - 62;
+                let mut judged = *self.table.judged(back).ok_or(Wrong::Block)?;
+                let before = judged;
+                let (name, value) = self.table.get(back).ok_or(Wrong::Block)?;
+                let told = each(name, value, &mut judged);
+                if judged != before
+                    && let Some(entry) = self.table.judged(back)
+                {
+                    *entry = judged;
+                }
+                told
+            }
+        };
+        told.map_err(|Stop| Wrong::Stopped)
     }
 
     #[inline]
@@ -133,7 +157,7 @@ impl Decoder {
                 let good = huffman::decode(text, &mut self.name);
                 if good { Ok((Where::Decoded, rest)) } else { Err(Wrong::Block) }
             }
-            1..=61 => Ok((Where::Fixed(FIELDS[index - 1].0), rest)),
+            1..=61 => Ok((Where::Fixed(index - 1), rest)),
             _ => Ok((Where::Dynamic(index - 62), rest)),
         }
     }

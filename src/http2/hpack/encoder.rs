@@ -1,7 +1,7 @@
 //! Fields to blocks (RFC 7541 6). What was said before is said by its number; what is said once is
 //! written out and not kept, so that it pushes out nothing that is said again.
-use super::fixed::{FIELDS, OF_KNOWN, number, of_name};
-use super::table::{MOST, Name, Table};
+use super::fixed::{OF_KNOWN, lower, number, of_name};
+use super::table::{Judged, MOST, Name, Table};
 use super::{huffman, integer};
 use crate::message::Known;
 
@@ -23,9 +23,22 @@ const SEEN: usize = 128;
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     hash: u32,
+    /// Its name.
+    tag: Tag,
     /// The number of its entry in the table; 0 where it has none.
     number: u64,
 }
+
+/// Tells names apart without a look at them; 0 is any other.
+type Tag = u8;
+
+/// One that is known has its own number, one above.
+fn tag(known: Known) -> Tag {
+    known as Tag + 1
+}
+
+/// Those of the fixed table have theirs, so much above; so have pseudo-headers.
+const FIXED: Tag = 0x80;
 
 /// Encodes what one side of a connection says.
 #[derive(Debug)]
@@ -104,7 +117,7 @@ impl Encoder {
 
     /// `:authority`
     pub fn authority(&mut self, authority: &[u8]) {
-        self.say(number::AUTHORITY, b":authority", authority);
+        self.say(FIXED | number::AUTHORITY, number::AUTHORITY, b":authority", authority);
     }
 
     /// `:path`
@@ -112,29 +125,28 @@ impl Encoder {
         match path {
             b"/" => self.block.push(0x80 | number::PATH),
             // Calls of gRPC have few.
-            _ => self.say(number::PATH, b":path", path),
+            _ => self.say(FIXED | number::PATH, number::PATH, b":path", path),
         }
     }
 
     /// A field, whatever the case of its name.
     #[inline]
     pub fn field(&mut self, name: &[u8], known: Option<Known>, value: &[u8], keep: Keep) {
-        let number = known.map_or(0, |known| OF_KNOWN[known as usize]);
-        if number > 0 {
-            // Its name is that of the fixed table.
-            let name = FIELDS[usize::from(number) - 1].0.as_bytes();
+        if let Some(known) = known {
+            let number = OF_KNOWN[known as usize];
             return match keep {
-                Keep::Again => self.say(number, name, value),
-                keep => self.literal(number, name, value, keep),
+                Keep::Again => self.say(tag(known), number, lower(known), value),
+                keep => self.literal(number, lower(known), value, keep),
             };
         }
         let mut lower = std::mem::take(&mut self.name);
         lower.clear();
         lower.extend_from_slice(name);
         lower.make_ascii_lowercase();
-        let number = if known.is_some() { 0 } else { of_name(&lower) };
+        let number = of_name(&lower);
+        let tag = if number > 0 { FIXED | number } else { 0 };
         match keep {
-            Keep::Again => self.say(number, &lower, value),
+            Keep::Again => self.say(tag, number, &lower, value),
             keep => self.literal(number, &lower, value, keep),
         }
         self.name = lower;
@@ -157,24 +169,34 @@ impl Encoder {
     }
 
     /// By its number where it is kept; it is kept when it is said again.
-    fn say(&mut self, number: u8, name: &[u8], value: &[u8]) {
-        if !self.table.fits(name.len(), value.len()) {
-            return self.literal(number, name, value, Keep::Never);
-        }
-        let hash = hash(number, name, value);
+    #[inline]
+    fn say(&mut self, tag: Tag, number: u8, name: &[u8], value: &[u8]) {
+        let hash = hash(tag, name, value);
         let seen = self.seen[hash as usize % SEEN];
-        if let Some(back) = self.table.back(seen.number) {
-            if seen.hash == hash && self.table.get(back) == Some((name, value)) {
-                return integer::write(62 + back, 7, 0x80, &mut self.block);
-            }
-            // Another one has its place for as long as it is kept.
+        if seen.hash == hash
+            && seen.tag == tag
+            && let Some(back) = self.table.back(seen.number)
+            && let Some((kept, said)) = self.table.get(back)
+            && said == value
+            && (tag > 0 || kept == name)
+        {
+            return integer::write(62 + back, 7, 0x80, &mut self.block);
+        }
+        self.learn((hash, tag), number, name, value);
+    }
+
+    /// What is not kept yet, or cannot be.
+    fn learn(&mut self, (hash, tag): (u32, Tag), number: u8, name: &[u8], value: &[u8]) {
+        let seen = self.seen[hash as usize % SEEN];
+        // Another one has its place for as long as it is kept.
+        let taken = self.table.back(seen.number).is_some();
+        if taken || !self.table.fits(name.len(), value.len()) {
             return self.literal(number, name, value, Keep::Never);
         }
-        let again = seen.hash == hash;
-        let mut here = Seen { hash, number: 0 };
-        if again {
+        let mut here = Seen { hash, tag, number: 0 };
+        if seen.hash == hash && seen.tag == tag {
             self.literal(number, name, value, Keep::Again);
-            self.table.insert(Name::Bytes(name), value);
+            self.table.insert(Name::Bytes(name), value, Judged::default());
             here.number = self.table.count();
         } else {
             self.literal(number, name, value, Keep::Never);
@@ -209,11 +231,11 @@ impl Encoder {
     }
 }
 
-/// Tells fields apart; those of one hash cost each other their place and no more. A name of the fixed
-/// table is its number.
-fn hash(number: u8, name: &[u8], value: &[u8]) -> u32 {
-    let begun = fold(u64::from(number) << 32 | value.len() as u64, 0);
-    let begun = if number == 0 { fold_all(begun, name) } else { begun };
+/// Tells fields apart; those of one hash cost each other their place and no more.
+#[inline]
+fn hash(tag: Tag, name: &[u8], value: &[u8]) -> u32 {
+    let begun = fold(u64::from(tag) << 32 | value.len() as u64, 0);
+    let begun = if tag == 0 { fold_all(begun, name) } else { begun };
     let hash = fold_all(begun, value);
     (hash >> 24) as u32 | 1
 }

@@ -87,6 +87,49 @@ pub(super) static OF_KNOWN: [u8; 64] = {
     all
 };
 
+/// Names that are known, in lower case, and how long they are.
+static LOWER: [([u8; 24], u8); Known::ALL.len()] = {
+    let mut all = [([0; 24], 0); Known::ALL.len()];
+    let mut at = 0;
+    while at < all.len() {
+        let name = Known::ALL[at].name().as_bytes();
+        let mut n = 0;
+        while n < name.len() {
+            all[at].0[n] = name[n].to_ascii_lowercase();
+            n += 1;
+        }
+        all[at].1 = n as u8;
+        at += 1;
+    }
+    all
+};
+
+/// A known name as HTTP/2 has it.
+#[inline]
+pub(super) fn lower(known: Known) -> &'static [u8] {
+    let (name, len) = &LOWER[known as usize];
+    &name[..usize::from(*len)]
+}
+
+/// The numbers of the names of [`FIELDS`] as [`Known::number`] has them; those that begin with a colon
+/// are no fields.
+pub(super) static KNOWN: [Option<u8>; 61] = {
+    let mut all = [None; 61];
+    let mut at = FIRST;
+    while at < FIELDS.len() {
+        all[at] = Some(Known::NONE);
+        let mut n = 0;
+        while n < Known::ALL.len() {
+            if same(FIELDS[at].0.as_bytes(), Known::ALL[n].name().as_bytes()) {
+                all[at] = Some(n as u8);
+            }
+            n += 1;
+        }
+        at += 1;
+    }
+    all
+};
+
 const fn find(name: &[u8]) -> u8 {
     let mut n = 0;
     while n < FIELDS.len() {
@@ -168,5 +211,16 @@ mod tests {
         }
         let of = |known: Known| OF_KNOWN[known as usize];
         assert_eq!((of(Known::Date), of(Known::Te), of(Known::Via)), (33, 0, 60));
+    }
+
+    #[test]
+    fn what_is_known_of_names_is_what_looking_finds() {
+        for (at, (name, _)) in FIELDS.iter().enumerate() {
+            let number = (!name.starts_with(':')).then(|| Known::number(name.as_bytes()));
+            assert_eq!(KNOWN[at], number, "{name}");
+        }
+        for known in Known::ALL {
+            assert_eq!(lower(*known), known.name().to_ascii_lowercase().as_bytes());
+        }
     }
 }

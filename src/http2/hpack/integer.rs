@@ -28,6 +28,10 @@ pub(super) fn write(number: usize, bits: u32, first: u8, out: &mut Vec<u8>) {
     if number < most {
         return out.push(first | number as u8);
     }
+    write_long(number, most, first, out);
+}
+
+fn write_long(number: usize, most: usize, first: u8, out: &mut Vec<u8>) {
     out.push(first | most as u8);
     let mut left = number - most;
     while left >= 0x80 {

@@ -13,4 +13,4 @@ mod tests;
 
 pub use decoder::{Decoder, Stop, Wrong};
 pub use encoder::{Encoder, Keep};
-pub use table::MOST;
+pub use table::{Judged, MOST};

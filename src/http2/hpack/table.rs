@@ -27,6 +27,17 @@ struct Entry {
     at: u64,
     name: u32,
     value: u32,
+    known: Judged,
+}
+
+/// What whoever is told of a field has found of it, and is told again with it: as the same bytes are
+/// judged the same each time, those that are kept are judged once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Judged {
+    /// The number of the name, which is good: that of a [`crate::message::Known`], or of none.
+    pub name: Option<u8>,
+    /// The value is good.
+    pub value: bool,
 }
 
 impl Entry {
@@ -66,6 +77,13 @@ impl Table {
         Some((name, &behind[..entry.value as usize]))
     }
 
+    /// What is known of the entry so many before the newest.
+    #[inline]
+    pub(super) fn judged(&mut self, back: usize) -> Option<&mut Judged> {
+        let at = self.entries.len().checked_sub(back + 1)?;
+        self.entries.get_mut(at).map(|entry| &mut entry.known)
+    }
+
     /// How many entries there ever were: the number of the newest.
     pub(super) fn count(&self) -> u64 {
         self.count
@@ -84,7 +102,7 @@ impl Table {
     }
 
     /// Makes an entry. One that is larger than the table empties it (RFC 7541 4.4).
-    pub(super) fn insert(&mut self, name: Name<'_>, value: &[u8]) {
+    pub(super) fn insert(&mut self, name: Name<'_>, value: &[u8], known: Judged) {
         let at = self.dropped + self.bytes.len() as u64;
         let name = match name {
             Name::Bytes(bytes) => {
@@ -100,7 +118,7 @@ impl Table {
             }
         };
         self.bytes.extend_from_slice(value);
-        let entry = Entry { at, name: name as u32, value: value.len() as u32 };
+        let entry = Entry { at, name: name as u32, value: value.len() as u32, known };
         self.count += 1;
         self.entries.push_back(entry);
         self.size += entry.size();

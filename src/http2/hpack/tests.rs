@@ -12,7 +12,7 @@ fn bytes(hex: &str) -> Vec<u8> {
 fn said(decoder: &mut Decoder, block: &[u8]) -> Result<Vec<String>, Wrong> {
     let mut all = Vec::new();
     let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
-    decoder.decode(block, |name, value| {
+    decoder.decode(block, |name, value, _| {
         all.push(format!("{}: {}", text(name), text(value)));
         Ok(())
     })?;
@@ -125,7 +125,7 @@ fn what_is_no_block_is_refused() {
         assert_eq!(said(&mut decoder, &bytes(bad)), Err(Wrong::Block), "{bad}");
     }
     let mut decoder = Decoder::default();
-    assert_eq!(decoder.decode(&[0x82], |_, _| Err(Stop)), Err(Wrong::Stopped));
+    assert_eq!(decoder.decode(&[0x82], |_, _, _| Err(Stop)), Err(Wrong::Stopped));
 }
 
 #[test]
@@ -195,7 +195,7 @@ proptest! {
         let mut decoder = Decoder::default();
         for block in blocks {
             let mut total = 0;
-            let _ = decoder.decode(&block, |name, value| {
+            let _ = decoder.decode(&block, |name, value, _| {
                 total += name.len() + value.len();
                 if total > 100_000 { Err(Stop) } else { Ok(()) }
             });
@@ -228,7 +228,7 @@ proptest! {
                 wanted.push((name.as_bytes().to_vec(), value));
             }
             let mut seen = Vec::new();
-            decoder.decode(encoder.block(), |name, value| {
+            decoder.decode(encoder.block(), |name, value, _| {
                 seen.push((name.to_vec(), value.to_vec()));
                 Ok(())
             }).unwrap();

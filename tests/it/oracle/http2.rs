@@ -3,7 +3,7 @@
 use super::strict::{self, Delimited};
 use evenkeel::http1::{self, BodyLength, HeadLimits, Parsed};
 use evenkeel::http2::conn::{Core, Limits, Side};
-use evenkeel::http2::hpack::{Decoder, Encoder, Keep, Stop};
+use evenkeel::http2::hpack::{Decoder, Encoder, Judged, Keep, Stop};
 use evenkeel::http2::{self, Asking, Listen, PREFACE};
 use evenkeel::message::{Chunk, Head, Known, Method};
 
@@ -70,7 +70,7 @@ pub fn request(input: &[u8]) {
     let pseudo = came.pseudo.iter().map(|(name, value)| (name.as_bytes(), &value[..]));
     let fields = came.fields.iter().map(|(name, value)| (&name[..], &value[..]));
     for (name, value) in pseudo.chain(fields) {
-        asking.field(name, value).expect("not so many");
+        asking.field(name, value, &mut Judged::default()).expect("not so many");
     }
     let http2::Request { head, verdict, .. } = asking.finish(came.ended, || 7);
     let Ok(verdict) = verdict else { return };
@@ -146,7 +146,7 @@ fn written(write: impl FnOnce(&mut Encoder)) -> Lines {
     encoder.begin();
     write(&mut encoder);
     let mut lines = Lines::new();
-    let decoded = Decoder::default().decode(encoder.block(), |name, value| {
+    let decoded = Decoder::default().decode(encoder.block(), |name, value, _| {
         lines.push((name.to_vec(), value.to_vec()));
         Ok(())
     });
@@ -228,7 +228,7 @@ pub fn frames(input: &[u8]) {
 /// When what it says cannot be said again as the same.
 pub fn fields(input: &[u8]) {
     let (mut said, mut left) = (Lines::new(), 1 << 16);
-    let read = Decoder::default().decode(input, |name, value| {
+    let read = Decoder::default().decode(input, |name, value, _| {
         left -= (name.len() + value.len() + 32) as i64;
         said.push((name.to_vec(), value.to_vec()));
         if left < 0 { Err(Stop) } else { Ok(()) }
@@ -245,7 +245,7 @@ pub fn fields(input: &[u8]) {
             wanted.push((name.to_ascii_lowercase(), value.clone()));
         }
         let mut again = Lines::new();
-        let read = decoder.decode(encoder.block(), |name, value| {
+        let read = decoder.decode(encoder.block(), |name, value, _| {
             again.push((name.to_vec(), value.to_vec()));
             Ok(())
         });
