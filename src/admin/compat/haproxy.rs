@@ -14,13 +14,49 @@ use std::time::SystemTime;
 /// A family with one sample for each thing.
 type Row<T> = (&'static str, Kind, &'static str, fn(&T) -> f64);
 
+/// What a backend counts and its pool sums up.
+#[derive(Clone, Copy, Debug)]
+enum Sum {
+    Sessions,
+    /// Sessions that the policy chose a backend for.
+    Balanced,
+    Connects,
+    FailedConnects,
+    /// Turns to down.
+    Downs,
+    Received,
+    Sent,
+    ClientAborts,
+    ServerAborts,
+    ResponseErrors,
+}
+
+impl Sum {
+    /// Each at the place of its number.
+    const ALL: [Self; 10] = [
+        Self::Sessions,
+        Self::Balanced,
+        Self::Connects,
+        Self::FailedConnects,
+        Self::Downs,
+        Self::Received,
+        Self::Sent,
+        Self::ClientAborts,
+        Self::ServerAborts,
+        Self::ResponseErrors,
+    ];
+}
+
+/// One count for each [`Sum`].
+type Sums = [u64; Sum::ALL.len()];
+
 /// What was told of sums whose parts come and go.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     /// Requests of listeners and pools, by class.
     requests: Kept<6>,
     /// Of pools, what their backends counted.
-    backs: Kept<COUNTS>,
+    backs: Kept<{ Sum::ALL.len() }>,
     /// Of the process, what its listeners counted.
     process: Kept<4>,
 }
@@ -47,7 +83,7 @@ pub(super) fn metrics(state: &State, told: &Told) -> String {
     let mut parts = Parts::new();
     for ((name, _), servers) in pools().zip(&servers) {
         // A pool that lost its last backend keeps what they counted.
-        part(&mut parts, name.to_string(), String::new(), [0; COUNTS]);
+        part(&mut parts, name.to_string(), String::new(), Sums::default());
         for server in servers {
             part(&mut parts, name.to_string(), server.key(), server.counts());
         }
@@ -59,7 +95,7 @@ pub(super) fn metrics(state: &State, told: &Told) -> String {
             labels: labels(&[("proxy", name)]),
             pool: pool.clone(),
             classes: of("backend", name).unwrap_or_default(),
-            counts: counts.get(&**name).copied().unwrap_or([0; COUNTS]),
+            counts: counts.get(&**name).copied().unwrap_or(Sums::default()),
             servers: servers.into_iter().filter(|server| !server.member.removed).collect(),
         })
         .collect();
@@ -239,7 +275,7 @@ struct Back {
     labels: String,
     pool: Arc<Pool>,
     classes: Classes,
-    counts: [u64; COUNTS],
+    counts: Sums,
     /// Those that somebody names.
     servers: Vec<Server>,
 }
@@ -260,8 +296,8 @@ impl Back {
     fn working(&self) -> impl Iterator<Item = &Member> {
         self.servers.iter().map(|server| &server.member).filter(|member| member.state.works())
     }
-    fn count(&self, at: usize) -> f64 {
-        self.counts[at] as f64
+    fn count(&self, of: Sum) -> f64 {
+        self.counts[of as usize] as f64
     }
     /// The mean of its backends' means, by what these are made of.
     fn mean(&self, of: fn(&pool::Told) -> &Recent) -> f64 {
@@ -292,27 +328,35 @@ const BACKS: &[Row<Back>] = &[
         b.classes.iter().sum::<u64>() as f64
     }),
     ("haproxy_backend_sessions_total", Counter, "Requests or connections sent there.", |b| {
-        b.count(0)
+        b.count(Sum::Sessions)
     }),
-    ("haproxy_backend_loadbalanced_total", Counter, "Picks of the policy.", |b| b.count(1)),
-    ("haproxy_backend_connection_attempts_total", Counter, "Connects.", |b| b.count(2)),
-    ("haproxy_backend_connection_errors_total", Counter, "Connects that failed.", |b| b.count(3)),
+    ("haproxy_backend_loadbalanced_total", Counter, "Picks of the policy.", |b| {
+        b.count(Sum::Balanced)
+    }),
+    ("haproxy_backend_connection_attempts_total", Counter, "Connects.", |b| b.count(Sum::Connects)),
+    ("haproxy_backend_connection_errors_total", Counter, "Connects that failed.", |b| {
+        b.count(Sum::FailedConnects)
+    }),
     ("haproxy_backend_retry_warnings_total", Counter, "Tries that were sent again.", |b| {
         sums::retries(&b.pool) as f64
     }),
     ("haproxy_backend_check_up_down_total", Counter, "Turns of its backends to down.", |b| {
-        b.count(4)
+        b.count(Sum::Downs)
     }),
 ];
 
 /// Where `metrics.compat` names "haproxy".
 const BACKS_TOLD: &[Row<Back>] = &[
-    ("haproxy_backend_bytes_in_total", Counter, "Bytes sent there.", |b| b.count(5)),
-    ("haproxy_backend_bytes_out_total", Counter, "Bytes of its answers.", |b| b.count(6)),
-    ("haproxy_backend_client_aborts_total", Counter, "Ends by the client.", |b| b.count(7)),
-    ("haproxy_backend_server_aborts_total", Counter, "Ends by a backend.", |b| b.count(8)),
+    ("haproxy_backend_bytes_in_total", Counter, "Bytes sent there.", |b| b.count(Sum::Received)),
+    ("haproxy_backend_bytes_out_total", Counter, "Bytes of its answers.", |b| b.count(Sum::Sent)),
+    ("haproxy_backend_client_aborts_total", Counter, "Ends by the client.", |b| {
+        b.count(Sum::ClientAborts)
+    }),
+    ("haproxy_backend_server_aborts_total", Counter, "Ends by a backend.", |b| {
+        b.count(Sum::ServerAborts)
+    }),
     ("haproxy_backend_response_errors_total", Counter, "No answer that could be used.", |b| {
-        b.count(9)
+        b.count(Sum::ResponseErrors)
     }),
     ("haproxy_backend_connect_time_average_seconds", Gauge, "Of the last connects.", |b| {
         b.mean(|told| &told.connect)
@@ -427,29 +471,29 @@ impl Server {
         failed.map(|cell| cell.get()).iter().sum()
     }
     /// What its pool sums up.
-    fn counts(&self) -> [u64; COUNTS] {
-        let cells = &self.member.backend.cells;
-        let failed = self.failed_connects();
-        let told = &cells.told;
-        [
-            self.sessions(),
-            self.balanced(),
-            failed + cells.connect_ok.get(),
-            failed,
-            cells.turns[Health::Down as usize].get(),
-            told.received.get(),
-            told.sent.get(),
-            told.client_aborts.get(),
-            told.server_aborts.get(),
-            told.response_errors.get(),
-        ]
+    fn counts(&self) -> Sums {
+        Sum::ALL.map(|of| self.counted(of))
     }
-    fn count(&self, at: usize) -> f64 {
-        self.counts()[at] as f64
+    fn counted(&self, of: Sum) -> u64 {
+        let cells = &self.member.backend.cells;
+        let told = &cells.told;
+        match of {
+            Sum::Sessions => self.sessions(),
+            Sum::Balanced => self.balanced(),
+            Sum::Connects => self.failed_connects() + cells.connect_ok.get(),
+            Sum::FailedConnects => self.failed_connects(),
+            Sum::Downs => cells.turns[Health::Down as usize].get(),
+            Sum::Received => told.received.get(),
+            Sum::Sent => told.sent.get(),
+            Sum::ClientAborts => told.client_aborts.get(),
+            Sum::ServerAborts => told.server_aborts.get(),
+            Sum::ResponseErrors => told.response_errors.get(),
+        }
+    }
+    fn count(&self, of: Sum) -> f64 {
+        self.counted(of) as f64
     }
 }
-
-const COUNTS: usize = 10;
 
 const SERVERS: &[Row<Server>] = &[
     ("haproxy_server_weight", Gauge, "Its weight.", |s| f64::from(s.member.weight)),
@@ -458,15 +502,19 @@ const SERVERS: &[Row<Server>] = &[
         number(s.member.backend.limit().map(u64::from))
     }),
     ("haproxy_server_sessions_total", Counter, "Requests or connections sent there.", |s| {
-        s.count(0)
+        s.count(Sum::Sessions)
     }),
-    ("haproxy_server_loadbalanced_total", Counter, "Picks of the policy.", |s| s.count(1)),
-    ("haproxy_server_connection_attempts_total", Counter, "Connects.", |s| s.count(2)),
-    ("haproxy_server_connection_errors_total", Counter, "Failed connects.", |s| s.count(3)),
+    ("haproxy_server_loadbalanced_total", Counter, "Picks of the policy.", |s| {
+        s.count(Sum::Balanced)
+    }),
+    ("haproxy_server_connection_attempts_total", Counter, "Connects.", |s| s.count(Sum::Connects)),
+    ("haproxy_server_connection_errors_total", Counter, "Failed connects.", |s| {
+        s.count(Sum::FailedConnects)
+    }),
     ("haproxy_server_check_failures_total", Counter, "Probes that failed.", |s| {
         s.member.backend.cells.checks_fail.get() as f64
     }),
-    ("haproxy_server_check_up_down_total", Counter, "Turns to down.", |s| s.count(4)),
+    ("haproxy_server_check_up_down_total", Counter, "Turns to down.", |s| s.count(Sum::Downs)),
     ("haproxy_server_check_last_change_seconds", Gauge, "Since its last turn.", |s| {
         s.member.since.elapsed().unwrap_or_default().as_secs() as f64
     }),
@@ -483,12 +531,16 @@ const SERVERS: &[Row<Server>] = &[
 
 /// Where `metrics.compat` names "haproxy".
 const SERVERS_TOLD: &[Row<Server>] = &[
-    ("haproxy_server_bytes_in_total", Counter, "Bytes sent there.", |s| s.count(5)),
-    ("haproxy_server_bytes_out_total", Counter, "Bytes of its answers.", |s| s.count(6)),
-    ("haproxy_server_client_aborts_total", Counter, "Ends by the client.", |s| s.count(7)),
-    ("haproxy_server_server_aborts_total", Counter, "Ends by the backend.", |s| s.count(8)),
+    ("haproxy_server_bytes_in_total", Counter, "Bytes sent there.", |s| s.count(Sum::Received)),
+    ("haproxy_server_bytes_out_total", Counter, "Bytes of its answers.", |s| s.count(Sum::Sent)),
+    ("haproxy_server_client_aborts_total", Counter, "Ends by the client.", |s| {
+        s.count(Sum::ClientAborts)
+    }),
+    ("haproxy_server_server_aborts_total", Counter, "Ends by the backend.", |s| {
+        s.count(Sum::ServerAborts)
+    }),
     ("haproxy_server_response_errors_total", Counter, "No answer that could be used.", |s| {
-        s.count(9)
+        s.count(Sum::ResponseErrors)
     }),
     ("haproxy_server_connect_time_average_seconds", Gauge, "Of the last connects.", |s| {
         s.member.backend.cells.told.connect.mean()
