@@ -1,5 +1,6 @@
 //! What is answered, in its forms: text, JSON, a problem (RFC 9457), a stream of events.
 use super::events::Stream;
+use crate::telemetry::seen;
 use http_body_util::{Either, Full};
 use hyper::body::Bytes;
 use hyper::{Response, StatusCode, header};
@@ -24,9 +25,14 @@ pub(super) fn json(view: &impl Serialize) -> Answer {
 
 pub(super) fn json_with(status: StatusCode, view: &impl Serialize) -> Answer {
     match serde_json::to_string(view) {
-        Ok(body) => text(status, "application/json", body + "\n"),
+        Ok(body) => text(status, "application/json", shown(&body)),
         Err(error) => Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).answer(),
     }
+}
+
+/// JSON that a terminal shows as it is: of strings of others nothing is left that it would obey.
+fn shown(json: &str) -> String {
+    seen(json, |_| false).into_owned() + "\n"
 }
 
 /// Done, and there is nothing to say.
@@ -90,6 +96,6 @@ impl Problem {
             };
             body["problems"] = self.problems.iter().map(one).collect();
         }
-        text(self.status, "application/problem+json", format!("{body}\n"))
+        text(self.status, "application/problem+json", shown(&body.to_string()))
     }
 }

@@ -36,7 +36,42 @@ fn hide(value: &mut Value, put_in: &PutIn) {
     }
 }
 
+/// One object as a report names it: `pool app` but for its backends, `defaults`.
+pub(super) fn object(config: &Config, name: &str) -> Option<Value> {
+    let (kind, name) = name.split_once(' ').unwrap_or(("table", name));
+    let mut shown = match kind {
+        "listener" => of_listener(config, config.listeners.get(name)?),
+        "pool" => {
+            let mut pool = of_pool(config, config.pools.get(name)?);
+            pool.as_object_mut()?.remove("backends");
+            pool
+        }
+        "route" => {
+            let named = config.routes.iter().find(|route| &*route.name == name);
+            let sni = || config.sni_routes.iter().find(|route| &*route.name == name);
+            named.map(|route| of_route(config, route)).or_else(|| sni().map(of_sni_route))?
+        }
+        _ => tables(config).get_mut(name)?.take(),
+    };
+    hide(&mut shown, &config.put_in);
+    Some(shown)
+}
+
 fn view(config: &Config) -> Value {
+    let objects = json!({
+        "listener": config.listeners.iter().map(|(name, listener)| {
+            (name.to_string(), of_listener(config, listener))
+        }).collect::<Map<_, _>>(),
+        "route": config.routes.iter().map(|route| of_route(config, route))
+            .chain(config.sni_routes.iter().map(of_sni_route)).collect::<Vec<_>>(),
+        "pool": config.pools.iter().map(|(name, pool)| {
+            (name.to_string(), of_pool(config, pool))
+        }).collect::<Map<_, _>>(),
+    });
+    with(tables(config), objects)
+}
+
+fn tables(config: &Config) -> Value {
     let server = &config.server;
     let limits = &config.admin.limits;
     let memory = match server.memory {
@@ -90,14 +125,6 @@ fn view(config: &Config) -> Value {
             "compat": compat(config.compat),
         },
         "defaults": effective([&config.defaults]),
-        "listener": config.listeners.iter().map(|(name, listener)| {
-            (name.to_string(), of_listener(config, listener))
-        }).collect::<Map<_, _>>(),
-        "route": config.routes.iter().map(|route| of_route(config, route))
-            .chain(config.sni_routes.iter().map(of_sni_route)).collect::<Vec<_>>(),
-        "pool": config.pools.iter().map(|(name, pool)| {
-            (name.to_string(), of_pool(config, pool))
-        }).collect::<Map<_, _>>(),
     })
 }
 

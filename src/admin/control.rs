@@ -5,7 +5,7 @@ use super::routes::no_pool;
 use super::serve::Desk;
 use super::view;
 use crate::config;
-use crate::server::{ReloadError, State};
+use crate::server::{ReloadError, Report, State};
 use hyper::StatusCode;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -19,7 +19,10 @@ pub(super) async fn reload(desk: &Desk) -> Result<Answer, Problem> {
     let before = desk.reloader.generation();
     tracing::info!("reloading: a caller of the API said so");
     match desk.reloader.read(&desk.path).await {
-        Ok(report) => Ok(json(&view::report(&report, report.generation != before))),
+        Ok(report) => {
+            told(report, move |report| json(&view::report(report, report.generation != before)))
+                .await
+        }
         Err(error) => Err(refused(error)),
     }
 }
@@ -54,7 +57,15 @@ pub(super) async fn plan(
     });
     let config = read.await.map_err(broken)??.map_err(Problem::config)?;
     let planned = desk.reloader.plan(config).await.map_err(refused)?;
-    Ok(json(&view::planned(desk.reloader.state(), &planned)))
+    told(planned, |planned| json(&view::planned(planned))).await
+}
+
+/// To tell key by key what differs in ten thousand routes takes a while.
+async fn told(
+    report: Report,
+    tell: impl FnOnce(&Report) -> Answer + Send + 'static,
+) -> Result<Answer, Problem> {
+    tokio::task::spawn_blocking(move || tell(&report)).await.map_err(broken)
 }
 
 /// A file, as far as a configuration may be long.

@@ -8,6 +8,7 @@ mod compat;
 mod config_view;
 mod control;
 mod dashboard;
+mod differs;
 mod errors;
 mod events;
 mod explain;

@@ -1,12 +1,13 @@
 //! What the admin side shows, copied out of the running things.
-use crate::config::{self, Name};
+use super::differs::differs;
+use crate::config::Name;
 use crate::metrics::{BUCKETS, Counter};
 use crate::plan::Plan;
 use crate::pool::{Member, Pool, Ring, Words};
-use crate::server::{Covered, HandOver, HandOvers, Planned, Report, Said, State};
+use crate::server::{Covered, Drained, HandOver, HandOvers, Leaving, Report, Said, State};
 use crate::telemetry::rfc3339;
 use serde::Serialize;
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// `GET /v1/status`
@@ -294,6 +295,8 @@ struct Object {
     kind: String,
     name: String,
     what: String,
+    /// Connections, sessions and requests that are sent away with it; null of what sends none away.
+    in_work: Option<i64>,
 }
 
 /// `POST /v1/plan`
@@ -308,6 +311,8 @@ pub(super) struct PlanView {
     needs_restart: Vec<String>,
     covered: Vec<CoveredView>,
     notes: Vec<String>,
+    /// What only a reload finds out.
+    not_tried: Vec<String>,
 }
 
 /// `POST /v1/reload`
@@ -319,85 +324,51 @@ pub(super) struct ReloadView {
 }
 
 /// `backend app/b1`; a table such as `defaults` has no kind of its own.
-fn object(said: &str) -> Object {
+fn object(said: &str, what: String) -> Object {
     let (kind, name) = said.split_once(' ').unwrap_or(("table", said));
-    Object { kind: kind.into(), name: name.into(), what: String::new() }
+    Object { kind: kind.into(), name: name.into(), what, in_work: None }
 }
 
-fn plan_of(report: &Report) -> PlanView {
-    let objects = |all: &[String]| all.iter().map(|said| object(said)).collect();
+fn leaving(drained: &Drained) -> Object {
+    let at = match &drained.what {
+        Leaving::Listener(_) => String::new(),
+        Leaving::Datagrams(_, addr) => format!("at {addr}: "),
+        Leaving::Backend(.., addr) => format!("at {addr}: "),
+    };
+    let within = drained.within.map_or_else(String::new, |time| format!(" within {time:?}"));
+    let what = format!("{at}{} in work, which may end{within}", drained.in_work);
+    Object { in_work: Some(drained.in_work), ..object(&drained.what.object(), what) }
+}
+
+pub(super) fn planned(report: &Report) -> PlanView {
+    let more = |said: &String| report.more.get(said).cloned();
+    let objects = |all: &[String]| {
+        all.iter().map(|said| object(said, more(said).unwrap_or_default())).collect::<Vec<_>>()
+    };
+    let changed = |said: &String| {
+        let (before, after) = report.compared.as_ref()?;
+        Some(differs(said, (before, after)))
+    };
+    let change =
+        |said: &String| object(said, more(said).or_else(|| changed(said)).unwrap_or_default());
+    let leaves: HashSet<String> = report.drained.iter().map(|one| one.what.object()).collect();
+    let rest = report.removed.iter().filter(|said| !leaves.contains(*said));
+    let rest = rest.map(|said| object(said, String::new()));
     PlanView {
         generation: report.generation,
         add: objects(&report.added),
-        change: objects(&report.changed),
+        change: report.changed.iter().map(change).collect(),
         keep: objects(&report.keep),
-        drain: objects(&report.removed),
+        drain: report.drained.iter().map(leaving).chain(rest).collect(),
         // A reload cuts nothing: what goes has `pool.drain` or `server.grace` to end.
         cut: Vec::new(),
         needs_restart: report.needs_restart.clone(),
         covered: covered(&report.covered),
         notes: report.notes.clone(),
+        not_tried: report.not_tried.clone(),
     }
 }
 
 pub(super) fn report(report: &Report, changed: bool) -> ReloadView {
-    ReloadView { changed, plan: plan_of(report) }
-}
-
-pub(super) fn planned(state: &State, planned: &Planned) -> PlanView {
-    let mut view = plan_of(&planned.report);
-    let (before, after) = (backends(&planned.before), backends(&planned.after));
-    for object in view.change.iter_mut().filter(|object| object.kind == "backend") {
-        let key = object.name.as_str();
-        object.what = before.get(key).zip(after.get(key)).map_or_else(String::new, differs);
-    }
-    let Some(plan) = state.plan.load_full() else { return view };
-    let mut active = HashMap::new();
-    for pool in plan.pools.values() {
-        pool.glance(|at| {
-            let key = format!("{}/{}", pool.name, at.backend.name);
-            *active.entry(key).or_insert(0_i64) += i64::from(at.backend.active());
-        });
-    }
-    let ends = |open: i64, time: Option<Duration>| {
-        let within = time.map_or_else(String::new, |time| format!(" within {time:?}"));
-        format!("{open} in work, which may end{within}")
-    };
-    for object in &mut view.drain {
-        object.what = match &*object.kind {
-            "listener" => {
-                let open = plan.listeners.get(&*object.name).map_or(0, |l| l.cells.open.get());
-                ends(open, Some(planned.after.server.grace))
-            }
-            "backend" => {
-                let pool = object.name.split_once('/').and_then(|(pool, _)| plan.pools.get(pool));
-                let time = pool.and_then(|pool| pool.config().drain.get());
-                ends(active.get(&object.name).copied().unwrap_or(0), time)
-            }
-            _ => String::new(),
-        };
-    }
-    view
-}
-
-fn backends(config: &config::Config) -> HashMap<String, &config::Backend> {
-    let mut all = HashMap::new();
-    for (pool, section) in &config.pools {
-        all.extend(section.backends.iter().map(|b| (format!("{pool}/{}", b.name), b)));
-    }
-    all
-}
-
-fn differs((before, after): (&&config::Backend, &&config::Backend)) -> String {
-    let mut all = Vec::new();
-    if before.addr != after.addr {
-        all.push(format!("addr {} to {}", before.addr, after.addr));
-    }
-    if before.weight != after.weight {
-        all.push(format!("weight {} to {}", before.weight.get(), after.weight.get()));
-    }
-    if before.tier != after.tier {
-        all.push(format!("tier {} to {}", before.tier, after.tier));
-    }
-    all.join(", ")
+    ReloadView { changed, plan: planned(report) }
 }

@@ -134,22 +134,32 @@ pub(super) struct Client {
     pub(super) json: bool,
 }
 
-/// `POOL/BACKEND`: the first slash ends the pool's name.
-#[derive(Clone, Debug)]
-pub(super) struct Member {
+/// `POOL/BACKEND`. Either may have slashes of its own: then it is looked up who is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Member(Vec<Place>);
+
+/// A backend and its pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
     pub(super) pool: String,
     pub(super) backend: String,
+}
+
+impl Member {
+    /// Everybody who may be meant: one for each slash.
+    pub(super) fn places(&self) -> &[Place] {
+        &self.0
+    }
 }
 
 impl std::str::FromStr for Member {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        match text.split_once('/') {
-            Some((pool, backend)) if !pool.is_empty() && !backend.is_empty() => {
-                Ok(Self { pool: pool.into(), backend: backend.into() })
-            }
-            _ => Err("write POOL/BACKEND".into()),
-        }
+        let at = |(at, _)| Place { pool: text[..at].into(), backend: text[at + 1..].into() };
+        let places = text.match_indices('/').map(at);
+        let whole = |place: &Place| !place.pool.is_empty() && !place.backend.is_empty();
+        let places: Vec<Place> = places.filter(whole).collect();
+        if places.is_empty() { Err("write POOL/BACKEND".into()) } else { Ok(Self(places)) }
     }
 }
 
@@ -244,6 +254,7 @@ pub(super) struct Backend {
 #[derive(Debug, Subcommand)]
 pub(super) enum BackendCommand {
     /// The backends of a pool, or of all.
+    #[command(display_name = "evenkeel")]
     List {
         /// Which pool.
         pool: Option<String>,
@@ -251,8 +262,10 @@ pub(super) enum BackendCommand {
         client: Client,
     },
     /// Add a backend; it stays until it is removed, through restarts, too.
+    #[command(display_name = "evenkeel")]
     Add(Add),
     /// Drain a backend and take it out.
+    #[command(display_name = "evenkeel")]
     Remove {
         /// Which pool.
         pool: String,

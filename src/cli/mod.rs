@@ -69,13 +69,21 @@ fn man() -> Result<ExitCode, String> {
     command.build();
     let failed = |error: std::io::Error| error.to_string();
     clap_mangen::Man::new(command.clone()).render(&mut out).map_err(failed)?;
-    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
-        writeln!(out, ".SH {}", sub.get_name().to_uppercase()).map_err(failed)?;
-        let page = clap_mangen::Man::new(sub.clone());
-        page.render_synopsis_section(&mut out).map_err(failed)?;
-        page.render_description_section(&mut out).map_err(failed)?;
-        page.render_options_section(&mut out).map_err(failed)?;
-        page.render_subcommands_section(&mut out).map_err(failed)?;
-    }
+    sections(&command, "", &mut out).map_err(|error: std::io::Error| error.to_string())?;
     written(&out)
+}
+
+/// Those below a command, and those below them.
+fn sections(command: &clap::Command, above: &str, out: &mut Vec<u8>) -> std::io::Result<()> {
+    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+        let name = format!("{above}{}", sub.get_name());
+        writeln!(out, ".SH {}", name.to_uppercase())?;
+        let page = clap_mangen::Man::new(sub.clone());
+        page.render_synopsis_section(out)?;
+        page.render_description_section(out)?;
+        page.render_options_section(out)?;
+        page.render_subcommands_section(out)?;
+        sections(sub, &format!("{name} "), out)?;
+    }
+    Ok(())
 }

@@ -1,8 +1,9 @@
 //! The commands that ask and tell a running proxy.
-use super::args::{self, BackendCommand, Client, Member};
+use super::args::{self, BackendCommand, Client, Member, Place};
 use super::ask::{Asker, Error, Told, encoded, printable};
 use super::progress::Progress;
 use super::table::Table;
+use crate::telemetry::seen;
 use serde_json::{Value, json};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -26,7 +27,7 @@ pub(super) fn run(work: impl Future<Output = Result<ExitCode, Error>>) -> Result
 
 /// What was answered, as it came, where JSON is wanted; else in words.
 pub(super) fn show(client: &Client, told: &Told, words: impl FnOnce(&Value)) {
-    if client.json { put!("{}", told.text) } else { words(&told.body) }
+    if client.json { put!("{}", seen(&told.text, |c| c == '\n')) } else { words(&told.body) }
 }
 
 pub(super) fn text(value: &Value) -> String {
@@ -47,7 +48,8 @@ pub(super) async fn status(client: &Client) -> Result<ExitCode, Error> {
     let status = asker.get("/v1/status").await?.body;
     let pools = asker.get("/v1/pools").await?.body;
     if client.json {
-        say!("{}", json!({ "status": status, "pools": pools["pools"] }));
+        let both = json!({ "status": status, "pools": pools["pools"] }).to_string();
+        say!("{}", seen(&both, |_| false));
     } else {
         let up = Duration::from_secs(status["uptime_seconds"].as_f64().unwrap_or(0.0) as u64);
         say!(
@@ -127,8 +129,37 @@ fn members<'a>(pools: impl Iterator<Item = &'a Value>) {
     put!("{table}");
 }
 
-pub(super) fn path(member: &Member) -> String {
-    format!("/v1/pools/{}/backends/{}", encoded(&member.pool), encoded(&member.backend))
+pub(super) fn path(place: &Place) -> String {
+    format!("/v1/pools/{}/backends/{}", encoded(&place.pool), encoded(&place.backend))
+}
+
+/// Who is meant. Where names have slashes it is the one of those that are there.
+async fn meant(asker: &Asker, member: &Member) -> Result<Place, Error> {
+    if let [place] = member.places() {
+        return Ok(place.clone());
+    }
+    let pools = asker.get("/v1/pools").await?.body;
+    let pool = |place: &Place| list(&pools["pools"]).find(|pool| pool["name"] == *place.pool);
+    let is_there = |place: &&Place| {
+        let members = pool(place).into_iter().flat_map(|pool| list(&pool["members"]));
+        members.into_iter().any(|one| one["name"] == *place.backend)
+    };
+    let of_pool: Vec<&Place> =
+        member.places().iter().filter(|place| pool(place).is_some()).collect();
+    let there: Vec<&Place> = of_pool.iter().copied().filter(is_there).collect();
+    match (&there[..], &of_pool[..]) {
+        ([one], _) | ([], [one]) => Ok((*one).clone()),
+        ([], []) => Ok(member.places()[0].clone()),
+        (more, all) => {
+            let more = if more.is_empty() { all } else { more };
+            let each = |place: &&Place| {
+                format!("{} of pool {}", printable(&place.backend), printable(&place.pool))
+            };
+            let each: Vec<String> = more.iter().map(each).collect();
+            let what = format!("it may be {}: say it to the API", each.join(" or "));
+            Err(Error::Usage(what))
+        }
+    }
 }
 
 /// `evenkeel backend …`
@@ -172,8 +203,8 @@ pub(super) async fn backend(what: &BackendCommand) -> Result<ExitCode, Error> {
         }
         BackendCommand::Remove { pool, name, client } => {
             let asker = Asker::find(client).await?;
-            let member = Member { pool: pool.clone(), backend: name.clone() };
-            asker.ask("DELETE", &path(&member), None).await?;
+            let place = Place { pool: pool.clone(), backend: name.clone() };
+            asker.ask("DELETE", &path(&place), None).await?;
             match client.json {
                 true => say!("{}", json!({ "pool": pool, "backend": name, "removed": true })),
                 false => {
@@ -187,8 +218,9 @@ pub(super) async fn backend(what: &BackendCommand) -> Result<ExitCode, Error> {
 
 /// `evenkeel drain`, with `--wait` until nothing is in work.
 pub(super) async fn drain(args: &args::Drain) -> Result<ExitCode, Error> {
-    let (member, client) = (&args.one.member, &args.one.client);
+    let client = &args.one.client;
     let asker = Asker::find(client).await?;
+    let member = &meant(&asker, &args.one.member).await?;
     let mut told = asker.ask("PATCH", &path(member), Some(json!({ "state": "drain" }))).await?;
     if args.wait {
         let name = format!("{}/{}", member.pool, member.backend);
@@ -217,25 +249,30 @@ pub(super) async fn drain(args: &args::Drain) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn shown(member: &Member, m: &Value) {
-    let (pool, name) = (printable(&member.pool), printable(&member.backend));
+fn shown(place: &Place, m: &Value) {
+    let (pool, name) = (printable(&place.pool), printable(&place.backend));
+    if m.is_null() {
+        return say!("{pool}/{name}: nobody has the name now; it is noted for who comes under it");
+    }
     say!("{pool}/{name}: {}, weight {}, {} active", text(&m["state"]), m["weight"], m["active"]);
 }
 
 /// `evenkeel undrain`
 pub(super) async fn undrain(args: &args::One) -> Result<ExitCode, Error> {
     let asker = Asker::find(&args.client).await?;
-    let told = asker.ask("PATCH", &path(&args.member), Some(json!({ "state": "up" }))).await?;
-    show(&args.client, &told, |m| shown(&args.member, m));
+    let place = meant(&asker, &args.member).await?;
+    let told = asker.ask("PATCH", &path(&place), Some(json!({ "state": "up" }))).await?;
+    show(&args.client, &told, |m| shown(&place, m));
     Ok(ExitCode::SUCCESS)
 }
 
 /// `evenkeel weight`
 pub(super) async fn weight(args: &args::Weigh) -> Result<ExitCode, Error> {
     let asker = Asker::find(&args.client).await?;
+    let place = meant(&asker, &args.member).await?;
     let body = json!({ "weight": args.weight.0 });
-    let told = asker.ask("PATCH", &path(&args.member), Some(body)).await?;
-    show(&args.client, &told, |m| shown(&args.member, m));
+    let told = asker.ask("PATCH", &path(&place), Some(body)).await?;
+    show(&args.client, &told, |m| shown(&place, m));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -266,7 +303,7 @@ pub(super) async fn plan(args: &args::Plan) -> Result<ExitCode, Error> {
     };
     let told = match asker.ask("POST", "/v1/plan", Some(body)).await {
         Err(Error::No(status, problem)) if args.client.json => {
-            say!("{problem}");
+            say!("{}", seen(&problem.to_string(), |_| false));
             return Err(Error::No(status, problem));
         }
         told => told?,
@@ -274,7 +311,9 @@ pub(super) async fn plan(args: &args::Plan) -> Result<ExitCode, Error> {
     show(&args.client, &told, |plan| {
         objects(plan);
         let kept = list(&plan["keep"]).count();
-        say!("{kept} objects stay as they are; no connection is cut");
+        let moved: i64 = list(&plan["drain"]).filter_map(|one| one["in_work"].as_i64()).sum();
+        say!("{kept} objects stay as they are; no connection is cut, {moved} in work are to end");
+        list(&plan["not_tried"]).for_each(|one| say!("not tried: {}", text(one)));
         said_over(plan);
     });
     Ok(ExitCode::SUCCESS)

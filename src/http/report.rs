@@ -2,6 +2,7 @@
 use super::address::Origin;
 use super::gateway::{Gateway, RouteCells, Target};
 use super::reply::limit;
+use super::request_id;
 use super::route::Route;
 use crate::message::{Head, Known};
 use crate::metrics::Span;
@@ -204,7 +205,10 @@ impl Report<'_> {
         if !written && kind.is_none() && trace.is_none() {
             return;
         }
-        let told = self.told(gateway, head, came, origin, took);
+        let id = head.get(Known::XRequestId).filter(|id| !id.is_empty());
+        let new = id.is_none().then(request_id::new);
+        let id = id.or(new.as_ref().map(<[u8; 32]>::as_slice)).unwrap_or_default();
+        let told = self.told(gateway, (head, id), came, origin, took);
         if let Some(kind) = kind {
             let whole = self.first_byte == Some(Duration::ZERO);
             let spent = self.spent(took);
@@ -225,7 +229,7 @@ impl Report<'_> {
     fn told<'a>(
         &'a self,
         gateway: &'a Gateway,
-        head: &'a Head,
+        (head, request_id): (&'a Head, &'a [u8]),
         came: Option<&'a Came>,
         origin: &'a Origin,
         took: Duration,
@@ -250,7 +254,7 @@ impl Report<'_> {
             duration: took,
             connect: self.connect,
             first_byte: self.first_byte,
-            request_id: head.get(Known::XRequestId).unwrap_or(b""),
+            request_id,
             tls: origin.tls.as_ref().map_or("", |tls| tls.version),
             sni: origin.server_name(),
             proxy: origin.proxied.as_ref().map_or("", |proxied| &proxied.words),

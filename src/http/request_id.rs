@@ -17,7 +17,12 @@ pub(super) fn ensure(head: &mut Head, believed: bool) {
         drop(all);
         head.remove(Known::XRequestId);
     }
-    head.push(Known::XRequestId, &[&fresh(millis(), fastrand::u64(..), fastrand::u64(..))]);
+    head.push(Known::XRequestId, &[&new()]);
+}
+
+/// For a request that was refused before it was given one.
+pub(super) fn new() -> [u8; 32] {
+    fresh(millis(), fastrand::u64(..), fastrand::u64(..))
 }
 
 /// Milliseconds since 1970 as of the kernel's last tick, a few milliseconds ago: enough to sort by,

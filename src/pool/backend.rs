@@ -45,6 +45,14 @@ pub struct Endpoint {
     pub tier: u8,
 }
 
+impl Endpoint {
+    /// One that a config says.
+    pub fn of(said: &crate::config::Backend) -> Self {
+        let crate::config::Backend { name, addr, weight, tier, .. } = said.clone();
+        Self { name, addr, weight, tier }
+    }
+}
+
 /// A backend as the pool knows it: counters that outlive every set it is in. Another address under
 /// the same name is another backend.
 #[derive(Debug)]

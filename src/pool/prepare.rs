@@ -72,13 +72,7 @@ impl Pool {
 
 /// The endpoints a config says.
 pub(super) fn endpoints(config: &config::Pool) -> Vec<Endpoint> {
-    let endpoint = |b: &config::Backend| Endpoint {
-        name: b.name.clone(),
-        addr: b.addr.clone(),
-        weight: b.weight,
-        tier: b.tier,
-    };
-    config.backends.iter().map(endpoint).collect()
+    config.backends.iter().map(Endpoint::of).collect()
 }
 
 fn sizes(config: &config::Pool) -> Sizes {

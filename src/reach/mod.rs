@@ -182,6 +182,25 @@ fn words(error: &io::Error) -> String {
         io::ErrorKind::UnexpectedEof => {
             "the connection was closed in the middle of the handshake".into()
         }
-        _ => alert(error).unwrap_or_else(|| error.to_string()),
+        _ => alert(error).or_else(|| another(error)).unwrap_or_else(|| error.to_string()),
     }
+}
+
+/// A certificate of other names: the library names them as it has them in memory.
+fn another(error: &io::Error) -> Option<String> {
+    use rustls::{CertificateError, Error};
+    let said = error.get_ref()?.downcast_ref::<Error>()?;
+    let Error::InvalidCertificate(CertificateError::NotValidForNameContext { expected, presented }) =
+        said
+    else {
+        return None;
+    };
+    let plain = |name: &String| {
+        let inner = name.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+        inner.unwrap_or(name).trim_matches('"').to_string()
+    };
+    let all: Vec<String> = presented.iter().map(plain).collect();
+    let all = if all.is_empty() { "none".into() } else { all.join(", ") };
+    let name = expected.to_str();
+    Some(format!("certificate not valid for name {name:?}, only for {all}"))
 }

@@ -3,7 +3,7 @@ use super::gate::{ClientPass, Pass};
 use super::listener::{Live, Slot};
 use super::state::State;
 use crate::drain::{Opening, Watch};
-use crate::metrics::ListenerCells;
+use crate::metrics::{Gauge, ListenerCells};
 use crate::net;
 use crate::telemetry::AccessLog;
 use crate::udp::{Desk, Ours, Relay, Threshold};
@@ -23,6 +23,8 @@ pub(super) struct Datagrams {
     pub(super) worker: usize,
     pub(super) state: Arc<State>,
     pub(super) door: net::Door,
+    /// Sessions at this address.
+    pub(super) sessions: Arc<Gauge>,
 }
 
 impl Datagrams {
@@ -52,11 +54,13 @@ pub(super) struct Place {
     _places: (Pass, Pass),
     _client: Option<ClientPass>,
     cells: Arc<ListenerCells>,
+    sessions: Arc<Gauge>,
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
         self.cells.open.add(-1);
+        self.sessions.add(-1);
     }
 }
 
@@ -79,7 +83,9 @@ impl Threshold for Datagrams {
         let own = live.gate.enter().ok_or("sessions")?;
         let all = self.state.gate.enter().ok_or("max_connections")?;
         live.cells.open.add(1);
-        let place = Place { _places: (own, all), _client: client, cells: live.cells.clone() };
+        self.sessions.add(1);
+        let (cells, sessions) = (live.cells.clone(), self.sessions.clone());
+        let place = Place { _places: (own, all), _client: client, cells, sessions };
         Ok((place, live.drains[self.worker].enter()))
     }
 

@@ -6,6 +6,7 @@ use super::state::State;
 use super::worker::Worker;
 use crate::config::{BindAddr, Listener, Name, Protocol};
 use crate::drain::Opening;
+use crate::metrics::Gauge;
 use crate::net::{self, Bound, Neighbours};
 use arc_swap::ArcSwap;
 use parking_lot::Mutex;
@@ -129,6 +130,8 @@ pub(super) struct Door {
     stop: watch::Sender<Opening>,
     /// Its file is another program's to remove.
     pub(super) foreign: bool,
+    /// Sessions of datagrams that began here.
+    pub(super) sessions: Arc<Gauge>,
     /// The sockets once more, to be handed on.
     sockets: Mutex<Vec<OwnedFd>>,
 }
@@ -145,7 +148,7 @@ impl Door {
         let (stop, _) = watch::channel(Opening::Open);
         let again = bound.sockets.iter().map(OwnedFd::try_clone).collect::<io::Result<_>>();
         let sockets = Mutex::new(again.unwrap_or_default());
-        let mut kind = Kind::Connections;
+        let (mut kind, sessions) = (Kind::Connections, Arc::<Gauge>::default());
         // Where a process before had more workers, some have several: a group is never shrunk.
         let shared = workers.iter().enumerate().cycle();
         for (socket, (number, worker)) in bound.sockets.into_iter().zip(shared) {
@@ -157,6 +160,7 @@ impl Door {
                     worker: number,
                     state: state.clone(),
                     door: net::Door::of(*addr),
+                    sessions: sessions.clone(),
                 };
                 worker.handle.spawn(datagrams.run(socket, stop.subscribe()));
                 continue;
@@ -170,7 +174,8 @@ impl Door {
             };
             worker.handle.spawn(accept.run(socket));
         }
-        Self { addr: bound.addr, kind, live: slot, stop, foreign: bound.foreign, sockets }
+        let (addr, foreign) = (bound.addr, bound.foreign);
+        Self { addr, kind, live: slot, stop, foreign, sessions, sockets }
     }
 
     /// Whose its connections or new sessions are from here on.

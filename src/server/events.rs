@@ -1,7 +1,7 @@
 //! What happens, told to whoever listens: turns of backends, reloads, registrations. The last of it
 //! is kept for who comes later.
 use crate::pool::Turn;
-use crate::telemetry::rfc3339;
+use crate::telemetry::{rfc3339, seen};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -43,7 +43,7 @@ impl Events {
     /// Tells of something. `data` is an object; `at` is added to it.
     pub fn tell(&self, kind: &'static str, mut data: Value, at: SystemTime) {
         data["at"] = rfc3339(at).into();
-        let data = data.to_string().into();
+        let data = seen(&data.to_string(), |_| false).into();
         let mut kept = self.kept.lock();
         kept.0 += 1;
         let event = Event { number: kept.0, kind, data };

@@ -2,6 +2,7 @@
 
 mod accept;
 mod beats;
+mod compare;
 mod connection;
 mod datagrams;
 mod door;
@@ -23,13 +24,14 @@ mod watch;
 mod worker;
 mod writer;
 
+pub use compare::{Drained, Leaving};
 pub use events::{Event, Events};
 pub use handover::{
     Giver, Giving, HandOver, HandOvers, Inherited, Legacy, ROLE, Role, SOCKET,
     bind as bind_hand_over,
 };
 pub use notify::Notify;
-pub use reload::{Planned, Reloader};
+pub use reload::Reloader;
 pub use report::{ReloadError, Report, bind_hint};
 pub use run::{Layout, Options, Past, Running, StartError, start, start_from};
 pub use said::{Covered, Refused, Said, What, Write};

@@ -1,4 +1,5 @@
 //! From one plan to the next: prepare may fail, commit may not.
+use super::compare;
 use super::door::{self, Door, Kind, Sockets};
 use super::gate::Carried;
 use super::handover::{self, Inherited, Legacy};
@@ -28,6 +29,9 @@ use tokio::sync::Mutex;
 /// Why nothing is taken into force after a hand-over.
 const GIVEN: &str =
     "this process handed the service over and drains: the process that serves reads the file";
+
+/// It is looked so often whether the sessions of an address are over.
+const QUIET: Duration = Duration::from_millis(100);
 
 /// Takes configurations into force, one at a time.
 #[derive(Clone)]
@@ -82,17 +86,6 @@ pub(super) struct Parts {
     pub(super) inherited: parking_lot::Mutex<Inherited>,
     /// The process before this one, until this one serves.
     pub(super) legacy: parking_lot::Mutex<Option<Legacy>>,
-}
-
-/// What a reload would do.
-#[derive(Clone, Debug)]
-pub struct Planned {
-    /// Object by object.
-    pub report: Report,
-    /// What runs.
-    pub before: Arc<Config>,
-    /// What would run.
-    pub after: Arc<Config>,
 }
 
 /// A plan that is checked and whose addresses are bound.
@@ -182,28 +175,33 @@ impl Reloader {
         }
     }
 
-    /// What a reload would do, without doing it. Addresses are not tried.
+    /// What a reload would do, without doing it. Addresses are not tried: [`Report::not_tried`].
     ///
     /// # Errors
     ///
     /// Problems of the configuration.
-    pub async fn plan(&self, config: Config) -> Result<Planned, ReloadError> {
+    pub async fn plan(&self, config: Config) -> Result<Report, ReloadError> {
         let config = Arc::new(config);
         let started = self.0.running.lock().await.started.clone();
         let started = started.unwrap_or_else(|| config.clone());
         let current = self.0.parts.state.plan.load_full();
         let policies = self.0.parts.policies.clone();
-        let said = self.state().words.said();
+        let state = self.0.parts.state.clone();
         let planned = tokio::task::spawn_blocking(move || {
             let draft = plan::compile(config.clone(), current.as_deref(), &policies)
                 .map_err(ReloadError::Problems)?;
             let before = current.as_deref().map_or_else(|| config.clone(), |p| p.config.clone());
             let changed = before != config;
             let generation = current.as_deref().map_or(1, |p| p.generation + u64::from(changed));
-            let mut report = Report::of(generation, &started, &before, &config);
+            let both = (&before, &config);
+            let mut report = Report::of(generation, &started, both, &state.words.said());
+            compare::count(&mut report, &state);
             report.notes = draft.said();
-            report.covered = said.covered(&config);
-            Ok(Planned { report, before, after: config })
+            let doors = state.doors.lock();
+            let closed = wanted(&draft.plan).filter(|key| !doors.contains_key(key));
+            report.not_tried = closed.map(|(addr, ..)| format!("bind {addr}")).collect();
+            drop(doors);
+            Ok(report)
         });
         planned.await.unwrap_or_else(|gone| Err(ReloadError::Broken(gone.to_string())))
     }
@@ -228,9 +226,8 @@ impl Reloader {
         let started = running.started.clone().unwrap_or_else(|| config.clone());
         let current = self.0.parts.state.plan.load_full();
         if let Some(current) = current.as_deref().filter(|plan| plan.config == config) {
-            let mut report = Report::of(current.generation, &started, &config, &config);
-            report.covered = self.state().words.said().covered(&config);
-            return Ok(report);
+            let said = self.state().words.said();
+            return Ok(Report::of(current.generation, &started, (&config, &config), &said));
         }
         // Large tables and names to resolve take their time: probes must not wait for them.
         let (this, before) = (self.clone(), current.clone());
@@ -240,7 +237,9 @@ impl Reloader {
         let mut ready = ready;
         let new = ready.plan.config.clone();
         let old = current.as_deref().map_or_else(|| new.clone(), |plan| plan.config.clone());
-        let mut report = Report::of(ready.plan.generation, &started, &old, &new);
+        let (generation, said) = (ready.plan.generation, self.state().words.said());
+        let mut report = Report::of(generation, &started, (&old, &new), &said);
+        compare::count(&mut report, self.state());
         let legacy = self.0.parts.legacy.lock().take();
         if let Some(legacy) = legacy {
             self.take_over(legacy, &mut ready, &mut running.keepers).await?;
@@ -551,6 +550,7 @@ pub(super) async fn retire(
     over: Vec<Arc<Live>>,
     grace: Duration,
 ) {
+    let begun = Instant::now();
     state.retired.lock().extend(over.iter().cloned());
     // Sessions of datagrams are answered by the address they began at.
     let of_datagrams: Vec<_> =
@@ -565,6 +565,13 @@ pub(super) async fn retire(
     for live in draining {
         let _ = live.await;
     }
+    // Where only the address went, its sessions have the time that those of a listener would have.
+    let ended = async {
+        while of_datagrams.iter().any(|(_, door)| door.sessions.get() > 0) {
+            tokio::time::sleep(QUIET).await;
+        }
+    };
+    let _ = tokio::time::timeout(grace.saturating_sub(begun.elapsed()), ended).await;
     let mut leaving = state.leaving.lock();
     for (key, door) in of_datagrams {
         // One that was wanted again meanwhile stays.

@@ -150,7 +150,7 @@ impl Said {
     /// of either, and never with what probes and requests find.
     pub fn tag(&self, pool: &Pool) -> String {
         let (config, words) = (pool.config(), self.of(&pool.name));
-        let said: Vec<Endpoint> = config.backends.iter().map(endpoint).collect();
+        let said: Vec<Endpoint> = config.backends.iter().map(Endpoint::of).collect();
         let mut hash = Xxh3::new();
         let mut part = |text: &str| {
             hash.update(&(text.len() as u64).to_le_bytes());
@@ -267,11 +267,6 @@ pub(super) fn wish_word(wish: Wish) -> &'static str {
         Wish::Drain => "drain",
         Wish::Maintenance => "maintenance",
     }
-}
-
-fn endpoint(backend: &crate::config::Backend) -> Endpoint {
-    let crate::config::Backend { name, addr, weight, tier, .. } = backend.clone();
-    Endpoint { name, addr, weight, tier }
 }
 
 /// What is said of a backend after a write.

@@ -1,5 +1,5 @@
 //! What the running server is at this moment: shared by reload, signals and the admin side.
-use super::door::{self, Door};
+use super::door::{self, Door, Kind};
 use super::events::Events;
 use super::gate::Gate;
 use super::handover::HandOvers;
@@ -169,6 +169,15 @@ impl State {
                 .collect()
         };
         plan.listeners.iter().map(|(name, listener)| (name.clone(), of(listener))).collect()
+    }
+    /// Sessions that a listener has by one of its addresses as the config writes it.
+    pub(super) fn sessions_at(&self, listener: &Name, at: &BindAddr) -> i64 {
+        let is = |(addr, _, name): &door::Key| {
+            addr == at && name.as_ref().is_none_or(|name| name == listener)
+        };
+        let doors = self.doors.lock();
+        let here = doors.iter().filter(|(key, door)| door.kind == Kind::Datagrams && is(key));
+        here.map(|(_, door)| door.sessions.get()).sum()
     }
     /// Client connections there may be over all listeners.
     pub fn most_connections(&self) -> usize {

@@ -1,4 +1,5 @@
 //! Text that somebody else gave, so that it is harmless in a line.
+use std::borrow::Cow;
 
 /// Whether a space may stand in a field.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -59,6 +60,24 @@ fn code(number: u32, out: &mut Vec<u8>) {
     for shift in [12, 8, 4, 0] {
         out.push(b"0123456789abcdef"[(number >> shift & 15) as usize]);
     }
+}
+
+/// Text without what is not seen or turns the direction of writing: `\u202e` in its place, which in JSON
+/// means the same. What our own log, the events and the API say goes through here; line ends and
+/// colours of our own stay where `is_kept` says so.
+pub(crate) fn seen(text: &str, is_kept: impl Fn(char) -> bool) -> Cow<'_, str> {
+    let odd = |c: char| is_unseen(c) && !is_kept(c);
+    if !text.contains(odd) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = Vec::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match odd(c) {
+            true => code(u32::from(c), &mut out),
+            false => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+        }
+    }
+    String::from_utf8(out).unwrap_or_default().into()
 }
 
 /// Bytes as text: as they are where they are UTF-8, else each as the character of its number.

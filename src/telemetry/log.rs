@@ -1,6 +1,8 @@
 //! The process's own log: for people or as JSON, on standard error, changeable at a reload.
+use super::escape::seen;
 use crate::config::{Log, LogFormat};
 use std::backtrace::{Backtrace, BacktraceStatus};
+use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::{Layer, Layered, SubscriberExt};
@@ -59,13 +61,34 @@ fn filter(log: &Log) -> Result<EnvFilter, String> {
 }
 
 fn form(log: &Log) -> Form {
-    let writer = std::io::stderr;
+    let ansi = log.format == LogFormat::Text && io::stderr().is_terminal();
+    let writer = move || Seen { to: io::stderr(), ansi };
     match log.format {
         LogFormat::Text => {
-            let ansi = std::io::IsTerminal::is_terminal(&std::io::stderr());
             fmt::layer().with_writer(writer).with_ansi(ansi).with_target(false).boxed()
         }
         LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(writer).boxed(),
+    }
+}
+
+/// A line of the log: whoever gave its parts, a client or a backend, it is one line and shows all that
+/// it says.
+struct Seen<W> {
+    to: W,
+    /// Colours are ours; those of others are escaped before.
+    ansi: bool,
+}
+
+impl<W: Write> Write for Seen<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(line);
+        let (text, end) = text.strip_suffix('\n').map_or((&*text, ""), |text| (text, "\n"));
+        let seen = seen(text, |c| c == '\u{1b}' && self.ansi);
+        self.to.write_all(format!("{seen}{end}").as_bytes())?;
+        Ok(line.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
     }
 }
 
@@ -85,8 +108,8 @@ impl LogHandle {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::telemetry::is_unseen;
     use parking_lot::Mutex;
-    use std::io::{self, Write};
     use std::sync::Arc;
 
     #[derive(Clone, Default)]
@@ -106,13 +129,25 @@ mod tests {
     fn a_panic_is_one_line_of_the_log() {
         let sink = Sink::default();
         let writer = sink.clone();
-        let form = fmt::layer().json().flatten_event(true).with_writer(move || writer.clone());
+        let writer = move || Seen { to: writer.clone(), ansi: false };
+        let form = fmt::layer().json().flatten_event(true).with_writer(writer);
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(panicked));
         tracing::subscriber::with_default(Registry::default().with(form), || {
             let broken = std::panic::catch_unwind(|| panic!("range end {}\n out of range", 3));
             assert!(broken.is_err());
         });
+        let said = Sink::default();
+        let writer = said.clone();
+        let form = fmt::layer()
+            .with_ansi(false)
+            .with_writer(move || Seen { to: writer.clone(), ansi: false });
+        tracing::subscriber::with_default(Registry::default().with(form), || {
+            tracing::info!(name = "a\u{202e}b", "two\nlines \u{9b}2J");
+        });
+        let said = String::from_utf8(said.0.lock().clone()).unwrap();
+        assert!(said.ends_with('\n') && !said.trim_end().contains(is_unseen), "{said:?}");
+        assert!(said.contains("\\u202e") || said.contains("\\u{202e}"), "{said}");
         std::panic::set_hook(before);
         let said = String::from_utf8(sink.0.lock().clone()).unwrap();
         let line: serde_json::Value = serde_json::from_str(&said).unwrap();

@@ -14,6 +14,7 @@ mod writer;
 pub use access::{Access, AccessLog};
 pub use errors::{Attempt, Ended, Errors, Kept, Kind, Spent};
 pub use escape::is_unseen;
+pub(crate) use escape::seen;
 pub use log::{LogHandle, init};
 pub use number::rfc3339;
 pub use trace::{Attribute, Moment, Span, SpanKind, Trace, TraceCells, Tracer};

@@ -1,8 +1,9 @@
 //! The admin API: who may call, what is answered, what is refused and how.
-use crate::support::{Api, Backend, TOKEN, call, json, until};
+use crate::support::{Api, Backend, Client, TOKEN, call, json, nobody, until};
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
+use std::time::SystemTime;
 
 /// A listener `web` in front of pool `app` with these backends.
 pub(crate) fn words(backends: &[&str], more: &str) -> String {
@@ -130,18 +131,21 @@ fn a_plan_says_what_a_reload_then_does_and_each_is_told() {
         planned[list].as_array().unwrap().iter().map(of).collect()
     };
     assert_eq!(named("add"), ["pool other"]);
-    assert_eq!(named("change"), ["pool app", "backend app/b1"]);
+    assert_eq!(named("change"), ["backend app/b1"]);
     assert_eq!(named("drain"), ["backend app/b2"]);
-    assert_eq!(named("keep"), ["listener web"]);
+    assert_eq!(named("keep"), ["listener web", "pool app"]);
     assert_eq!(planned["cut"], serde_json::json!([]));
-    assert_eq!(planned["change"][1]["what"], "weight 1 to 7");
-    assert_eq!(planned["drain"][0]["what"], "0 in work, which may end within 300s");
+    assert_eq!(planned["change"][0]["what"], "weight 1 to 7");
+    assert_eq!(planned["drain"][0]["what"], "at 127.0.0.1:1: 0 in work, which may end within 300s");
     assert_eq!(api.get("/v1/status")["generation"], 1, "nothing was done");
     api.edit(&new);
     let path = serde_json::json!({ "path": api.path("proxy.toml") }).to_string();
     assert_eq!(json(&api.call("POST", "/v1/plan", "", &path)), planned);
     let done = json(&api.call("POST", "/v1/reload", "", ""));
-    assert_eq!((&done["changed"], &done["add"]), (&true.into(), &planned["add"]));
+    assert_eq!(done["changed"], true);
+    for list in ["add", "change", "keep", "drain", "not_tried"] {
+        assert_eq!(done[list], planned[list], "{list}");
+    }
     assert_eq!(json(&api.call("POST", "/v1/reload", "", ""))["changed"], false);
     assert_eq!(api.get("/v1/status")["generation"], 2);
     let told = String::from_utf8_lossy(&events.until("event: reload")).into_owned();
@@ -156,6 +160,52 @@ fn a_plan_says_what_a_reload_then_does_and_each_is_told() {
     assert!(
         String::from_utf8_lossy(&events.until("\"result\":\"failure\"")).contains("event: reload")
     );
+}
+
+#[test]
+fn what_a_plan_sends_away_is_counted_and_what_it_does_not_try_is_said() {
+    let backend = Backend::run(|peer| while peer.request().is_some() {});
+    let addr = backend.addr.to_string();
+    let file = words(&[&addr], "");
+    let api = Api::start(&file);
+    let mut waits = Client::connect(api.running().addresses("web")[0].to_string().parse().unwrap());
+    waits.send("GET / HTTP/1.1\r\nHost: x\r\n\r\n");
+    until("it is under way", || api.member("b1")["active"] == 1);
+    let plan = |toml: &str| {
+        let body = serde_json::json!({ "toml": toml }).to_string();
+        json(&api.call("POST", "/v1/plan", "", &body))
+    };
+    let moved = plan(&file.replace(&addr, "127.0.0.1:1"));
+    let what = format!("addr {addr} to 127.0.0.1:1");
+    assert_eq!(
+        (&moved["change"][0]["name"], &moved["change"][0]["what"]),
+        (&"app/b1".into(), &what.into())
+    );
+    assert_eq!(
+        (&moved["drain"][0]["name"], &moved["drain"][0]["in_work"]),
+        (&"app/b1".into(), &1.into())
+    );
+    assert_eq!(moved["not_tried"], serde_json::json!([]));
+    let other = plan(&file.replace("protocol = \"http\"", "protocol = \"tcp\""));
+    assert_eq!(
+        (&other["drain"][0]["kind"], &other["drain"][0]["in_work"]),
+        (&"listener".into(), &1.into())
+    );
+    assert!(other["change"][0]["what"].as_str().unwrap().starts_with("http2"), "{other}");
+    let free = nobody();
+    let bound = plan(&file.replace("127.0.0.1:0", &free.to_string()));
+    assert_eq!(bound["not_tried"], serde_json::json!([format!("bind {free}")]));
+    assert_eq!(bound["drain"], serde_json::json!([]));
+    // Whom the API names too stays, although the file drops it.
+    let own = serde_json::json!({ "addr": "127.0.0.1:9", "name": "own" }).to_string();
+    assert_eq!(api.call("POST", "/v1/pools/app/backends", "", &own).status, 201);
+    let with = file.replace("[{", "[{ name = \"own\", addr = \"127.0.0.1:8\" }, {");
+    api.edit(&with);
+    let done = json(&api.call("POST", "/v1/reload", "", ""));
+    assert!(done["change"][0]["what"].as_str().unwrap().contains("the API's word holds"), "{done}");
+    let without = plan(&file);
+    assert_eq!(without["drain"], serde_json::json!([]));
+    assert!(without["change"][0]["what"].as_str().unwrap().contains("no longer"), "{without}");
 }
 
 #[test]
@@ -271,6 +321,38 @@ fn events_are_bounded_in_listeners_and_who_comes_later_hears_the_last() {
     assert!(
         api.running().state().admin.limit_hits.all().iter().any(|(limit, _)| *limit == "streams")
     );
+}
+
+#[test]
+fn who_reads_events_too_slowly_hears_how_many_it_missed() {
+    // More than the kernel's buffers and the ring of all can hold, while nobody reads.
+    const ALL: u64 = 4000;
+    let api = Api::start(&words(&["127.0.0.1:1"], ""));
+    let mut events = api.client();
+    events.send("GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    events.until("retry:");
+    let told = &api.running().state().events;
+    let long = "x".repeat(16 << 10);
+    for n in 0..ALL {
+        told.tell("turn", serde_json::json!({ "n": n, "long": long }), SystemTime::now());
+    }
+    let mut heard = String::new();
+    let mut missed = 0;
+    // Those of before the gap, the gap, then the last of the ring.
+    while !heard.contains(&format!("\"n\":{}", ALL - 1)) {
+        heard += &String::from_utf8_lossy(&events.until("\n\n"));
+    }
+    let gaps = heard.split("event: gap\ndata: ").skip(1);
+    for gap in gaps {
+        let gap: serde_json::Value = serde_json::from_str(gap.lines().next().unwrap()).unwrap();
+        missed += gap["missed"].as_u64().unwrap();
+    }
+    let read = heard.matches("event: turn").count() as u64;
+    assert!(missed > 0 && read >= 1024, "{missed} {read}");
+    assert_eq!(missed + read, ALL);
+    // It goes on.
+    told.tell("turn", serde_json::json!({ "n": "after" }), SystemTime::now());
+    events.until("\"n\":\"after\"");
 }
 
 #[test]

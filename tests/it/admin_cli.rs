@@ -120,6 +120,31 @@ fn every_command_does_by_the_socket_what_it_says() {
 }
 
 #[test]
+fn names_with_slashes_are_understood() {
+    let backends = "backends = [{ name = \"x/y\", addr = \"127.0.0.1:1\" }, { name = \"z\", addr = \"127.0.0.1:2\" }]\n";
+    let pools = |names: &[&str]| -> String {
+        names.iter().map(|name| format!("[pool.\"{name}\"]\n{backends}")).collect()
+    };
+    let listener = "[listener.l]\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\n";
+    let api = Api::start(&format!("{listener}{}", pools(&["a", "a/b"])));
+    let folder = api.folder.path();
+    assert!(done(folder, &["backend", "list", "a/b"]).contains("a/b/x/y"));
+    assert!(done(folder, &["drain", "a/b/z"]).starts_with("a/b/z: drain"));
+    assert!(done(folder, &["undrain", "a/b/z"]).starts_with("a/b/z: up"));
+    assert!(done(folder, &["weight", "a/b/x/y", "7"]).contains("weight 7"));
+    assert!(done(folder, &["drain", "a/x/y"]).starts_with("a/x/y: drain"));
+    let said = refused(folder, &["drain", "a/b/none"], 2);
+    assert!(said.contains("b/none of pool a or none of pool a/b"), "{said}");
+    assert_eq!(
+        done(folder, &["backend", "add", "a", "127.0.0.1:3", "--name", "b/z"]).lines().count(),
+        1
+    );
+    let said = refused(folder, &["drain", "a/b/z"], 2);
+    assert!(said.contains("b/z of pool a or z of pool a/b"), "{said}");
+    assert!(done(folder, &["backend", "remove", "a/b", "z"]).contains("drains"));
+}
+
+#[test]
 fn a_proxy_is_found_by_its_address_with_the_token_and_who_is_not_there_is_exit_3() {
     let api = Api::start(&words(&["127.0.0.1:1"], "[admin]\ntoken_file = \"admin.token\""));
     let (other, url) = (tempfile::tempdir().unwrap(), format!("http://{}", api.addr));
@@ -225,6 +250,11 @@ fn completions_and_the_manual_name_every_command() {
         assert!(bash.contains(command), "completions: {command}");
         let section = format!(".SH {}\n", command.to_uppercase());
         assert!(command == "help" || man.contains(&section), "man: {command}");
+    }
+    for (below, option) in [("add", "ttl"), ("list", "json"), ("remove", "json")] {
+        let at = man.find(&format!(".SH BACKEND {}\n", below.to_uppercase())).unwrap();
+        let own = man[at + 1..].split("\n.SH BACKEND").next().unwrap();
+        assert!(own.contains(&format!("\\-\\-{option}")), "man: backend {below} {option}");
     }
     for shell in ["zsh", "fish", "elvish", "powershell"] {
         assert!(done(&at, &["completions", shell]).contains("undrain"), "{shell}");

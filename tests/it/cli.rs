@@ -336,7 +336,10 @@ fn every_command_says_the_version_alike() {
     let version = |args: &[&str]| Command::new(BINARY).args(args).output().unwrap().stdout;
     let whole = version(&["--version"]);
     assert!(whole.starts_with(b"evenkeel "));
-    for command in ["run", "check", "demo", "echo"] {
+    for command in ["run", "check", "demo", "echo", "backend"] {
         assert_eq!(version(&[command, "--version"]), whole, "{command}");
+    }
+    for below in ["list", "add", "remove"] {
+        assert_eq!(version(&["backend", below, "--version"]), whole, "backend {below}");
     }
 }

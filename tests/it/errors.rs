@@ -170,8 +170,36 @@ fn the_command_shows_them_and_no_byte_of_a_client_reaches_the_terminal() {
     let said = run(&["errors"]);
     assert!(said.contains("hostile") && said.contains("failed"), "{said}");
     assert!(said.chars().all(|c| c == '\n' || !c.is_control() && c != '\u{202e}'), "{said:?}");
-    let said: Value = serde_json::from_str(&run(&["errors", "--json"])).unwrap();
+    let said = run(&["errors", "--json"]);
+    let raw = api.call("GET", "/v1/errors", "", "").text();
+    for text in [&said, &raw] {
+        assert!(text.chars().all(|c| c == '\n' || !c.is_control() && c != '\u{202e}'), "{text:?}");
+    }
+    let said: Value = serde_json::from_str(&said).unwrap();
     assert_eq!(said["errors"][0]["id"], id);
+}
+
+#[test]
+fn what_was_refused_before_it_had_a_meaning_has_an_id_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("access.log");
+    let log = format!("[log]\naccess = {{ to = {log:?}, format = \"json\" }}\n");
+    let api = Api::start(&words(&[&nobody().to_string()], &log));
+    let addr = api.running().addresses("web")[0].to_string().parse().unwrap();
+    let mut client = Client::connect(addr);
+    client.send("GET /odd HTTP/1.1\r\nHost: a\r\nBad Field: 1\r\n\r\n");
+    assert_eq!(client.response().status, 400);
+    let mut found = Value::Null;
+    until("it is kept", || {
+        found = api.get("/v1/errors")["errors"][0].clone();
+        !found.is_null()
+    });
+    let id = found["id"].as_str().unwrap().to_string();
+    assert_eq!((id.len(), &found["status"]), (32, &400.into()), "{found}");
+    let written = || std::fs::read_to_string(folder.path().join("access.log")).unwrap();
+    until("it is in the log", || written().contains(&id));
+    let lines = written();
+    assert_eq!(lines.matches("\"status\":400").count(), 1, "{lines}");
 }
 
 #[test]

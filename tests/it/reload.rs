@@ -22,7 +22,7 @@ fn weights_and_backends_change_in_the_running_process() {
     client.send(GET);
     assert_eq!(client.response().text(), "one");
     let report = proxy.reload(&web(&[one.addr, two.addr], "")).unwrap();
-    assert_eq!((report.generation, report.changed), (2, vec!["pool app".to_string()]));
+    assert_eq!((report.generation, report.added), (2, vec!["backend app/b2".to_string()]));
     let mut seen = std::collections::BTreeSet::new();
     for _ in 0..4 {
         // The same client connection sees the new plan at its next request.

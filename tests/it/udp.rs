@@ -381,6 +381,24 @@ fn sessions_live_through_reloads_as_long_as_their_backend_is_wanted() {
 }
 
 #[test]
+fn sessions_of_an_address_that_goes_have_their_time() {
+    let a = Server::named("a");
+    let (old, new) = (nobody(), nobody());
+    let at = |addr: SocketAddr, grace: &str| {
+        let server = format!("[server]\ngrace = \"{grace}\"\n");
+        server + &toml(&format!("\"{addr}\""), "idle = \"1h\"", &[("a", a.addr)], "")
+    };
+    let proxy = Proxy::start(&at(old, "1h"));
+    let client = Client::of(old);
+    assert_eq!(client.ask("x"), "a x");
+    let report = proxy.reload(&at(new, "1h")).unwrap();
+    assert_eq!((report.drained.len(), report.drained[0].in_work), (1, 1));
+    assert_eq!(Client::of(new).ask("y"), "a y");
+    assert_eq!(client.ask("z"), "a z");
+    assert_eq!(cells(&proxy).open.get(), 2);
+}
+
+#[test]
 fn a_listener_that_goes_answers_what_is_in_flight_and_may_come_back_meanwhile() {
     let (hold, held) = std::sync::mpsc::channel::<()>();
     let held = std::sync::Mutex::new(held);

@@ -3,7 +3,7 @@
 mod screen;
 mod seen;
 
-use super::args::{Client, Member};
+use super::args::{Client, Place};
 use super::ask::{Asker, Error};
 use super::ops::path;
 use screen::{Key, Screen};
@@ -90,11 +90,11 @@ impl Top {
             Key::Quit => return,
         };
         let Some(row) = self.view.backends().nth(self.chosen) else { return };
-        let member = Member { pool: row.pool.clone(), backend: row.name.clone() };
-        let asked = self.asker.ask("PATCH", &path(&member), Some(json!({ "state": state }))).await;
+        let place = Place { pool: row.pool.clone(), backend: row.name.clone() };
+        let asked = self.asker.ask("PATCH", &path(&place), Some(json!({ "state": state }))).await;
         let looked = self.look().await;
         self.said = match asked.and(looked) {
-            Ok(()) => format!("{}/{}: {state}", member.pool, member.backend),
+            Ok(()) => format!("{}/{}: {state}", place.pool, place.backend),
             Err(error) => error.to_string(),
         };
     }

@@ -316,6 +316,6 @@ fn lost(error: io::Error) -> String {
 fn unexpected(message: Message) -> String {
     match message {
         Message::Refused { why } => format!("the new process says: {why}"),
-        other => format!("the new process said {other:?} out of turn"),
+        other => format!("the new process said {} out of turn", other.word()),
     }
 }

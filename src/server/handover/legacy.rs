@@ -163,7 +163,9 @@ impl Legacy {
 fn unexpected(message: Message) -> String {
     match message {
         Message::Refused { why } => format!("take over: the process that serves says no: {why}"),
-        other => format!("take over: the process that serves said {other:?} out of turn"),
+        other => {
+            format!("take over: the process that serves said {} out of turn", other.word())
+        }
     }
 }
 

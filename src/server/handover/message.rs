@@ -41,6 +41,24 @@ pub(super) enum Message {
     Bye,
 }
 
+impl Message {
+    /// What it is called.
+    pub(super) fn word(&self) -> &'static str {
+        match self {
+            Self::Hello { .. } => "hello",
+            Self::Refused { .. } => "refused",
+            Self::Offer { .. } => "offer",
+            Self::Sockets { .. } => "sockets",
+            Self::Ready { .. } => "ready",
+            Self::Final { .. } => "final",
+            Self::Serving => "serving",
+            Self::Done => "done",
+            Self::End => "end",
+            Self::Bye => "bye",
+        }
+    }
+}
+
 /// Sockets of one address.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Named {
