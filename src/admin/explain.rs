@@ -5,8 +5,10 @@ use super::errors::{self, One};
 use crate::config::{BindAddr, Name};
 use crate::http::{Explanation, Gateway, Question};
 use crate::message::{Head, Version};
+use crate::net::client_hello;
 use crate::plan::{Plan, Service};
 use crate::server::State;
+use crate::tcp::Relay;
 use crate::telemetry::Kept;
 use hyper::StatusCode;
 use serde::Serialize;
@@ -31,6 +33,8 @@ struct View {
     key: Option<Key>,
     candidates: Vec<Candidate>,
     pick: Option<Pick>,
+    /// Where it would wait, as nobody has room.
+    queue: Option<Queue>,
     runner_up: Option<String>,
 }
 
@@ -43,8 +47,17 @@ struct Rule {
 
 #[derive(Debug, Serialize)]
 struct Own {
-    status: u16,
+    /// Null where it is an alert of TLS, or the end of a connection.
+    status: Option<u16>,
     reason: &'static str,
+}
+
+#[derive(Debug, Serialize)]
+struct Queue {
+    waiting: usize,
+    size: usize,
+    /// Seconds.
+    timeout: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -100,6 +113,8 @@ struct Asked {
     client: Option<SocketAddr>,
     listener: Option<String>,
     id: Option<String>,
+    /// The name that is asked for by TLS; empty: none.
+    sni: Option<String>,
 }
 
 impl Asked {
@@ -118,14 +133,23 @@ impl Asked {
                 "client" => asked.client = Some(client(value)?),
                 "listener" => asked.listener = Some(value.clone()),
                 "id" => asked.id = Some(value.clone()),
+                "sni" => asked.sni = Some(value.clone()),
                 _ => return Err(wrong(name, "unknown parameter")),
             }
         }
         if asked.id.is_some() && seen.len() > 1 {
             return Err(wrong("id", "a request that happened is asked for by its id alone"));
         }
-        if asked.id.is_none() && asked.url.is_empty() {
-            return Err(wrong("url", "says no request: ?url=https://a.example.com/x, or ?id="));
+        let of_requests = |name: &&&str| matches!(**name, "method" | "url" | "header");
+        if let Some(name) = seen.iter().find(of_requests).filter(|_| asked.sni.is_some()) {
+            return Err(wrong(
+                name,
+                "what TLS that is let pass carries is not known: say sni alone",
+            ));
+        }
+        if asked.id.is_none() && asked.sni.is_none() && asked.url.is_empty() {
+            let what = "says no request: ?url=https://a.example.com/x, ?sni=NAME, or ?id=";
+            return Err(wrong("url", what));
         }
         if asked.headers.len() > FIELDS {
             return Err(wrong("header", format!("more than {FIELDS}")));
@@ -212,6 +236,12 @@ pub(super) async fn explain(state: &State, asked: &[(String, String)]) -> Result
             Problem::new(StatusCode::NOT_FOUND, what)
         })?),
     };
+    if let Some(name) = &asked.sni {
+        let listener = passing(&plan, asked.listener.as_deref())?;
+        let name = named(name)?;
+        let view = passed(&plan, listener, name.as_deref(), asked.client.unwrap_or(NOBODY));
+        return Ok(json(&view));
+    }
     let question = match &kept {
         None => asked_about(state, &plan, &asked)?,
         Some(kept) => happened(&plan, kept)?,
@@ -222,6 +252,66 @@ pub(super) async fn explain(state: &State, asked: &[(String, String)]) -> Result
         .await
         .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
     Ok(json(&view))
+}
+
+/// Who asks where nobody is named.
+const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// A name as TLS asks for it.
+fn named(text: &str) -> Result<Option<String>, Problem> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let name = client_hello::host(text.as_bytes());
+    name.map(Some).ok_or_else(|| wrong("sni", format!("{text:?} is no name of a host")))
+}
+
+/// The listener that lets TLS pass: the one that is named, else the first.
+fn passing<'p>(plan: &'p Plan, named: Option<&str>) -> Result<(&'p Name, &'p Relay), Problem> {
+    let mut all = plan.listeners.iter().filter_map(|(name, listener)| match &listener.service {
+        Service::Tcp(relay) if relay.lets_pass() => Some((name, &**relay)),
+        _ => None,
+    });
+    let found = match named {
+        Some(named) => all.find(|(name, _)| ***name == *named),
+        None => all.next(),
+    };
+    found.ok_or_else(|| match named {
+        Some(named) => {
+            let what = format!("no listener named {named:?} lets TLS pass");
+            Problem::new(StatusCode::NOT_FOUND, what)
+        }
+        None => wrong("sni", "no listener lets TLS pass (tls = \"passthrough\")"),
+    })
+}
+
+/// Where a connection goes that asks for a name by TLS that is let pass.
+fn passed(
+    plan: &Plan,
+    (listener, relay): (&Name, &Relay),
+    name: Option<&str>,
+    client: SocketAddr,
+) -> View {
+    let led = relay.explain(&plan.config, name, client, fastrand::u64(..));
+    let rule = |tried: crate::tcp::Tried| {
+        let crate::tcp::Tried { route, matched, why } = tried;
+        crate::http::Rule { route, matched, why }
+    };
+    let bytes = |(part, value): (_, Option<String>)| (part, value.map(String::into_bytes));
+    let parts: Vec<_> = led.key.into_iter().map(bytes).collect();
+    let key = (!parts.is_empty()).then_some(crate::http::Key { parts, hash: led.hash });
+    let said = Explanation {
+        rules: led.tried.into_iter().map(rule).collect(),
+        route: led.route,
+        shares: led.shares,
+        pool: led.pool,
+        key,
+        chosen: led.chosen,
+        ..Explanation::default()
+    };
+    let mut view = shown(listener, plan, said);
+    view.answer = led.refused.map(|reason| Own { status: None, reason });
+    view
 }
 
 /// A question to a gateway.
@@ -243,8 +333,7 @@ fn asked_about(state: &State, plan: &Plan, asked: &Asked) -> Result<Put, Problem
         return Err(wrong("url", what));
     }
     let (listener, gateway) = listener(state, plan, asked.listener.as_deref(), tls, port)?;
-    let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    Ok(Put { listener, gateway, head, client: asked.client.unwrap_or(nobody) })
+    Ok(Put { listener, gateway, head, client: asked.client.unwrap_or(NOBODY) })
 }
 
 fn happened(plan: &Plan, kept: &Kept) -> Result<Put, Problem> {
@@ -255,8 +344,7 @@ fn happened(plan: &Plan, kept: &Kept) -> Result<Put, Problem> {
     let target = kept.target.strip_suffix('…').unwrap_or(&kept.target);
     let head = head(&kept.method, &kept.host, target, &[])
         .map_err(|_| gone("that request was refused before it had a meaning".into()))?;
-    let nobody = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let (listener, client) = (listener.clone(), kept.client.unwrap_or(nobody));
+    let (listener, client) = (listener.clone(), kept.client.unwrap_or(NOBODY));
     Ok(Put { listener, gateway: gateway.clone(), head, client })
 }
 
@@ -325,52 +413,58 @@ impl Put {
             whole: kept.is_none(),
         };
         let said = self.gateway.explain(&plan.config, question);
-        let mut view = self.view(plan, said);
+        let mut view = shown(&self.listener, plan, said);
         if let Some(kept) = kept {
             happened_so(&mut view, plan, kept);
         }
         view
     }
+}
 
-    fn view(&self, plan: &Plan, said: Explanation) -> View {
-        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let rule = |rule: crate::http::Rule| {
-            let crate::http::Rule { route, matched, why } = rule;
-            Rule { route, matched, why }
-        };
-        let of_key = |said: crate::http::Key| Key {
-            parts: said
-                .parts
-                .iter()
-                .map(|(part, value)| Part { part: key(part), value: value.as_deref().map(text) })
-                .collect(),
-            hash: said.hash.map(|hash| format!("{hash:016x}")),
-        };
-        let policy = said.pool.as_deref().and_then(|pool| plan.pools.get(pool));
-        let policy = policy.map_or_else(String::new, |pool| pool.config().balance.policy.clone());
-        let (candidates, pick, runner_up) = said.chosen.map_or_else(Default::default, chosen);
-        let pick = pick.map(|(backend, why)| Pick {
-            backend,
-            why: if why == "policy" { policy } else { why.into() },
-        });
-        View {
-            request: None,
-            listener: self.listener.to_string(),
-            rules: said.rules.into_iter().map(rule).collect(),
-            route: said.route,
-            answer: said.answer.map(|(status, reason)| Own { status, reason }),
-            rate_limit: said.rate_limit.map(|said| Limit {
-                burst: said.burst,
-                left: said.left,
-                wait: said.wait,
-            }),
-            shares: said.shares.into_iter().map(|(pool, weight)| Share { pool, weight }).collect(),
-            pool: said.pool,
-            key: said.key.map(of_key),
-            candidates,
-            pick,
-            runner_up,
-        }
+fn shown(listener: &Name, plan: &Plan, said: Explanation) -> View {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let rule = |rule: crate::http::Rule| {
+        let crate::http::Rule { route, matched, why } = rule;
+        Rule { route, matched, why }
+    };
+    let of_key = |said: crate::http::Key| Key {
+        parts: said
+            .parts
+            .iter()
+            .map(|(part, value)| Part { part: key(part), value: value.as_deref().map(text) })
+            .collect(),
+        hash: said.hash.map(|hash| format!("{hash:016x}")),
+    };
+    let policy = said.pool.as_deref().and_then(|pool| plan.pools.get(pool));
+    let policy = policy.map_or_else(String::new, |pool| pool.config().balance.policy.clone());
+    let queue = said.chosen.as_ref().and_then(|chosen| chosen.queue).map(|queue| Queue {
+        waiting: queue.waiting,
+        size: queue.size,
+        timeout: queue.timeout.as_secs_f64(),
+    });
+    let (candidates, pick, runner_up) = said.chosen.map_or_else(Default::default, chosen);
+    let pick = pick.map(|(backend, why)| Pick {
+        backend,
+        why: if why == "policy" { policy } else { why.into() },
+    });
+    View {
+        request: None,
+        listener: listener.to_string(),
+        rules: said.rules.into_iter().map(rule).collect(),
+        route: said.route,
+        answer: said.answer.map(|(status, reason)| Own { status: Some(status), reason }),
+        rate_limit: said.rate_limit.map(|said| Limit {
+            burst: said.burst,
+            left: said.left,
+            wait: said.wait,
+        }),
+        shares: said.shares.into_iter().map(|(pool, weight)| Share { pool, weight }).collect(),
+        pool: said.pool,
+        key: said.key.map(of_key),
+        candidates,
+        pick,
+        queue,
+        runner_up,
     }
 }
 
@@ -408,9 +502,9 @@ fn happened_so(view: &mut View, plan: &Plan, kept: &Kept) {
         }
     }
     let own = kept.status != 0 && kept.reason != "-" && kept.backend.as_ref() == "-";
-    view.answer = own.then_some(Own { status: kept.status, reason: kept.reason });
+    view.answer = own.then_some(Own { status: Some(kept.status), reason: kept.reason });
     view.pool = said(&kept.pool);
-    (view.key, view.rate_limit) = (None, None);
+    (view.key, view.rate_limit, view.queue) = (None, None, None);
     view.runner_up = None;
     let pool = view.pool.as_deref().and_then(|pool| plan.pools.get(pool));
     let now = pool.map(|pool| pool.explain(&crate::pool::Ask::new(std::time::Instant::now(), 0)));

@@ -227,7 +227,7 @@ pub(super) struct Ring {
 #[derive(Debug, clap::Args)]
 pub(super) struct Explain {
     /// The request, as GET https://api.example.com/v1/x; GET where no method is said.
-    #[arg(value_names = ["METHOD", "URL"], num_args = 1..=2, required_unless_present = "request")]
+    #[arg(value_names = ["METHOD", "URL"], num_args = 1..=2, required_unless_present_any = ["request", "sni"])]
     pub(super) what: Vec<String>,
     /// A header field of it, as 'X-User: 7'; may be said again.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
@@ -238,8 +238,11 @@ pub(super) struct Explain {
     /// The listener that it comes to, where scheme and port do not say.
     #[arg(long, value_name = "NAME")]
     pub(super) listener: Option<String>,
+    /// Instead of a request a connection that asks for this name by TLS that is let pass.
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["what", "headers"])]
+    pub(super) sni: Option<String>,
     /// A request that failed or was slow instead, by its id.
-    #[arg(long, value_name = "ID", conflicts_with_all = ["what", "headers", "client", "listener"])]
+    #[arg(long, value_name = "ID", conflicts_with_all = ["what", "headers", "client", "listener", "sni"])]
     pub(super) request: Option<String>,
     #[command(flatten)]
     pub(super) proxy: Client,

@@ -10,8 +10,10 @@ use std::process::ExitCode;
 /// `evenkeel explain`
 pub(super) async fn explain(args: &args::Explain) -> Result<ExitCode, Error> {
     let mut query: Vec<(&str, &str)> = Vec::new();
+    query.extend(args.sni.iter().map(|name| ("sni", &**name)));
     match (&args.request, &args.what[..]) {
         (Some(id), _) => query.push(("id", id)),
+        (None, []) if args.sni.is_some() => {}
         (None, [url]) => query.push(("url", url)),
         (None, [method, url]) => query.extend([("method", &**method), ("url", &**url)]),
         _ => return Err(Error::Usage("say a URL, or --request ID".into())),
@@ -57,7 +59,8 @@ fn words(said: &Value) {
     }
     if !said["answer"].is_null() {
         let answer = &said["answer"];
-        say!("answered by the proxy: {} {}", text(&answer["status"]), text(&answer["reason"]));
+        let status = format!("{} ", text(&answer["status"]));
+        say!("answered by the proxy: {}{}", status.trim_start(), text(&answer["reason"]));
     }
     let limit = &said["rate_limit"];
     if !limit.is_null() {
@@ -65,7 +68,7 @@ fn words(said: &Value) {
             true => String::new(),
             false => format!(", the next in {} s", text(&limit["wait"])),
         };
-        println!("rate limit: {} of {} left{wait}", text(&limit["left"]), text(&limit["burst"]));
+        say!("rate limit: {} of {} left{wait}", text(&limit["left"]), text(&limit["burst"]));
     }
     let shares: Vec<String> = list(&said["shares"])
         .map(|share| format!("{} {}", text(&share["pool"]), text(&share["weight"])))
@@ -103,7 +106,15 @@ fn words(said: &Value) {
         ]);
     }
     put!("{table}");
+    let queue = &said["queue"];
     match said["pick"].is_null() {
+        true if !queue.is_null() => {
+            let (waiting, size) = (text(&queue["waiting"]), text(&queue["size"]));
+            let most = queue["timeout"].as_f64().unwrap_or(0.0);
+            say!(
+                "nobody has room: {waiting} of {size} wait in the queue, for {most} s at the most"
+            );
+        }
         true => say!("nobody can take it"),
         false => {
             say!("picked {}: {}", text(&said["pick"]["backend"]), text(&said["pick"]["why"]));

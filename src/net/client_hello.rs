@@ -225,7 +225,7 @@ fn name(body: &[u8]) -> Result<Option<String>, Fault> {
 }
 
 /// A host's name in its one form; `None` for what no host is called.
-fn host(bytes: &[u8]) -> Option<String> {
+pub fn host(bytes: &[u8]) -> Option<String> {
     let name = bytes.strip_suffix(b".").unwrap_or(bytes);
     let plain = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':');
     if name.is_empty() || name.len() > NAME_MOST || !name.iter().all(plain) {

@@ -5,6 +5,7 @@ use super::change::{Member, Reason, State};
 use super::core::Pool;
 use super::lease::NoLease;
 use crate::config::Name;
+use std::time::Duration;
 
 /// Somebody who may, or may not, be chosen.
 #[derive(Clone, Debug)]
@@ -37,9 +38,27 @@ pub struct Explained {
     pub runner_up: Option<Name>,
     /// Why the answer is 503 where nobody is: a reason. `None` also where one would wait.
     pub refused: Option<&'static str>,
+    /// Where one would wait, as nobody has room.
+    pub queue: Option<Line>,
+}
+
+/// The queue of a pool.
+#[derive(Clone, Copy, Debug)]
+pub struct Line {
+    /// Who waits already.
+    pub waiting: usize,
+    /// How many may.
+    pub size: usize,
+    /// For how long at the most.
+    pub timeout: Duration,
 }
 
 impl Pool {
+    fn queue_rules(&self) -> Option<Line> {
+        let queue = self.config().queue.filter(|_| self.has_queue())?;
+        Some(Line { waiting: 0, size: queue.size, timeout: queue.timeout })
+    }
+
     /// What [`Pool::lease`] would do with this ask: by the same set, the same policy and the same
     /// cursors, none of which move.
     pub fn explain(&self, ask: &Ask<'_>) -> Explained {
@@ -69,13 +88,18 @@ impl Pool {
         let without: Vec<BackendId> =
             ask.avoid.iter().copied().chain(pick.iter().map(|pick| pick.id)).collect();
         let next = Ask { avoid: &without, prefer: None, ..*ask };
-        let refused = match snapshot.why_nobody(ask) {
-            _ if pick.is_some() => None,
-            NoLease::Full => (!self.has_queue()).then_some("max_active"),
-            none => (!self.may_change(none)).then_some("no_backend"),
+        let full = |queue| Line { waiting: self.desk.waiting(), ..queue };
+        let (refused, queue) = match snapshot.why_nobody(ask) {
+            _ if pick.is_some() => (None, None),
+            NoLease::Full => match self.queue_rules().map(full) {
+                None => (Some("max_active"), None),
+                Some(queue) => (self.desk.is_shut(queue.size).then_some("queue"), Some(queue)),
+            },
+            none => ((!self.may_change(none)).then_some("no_backend"), None),
         };
         Explained {
             refused,
+            queue,
             candidates: self.members().into_iter().map(standing).collect(),
             runner_up: pick.as_ref().and_then(|_| chosen(&next)).map(|b| b.name.clone()),
             pick: pick.map(|backend| (backend.name.clone(), why)),

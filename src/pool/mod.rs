@@ -48,7 +48,7 @@ pub use balance::{Ask, Balancer, Policies, Why, client_hash, key_hash};
 pub use budget::Allowance;
 pub use cells::{Cells, Picks, StickyCells, Told};
 pub use change::{Change, Glance, Member, Miss, Reason, State, Turn, Wish};
-pub use explain::{Explained, Standing};
+pub use explain::{Explained, Line, Standing};
 pub use lease::{Lease, NoLease, Outcome};
 pub use prepare::Prepared;
 pub use ring::Ring;

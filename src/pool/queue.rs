@@ -73,6 +73,11 @@ impl<T> Queue<T> {
         self.waiting.len()
     }
 
+    /// Whether it is full, and lets nobody go for a newcomer.
+    pub(super) fn is_shut(&self, size: usize) -> bool {
+        self.len() >= size && self.overload.is_none()
+    }
+
     /// Somebody wants to wait, not beyond `limit`. A full queue that serves the last first lets the
     /// oldest go in its place.
     pub(super) fn enter(
@@ -85,10 +90,10 @@ impl<T> Queue<T> {
         self.timeout = rules.timeout;
         self.judge(now);
         let mut out = None;
+        if self.is_shut(rules.size) {
+            return Entered::Full;
+        }
         if self.len() >= rules.size {
-            if self.overload.is_none() {
-                return Entered::Full;
-            }
             out = self.waiting.pop_first().map(|(_, waiter)| waiter.who);
         }
         let is_long = |since| now.saturating_duration_since(since) >= self.timeout;

@@ -50,6 +50,16 @@ impl Desk {
         Self { pool, queue: Mutex::default(), depth: Gauge::new(), duration: Histogram::default() }
     }
 
+    /// How many wait.
+    pub(super) fn waiting(&self) -> usize {
+        self.queue.lock().len()
+    }
+
+    /// Whether nobody more is let in, where so many may wait.
+    pub(super) fn is_shut(&self, size: usize) -> bool {
+        self.queue.lock().is_shut(size)
+    }
+
     /// Says in `waits` and in the depth how many wait. Called under the lock of the queue.
     fn note(&self, queue: &Queue<Asker>, waits: &AtomicBool) {
         self.depth.set(queue.len() as i64);

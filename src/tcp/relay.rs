@@ -28,9 +28,9 @@ pub struct Relay {
     pub cells: Arc<ListenerCells>,
     compat: Compat,
     /// Where TLS is let pass: where each name goes.
-    names: Option<Names>,
+    pub(super) names: Option<Names>,
     /// The listener's own pool.
-    default: Option<Route>,
+    pub(super) default: Option<Route>,
 }
 
 impl Relay {
@@ -115,9 +115,9 @@ impl Relay {
         let (alert, reason) =
             match passthrough::hello(stream, self.effective.timeout.header.get()).await {
                 Ok((hello, first)) => {
-                    let found = hello.name.as_deref().and_then(|name| names.find(name));
+                    let found = self.led(names, hello.name.as_deref());
                     report.sni = hello.name;
-                    if let Some(route) = found.or(self.default.as_ref()) {
+                    if let Some(route) = found {
                         report.route = &route.name;
                         return Ok((route.to.choose(fastrand::u64(..)), first));
                     }
@@ -135,6 +135,11 @@ impl Relay {
             last_words(stream, &alert).await;
         }
         Err(reason)
+    }
+
+    /// The route of a name; the listener's own pool where it has none, or there is none.
+    pub(super) fn led<'a>(&'a self, names: &'a Names, name: Option<&str>) -> Option<&'a Route> {
+        name.and_then(|name| names.find(name)).or(self.default.as_ref())
     }
 
     async fn carry(

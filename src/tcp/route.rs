@@ -14,7 +14,7 @@ pub(super) struct Target {
     /// What holds: defaults, listener, pool, route.
     pub(super) effective: Effective,
     /// The parts of a hash key that a connection has; empty where the policy wants none.
-    key: Vec<KeyPart>,
+    pub(super) key: Vec<KeyPart>,
     /// Only the first part that is present counts.
     first: bool,
 }
@@ -34,17 +34,23 @@ pub(super) struct Route {
 }
 
 /// The routes of a listener that lets TLS pass.
-#[derive(Debug, Default)]
-pub(super) struct Names {
-    exact: HashMap<String, Arc<Route>>,
+#[derive(Debug)]
+pub(super) struct Names<R = Route> {
+    exact: HashMap<String, Arc<R>>,
     /// By what follows `*.`.
-    wildcard: HashMap<String, Arc<Route>>,
+    wildcard: HashMap<String, Arc<R>>,
 }
 
-impl Names {
+impl<R> Default for Names<R> {
+    fn default() -> Self {
+        Self { exact: HashMap::new(), wildcard: HashMap::new() }
+    }
+}
+
+impl<R> Names<R> {
     /// The route of a name: an exact one before the longest wildcard, which stands for one label or
     /// more.
-    pub(super) fn find(&self, name: &str) -> Option<&Route> {
+    pub(super) fn find(&self, name: &str) -> Option<&R> {
         let mut rest = name;
         let mut wildcards = std::iter::from_fn(|| {
             rest = rest.split_once('.')?.1;
@@ -56,7 +62,7 @@ impl Names {
     }
 
     /// Of two routes of one name the first counts.
-    fn add(&mut self, names: &[HostMatch], route: Arc<Route>) {
+    pub(super) fn add(&mut self, names: &[HostMatch], route: Arc<R>) {
         for name in names {
             let (map, name) = match name {
                 HostMatch::Exact(name) => (&mut self.exact, name),

@@ -350,6 +350,92 @@ fn rules_say_why_and_candidates_how_they_are() {
 }
 
 #[test]
+fn a_pool_without_room_says_who_waits() {
+    let backend = Backend::run(|peer| while peer.request().is_some() {});
+    let file = crate::admin::words(&[&backend.addr.to_string()], "")
+        + "max_active = 1\nqueue = { size = 2, timeout = \"1h\" }\n";
+    let api = Api::start(&file);
+    let addr = api.running().addresses("web")[0].to_string().parse().unwrap();
+    let explain = || api.get("/v1/explain?url=/x");
+    assert!(explain()["queue"].is_null());
+    let ask = || {
+        let mut client = Client::connect(addr);
+        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        client
+    };
+    let mut clients = vec![ask()];
+    until("it is in work", || backend.connections() == 1);
+    for waiting in 0..3 {
+        let queue = serde_json::json!({ "waiting": waiting, "size": 2, "timeout": 3600.0 });
+        until("they wait", || explain()["queue"] == queue);
+        let said = explain();
+        assert!(said["pick"].is_null());
+        let reason = if waiting == 2 { "queue".into() } else { Value::Null };
+        assert_eq!(said["answer"]["reason"], reason);
+        if waiting < 2 {
+            clients.push(ask());
+        }
+    }
+}
+
+#[test]
+fn a_name_that_tls_asks_for_is_led_as_connections_are() {
+    const FILE: &str = r#"
+[listener.tls]
+bind = "127.0.0.1:0"
+protocol = "tcp"
+tls = "passthrough"
+{default}
+[[route]]
+name = "any"
+sni = "*.a.test"
+pool = "app"
+[[route]]
+name = "one"
+sni = ["x.a.test", "b.test"]
+pools = { app = 3, other = 1 }
+[pool.app]
+balance = { policy = "consistent_hash", key = "client_ip" }
+backends = [{ name = "b1", addr = "127.0.0.1:1" }]
+[pool.other]
+backends = []
+"#;
+    let api = Api::start(&FILE.replace("{default}", ""));
+    let led = |name: &str| api.get(&format!("/v1/explain?sni={name}&client=10.1.2.3"));
+    let any = led("Y.a.test.");
+    assert_eq!((&any["route"], &any["pick"]["backend"]), (&"any".into(), &"b1".into()));
+    assert_eq!(any["key"]["parts"][0]["value"], "10.1.2.3");
+    assert_eq!(any["rules"][1]["why"], "sni y.a.test is not x.a.test or b.test");
+    let one = led("x.a.test");
+    assert_eq!((&one["route"], one["shares"].as_array().unwrap().len()), (&"one".into(), 2));
+    assert_eq!(one["rules"][0]["why"], "matches, but one comes first");
+    for nobody in ["c.test", ""] {
+        let said = led(nobody);
+        assert_eq!(said["answer"], serde_json::json!({ "status": null, "reason": "no_route" }));
+    }
+    for (query, status) in
+        [("sni=a..b", 422), ("sni=a.test&url=/x", 422), ("sni=a.test&listener=none", 404)]
+    {
+        let answer = api.call("GET", &format!("/v1/explain?{query}"), "", "");
+        assert_eq!(answer.status, status, "{query}: {}", answer.text());
+    }
+    api.edit(&FILE.replace("{default}", "pool = \"other\""));
+    assert_eq!(api.call("POST", "/v1/reload", "", "").status, 200);
+    let said = led("");
+    assert_eq!(
+        (&said["route"], &said["answer"]["reason"]),
+        (&"default".into(), &"no_backend".into())
+    );
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_evenkeel"))
+        .current_dir(api.folder.path())
+        .args(["explain", "--sni", "b.test"])
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("> route one: the most specific that matches"), "{text}");
+}
+
+#[test]
 fn a_request_that_happened_is_explained_by_its_id() {
     let world = world();
     assert_eq!(world.really(("GET", "api.test", "/nobody", &[]), "lost").0, 503);
