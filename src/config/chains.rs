@@ -1,7 +1,8 @@
-//! What only the tables together say of retries: bounds of further tries where there are none.
+//! What only the tables together say: the ways that a request of HTTP can go, and bounds of further
+//! tries where there are none.
 use super::draft::{Draft, Said};
 use super::faults::Faults;
-use super::model::{Protocol, RetryOn, RetryPart, Route};
+use super::model::{Effective, Overrides, Pool, Protocol, RetryOn, RetryPart, Route};
 use super::problem::{At, Problem};
 use super::route::pools;
 use super::units::Name;
@@ -15,7 +16,18 @@ pub(super) enum Owner {
     Route(Name),
 }
 
-/// Where a table of `retry` says what concerns the others.
+impl std::fmt::Display for Owner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Defaults => f.write_str("defaults"),
+            Self::Listener(name) => write!(f, "listener.{name}"),
+            Self::Pool(name) => write!(f, "pool.{name}"),
+            Self::Route(name) => write!(f, "route.{name}"),
+        }
+    }
+}
+
+/// Where the tables of one place say what concerns the others.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RetrySaid {
     /// `attempts`
@@ -24,10 +36,43 @@ pub(super) struct RetrySaid {
     pub(super) on: Option<Said>,
     /// What bounds further tries.
     pub(super) bounds: Vec<(&'static str, Said)>,
+    /// Waits that another limit may end before.
+    pub(super) waits: Vec<(Wait, Said)>,
 }
 
-/// A table of those that hold together, the later over the earlier ones.
-type Layer<'a> = (Owner, &'a RetryPart);
+/// A wait that another limit may end before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// `timeout.connect`
+    Connect,
+    /// `timeout.first_byte`
+    FirstByte,
+    /// `timeout.idle`
+    Idle,
+    /// `"timeout"` in `retry.on`
+    Again,
+    /// `queue.timeout`
+    Queue,
+    /// `hedge.after`
+    Hedge,
+    /// `outlier.silence.wait`
+    Silence,
+}
+
+/// One way that a request can go.
+pub(super) struct Chain<'a> {
+    /// Those that hold together, the later over the earlier ones.
+    pub(super) layers: Vec<(Owner, &'a Overrides)>,
+    pub(super) pool: &'a Pool,
+    pub(super) route: Option<&'a Route>,
+}
+
+impl Chain<'_> {
+    /// What holds on it.
+    pub(super) fn effective(&self) -> Effective {
+        Effective::layered(self.layers.iter().map(|(_, over)| *over))
+    }
+}
 
 /// A bound that bounds nobody, since nothing is tried again wherever it holds: one that is of use to
 /// some of those that it is said for is none.
@@ -61,9 +106,10 @@ const ONE: &str = "attempts = 1";
 const NOTHING: &str = "on = []";
 
 /// What ends the tries with the first one, and whose word that is.
-fn without_tries<'c>(chain: &'c [Layer<'_>]) -> Option<(&'c Owner, &'static str)> {
+fn without_tries<'c>(chain: &'c Chain<'_>) -> Option<(&'c Owner, &'static str)> {
     let last = |says: fn(&RetryPart) -> bool| {
-        chain.iter().rev().find(|(_, said)| says(said)).map(|(owner, said)| (owner, *said))
+        let mut layers = chain.layers.iter().rev().map(|(owner, over)| (owner, &over.retry));
+        layers.find(|(_, said)| says(said))
     };
     let attempts = last(|said| said.attempts.is_some()).filter(|(_, s)| s.attempts == Some(1));
     let on = last(|said| said.on.is_some()).filter(|(_, s)| s.on == Some(RetryOn::NOTHING));
@@ -71,18 +117,19 @@ fn without_tries<'c>(chain: &'c [Layer<'_>]) -> Option<(&'c Owner, &'static str)
 }
 
 /// Whether the word of this table holds there: it is one of them, and none over it says another.
-fn holds(chain: &[Layer<'_>], owner: &Owner, key: &str) -> bool {
+fn holds(chain: &Chain<'_>, owner: &Owner, key: &str) -> bool {
     let says = |said: &RetryPart| match key {
         "budget" => said.budget.is_some(),
         "floor" => said.floor.is_some(),
         "window" => said.window.is_some(),
         _ => said.backoff.is_some(),
     };
-    chain.iter().rev().find(|(_, said)| says(said)).is_some_and(|(last, _)| last == owner)
+    let last = chain.layers.iter().rev().find(|(_, over)| says(&over.retry));
+    last.is_some_and(|(last, _)| last == owner)
 }
 
 /// The tables that hold together, for each way that a request of HTTP can go.
-fn chains(draft: &Draft) -> Vec<Vec<Layer<'_>>> {
+pub(super) fn chains(draft: &Draft) -> Vec<Chain<'_>> {
     let mut all = Vec::new();
     for listener in draft.listeners.values().filter(|it| it.protocol == Protocol::Http) {
         let own = listener.pool.as_ref().map(|pool| (pool.name.clone(), None));
@@ -95,13 +142,13 @@ fn chains(draft: &Draft) -> Vec<Vec<Layer<'_>>> {
         });
         for (pool, route) in own.into_iter().chain(routed) {
             let Some(section) = draft.pools.get(&pool) else { continue };
-            let mut chain = vec![
-                (Owner::Defaults, &draft.defaults.retry),
-                (Owner::Listener(listener.name.clone()), &listener.over.retry),
-                (Owner::Pool(pool), &section.over.retry),
+            let mut layers = vec![
+                (Owner::Defaults, &draft.defaults),
+                (Owner::Listener(listener.name.clone()), &listener.over),
+                (Owner::Pool(pool), &section.over),
             ];
-            chain.extend(route.map(|it| (Owner::Route(it.name.clone()), &it.over.retry)));
-            all.push(chain);
+            layers.extend(route.map(|it| (Owner::Route(it.name.clone()), &it.over)));
+            all.push(Chain { layers, pool: section, route });
         }
     }
     all

@@ -9,6 +9,7 @@ use super::model::{BindAddr, Pool, Protocol};
 use super::pool_http::PoolHttp;
 use super::problem::{At, Problem, Wrong};
 use super::units::Name;
+use super::waits::waits_in_vain;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Checks a whole document; `file` is the place of what is missing altogether.
@@ -38,6 +39,7 @@ pub(super) fn check(draft: &Draft, file: &At, faults: &mut Faults) {
         }
     }
     bounds_without_tries(draft, faults);
+    waits_in_vain(draft, faults);
     passthrough(draft, faults);
     binds(draft, faults);
     raw_pools(draft, faults);

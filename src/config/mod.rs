@@ -55,6 +55,7 @@ mod value;
 
 #[cfg(test)]
 mod tests;
+mod waits;
 
 pub use datagrams::{Carries, Sessions};
 pub use env::{MASK, PutIn, may_be_secret};

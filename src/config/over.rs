@@ -1,7 +1,8 @@
 //! `timeout`, `limits` and `retry`, which may stand in `defaults`, `listener`, `pool` and `route`.
-use super::chains::RetrySaid;
+use super::chains::{RetrySaid, Wait};
 use super::draft::Said;
 use super::model::{LimitsPart, Overrides, TimeoutsPart};
+use super::pool::said;
 use super::problem::Wrong;
 use super::table::{Item, Table};
 use super::units::Timeout;
@@ -69,6 +70,16 @@ pub(super) fn overrides(t: &mut Table<'_>, place: Place, only: &mut Only) -> Ove
     }
     let mut part = Part { place, only };
     let over = Overrides { timeout: part.timeout(t), limits: part.limits(t), retry: part.retry(t) };
+    if let Some(item) = t.again("timeout") {
+        for (key, wait) in
+            [("connect", Wait::Connect), ("first_byte", Wait::FirstByte), ("idle", Wait::Idle)]
+        {
+            only.retry.waits.extend(item.inside(key).map(|item| (wait, said(&item))));
+        }
+    }
+    if let (Some(item), true) = (t.again("retry"), over.retry.on.is_some_and(|on| on.timeout)) {
+        only.retry.waits.extend(item.inside("on").map(|item| (Wait::Again, said(&item))));
+    }
     let waits = over.timeout.first_byte == Some(Timeout::OFF);
     if let (true, true, Some(item)) = (
         waits,

@@ -60,6 +60,15 @@ impl Part<'_> {
             if all.attempts == Some(1) && all.on.is_some_and(|on| on != RetryOn::NOTHING) {
                 without_tries(t, "on", &all);
             }
+            let costs =
+                all.on.is_some_and(|on| on.reset || on.timeout || on.statuses != Statuses::NONE);
+            let nothing =
+                all.budget.is_some_and(|share| share.get() == 0.0) && all.floor == Some(0.0);
+            if let (true, Some(item)) = (costs && nothing, t.again("budget")) {
+                let what =
+                    "with floor = \"0/s\" it allows no further try but of what never connected";
+                item.wrong(Wrong::new(what).hint("leave them out, or write on = [\"connect\"]"));
+            }
             for key in ["budget", "floor", "window", "backoff"] {
                 let bound = t.take(key).map(|item| (key, said(&item)));
                 if !without_tries(t, key, &all) {

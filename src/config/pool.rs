@@ -1,7 +1,7 @@
 //! `[pool.*]`: backends and how one of them is chosen.
 use super::addr;
 use super::balance;
-use super::chains::Owner;
+use super::chains::{Owner, Wait};
 use super::datagrams::Carries;
 use super::draft::{Draft, Said};
 use super::health;
@@ -83,6 +83,11 @@ fn pool(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) -> P
         over: over::overrides(t, Place::Pool, &mut only),
     };
     out_of_reach(t, &pool);
+    let waits = &mut only.retry.waits;
+    let wait = t.again("queue").and_then(|item| item.inside("timeout"));
+    waits.extend(wait.map(|item| (Wait::Queue, said(&item))));
+    let wait = t.again("outlier").and_then(|item| item.inside("silence")?.inside("wait"));
+    waits.extend(wait.map(|item| (Wait::Silence, said(&item))));
     draft.http_only.insert(name.clone(), only.http);
     draft.stream_only.insert(name.clone(), only.streams);
     draft.tcp_only.insert(name.clone(), only.tcp);
@@ -159,6 +164,10 @@ fn max_active(item: &Item<'_>, http_only: &mut Vec<Said>) -> Option<MaxActive> {
             let wrong = Wrong::new(format!("min is {min}, and max is {max}"));
             let item = low.as_ref().or(high.as_ref()).unwrap_or(item);
             item.wrong(wrong.hint("write for example { min = 4, max = 1000 }"));
+        }
+        if let (true, Some(item)) = (min == max, low.as_ref().or(high.as_ref())) {
+            let wrong = Wrong::new(format!("min and max are both {min}: nothing is left to learn"));
+            item.wrong(wrong.hint(format!("write max_active = {min}")));
         }
         MaxActive::Adaptive { min, max }
     })

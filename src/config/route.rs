@@ -2,7 +2,7 @@
 use super::action;
 use super::addr;
 use super::balance;
-use super::chains::Owner;
+use super::chains::{Owner, Wait};
 use super::draft::{Draft, Ref};
 use super::field;
 use super::header;
@@ -83,6 +83,8 @@ fn route(item: &Item<'_>, t: &mut Table<'_>, index: usize, draft: &mut Draft) ->
     let place = if forwards { Place::Route } else { Place::Own };
     let mut only = Only::default();
     let over = over::overrides(t, place, &mut only);
+    let after = t.again("hedge").and_then(|item| item.inside("after"));
+    only.retry.waits.extend(after.map(|item| (Wait::Hedge, pool::said(&item))));
     if let Some(name) = &name {
         draft.retries.insert(Owner::Route(name.clone()), only.retry);
     }

@@ -71,7 +71,8 @@ fn read(t: &mut Table<'_>, draft: &mut Draft) -> Option<Sticky> {
         ttl: ttl?,
         secrets: secrets?,
         same_site: same_site?,
-        secure: said,
+        // Without it no browser keeps one that comes from every site.
+        secure: said.or((same_site == Some(SameSite::None)).then_some(true)),
     })
 }
 

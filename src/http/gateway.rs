@@ -141,7 +141,7 @@ mod tests {
 
     const WEB: &str = "
         [defaults]
-        timeout = { connect = \"1s\", idle = \"1s\", request = \"1s\", first_byte = \"1s\" }
+        timeout = { connect = \"1s\", idle = \"1s\", request = \"9s\", first_byte = \"1s\" }
         [listener.web]
         bind = \"127.0.0.1:0\"
         protocol = \"http\"

@@ -89,7 +89,7 @@ name = "copied"
 path = "/copied"
 pool = "app"
 mirror = {{ pool = "failing", share = "100%" }}
-hedge = {{ after = "1h" }}
+hedge = {{ after = "30s" }}
 [[route]]
 name = "failing"
 path = "/failing"
