@@ -142,7 +142,7 @@ impl Mux {
         state.settle();
     }
 
-    /// Gives back what was kept for streams, where there are none.
+    /// Gives back what is kept for further streams; to be called now and then.
     pub fn rest(&self) {
         let mut state = self.lock();
         if state.core.rest() {

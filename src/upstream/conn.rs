@@ -172,7 +172,7 @@ impl Conn {
         keep.max_age.get().is_some_and(|age| self.born + age <= now)
     }
 
-    /// Gives back what was kept for requests, where there are none.
+    /// Gives back what is kept for further requests.
     pub(super) fn rest(&self) {
         self.mux.rest();
     }

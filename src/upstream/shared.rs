@@ -10,17 +10,48 @@ use crate::pool::{Backend, Lease, Pool};
 use crate::reach::http2::HeadMost;
 use parking_lot::Mutex;
 use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::sync::Notify;
 
 /// Connections by whose they are.
 #[derive(Default)]
-pub(super) struct Shared(Mutex<HashMap<Key, Group>>);
+pub(super) struct Shared(Mutex<HashMap<Key, Group, Spread>>);
 
 /// Whose a connection is: the backend's address in memory (the group holds its `Arc`, so the address
 /// cannot be another's), and what it was told of the client.
 type Key = (usize, Option<Written>);
+
+/// Addresses in memory are ours: a multiplication spreads them. What is said of a client is partly the
+/// client's: nobody foresees where that falls.
+#[derive(Default)]
+struct Spread(RandomState);
+
+struct Spreading(RandomState, u64);
+
+impl BuildHasher for Spread {
+    type Hasher = Spreading;
+    fn build_hasher(&self) -> Spreading {
+        Spreading(self.0.clone(), 0)
+    }
+}
+
+impl Hasher for Spreading {
+    fn finish(&self) -> u64 {
+        self.1
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        self.write_usize(self.0.hash_one(bytes) as usize);
+    }
+    fn write_usize(&mut self, n: usize) {
+        let wide = u128::from(self.1 ^ n as u64) * 0x9e37_79b9_7f4a_7c15;
+        self.1 = wide as u64 ^ (wide >> 64) as u64;
+    }
+    fn write_isize(&mut self, n: isize) {
+        self.write_usize(n as usize);
+    }
+}
 
 /// What a request asks of a connection.
 #[derive(Clone, Copy, Debug)]
@@ -124,10 +155,8 @@ impl Shared {
             group.all.retain(|conn| !conn.is_ended());
             let idle = idle.entry(*backend).or_default();
             for conn in group.all.iter().rev() {
-                if conn.is_idle() {
-                    *idle += 1;
-                    conn.rest();
-                }
+                *idle += usize::from(conn.is_idle());
+                conn.rest();
                 let over = gone || conn.reach() != reach || conn.is_past(keep, now);
                 if over || (conn.is_idle() && *idle > room) {
                     conn.leave(now);

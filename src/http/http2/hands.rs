@@ -4,13 +4,20 @@ use parking_lot::Mutex;
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 use tokio::task::{JoinError, JoinSet};
+
+/// Who was not needed for so long goes: a client that asks for one thing after the other finds the same
+/// task each time, and one that asked for much at once leaves little behind.
+pub(super) const REST: Duration = Duration::from_secs(1);
 
 /// The tasks of one connection.
 #[derive(Debug)]
 pub(super) struct Hands<W> {
     tasks: JoinSet<()>,
     desk: Arc<Mutex<Desk<W>>>,
+    /// When it was last looked who is not needed.
+    looked: Option<Instant>,
 }
 
 /// Where they are given their work.
@@ -19,6 +26,10 @@ struct Desk<W> {
     places: Vec<Given<W>>,
     /// Those that wait. The one that was busy last is asked first: its memory is warm.
     free: Vec<usize>,
+    /// The fewest that waited since it was last looked: so many were not needed.
+    fewest: usize,
+    /// Places that nobody has.
+    vacant: Vec<usize>,
     /// How many are not done with what they were given.
     busy: usize,
     /// The connection's task, to hear that all are done.
@@ -31,6 +42,8 @@ struct Desk<W> {
 struct Given<W> {
     work: Option<W>,
     waker: Option<Waker>,
+    /// It is not needed any more.
+    leaves: bool,
 }
 
 /// A task's place at the desk.
@@ -43,13 +56,21 @@ pub(super) struct Place<W> {
 
 impl<W> Default for Hands<W> {
     fn default() -> Self {
-        Self { tasks: JoinSet::new(), desk: Arc::default() }
+        Self { tasks: JoinSet::new(), desk: Arc::default(), looked: None }
     }
 }
 
 impl<W> Default for Desk<W> {
     fn default() -> Self {
-        Self { places: Vec::new(), free: Vec::new(), busy: 0, task: None, closed: false }
+        Self {
+            places: Vec::new(),
+            free: Vec::new(),
+            fewest: 0,
+            vacant: Vec::new(),
+            busy: 0,
+            task: None,
+            closed: false,
+        }
     }
 }
 
@@ -67,12 +88,19 @@ impl<W> Hands<W> {
         let mut desk = self.desk.lock();
         desk.busy += 1;
         if let Some(free) = desk.free.pop() {
+            desk.fewest = desk.fewest.min(desk.free.len());
             let given = &mut desk.places[free];
             given.work = Some(work);
             return given.waker.iter().for_each(Waker::wake_by_ref);
         }
-        let at = desk.places.len();
-        desk.places.push(Given { work: Some(work), waker: None });
+        desk.fewest = 0;
+        let given = Given { work: Some(work), waker: None, leaves: false };
+        let at = desk.vacant.pop().unwrap_or(desk.places.len());
+        if at == desk.places.len() {
+            desk.places.push(given);
+        } else {
+            desk.places[at] = given;
+        }
         drop(desk);
         let place = Place { desk: self.desk.clone(), at, busy: false };
         // Boxed: the runtime moves what it is given more than once.
@@ -88,6 +116,23 @@ impl<W> Hands<W> {
         if !desk.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
             desk.task = Some(cx.waker().clone());
         }
+    }
+
+    /// Lets those go that were not needed for [`REST`]; says whether it was time to look.
+    pub(super) fn trim(&mut self, now: Instant) -> bool {
+        let since = *self.looked.get_or_insert(now);
+        if now.saturating_duration_since(since) < REST {
+            return false;
+        }
+        self.looked = Some(now);
+        let mut desk = self.desk.lock();
+        let Desk { places, free, fewest, .. } = &mut *desk;
+        for at in free.drain(..*fewest) {
+            places[at].leaves = true;
+            places[at].waker.iter().for_each(Waker::wake_by_ref);
+        }
+        *fewest = free.len();
+        true
     }
 
     /// Lets all go, if all wait; `false` where there is none, or work.
@@ -145,7 +190,9 @@ impl<W> Place<W> {
             self.busy = true;
             return Poll::Ready(Some(work));
         }
-        if desk.closed {
+        if desk.closed || given.leaves {
+            given.waker = None;
+            desk.vacant.push(self.at);
             return Poll::Ready(None);
         }
         if !given.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
@@ -202,6 +249,9 @@ mod tests {
         assert_eq!(heard.recv().await, Some((2, 3)), "the one that was busy last");
         three.notify_one();
         idle(&mut hands).await;
+        let begun = Instant::now();
+        assert!(!hands.trim(begun) && hands.trim(begun + REST) && hands.trim(begun + 2 * REST));
+        assert_eq!(hands.desk.lock().free.len(), 0, "neither was needed");
         assert!(hands.dismiss());
         let four = give(&mut hands, 4);
         assert_eq!(heard.recv().await, Some((3, 4)), "a new one");

@@ -1,5 +1,5 @@
 //! One HTTP/2 connection: its preface, its streams, its rest between them, its end.
-use super::hands::Hands;
+use super::hands::{Hands, REST};
 use super::request::{Carrier, work};
 use crate::config::{Effective, Http2};
 use crate::drain::{Phase, Watch};
@@ -44,10 +44,6 @@ const STREAM_WINDOW: u32 = 1 << 20;
 
 /// After we said goodbye, whoever has no stream open is waited for so long.
 const FAREWELL: Duration = Duration::from_secs(2);
-
-/// What carried streams is kept for so long while there are none: of a client that asks for one thing
-/// after the other each time the same.
-const REST: Duration = Duration::from_secs(1);
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -306,9 +302,14 @@ impl Life<'_, '_> {
 
     /// Gives each new stream its task.
     fn accept(&mut self) {
+        let mut any = false;
         while let Some((stream, request)) = self.mux.asked() {
-            self.asked = true;
+            any = true;
             self.hands.give((stream, request), |place| work(self.carrier.clone(), place));
+        }
+        self.asked |= any;
+        if any && self.hands.trim(Instant::now()) {
+            self.mux.rest();
         }
     }
 

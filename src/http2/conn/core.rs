@@ -256,8 +256,8 @@ impl Core {
         self.serve_waiting();
     }
 
-    /// Nothing was under way for a while: memory that is kept for streams is given back, if there are
-    /// none. Says whether that is so.
+    /// Memory that is kept for further streams is given back: to be called now and then. Says whether
+    /// there are none at all.
     pub fn rest(&mut self) -> bool {
         self.streams.rest()
     }

@@ -226,10 +226,11 @@ impl Streams {
         self.spare.push(stream);
     }
 
-    /// Where there are none, the memory of those that were is given back.
+    /// The memory of those that were is given back; says whether there are none.
     pub(super) fn rest(&mut self) -> bool {
+        self.spare = Vec::new();
         if self.by_id.is_empty() {
-            (self.all, self.vacant, self.spare) = (Vec::new(), Vec::new(), Vec::new());
+            (self.all, self.vacant) = (Vec::new(), Vec::new());
             self.by_id.shrink_to_fit();
         }
         self.by_id.is_empty()
