@@ -80,7 +80,9 @@ def h2load(folder, port, case, seconds, core, rate=None):
     Latency counts from the sending. It says nothing of what came in an answer but how many bytes:
     one that is short of them, as a status of gRPC without a message is, counts as failed.
     """
-    log = folder / "h2load.log"
+    # In a folder of its own: whoever watches the one of a proxy's file would be woken by each line.
+    log = folder / "h2load" / "log"
+    log.parent.mkdir(exist_ok=True)
     log.unlink(missing_ok=True)
     command = ["taskset", "-c", str(core)] if core is not None else []
     command += [

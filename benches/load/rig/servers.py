@@ -331,7 +331,10 @@ def collector(family, folder, port, core):
 def evenkeel(family, folder, ports, upstream, core, binary, wrapper=(), config=None, guards=(), told=None):
     """Evenkeel with one worker."""
     file = folder / "proxy.toml"
-    words = tuple(part.format(folder=folder, collector=ports.collector) for part in TOLD.get(told, ("", "")))
+    # Not beside its file: the folder of that is watched.
+    logs = folder / "logs"
+    logs.mkdir(exist_ok=True)
+    words = tuple(part.format(folder=logs, collector=ports.collector) for part in TOLD.get(told, ("", "")))
     file.write_text(config or evenkeel_config(ports, upstream, certificate(folder), guards, words))
     command = [*wrapper, str(binary), "run", "-c", str(file)]
     child = family.start("evenkeel", command, core, folder / "evenkeel.log")
