@@ -154,6 +154,8 @@ impl<'l> Asking<'l> {
         const KEY: u8 = Known::SecWebSocketKey as u8;
         match known {
             HOST => self.host(value)?,
+            // Joined to the others it would leave a space behind them.
+            COOKIE if value.is_empty() => {}
             COOKIE if self.cookies.is_empty() => self.cookies.extend_from_slice(value),
             COOKIE => self.cookies.extend([b"; ", value].concat()),
             KEY if self.websocket => {}

@@ -76,6 +76,7 @@ fn a_request_becomes_what_http_1_would_have_said() {
             ("te", b"trailers"),
             ("cookie", b"b=2"),
             ("x-a", b"2"),
+            ("cookie", b""),
         ],
     );
     let (verdict, head) = translated(&parts, false).unwrap();
