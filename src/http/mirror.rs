@@ -24,7 +24,7 @@ use crate::upstream::{Dialer, Exchange, Failed, Heard, Outgoing};
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -55,6 +55,8 @@ pub struct MirrorCells {
     pub dropped: Counter,
     /// Copies under way.
     in_flight: AtomicU32,
+    /// Bytes of bodies that are held for those, and for requests that are still coming.
+    held: AtomicU64,
 }
 
 /// A request that is to be copied.
@@ -80,21 +82,44 @@ impl Mirror {
         Some(Drawn { mirror: self, hash })
     }
 
-    /// A place among those under way; `None` is counted.
-    fn place(self: &Arc<Self>, body: BodyLength) -> Option<Place> {
-        let most = self.said.in_flight;
+    /// Whether a copy may be made of a request with such a body.
+    fn takes(&self, body: BodyLength) -> bool {
         let fits = match body {
             BodyLength::Exact(n) => n <= self.said.body.0,
             _ => true,
         };
+        fits && memory().pressure() == Pressure::None
+    }
+
+    /// A place among those under way.
+    fn place(self: &Arc<Self>) -> Option<Place> {
+        let most = self.said.in_flight;
         let below = |n: u32| (n < most).then_some(n + 1);
-        let taken = fits
-            && memory().pressure() == Pressure::None
-            && self.cells.in_flight.fetch_update(Relaxed, Relaxed, below).is_ok();
-        if !taken {
-            self.cells.dropped.inc();
-        }
+        let taken = self.cells.in_flight.fetch_update(Relaxed, Relaxed, below).is_ok();
         taken.then(|| Place(self.clone()))
+    }
+}
+
+/// Bytes that are held for a copy with a body: as many as all those under way may have together.
+struct Held {
+    mirror: Arc<Mirror>,
+    bytes: u64,
+}
+
+impl Held {
+    fn more(&mut self, n: usize) -> bool {
+        let said = &self.mirror.said;
+        let most = u64::from(said.in_flight).saturating_mul(said.body.0);
+        let within = |held: u64| Some(held + n as u64).filter(|held| *held <= most);
+        let taken = self.mirror.cells.held.fetch_update(Relaxed, Relaxed, within).is_ok();
+        self.bytes += if taken { n as u64 } else { 0 };
+        taken
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.mirror.cells.held.fetch_sub(self.bytes, Relaxed);
     }
 }
 
@@ -114,7 +139,7 @@ pub(super) fn unmark(head: &mut Head) {
 
 /// A copy that is ready but for its body.
 struct Copy {
-    place: Place,
+    held: Held,
     dialer: Arc<Dialer>,
     head: Head,
     body: BodyLength,
@@ -132,7 +157,12 @@ impl Drawn<'_> {
         dialer: &Arc<Dialer>,
         client: &'a mut dyn Downstream,
     ) -> Result<Box<Teed<'a>>, &'a mut dyn Downstream> {
-        let Some(place) = self.mirror.place(body) else { return Err(client) };
+        let bodiless = matches!(body, BodyLength::None | BodyLength::Exact(0));
+        if !self.mirror.takes(body) {
+            self.mirror.cells.dropped.inc();
+            return Err(client);
+        }
+        let held = Held { mirror: self.mirror.clone(), bytes: 0 };
         let mut head = head.clone();
         head.remove(Known::Expect);
         // A name of the configuration that is no valid value marks all the same.
@@ -140,8 +170,8 @@ impl Drawn<'_> {
             let _ = head.set(MARK, b"1");
         }
         let header = self.mirror.pool.announces().map(|version| client.header(version));
-        let copy = Copy { place, dialer: dialer.clone(), head, body, header, hash: self.hash };
-        if matches!(body, BodyLength::None | BodyLength::Exact(0)) {
+        let copy = Copy { held, dialer: dialer.clone(), head, body, header, hash: self.hash };
+        if bodiless {
             copy.send(Kept::default());
             return Err(client);
         }
@@ -151,23 +181,28 @@ impl Drawn<'_> {
 }
 
 impl Copy {
+    /// Sends it, if there is a place among those under way: only now, as long as a request may take to
+    /// come.
     fn send(self, body: Kept) {
-        let watch = self.place.0.drain.enter();
+        let Some(place) = self.held.mirror.place() else {
+            return self.held.mirror.cells.dropped.inc();
+        };
+        let watch = place.0.drain.enter();
         tokio::spawn(async move {
-            let limit = self.place.0.said.timeout;
+            let limit = place.0.said.timeout;
             let carried = tokio::time::timeout(limit, self.carry(body));
             let done = tokio::select! {
                 done = carried => done == Ok(true),
                 () = watch.cut() => false,
             };
-            let cells = &self.place.0.cells;
+            let cells = &place.0.cells;
             if done { cells.success.inc() } else { cells.failure.inc() }
         });
     }
 
     /// Whether there was an answer, to its last byte.
     async fn carry(&self, body: Kept) -> bool {
-        let Mirror { pool, effective, said, host, .. } = &*self.place.0;
+        let Mirror { pool, effective, said, host, .. } = &*self.held.mirror;
         let begun = Instant::now();
         let until = begun + said.timeout;
         let ask = Ask::new(begun, fastrand::u64(..)).hash(self.hash);
@@ -321,7 +356,7 @@ impl Teed<'_> {
 
     fn drop_it(&mut self) {
         if let Some(copy) = self.copy.take() {
-            copy.place.0.cells.dropped.inc();
+            copy.held.mirror.cells.dropped.inc();
             self.copied = Kept::default();
         }
     }
@@ -351,11 +386,16 @@ impl Source for Teed<'_> {
     fn consume(&mut self, n: usize) {
         let known = n.min(self.again);
         self.again -= known;
-        let most = self.copy.as_ref().map_or(0, |copy| copy.place.0.said.body.0 as usize);
         let data = &self.inner.data()[known..n];
-        let fits = self.copy.is_none()
-            || data.is_empty()
-            || (memory().pressure() == Pressure::None && self.copied.keep(counted(data), most));
+        let fits = match &mut self.copy {
+            Some(copy) if !data.is_empty() => {
+                let most = copy.held.mirror.said.body.0 as usize;
+                memory().pressure() == Pressure::None
+                    && copy.held.more(data.len())
+                    && self.copied.keep(counted(data), most)
+            }
+            _ => true,
+        };
         let is_last = n == self.inner.data().len() && self.inner.is_last();
         self.inner.consume(n);
         if !fits {

@@ -148,6 +148,32 @@ fn nobody_waits_for_a_copy_and_those_under_way_are_bounded() {
     }
 }
 
+/// A place is for a copy that is sent: a request that takes its time to come has none.
+#[test]
+fn slow_uploads_keep_nobody_else_from_being_copied() {
+    let app = named("app");
+    let (shadow, told) = telling(true);
+    let mirror = "share = \"100%\", in_flight = 1, body = \"10B\"";
+    let proxy = Proxy::start(&words(app.addr, shadow.addr, mirror));
+    let half = "PUT /slow HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhal";
+    let mut slow: Vec<Client> = (0..3).map(|_| proxy.client()).collect();
+    slow.iter_mut().for_each(|client| client.send(half));
+    let mut client = proxy.client();
+    for n in 1..6 {
+        assert_eq!(ask(&mut client, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").text(), "app");
+        assert!(told.recv().unwrap().0.starts_with("GET "));
+        until("it is over", || counted(&proxy)[0] == n);
+    }
+    for client in &mut slow {
+        assert_eq!(ask(client, "f!").text(), "app");
+    }
+    // Three times five bytes are more than may be held, ten.
+    until("each is counted", || counted(&proxy).iter().sum::<u64>() == 8);
+    let [success, failure, dropped] = counted(&proxy);
+    assert!(success >= 6 && failure == 0 && dropped >= 1, "{success} {dropped}");
+    assert_eq!(told.recv().unwrap().1, b"half!");
+}
+
 #[test]
 fn what_is_too_long_is_not_copied() {
     let app = named("app");
