@@ -345,6 +345,7 @@ pub(super) fn body_fault(broken: &Broken) -> (u16, &'static str) {
         Broken::Invalid(word) => (400, word),
         Broken::TooLarge => (413, "body_too_large"),
         Broken::Slow => (408, "timeout_body"),
+        Broken::Idle => (408, "timeout_idle"),
     }
 }
 

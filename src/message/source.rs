@@ -37,9 +37,12 @@ pub enum Broken {
     /// Longer than its limit allows.
     #[error("longer than limits.body")]
     TooLarge,
-    /// No byte, or too few, for too long.
+    /// Too few bytes for too long.
     #[error("too slow")]
     Slow,
+    /// No byte for too long.
+    #[error("stood still")]
+    Idle,
     #[error("{0:?}")]
     Io(std::io::ErrorKind),
 }

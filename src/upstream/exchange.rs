@@ -305,7 +305,7 @@ impl Exchange {
         }
         match self.deadline(now) {
             Some((_, Late::FirstByte)) => Error::FirstByte,
-            _ if wire!(&self.wire, it => it.waits_for_body()) => Error::Body(Broken::Slow),
+            _ if wire!(&self.wire, it => it.waits_for_body()) => Error::Body(Broken::Idle),
             _ => Error::Idle,
         }
     }

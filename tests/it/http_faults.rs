@@ -353,11 +353,15 @@ fn a_body_that_stands_still_is_408() {
         peer.request();
         peer.rest();
     });
-    let proxy = Proxy::http(&[backend.addr], "timeout = { idle = \"100ms\" }");
+    let (folder, log) = crate::support::access_log();
+    let proxy = Proxy::http(&[backend.addr], &format!("timeout = {{ idle = \"100ms\" }}\n{log}"));
     let mut client = proxy.client();
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nabc");
     let response = client.response();
     assert_eq!((response.status, response.field("Connection")), (408, Some("close")));
+    let line = crate::support::access_lines(&folder, 1).remove(0);
+    assert!(line.contains(r#""reason":"timeout_idle""#), "{line}");
+    is_hit(&proxy, "idle");
     client.send("defghijGET /behind HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(client.is_closed());
     assert_eq!(backend.connections(), 1);

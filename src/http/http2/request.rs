@@ -332,7 +332,7 @@ impl Turn<'_, '_> {
         timer.set(idle.map(|idle| Instant::now() + idle));
         poll_fn(|cx| match stream.poll_fill(cx) {
             Poll::Ready(end) => Poll::Ready(end.map(drop).map_err(|broken| body_fault(&broken))),
-            Poll::Pending => timer.poll(cx).map(|()| Err(body_fault(&Broken::Slow))),
+            Poll::Pending => timer.poll(cx).map(|()| Err(body_fault(&Broken::Idle))),
         })
         .await
     }
