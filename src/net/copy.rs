@@ -46,6 +46,8 @@ pub struct Copied {
     pub right_to_left: u64,
     /// Why it ended.
     pub ended: Ended,
+    /// The right side said its end while the left one had not.
+    pub right_first: bool,
 }
 
 /// A direction is spliced once so many bytes went through it without a pause.
@@ -252,6 +254,7 @@ async fn copied(
 ) -> Copied {
     let until = how.max.map(|max| Instant::now() + max);
     let mut told = None;
+    let mut first: Option<bool> = None;
     let ended = poll_fn(|cx| {
         loop {
             let (mut to_right, mut to_left) = (None, None);
@@ -265,6 +268,9 @@ async fn copied(
             }
             let there_ended = there.poll(cx, left, right, to_right);
             let back_ended = back.poll(cx, right, left, to_left);
+            if first.is_none() && (there.read_ended || back.read_ended) {
+                first = Some(!there.read_ended);
+            }
             let totals = (there.total, back.total);
             if told != Some(totals) {
                 let (a, b) = told.unwrap_or((0, 0));
@@ -303,7 +309,8 @@ async fn copied(
         }
     })
     .await;
-    Copied { left_to_right: there.total, right_to_left: back.total, ended }
+    let right_first = first == Some(true);
+    Copied { left_to_right: there.total, right_to_left: back.total, ended, right_first }
 }
 
 #[cfg(test)]

@@ -32,6 +32,8 @@ pub enum Outcome {
     Called(u16),
     /// A layer-4 connection that ended in order.
     Closed,
+    /// One that the backend ended first, in order, without a byte for a client that had sent some.
+    Empty,
     /// It never reached the backend: refused, unreachable, connect timeout.
     NotReached,
     /// A kept connection turned out closed at its reuse: nobody's fault.
@@ -44,15 +46,14 @@ pub enum Outcome {
 
 impl Outcome {
     /// Whether passive health and policies hold it against the backend. An answer of 500 that came fast is no sign
-    /// of speed; 501 and 505 are an application's considered word.
+    /// of speed; 501 and 505 speak of the request: its method, its version.
     fn is_fault(self) -> bool {
-        matches!(
-            self,
-            Self::NotReached
-                | Self::Failed
-                | Self::Answered(500 | 502 | 503 | 504)
-                | Self::Called(500 | 503)
-        )
+        match self {
+            Self::NotReached | Self::Failed | Self::Empty => true,
+            Self::Answered(status) => (500..600).contains(&status) && !matches!(status, 501 | 505),
+            Self::Called(status) => matches!(status, 500 | 503),
+            Self::Closed | Self::Stale | Self::Abandoned => false,
+        }
     }
     /// The status of HTTP that it was answered with.
     fn status(self) -> Option<u16> {
@@ -258,7 +259,9 @@ impl Drop for Lease {
     fn drop(&mut self) {
         let cells = &self.backend.cells;
         match self.outcome {
-            Outcome::NotReached | Outcome::Failed | Outcome::Abandoned => cells.by_class[0].inc(),
+            Outcome::NotReached | Outcome::Failed | Outcome::Empty | Outcome::Abandoned => {
+                cells.by_class[0].inc();
+            }
             // Answers are counted where they are told.
             Outcome::Answered(_) | Outcome::Called(_) | Outcome::Closed | Outcome::Stale => {}
         }

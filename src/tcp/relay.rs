@@ -277,7 +277,10 @@ fn limit(reason: &str) -> Option<&'static str> {
 
 /// How a connection ended, for the log and for the backend. A reset by the client teaches nothing.
 fn verdict(copied: Option<&Copied>) -> (&'static str, Outcome) {
+    let is_empty = |c: &Copied| c.right_first && c.right_to_left == 0 && c.left_to_right > 0;
     match copied.map(|c| c.ended) {
+        // Who hears of it may say so in any way.
+        Some(_) if copied.is_some_and(is_empty) => ("no_answer", Outcome::Empty),
         Some(Ended::Done | Ended::Closed) => ("-", Outcome::Closed),
         Some(Ended::Idle) => ("timeout_tunnel", Outcome::Closed),
         Some(Ended::Max) => ("timeout_tunnel_max", Outcome::Closed),

@@ -1,5 +1,5 @@
 //! Passive health: what the tries of clients say against a backend, and what it costs them.
-use crate::support::{Backend, Client, Proxy, Server, until};
+use crate::support::{Backend, Client, Proxy, Server, until, web};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
@@ -51,6 +51,45 @@ fn failures_in_a_row_eject_and_the_last_one_stays() {
     }
     let states = [proxy.state("b1"), proxy.state("b2")];
     assert_eq!(states.iter().filter(|state| *state == "ejected").count(), 1, "{states:?}");
+}
+
+/// Every 5xx, but for what speaks of the request. A 404 may be the client's fault as well.
+#[test]
+fn every_status_that_blames_its_server_is_a_failure() {
+    for (status, is_fault) in [
+        ("502 Bad Gateway", true),
+        ("507 Insufficient Storage", true),
+        ("520 Whatever", true),
+        ("599 Last", true),
+        ("501 Not Implemented", false),
+        ("505 HTTP Version Not Supported", false),
+        ("404 Not Found", false),
+    ] {
+        let ((bad, asked), (good, _)) = (answering(status), answering("200 OK"));
+        let proxy = Proxy::http(&[bad.addr, good.addr], THREE);
+        let mut client = proxy.client();
+        (0..40).for_each(|_| drop(client.ask("GET", "/", "")));
+        assert_eq!(proxy.state("b1") == "ejected", is_fault, "{status}");
+        assert!(!is_fault || asked.load(SeqCst) == 3, "{status}");
+    }
+}
+
+/// Who judges nobody holds nothing against anybody.
+#[test]
+fn without_outlier_everybody_is_back_and_with_it_again_all_begins_anew() {
+    let ((bad, asked), (good, _)) = (answering("500 Oh"), answering("200 OK"));
+    let all = [bad.addr, good.addr];
+    let proxy = Proxy::http(&all, THREE);
+    let mut client = proxy.client();
+    let mut ask = |n: usize| (0..n).for_each(|_| drop(client.ask("GET", "/", "")));
+    ask(20);
+    assert_eq!(proxy.state("b1"), "ejected");
+    proxy.reload(&web(&all, "")).unwrap();
+    assert_eq!(proxy.state("b1"), "up");
+    proxy.reload(&web(&all, THREE)).unwrap();
+    assert_eq!((proxy.state("b1").as_str(), asked.load(SeqCst)), ("up", 3));
+    ask(20);
+    assert_eq!((proxy.state("b1").as_str(), asked.load(SeqCst)), ("ejected", 6));
 }
 
 /// One call of gRPC by HTTP/1.1, of this kind of content.

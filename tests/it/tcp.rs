@@ -1,5 +1,5 @@
 //! Layer 4, with scripted and with real protocols behind it.
-use crate::support::{Backend, Client, Proxy, nobody, until};
+use crate::support::{Backend, Client, Proxy, access_lines, access_log, nobody, until};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -76,6 +76,46 @@ fn the_next_backend_is_tried_when_one_refuses() {
         assert_eq!(proxy.client().rest(), b"good");
     }
     assert_eq!(proxy.state(&good.addr.to_string()), "up");
+}
+
+/// It is always free, and takes all that come, else.
+#[test]
+fn who_hears_its_clients_and_closes_without_a_word_has_failed() {
+    let bad = Backend::run(|peer| drop(peer.bytes(5)));
+    let good = Backend::run(|peer| {
+        peer.bytes(5);
+        peer.send("good");
+    });
+    let more = "outlier = { consecutive_failures = 3, success_rate = \"off\", silence = \"off\", eject = \"1h\" }";
+    let (folder, log) = access_log();
+    let proxy = raw(&[bad.addr, good.addr], &format!("{more}\n{log}"));
+    let ask = |proxy: &Proxy| {
+        let mut client = proxy.client();
+        client.send("hello");
+        client.rest()
+    };
+    for _ in 0..20 {
+        let said = ask(&proxy);
+        assert!(said == b"good" || said.is_empty());
+    }
+    proxy.until_state(&bad.addr.to_string(), "ejected");
+    let lines = access_lines(&folder, 20);
+    let told = lines.iter().filter(|line| line.contains(r#""reason":"no_answer""#)).count();
+    assert_eq!(told, 3, "{lines:?}");
+    // Nor is it the one with the fewest.
+    let proxy = raw(&[bad.addr, good.addr], "balance = \"least_connections\"");
+    let silent = (0..30).filter(|_| ask(&proxy).is_empty()).count();
+    assert!(silent <= 10, "{silent} of 30");
+    // Whose client ends first need not say anything.
+    let sink = Backend::run(|peer| drop(peer.rest()));
+    let proxy = raw(&[sink.addr, good.addr], more);
+    for _ in 0..20 {
+        let mut client = proxy.client();
+        client.send("hello");
+        client.end();
+        client.rest();
+    }
+    assert_eq!(proxy.state(&sink.addr.to_string()), "up");
 }
 
 #[test]
