@@ -44,6 +44,7 @@ pub(super) struct Bond<'g> {
     /// Seconds since 1970.
     now: u64,
     found: Found,
+    is_secure: bool,
 }
 
 /// What a request's cookies say.
@@ -76,7 +77,7 @@ impl Affinity {
     #[cold]
     pub(super) fn bond(&self, head: &Head) -> Bond<'_> {
         let now = unix(SystemTime::now());
-        Bond { affinity: self, now, found: self.found(head, now) }
+        Bond { affinity: self, now, found: self.found(head, now), is_secure: false }
     }
 
     fn found(&self, head: &Head, now: u64) -> Found {
@@ -131,32 +132,33 @@ impl Affinity {
     fn signed(&self, plain: &[u8]) -> Vec<u8> {
         [&[SIGNED], plain, self.pool.name.as_bytes()].concat()
     }
+}
 
-    /// Takes our cookies out of a request: they are the proxy's own affair, and what a backend sees it
-    /// may log, or show to others.
-    fn hide(&self, head: &mut Head) {
-        let mut rest: Vec<u8> = Vec::new();
-        let mut hidden = false;
-        for pair in head.all(Known::Cookie).flat_map(|field| field.split(|b| *b == b';')) {
-            let pair = pair.trim_ascii();
-            if query::is_cookie(pair, &self.said.cookie) {
-                hidden = true;
-            } else if !pair.is_empty() {
-                if !rest.is_empty() {
-                    rest.extend_from_slice(b"; ");
-                }
-                rest.extend_from_slice(pair);
+/// Takes our cookies, those of every pool, out of a request: they are the proxy's own affair, and what a
+/// backend sees it may log, or show to others.
+#[cold]
+pub(super) fn hide(names: &[String], head: &mut Head) {
+    let mut rest: Vec<u8> = Vec::new();
+    let mut hidden = false;
+    for pair in head.all(Known::Cookie).flat_map(|field| field.split(|b| *b == b';')) {
+        let pair = pair.trim_ascii();
+        if names.iter().any(|name| query::is_cookie(pair, name)) {
+            hidden = true;
+        } else if !pair.is_empty() {
+            if !rest.is_empty() {
+                rest.extend_from_slice(b"; ");
             }
+            rest.extend_from_slice(pair);
         }
-        if !hidden {
-            return;
-        }
-        if rest.is_empty() {
-            return head.remove(Known::Cookie);
-        }
-        // Made of a valid value.
-        let _ = head.set("Cookie", &rest);
     }
+    if !hidden {
+        return;
+    }
+    if rest.is_empty() {
+        return head.remove(Known::Cookie);
+    }
+    // Made of a valid value.
+    let _ = head.set("Cookie", &rest);
 }
 
 impl Bond<'_> {
@@ -173,16 +175,15 @@ impl Bond<'_> {
         matches!(self.found, Found::Backend(..) | Found::Gone)
     }
 
-    /// Takes the cookie out of what the backend sees.
-    pub(super) fn hide(&self, head: &mut Head) {
-        if head.has(Known::Cookie) {
-            self.affinity.hide(head);
-        }
+    /// Its client came by TLS.
+    pub(super) fn came_by_tls(&mut self) {
+        self.is_secure = true;
     }
 
-    /// Counts what it came to, and has the client come back to who answered it.
+    /// Counts what it came to, and has the client come back to who answered it: not to one who was only
+    /// faster than the one that it is of (`outrun`).
     #[cold]
-    pub(super) fn answered(&self, backend: &Backend, answer: &mut Fields, is_secure: bool) {
+    pub(super) fn answered(&self, backend: &Backend, outrun: bool, answer: &mut Fields) {
         let cells = &self.affinity.pool.sticky;
         let renew = match &self.found {
             Found::Backend(found, renew) if found.id == backend.id => {
@@ -191,7 +192,7 @@ impl Bond<'_> {
             }
             Found::Backend(..) | Found::Gone => {
                 cells.gone.inc();
-                true
+                !(outrun && self.backend().is_some_and(|own| own.is_usable()))
             }
             Found::Forged => {
                 cells.forged.inc();
@@ -210,7 +211,7 @@ impl Bond<'_> {
         let Some(value) = self.affinity.value(backend.number(), end, fastrand::u64(..)) else {
             return;
         };
-        let secure = if said.secure.unwrap_or(is_secure) { "; Secure" } else { "" };
+        let secure = if said.secure.unwrap_or(self.is_secure) { "; Secure" } else { "" };
         let cookie = format!("{}={value}{attributes}{secure}", said.cookie);
         // Its name is a token and the rest is ours.
         let _ = answer.append("Set-Cookie", cookie.as_bytes());
@@ -321,7 +322,7 @@ mod tests {
             let fields = [names[..at].join("; "), names[at..].join(";")];
             let fields: Vec<&str> = fields.iter().map(String::as_str).filter(|f| !f.is_empty()).collect();
             let mut head = request(&fields);
-            affinity().hide(&mut head);
+            hide(&["evenkeel".into()], &mut head);
             let left: Vec<String> = head.all(Known::Cookie)
                 .flat_map(|field| field.split(|b| *b == b';'))
                 .map(|pair| String::from_utf8(pair.trim_ascii().to_vec()).unwrap())

@@ -1,6 +1,6 @@
 //! Which route, pool and hash key a request gets, and who its client is.
 use super::address::Origin;
-use super::affinity::Bond;
+use super::affinity::{self, Bond};
 use super::forward::Site;
 use super::gateway::{Gateway, Target};
 use super::headers;
@@ -49,13 +49,14 @@ impl<'g> Shaped<'g> {
         self.drawn.take()
     }
 
-    /// Says in the answer of a backend what its client is to know.
-    pub(super) fn answered(&self, backend: &Backend, answer: &mut Head, scheme: &str) {
+    /// Says in the answer of a backend what its client is to know. `outrun`: the backend was only faster
+    /// than the first choice.
+    pub(super) fn answered(&self, backend: &Backend, outrun: bool, answer: &mut Head) {
         if let Some(standing) = &self.standing {
             standing.say(answer);
         }
         if let Some(bond) = &self.bond {
-            bond.answered(backend, answer, scheme == "https");
+            bond.answered(backend, outrun, answer);
         }
     }
 }
@@ -94,7 +95,7 @@ pub(super) fn choose<'g>(
         }
     };
     let client = || headers::client_address(head, origin.peer, &gateway.trusted);
-    let Aim { target, bond, hash } = aim(split, &asked, client, site.seed);
+    let Aim { target, mut bond, hash } = aim(split, &asked, client, site.seed);
     report.target = Some(target);
     report.cells = Some(&target.cells);
     let drawn = match &route.mirror {
@@ -105,11 +106,14 @@ pub(super) fn choose<'g>(
     if route.mirror.is_some() {
         mirror::unmark(head);
     }
-    if let Some(bond) = &bond {
-        bond.hide(head);
+    if !gateway.cookies.is_empty() && head.has(Known::Cookie) {
+        affinity::hide(&gateway.cookies, head);
     }
     headers::forwarded(head, origin, &gateway.trusted, site.scheme, &gateway.via)
         .map_err(|_| own(508, "loop"))?;
+    if let Some(bond) = bond.as_mut().filter(|_| headers::came_by_tls(head)) {
+        bond.came_by_tls();
+    }
     rewrite::apply(change, head).map_err(|_| own(400, "bad_rewrite"))?;
     let is_shaped = bond.is_some() || drawn.is_some() || standing.is_some();
     let shaped = is_shaped.then(|| Box::new(Shaped { bond, drawn, standing }));

@@ -148,7 +148,7 @@ pub(super) async fn forward<'g>(
         match next {
             Next::Keep(exchange, heard) => {
                 if let Some(shaped) = &shaped {
-                    shaped.answered(exchange.lease().backend(), answer, site.scheme);
+                    shaped.answered(exchange.lease().backend(), tries.is_outrun(), answer);
                 }
                 let via = &site.gateway.via;
                 headers::response_ready(&route.rules, answer, heard == Heard::Switched, via);

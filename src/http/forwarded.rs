@@ -55,6 +55,13 @@ pub(super) fn forwarded(
     Ok(())
 }
 
+/// Whether the client came by TLS, as the fields say that [`forwarded`] left: to the first proxy of the
+/// chain, where those are believed that come after it.
+pub(super) fn came_by_tls(head: &Head) -> bool {
+    let said = head.get(Known::XForwardedProto).and_then(|said| said.split(|b| *b == b',').next());
+    said.is_some_and(|said| said.trim_ascii().eq_ignore_ascii_case(b"https"))
+}
+
 /// What a listener calls itself in `Via`, and the lines that say so.
 #[derive(Debug)]
 pub(super) struct Via {

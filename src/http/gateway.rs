@@ -9,7 +9,7 @@ pub use super::split::Target;
 use crate::config::{Compat, Config, Effective, Http2, Listener, Name, Problem};
 use crate::metrics::ListenerCells;
 use crate::pool::Pool;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// The service of an http listener.
@@ -29,6 +29,8 @@ pub struct Gateway {
     pub trusted: Vec<ipnet::IpNet>,
     /// What this listener calls itself in `Via`: random, kept through reloads.
     pub(super) via: Arc<Via>,
+    /// The names of the cookies of all pools of the configuration, which no backend sees.
+    pub(super) cookies: Box<[String]>,
     /// Counts requests that no route took (`route="none"`).
     pub none: Arc<RouteCells>,
     router: Router<Arc<Route>>,
@@ -65,6 +67,7 @@ impl Gateway {
             compat: config.compat,
             trusted: listener.trusted_proxies.clone(),
             via: previous.map_or_else(|| Arc::new(Via::pseudonym()), |before| before.via.clone()),
+            cookies: cookies(config),
             none,
             router,
             default: default.map(Arc::new),
@@ -86,6 +89,12 @@ impl Gateway {
     pub fn route_cells(&self) -> Vec<Arc<RouteCells>> {
         self.counted.clone()
     }
+}
+
+/// The names of the cookies of all pools, each once.
+fn cookies(config: &Config) -> Box<[String]> {
+    let all = config.pools.values().filter_map(|pool| Some(pool.sticky.as_ref()?.cookie.clone()));
+    all.collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 #[cfg(test)]

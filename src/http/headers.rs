@@ -2,7 +2,7 @@
 //! route's rules. Who the client is, is in `forwarded.rs`.
 use super::date::http_date;
 use super::forwarded::push_via;
-pub(super) use super::forwarded::{Via, client_address, forwarded};
+pub(super) use super::forwarded::{Via, came_by_tls, client_address, forwarded};
 use super::reply::Reply;
 use crate::config::HeaderRules;
 use crate::http1::hop_by_hop;

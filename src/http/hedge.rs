@@ -76,7 +76,11 @@ impl Race<'_> {
                 match other {
                     None => Ok(came),
                     Some(other) if came.0.status() >= FAULT => {
-                        Ok(outdone(came, other, answer, client, &pool).await)
+                        let (came, won) = outdone(came, other, answer, client, &pool).await;
+                        if won {
+                            tries.won_beside(backend);
+                        }
+                        Ok(came)
                     }
                     Some(_) => {
                         pool.hedges_lost.inc();
@@ -88,6 +92,7 @@ impl Race<'_> {
                 // The other one would have taken as long at the least.
                 pool.learn_first_byte(begun.elapsed());
                 pool.hedges_won.inc();
+                tries.won_beside(backend);
                 *answer = head;
                 Ok((exchange, heard))
             }
@@ -197,20 +202,20 @@ async fn rescue(
 }
 
 /// The try was answered by a fault, and the one beside it is under way: what that says counts if it is
-/// none.
+/// none; says whether it does.
 async fn outdone(
     own: Answer,
     mut other: Other<'_>,
     answer: &mut Head,
     client: &mut dyn Downstream,
     pool: &Pool,
-) -> Answer {
+) -> (Answer, bool) {
     match last(&mut other, client).await {
         Some(Ok((exchange, heard, head))) if head.status() < FAULT => {
             own.0.discard(&mut Empty, Instant::now());
             pool.hedges_won.inc();
             *answer = head;
-            return (exchange, heard);
+            return ((exchange, heard), true);
         }
         Some(Ok((exchange, ..))) => {
             exchange.discard(&mut Empty, Instant::now());
@@ -222,7 +227,7 @@ async fn outdone(
         }
         None => pool.hedges_lost.inc(),
     }
-    own
+    (own, false)
 }
 
 /// What the one that is left comes to; nothing where the client went away before.

@@ -69,6 +69,8 @@ pub(super) struct Tries<'a> {
     again: bool,
     /// Tries beside others.
     beside: u32,
+    /// Whom one of those outran, though nothing broke.
+    outrun: Option<BackendId>,
 }
 
 impl<'a> Tries<'a> {
@@ -86,6 +88,7 @@ impl<'a> Tries<'a> {
             fresh: false,
             again: false,
             beside: 0,
+            outrun: None,
         }
     }
 
@@ -181,6 +184,16 @@ impl<'a> Tries<'a> {
         self.tried.push(lease.backend().id);
         self.beside += 1;
         Some(lease)
+    }
+
+    /// The try beside that of this one was faster.
+    pub(super) fn won_beside(&mut self, slower: BackendId) {
+        self.outrun = Some(slower);
+    }
+
+    /// Whether the one that is preferred only took longer than another one: its client stays its client.
+    pub(super) fn is_outrun(&self) -> bool {
+        self.prefer.is_some_and(|own| self.outrun == Some(own.id))
     }
 
     /// What is told of tries of which one may have had another beside it.

@@ -428,3 +428,84 @@ fn a_cookie_decides_among_the_pools_of_a_split() {
         }
     }
 }
+
+/// Whoever is only slow keeps its clients.
+#[test]
+fn a_faster_try_beside_takes_no_client_away() {
+    let (_folder, files) = secrets(&[NEW]);
+    let named = |name: &'static str| {
+        Backend::run(move |peer| {
+            while let Some(head) = peer.request() {
+                if name == "slow" && head.starts_with("GET /h") {
+                    peer.rest();
+                    return;
+                }
+                peer.answer(name);
+            }
+        })
+    };
+    let (slow, fast) = (named("slow"), named("fast"));
+    let route =
+        "[[route]]\npath = \"/h\"\npool = \"app\"\nhedge = { after = \"20ms\", budget = \"100%\" }";
+    let list = [("name = \"slow\"", &slow), ("name = \"fast\"", &fast)];
+    let proxy = Proxy::start(&format!("{}{route}\n", words(&list, &sticky(&files, ""))));
+    let mut cookie = String::new();
+    until("it is a client of the slow one", || {
+        let first = ask(&proxy, "");
+        cookie = given(&first);
+        first.text() == "slow"
+    });
+    let fields = format!("Cookie: {cookie}\r\nConnection: close\r\n");
+    for _ in 0..3 {
+        let hedged = proxy.client().ask("GET", "/h", &fields);
+        assert_eq!((hedged.text().as_str(), hedged.field("Set-Cookie")), ("fast", None));
+        let after = ask(&proxy, &cookie);
+        assert_eq!((after.text().as_str(), after.field("Set-Cookie")), ("slow", None));
+    }
+    assert_eq!(counted(&proxy)[3], 3, "another one answered");
+}
+
+/// Of whatever pool the cookie is, and wherever a request goes.
+#[test]
+fn no_backend_sees_the_cookie_of_another_pool() {
+    let (_folder, files) = secrets(&[NEW]);
+    let (app, shop, files_backend) = (backend("app"), backend("shop"), backend("files"));
+    let other = sticky(&files, ", cookie = \"shop\"");
+    let toml = words(&[("name = \"app\"", &app)], &sticky(&files, ""));
+    let proxy = Proxy::start(&format!(
+        "{toml}[pool.shop]\n{other}\nbackends = [\"{}\"]\n[pool.files]\nbackends = [\"{}\"]\n\
+         [[route]]\npath = \"/shop\"\npool = \"shop\"\n[[route]]\npath = \"/files\"\npool = \"files\"\n",
+        shop.addr, files_backend.addr
+    ));
+    let get = |path: &str, cookies: &str| {
+        proxy.client().ask("GET", path, &format!("Cookie: {cookies}\r\nConnection: close\r\n"))
+    };
+    let (one, two) = (given(&ask(&proxy, "")), given(&get("/shop", "x=1")));
+    assert!(one.starts_with("evenkeel=") && two.starts_with("shop="), "{one} {two}");
+    for (path, name) in [("/", "app"), ("/shop", "shop"), ("/files", "files")] {
+        let said = get(path, &format!("a=1; {one}; b=2; {two}")).text();
+        assert_eq!(said, format!("{name} a=1; b=2"));
+    }
+}
+
+/// Whom the proxy before this one was reached by is known where that is believed.
+#[test]
+fn a_cookie_goes_by_tls_alone_where_a_proxy_that_is_trusted_says_tls() {
+    let (_folder, files) = secrets(&[NEW]);
+    let one = backend("one");
+    let toml = words(&[("name = \"one\"", &one)], &sticky(&files, ""));
+    let trusting =
+        toml.replace("pool = \"app\"", "pool = \"app\"\ntrusted_proxies = [\"127.0.0.1\"]");
+    let (trusting, plain) = (Proxy::start(&trusting), Proxy::start(&toml));
+    for (proxy, said, secure) in [
+        (&trusting, "https", true),
+        (&trusting, "HTTPS, http", true),
+        (&trusting, "http", false),
+        (&plain, "https", false),
+    ] {
+        let fields = format!("X-Forwarded-Proto: {said}\r\nConnection: close\r\n");
+        let answer = proxy.client().ask("GET", "/", &fields);
+        let cookie = answer.field("Set-Cookie").unwrap();
+        assert_eq!(cookie.contains("; Secure"), secure, "{said}: {cookie}");
+    }
+}
