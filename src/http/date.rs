@@ -25,22 +25,9 @@ pub(super) fn http_date(now: SystemTime) -> [u8; 29] {
     text
 }
 
-/// The moment that a date of the same form says; other forms are no longer made.
+/// The moment that a date says, in any of the three forms (RFC 9110 5.6.7).
 pub(super) fn moment(text: &[u8]) -> Option<SystemTime> {
-    let form: [u8; 29] = text.try_into().ok()?;
-    let number = |at: std::ops::Range<usize>| {
-        form[at].iter().try_fold(0, |n, b| b.is_ascii_digit().then(|| n * 10 + u64::from(b - b'0')))
-    };
-    let month = MONTHS.iter().position(|month| month[..] == form[8..11])? as u64 + 1;
-    let (day, year) = (number(5..7)?, number(12..16)?);
-    // The days before a year's March, as in `civil`: a year begins there.
-    let (y, of_year) =
-        if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
-    let days = 365 * y + y / 4 - y / 100 + y / 400 + (153 * of_year + 2) / 5 + day;
-    let seconds = number(17..19)? * 3600 + number(20..22)? * 60 + number(23..25)?;
-    let at = Duration::from_secs(days.checked_sub(719_469)? * 86_400 + seconds);
-    let moment = SystemTime::UNIX_EPOCH + at;
-    (http_date(moment) == form).then_some(moment)
+    httpdate::parse_http_date(std::str::from_utf8(text).ok()?).ok()
 }
 
 fn two(place: &mut [u8], number: u64) {
@@ -87,15 +74,11 @@ mod tests {
             let moment = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
             assert_eq!(super::moment(&http_date(moment)), Some(moment));
         }
-        for text in [
-            "",
-            "0",
-            "Sun, 06 Nov 1994 08:49:37 gmt",
-            "Mon, 06 Nov 1994 08:49:37 GMT",
-            "Sun, 99 Nov 1994 08:49:37 GMT",
-            "Sunday, 06-Nov-94 08:49:37 GMT",
-            "Thu, 01 Jan 0000 00:00:00 GMT",
-        ] {
+        let then = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+        for text in ["Sunday, 06-Nov-94 08:49:37 GMT", "Sun Nov  6 08:49:37 1994"] {
+            assert_eq!(super::moment(text.as_bytes()), Some(then), "{text}");
+        }
+        for text in ["", "0", "Sun, 99 Nov 1994 08:49:37 GMT", "Thu, 01 Jan 0000 00:00:00 GMT"] {
             assert_eq!(super::moment(text.as_bytes()), None, "{text}");
         }
     }

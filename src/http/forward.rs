@@ -154,6 +154,13 @@ pub(super) async fn forward<'g>(
                 headers::response_ready(&route.rules, answer, heard == Heard::Switched, via);
                 return kept(exchange, heard, report);
             }
+            Next::Kept(backend, body) => {
+                if let Some(shaped) = &shaped {
+                    shaped.answered(&backend, false, answer);
+                }
+                headers::response_ready(&route.rules, answer, false, &site.gateway.via);
+                return Journey::Own(Box::new(Reply::of_backend(answer, body)));
+            }
             Next::Again(other) => {
                 lease = other;
                 answer.clear();

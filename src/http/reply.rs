@@ -3,7 +3,7 @@ use super::date::http_date;
 use super::wire::connection_field;
 use crate::http1::short_answer;
 use crate::http2::hpack::Encoder;
-use crate::message::{Chunk, Fields, Known, Version, reason_phrase};
+use crate::message::{Chunk, Fields, Head, Known, Version, reason_phrase};
 use std::time::SystemTime;
 
 /// An answer of the proxy's own.
@@ -14,6 +14,8 @@ pub(super) struct Reply {
     fields: Fields,
     body: Vec<u8>,
     refusal: bool,
+    /// A backend gave it.
+    relayed: bool,
 }
 
 impl Reply {
@@ -48,7 +50,16 @@ impl Reply {
         if !fields.has(Known::Date) {
             fields.push(Known::Date, &[&http_date(SystemTime::now())]);
         }
-        Self { status, reason, fields, body, refusal: false }
+        Self { status, reason, fields, body, refusal: false, relayed: false }
+    }
+    /// An answer of a backend that was kept whole, its head ready for the client.
+    pub(super) fn of_backend(answer: &Head, body: Vec<u8>) -> Self {
+        let fields = Fields::clone(answer);
+        Self { relayed: true, ..Self::with(answer.status(), "-", fields, body) }
+    }
+    /// Whether it is our own, and no backend's.
+    pub(super) fn is_own(&self) -> bool {
+        !self.relayed
     }
     /// The status.
     pub(super) fn status(&self) -> u16 {
@@ -69,7 +80,7 @@ impl Reply {
     }
     /// Whether it tells of a fault, and not what a route says.
     pub(super) fn is_fault(&self) -> bool {
-        self.status >= 400 && self.reason != "respond"
+        self.status >= 400 && self.reason != "respond" && self.is_own()
     }
     /// Writes its head as HTTP/2.
     pub(super) fn write_http2(&self, out: &mut Encoder) {

@@ -248,7 +248,7 @@ impl Turn<'_, '_> {
     async fn write_own(&mut self, reply: &Reply, version: Version, method: Method) -> bool {
         self.report.status = reply.status();
         self.report.reason = reply.reason();
-        self.report.own = true;
+        self.report.own = reply.is_own();
         reply.write(version, self.stays, method == Method::Head, &mut self.client.out);
         let (client, timer) = (&mut *self.client, &mut *self.timer);
         let mut armed = false;

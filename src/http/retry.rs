@@ -31,9 +31,9 @@ pub(crate) enum Asked {
     /// Nothing.
     #[default]
     Nothing,
-    /// Not before (`Retry-After`).
+    /// This backend not before (`Retry-After`).
     After(Duration),
-    /// Then (`grpc-retry-pushback-ms`).
+    /// Then, whoever is asked (`grpc-retry-pushback-ms`, gRFC A6).
     At(Duration),
     /// Not again.
     Never,
@@ -134,19 +134,19 @@ impl Course {
         }
         let wait = match cause {
             _ if wait.is_zero() => Wait::None,
-            Cause::Connect if broke.asked == Asked::Nothing => Wait::Twice(wait),
+            Cause::Connect => Wait::Twice(wait),
             _ => Wait::Always(wait),
         };
         Some(Again { costs, wait })
     }
 }
 
-/// How long a try waits after the `n`th broken one. What a backend asks for counts up to `max`.
+/// How long a try waits after the `n`th broken one. What is asked for the call counts up to `max`.
 fn wait(asked: Asked, backoff: Backoff, n: u32, seed: u64) -> Option<Duration> {
     let own = jitter(backoff, n, seed);
     match asked {
-        Asked::Nothing => Some(own),
-        Asked::After(at) => Some(own.max(at.min(backoff.max))),
+        // Whoever else is asked has asked for nothing.
+        Asked::Nothing | Asked::After(_) => Some(own),
         Asked::At(at) => Some(at.min(backoff.max)),
         Asked::Never => None,
     }
@@ -265,8 +265,7 @@ mod tests {
             let broke = Broke { asked, ..broke(Cause::Status(503)) };
             once(&rules(2), broke, None).map(|again| again.wait)
         };
-        assert_eq!(asks(Asked::After(years)), Some(Wait::Always(250 * MS)));
-        assert_eq!(asks(Asked::After(40 * MS)), Some(Wait::Always(40 * MS)));
+        assert_eq!(asks(Asked::After(years)), asks(Asked::Nothing), "others asked for nothing");
         assert_eq!(asks(Asked::At(years)), Some(Wait::Always(250 * MS)));
         assert_eq!(asks(Asked::At(3 * MS)), Some(Wait::Always(3 * MS)));
         assert_eq!(asks(Asked::At(Duration::ZERO)), Some(Wait::None));

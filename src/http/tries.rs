@@ -7,7 +7,7 @@ use super::report::Report;
 use super::retry::{Asked, Broke, Cause, Course, Wait};
 use super::unwanted::{Unwanted, asked, unwanted};
 use crate::config::Percent;
-use crate::message::Head;
+use crate::message::{Head, Method};
 use crate::net::Timer;
 use crate::pool::{Allowance, Ask, Backend, BackendId, Lease, NoLease, Outcome, Why};
 use crate::upstream::{Error, Exchange, Failed, Heard, Outgoing, Retry};
@@ -29,6 +29,9 @@ pub(super) enum Next {
     Again(Lease),
     /// Give the client this answer: nobody else need be asked, or can.
     Keep(Box<Exchange>, Heard),
+    /// Give the client this answer of that backend, which nobody bettered: its head is in its place, its
+    /// body is here.
+    Kept(Arc<Backend>, Vec<u8>),
     /// Give the client our own answer.
     Answer(Box<Reply>),
     /// The client went away.
@@ -51,6 +54,48 @@ pub(super) struct With<'a, 'g> {
     pub(super) report: &'a mut Report<'g>,
 }
 
+/// So much of the body of an answer is kept while its request waits for somebody else in the queue: an
+/// error page.
+const PAGE: usize = 4 << 10;
+
+/// An answer that somebody else is asked to better.
+enum Held {
+    /// As it came.
+    Open(Box<Exchange>, Heard),
+    /// Its place was given back: its backend, its status, and its body where that came whole.
+    Left(Arc<Backend>, u16, Option<Vec<u8>>),
+}
+
+impl Held {
+    /// Somebody else is asked: nobody gets it.
+    fn end(self, client: &mut dyn Downstream, now: Instant) {
+        if let Self::Open(mut exchange, _) = self {
+            exchange.give_back(client);
+            exchange.discard(client, now);
+        }
+    }
+
+    /// Ends it, and with it its place at the backend.
+    fn leave(self, client: &mut dyn Downstream, now: Instant) -> Self {
+        let Self::Open(mut exchange, _) = self else { return self };
+        let (backend, status) = (exchange.lease().backend().clone(), exchange.status());
+        exchange.give_back(client);
+        Self::Left(backend, status, exchange.detach(client, now, PAGE))
+    }
+
+    /// Nobody bettered it: the client gets it, or, where it did not come whole, its status. That of a
+    /// HEAD says the length of what is not here.
+    fn next(self, request: &Head) -> Next {
+        match self {
+            Self::Open(exchange, heard) => Next::Keep(exchange, heard),
+            Self::Left(backend, _, Some(body)) if request.method() != Method::Head => {
+                Next::Kept(backend, body)
+            }
+            Self::Left(_, status, _) => Next::Answer(Box::new(Reply::own(status, "queue"))),
+        }
+    }
+}
+
 /// The tries of one request.
 pub(super) struct Tries<'a> {
     target: &'a Target,
@@ -61,8 +106,9 @@ pub(super) struct Tries<'a> {
     now: Instant,
     course: Course,
     tried: Vec<BackendId>,
-    /// Those of them that refused without a look: asked again when nobody else is left.
-    refused: Vec<BackendId>,
+    /// Those of them that are asked again when nobody else is left, and from when on: who refused without
+    /// a look, and who asked for a while that is not too long.
+    later: Vec<(BackendId, Instant)>,
     why: Why,
     fresh: bool,
     /// Those who were given up, or refused, are asked again: they are waited for.
@@ -83,7 +129,7 @@ impl<'a> Tries<'a> {
             now,
             course: Course::new(target.effective.retry.attempts),
             tried: Vec::new(),
-            refused: Vec::new(),
+            later: Vec::new(),
             why: Why::First,
             fresh: false,
             again: false,
@@ -236,22 +282,29 @@ impl<'a> Tries<'a> {
             return Next::Keep(exchange, heard);
         };
         let may = is_call || with.outgoing.head.method().is_idempotent();
-        let broke = Broke {
-            cause: Cause::Status(status),
-            begun: true,
-            repeatable: may && exchange.has_whole(with.client),
-            asked: asked(answer, SystemTime::now()),
-        };
-        with.report.failed(exchange.lease().backend(), self.now, Ok(status));
+        let asked = asked(answer, SystemTime::now());
+        let repeatable = may && exchange.has_whole(with.client);
+        let broke = Broke { cause: Cause::Status(status), begun: true, repeatable, asked };
+        let backend = exchange.lease().backend().clone();
+        with.report.failed(&backend, self.now, Ok(status));
         self.now = Instant::now();
-        match self.again(broke, exchange.lease().backend().id, &mut with).await {
+        if let Asked::After(wait) = asked
+            && wait <= self.target.effective.retry.backoff.max
+        {
+            self.later.push((backend.id, self.now + wait));
+        }
+        let mut held = Some(Held::Open(exchange, heard));
+        let again = self.again(broke, backend.id, &mut held, &mut with).await;
+        let held = held.expect("it is put back");
+        match again {
             Ok(lease) => {
-                let mut exchange = exchange;
-                exchange.give_back(with.client);
-                exchange.discard(with.client, self.now);
+                held.end(with.client, self.now);
                 Next::Again(lease)
             }
-            Err(Stop::No) => Next::Keep(exchange, heard),
+            Err(Stop::No) => {
+                with.report.backend = Some(backend);
+                held.next(with.outgoing.head)
+            }
             Err(Stop::Gone) => Next::Gone,
         }
     }
@@ -284,10 +337,10 @@ impl<'a> Tries<'a> {
         let repeatable = may && with.client.gone() == 0;
         let broke = Broke { cause, begun, repeatable, asked: Asked::Nothing };
         if retry == Retry::Refused {
-            self.refused.push(backend);
+            self.later.push((backend, lost));
         }
         self.now = Instant::now();
-        let stop = match self.again(broke, backend, &mut with).await {
+        let stop = match self.again(broke, backend, &mut None, &mut with).await {
             Ok(lease) => return Next::Again(lease),
             Err(stop) => stop,
         };
@@ -298,11 +351,13 @@ impl<'a> Tries<'a> {
         }
     }
 
-    /// The next backend to ask, when it is time, if there is to be a further try.
+    /// The next backend to ask, when it is time, if there is to be a further try. `held`: the answer that
+    /// is there already.
     async fn again(
         &mut self,
         broke: Broke,
         backend: BackendId,
+        held: &mut Option<Held>,
         with: &mut With<'_, '_>,
     ) -> Result<Lease, Stop> {
         let (pool, retry) = (&self.target.pool, &self.target.effective.retry);
@@ -330,7 +385,7 @@ impl<'a> Tries<'a> {
             Some(lease) => lease,
             None => {
                 self.rest(again.wait, with).await?;
-                self.another(broke.cause, with).await?
+                self.another(held, with).await?
             }
         };
         if again.costs && !pool.take_try(allowed, self.now) {
@@ -359,19 +414,27 @@ impl<'a> Tries<'a> {
         !self.again && self.course.has_more() && self.target.effective.retry.on.connect
     }
 
-    /// Takes a backend that was not tried yet, if one is free; else one that refused; or waits for one.
-    /// Who has an answer already waits for nobody: it holds a place that others wait for.
-    async fn another(&mut self, cause: Cause, with: &mut With<'_, '_>) -> Result<Lease, Stop> {
-        if let Some(lease) = self.target.pool.another(&self.ask()) {
+    /// Takes a backend that was not tried yet, if one is free; else waits for one, and where nobody else
+    /// is left, for those who may be asked again. Whoever waits holds no place that others wait for.
+    async fn another(
+        &mut self,
+        held: &mut Option<Held>,
+        with: &mut With<'_, '_>,
+    ) -> Result<Lease, Stop> {
+        let pool = &self.target.pool;
+        if let Some(lease) = pool.another(&self.ask()) {
             return Ok(lease);
         }
-        if matches!(cause, Cause::Status(_)) {
+        if held.is_some() && self.later.is_empty() && !pool.may_wait(&self.ask()) {
             return Err(Stop::No);
         }
-        self.again |= !self.refused.is_empty();
-        self.tried.retain(|id| !self.refused.contains(id));
-        self.refused.clear();
-        match self.target.pool.lease(&self.ask()) {
+        *held = held.take().map(|held| held.leave(with.client, self.now));
+        // Who only refused is as good as others that are full.
+        let is_free = held.is_none() && self.later.iter().any(|(_, from)| *from <= self.now);
+        if is_free || !pool.may_wait(&self.ask()) {
+            self.return_to_some(with).await?;
+        }
+        match pool.lease(&self.ask()) {
             Ok(lease) => Ok(lease),
             Err(none) => match self.turn(none, with.outgoing.until, with.client).await {
                 Some(lease) => lease.map_err(|_| Stop::No),
@@ -380,13 +443,34 @@ impl<'a> Tries<'a> {
         }
     }
 
-    /// Waits before a further try, if somebody may be asked then: not for a client that goes away.
+    /// Those who were tried and may be asked again are, once the first of them may.
+    async fn return_to_some(&mut self, with: &mut With<'_, '_>) -> Result<(), Stop> {
+        let Some(from) = self.later.iter().map(|(_, from)| *from).min() else { return Ok(()) };
+        if with.outgoing.until.is_some_and(|until| until <= from) {
+            return Err(Stop::No);
+        }
+        if self.now < from {
+            self.sleep(from, with).await?;
+        }
+        self.again = true;
+        for (id, _) in self.later.extract_if(.., |(_, at)| *at <= from) {
+            self.tried.retain(|tried| *tried != id);
+        }
+        Ok(())
+    }
+
+    /// Waits before a further try, if somebody may be asked then.
     async fn rest(&mut self, wait: Wait, with: &mut With<'_, '_>) -> Result<(), Stop> {
         let (Wait::Twice(wait) | Wait::Always(wait)) = wait else { return Ok(()) };
-        if self.refused.is_empty() && !self.target.pool.is_open(&self.ask()) {
+        if self.later.is_empty() && !self.target.pool.is_open(&self.ask()) {
             return Ok(());
         }
-        with.timer.set(Some(self.now + wait));
+        self.sleep(self.now + wait, with).await
+    }
+
+    /// Waits until then: not for a client that goes away.
+    async fn sleep(&mut self, until: Instant, with: &mut With<'_, '_>) -> Result<(), Stop> {
+        with.timer.set(Some(until));
         let there = poll_fn(|cx| match with.client.poll_gone(cx) {
             Poll::Ready(()) => Poll::Ready(false),
             Poll::Pending => with.timer.poll(cx).map(|()| true),

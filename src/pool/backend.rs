@@ -3,6 +3,7 @@ use super::adaptive::{Adaptive, Bounds, Heard};
 use super::balance::Ask;
 use super::cells::{Cells, Picks};
 use super::ewma::tick;
+use super::fairness::{Given, Turns};
 use super::hot::{Hot, Quiet};
 use super::recent::ONE;
 use super::silence::{Learnt, Watch};
@@ -89,6 +90,10 @@ pub struct Backend {
     pub(super) usual: Learnt,
     /// Votes of tries that wait too long: asked only by those.
     pub(super) watch: Mutex<Watch>,
+    /// Tries that failed, for `turns`.
+    failed: AtomicU64,
+    /// Places it was given while it failed and everybody else was full: asked only then.
+    turns: Mutex<Turns>,
     pub(super) hot: Hot,
 }
 
@@ -134,6 +139,8 @@ impl Backend {
             adaptive: Mutex::default(),
             usual: Learnt::default(),
             watch: Mutex::default(),
+            failed: AtomicU64::new(0),
+            turns: Mutex::default(),
             hot: Hot::new(u32::MAX),
         };
         new.bound(most, now);
@@ -293,10 +300,25 @@ impl Backend {
     /// A try failed: policies that look at what is in work, or at what first bytes cost, send fewer.
     pub(super) fn penalise(&self, now: Instant, costs: bool) {
         let tick = tick(self.age(now));
+        self.failed.fetch_add(1, Relaxed);
         self.hot.recent.fail(tick);
         if costs {
             self.hot.ewma.fail(tick);
         }
+    }
+    /// Whether it failed within the last seconds.
+    pub(super) fn failed_lately(&self, now: Instant) -> bool {
+        self.hot.recent.is_any() && self.hot.recent.load(tick(self.age(now))) > 0
+    }
+    /// Whether it failed at all.
+    #[cfg(test)]
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failed.load(Relaxed) > 0
+    }
+    /// Whether its turn has come for one more place, where those beside it were given so many.
+    pub(super) fn has_turn(&self, now: Instant, others: u64, weight: f64) -> bool {
+        let (own, failed) = (self.picks().all(), self.failed.load(Relaxed));
+        self.turns.lock().allows(now, Given { own, failed, others, weight })
     }
     fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.born)
@@ -352,6 +374,11 @@ impl Candidate {
     /// policy asks this of the one it is about to pick.
     pub fn is_open(&self, ask: &Ask<'_>) -> bool {
         self.backend.is_open(ask)
+    }
+    /// Whether it may be picked in place of one that is closed: who fails at once is always open, and
+    /// would get what is everybody's.
+    pub(super) fn stands_in(&self, ask: &Ask<'_>) -> bool {
+        self.is_open(ask) && !self.backend.failed_lately(ask.now)
     }
 }
 

@@ -333,6 +333,8 @@ impl Pool {
         self.members.lock().forget(now);
         self.count(NOW_AND_THEN, now);
         self.latency.fade(now);
+        // What time alone makes free.
+        self.serve(now);
         if !self.read.stale.load(Acquire) {
             return None;
         }

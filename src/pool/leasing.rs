@@ -37,9 +37,21 @@ impl Pool {
         self.attempt(ask).ok()
     }
 
+    /// Whether who finds nobody may wait for one: there is a queue, and somebody who is only full.
+    pub fn may_wait(&self, ask: &Ask<'_>) -> bool {
+        self.has_queue() && self.read.snapshot.load().why_nobody(ask) == NoLease::Full
+    }
+
     /// Whether somebody could be leased now. Looks at many where nearly all are to be avoided.
     pub fn is_open(&self, ask: &Ask<'_>) -> bool {
         self.read.snapshot.load().candidates.iter().any(|candidate| candidate.is_open(ask))
+    }
+
+    /// Whether this one has a place for an ask, and is in the set in force.
+    #[cfg(test)]
+    pub(crate) fn has_place(&self, backend: &Backend, ask: &Ask<'_>) -> bool {
+        let all = &self.read.snapshot.load().candidates;
+        all.iter().any(|candidate| candidate.backend.id == backend.id && candidate.is_open(ask))
     }
 
     /// As `lease`, uncounted, past the queue.
@@ -65,7 +77,7 @@ impl Pool {
             return Ok(lease);
         }
         let snapshot = self.read.snapshot.load();
-        let index = snapshot.take(ask)?;
+        let index = snapshot.take(ask, self.has_queue())?;
         let backend = &snapshot.candidates[index].backend;
         let picks = backend.picks();
         let first = ask.why == Why::First && ask.avoid.is_empty();

@@ -19,6 +19,7 @@ mod change;
 mod core;
 mod ewma;
 mod explain;
+mod fairness;
 mod health;
 mod hot;
 mod known;

@@ -52,12 +52,16 @@ impl Snapshot {
         }
     }
 
-    /// Picks somebody and counts one more in work there, below every limit.
-    pub(super) fn take(&self, ask: &Ask<'_>) -> Result<usize, NoLease> {
+    /// Picks somebody and counts one more in work there, below every limit. `waits`: who finds nobody
+    /// else may wait for one.
+    pub(super) fn take(&self, ask: &Ask<'_>, waits: bool) -> Result<usize, NoLease> {
         for _ in 0..TRIES {
             let Some((index, most)) = self.balancer.pick_within(&self.candidates, ask) else {
                 break;
             };
+            if waits && self.is_better_left(index, ask) {
+                return Err(NoLease::Full);
+            }
             let taken = self
                 .candidates
                 .get(index)
@@ -67,6 +71,31 @@ impl Snapshot {
             }
         }
         Err(self.why_nobody(ask))
+    }
+
+    /// Whether one who was picked failed lately, all others are full, and it is not its turn.
+    fn is_better_left(&self, index: usize, ask: &Ask<'_>) -> bool {
+        let picked = self.candidates.get(index);
+        picked.is_some_and(|it| it.backend.hot.recent.is_any() && self.must_wait(it, ask))
+    }
+
+    #[cold]
+    fn must_wait(&self, it: &Candidate, ask: &Ask<'_>) -> bool {
+        if !it.backend.failed_lately(ask.now) {
+            return false;
+        }
+        let (mut given, mut weight) = (0, 0.0);
+        for other in self.candidates.iter().filter(|other| other.backend.id != it.backend.id) {
+            if other.is_open(ask) {
+                return false;
+            }
+            let works = other.backend.is_usable() && !ask.avoids(other.backend.id);
+            if works && !other.backend.failed_lately(ask.now) {
+                given += other.backend.picks().all();
+                weight += f64::from(other.weight) / f64::from(it.weight);
+            }
+        }
+        weight > 0.0 && !it.backend.has_turn(ask.now, given, weight)
     }
 
     pub(super) fn why_nobody(&self, ask: &Ask<'_>) -> NoLease {
@@ -101,9 +130,9 @@ mod tests {
         let candidates = weighted(&[1, 1]).into();
         let snapshot = Snapshot { candidates, balancer: Box::new(Stubborn), ..Snapshot::empty() };
         let now = Instant::now();
-        assert_eq!(snapshot.take(&Ask::new(now, 1)), Ok(1));
+        assert_eq!(snapshot.take(&Ask::new(now, 1), true), Ok(1));
         let avoid = [BackendId(1)];
-        assert_eq!(snapshot.take(&Ask::new(now, 1).avoid(&avoid)), Err(NoLease::Full));
-        assert_eq!(snapshot.take(&Ask::new(now, 7)), Err(NoLease::Full), "out of the set");
+        assert_eq!(snapshot.take(&Ask::new(now, 1).avoid(&avoid), true), Err(NoLease::Full));
+        assert_eq!(snapshot.take(&Ask::new(now, 7), true), Err(NoLease::Full), "out of the set");
     }
 }

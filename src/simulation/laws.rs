@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 /// A timer rings so late at the most.
 const LATE: Duration = Duration::from_millis(5);
 
+/// A place of somebody who failed lately stays free so long at the most, where others are full: what
+/// is given once in a while, and the second in which it is looked.
+const FREE: Duration = Duration::from_millis(1950);
+
 /// The laws of a pool, and what is to be known of it for them.
 #[derive(Debug)]
 pub(super) struct Laws {
@@ -25,6 +29,8 @@ pub(super) struct Laws {
     size: usize,
     /// Leases out, by backend.
     held: Vec<u32>,
+    /// Since when who waits could be there, and how many were taken there until then.
+    free: Vec<Option<(Instant, u64)>>,
     /// When requests were first sent, and when tries were made that cost of the budget.
     first: VecDeque<Instant>,
     further: VecDeque<Instant>,
@@ -43,6 +49,7 @@ impl Laws {
             reloads: !scene.reloads.is_empty(),
             size,
             held: vec![0; scene.servers.len()],
+            free: vec![None; scene.servers.len()],
             first: VecDeque::new(),
             further: VecDeque::new(),
         }
@@ -130,10 +137,25 @@ impl Laws {
             };
             assert!(now <= waiting.until + LATE, "{request} waits beyond its time");
         }
-        // No place stays free while one who may have it waits.
-        for request in queued.iter().take(3) {
-            let is_free = pool.is_open(&requests[*request].ask(now));
-            assert!(!is_free, "{request} waits, and somebody is free");
+        // No place stays free while one who may have it waits; one of somebody who failed not for long.
+        let mut waits = [None; 3];
+        waits.iter_mut().zip(queued).for_each(|(waits, request)| *waits = Some(*request));
+        let free = |backend: &Backend| {
+            waits.into_iter().flatten().find(|r| pool.has_place(backend, &requests[*r].ask(now)))
+        };
+        for (backend, since) in backends.iter().zip(&mut self.free) {
+            let Some(request) = free(backend) else {
+                *since = None;
+                continue;
+            };
+            let given = backend.picks().policy.get() + backend.picks().retry.get();
+            let (since, then) = since.get_or_insert((now, given));
+            if *then != given {
+                (*since, *then) = (now, given);
+            }
+            let long = if backend.has_failed() { FREE } else { Duration::ZERO };
+            let is_free = now - *since > long || long.is_zero();
+            assert!(!is_free, "{request} waits, and {} is free", backend.name);
         }
         for (backend, held) in backends.iter().zip(&self.held) {
             assert_eq!(backend.active(), *held, "leases of {}", backend.name);
@@ -160,7 +182,8 @@ impl Laws {
     /// A request ended.
     pub(super) fn ended(&self, it: &Request, end: End, now: Instant) {
         let failed = match end {
-            End::Answered(_) | End::Left => false,
+            End::Answered(status) => it.effective.retry.on.statuses.has(status),
+            End::Left => false,
             End::Broken(_) => true,
             End::Own(word) => word == "no_backend",
         };

@@ -87,7 +87,7 @@ pub(super) struct Request {
     pub(super) begun: bool,
     /// A further try was not allowed by the budget.
     pub(super) spent: bool,
-    /// A further try found everybody else full.
+    /// A further try found everybody else full, and no queue, or waited there in vain.
     pub(super) full: bool,
 }
 

@@ -97,6 +97,32 @@ fn who_fails_fast_attracts_nobody_for_long() {
     }
 }
 
+/// The free place of one who fails at once does not go to all that wait for the others, and who is sent
+/// again waits for them, too.
+#[test]
+fn who_fails_fast_attracts_nobody_who_waits_for_others() {
+    let most = "max_active = 4\nqueue = { size = 1000, timeout = \"2s\" }";
+    let twice = "retry = { attempts = 3, on = [\"connect\", \"reset\", \"5xx\", 429], \
+        budget = \"100%\", floor = \"1000/s\", backoff = { base = \"5ms\", max = \"5ms\" } }";
+    let policies =
+        ["round_robin", "least_connections", "p2c", "peak_ewma", "random", "consistent_hash"];
+    for (policy, mood) in policies.iter().flat_map(|p| [(p, Mood::Fails), (p, Mood::Sheds)]) {
+        for (retry, lost) in [("retry = { attempts = 1 }", false), (twice, true)] {
+            for seed in 0..2 {
+                let section = format!("{}\n{most}\n{retry}", balance(policy));
+                // Nearly all that the four others can do with four places each.
+                let mut scene = Scene::plain(seed, 5, section, 0.37, 2000 * MS);
+                scene.turns = vec![(300 * MS, 0, mood)];
+                let tally = World::new(scene, false).play();
+                let (share, what) =
+                    (tally.share(0, 800 * MS, 2000 * MS), format!("{policy} {mood:?}"));
+                assert!(share <= 1.2, "{what}, {retry}, seed {seed}: {share} of its share");
+                assert!(!lost || tally.failed == 0, "{what}, seed {seed}: {} lost", tally.failed);
+            }
+        }
+    }
+}
+
 #[test]
 fn who_is_slow_gets_less() {
     for policy in ["least_connections", "p2c", "peak_ewma"] {

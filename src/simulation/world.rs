@@ -669,10 +669,22 @@ impl World {
         if let Some(lease) = self.pool.another(&it.ask(self.now)) {
             return self.send(request, lease);
         }
-        // Who has an answer waits for nobody.
-        match it.after.as_ref().is_some_and(|after| after.kept.is_some()) {
-            true => self.no_more(request),
-            false => self.ask(request),
+        let may_wait = self.pool.may_wait(&it.ask(self.now));
+        let it = &mut self.requests[request];
+        let kept = it.after.as_mut().and_then(|after| after.kept.take());
+        match kept {
+            // Whoever waits holds no place.
+            Some((kept, status)) if may_wait => {
+                self.laws.settled(kept.backend().id);
+                kept.answered(status, Span::new(self.now, self.now));
+                self.ask(request);
+            }
+            Some(kept) => {
+                it.full |= self.pool.config().queue.is_none();
+                it.after.as_mut().expect("it has an answer").kept = Some(kept);
+                self.no_more(request);
+            }
+            None => self.ask(request),
         }
     }
 

@@ -11,7 +11,7 @@ use super::http2::Http2;
 use super::link::Link;
 use crate::http1::ResponseVerdict;
 use crate::http2;
-use crate::message::{Broken, Chunk, Fields, Fill, Head};
+use crate::message::{Broken, Chunk, Fields, Fill, Head, Pressure, memory};
 use crate::metrics::Span;
 use crate::net::{BEAT, Pipe, Spliced, Timer};
 use crate::pool::Lease;
@@ -462,7 +462,35 @@ impl Exchange {
 
     /// Ends it with an answer that nobody gets. If all of that is at hand already, its connection can
     /// carry another request; else it is closed, or the stream.
-    pub fn discard(mut self: Box<Self>, body: &mut dyn Spliced, now: Instant) {
+    pub fn discard(self: Box<Self>, body: &mut dyn Spliced, now: Instant) {
+        self.end_at_once(body, now, &mut |_| {});
+    }
+
+    /// As `discard`, and keeps the body for later: where all of it is at hand, in no more than `most`
+    /// bytes, and nothing follows it.
+    pub fn detach(
+        self: Box<Self>,
+        body: &mut dyn Spliced,
+        now: Instant,
+        most: usize,
+    ) -> Option<Vec<u8>> {
+        let (mut kept, mut fits) = (Vec::new(), memory().pressure() == Pressure::None);
+        let whole = self.end_at_once(body, now, &mut |data| {
+            fits &= kept.len() + data.len() <= most;
+            if fits {
+                kept.extend_from_slice(data);
+            }
+        });
+        (whole && fits).then_some(kept)
+    }
+
+    /// Whether all of its answer was at hand, without trailers.
+    fn end_at_once(
+        mut self: Box<Self>,
+        body: &mut dyn Spliced,
+        now: Instant,
+        each: &mut dyn FnMut(&[u8]),
+    ) -> bool {
         let mut nobody = Context::from_waker(Waker::noop());
         let whole = Span::new(self.begun, now);
         for _ in 0..PIECES {
@@ -470,13 +498,21 @@ impl Exchange {
                 break;
             }
             match self.poll_fill(&mut nobody, body) {
-                Poll::Ready(Ok(Fill::End)) => return self.finish(whole),
-                Poll::Ready(Ok(Fill::Data)) => self.consume(self.data().len()),
+                Poll::Ready(Ok(Fill::End)) => {
+                    let is_all = self.trailers().is_none();
+                    self.finish(whole);
+                    return is_all;
+                }
+                Poll::Ready(Ok(Fill::Data)) => {
+                    each(self.data());
+                    self.consume(self.data().len());
+                }
                 Poll::Ready(Err(_)) | Poll::Pending => break,
             }
         }
         let lease = self.take_lease();
         self.settle(lease, whole);
+        false
     }
 
     /// Ends it after an error: closes the connection, or its stream of one, and gives the lease

@@ -362,3 +362,121 @@ fn a_limit_with_bounds_follows_what_the_backend_bears() {
     proxy.reload(&web(&[backend.addr], "max_active = 7")).unwrap();
     assert_eq!(limit(), 7);
 }
+
+const AGAIN: &str = "retry = { attempts = 3, on = [\"connect\", \"reset\", \"5xx\"], budget = \"100%\", floor = \"1000/s\" }";
+
+/// Answers each request by this at once, and counts them.
+fn saying(answer: String) -> (Backend, Arc<AtomicUsize>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    let backend = Backend::run(move |peer| {
+        while peer.request().is_some() {
+            count.fetch_add(1, SeqCst);
+            peer.send(&answer);
+        }
+    });
+    (backend, asked)
+}
+
+fn busy(body: &str) -> String {
+    let n = body.len();
+    format!("HTTP/1.1 503 Busy\r\nX-Who: busy\r\nContent-Length: {n}\r\n\r\n{body}")
+}
+
+/// Always free, it would take whoever comes while the others are full.
+#[test]
+fn who_fails_at_once_costs_nobody_an_answer_where_others_are_full() {
+    for balance in ["round_robin", "least_connections", "peak_ewma"] {
+        let (bad, asked) = saying(busy("busy"));
+        let slow = || {
+            Backend::run(|peer| {
+                while peer.request().is_some() {
+                    std::thread::sleep(std::time::Duration::from_millis(5));
+                    peer.answer("good");
+                }
+            })
+        };
+        let (one, two) = (slow(), slow());
+        let more = format!(
+            "balance = \"{balance}\"\nmax_active = 4\nqueue = {{ size = 1000, timeout = \"1h\" }}\n{AGAIN}"
+        );
+        let proxy = Proxy::http(&[bad.addr, one.addr, two.addr], &more);
+        let addr = proxy.addr();
+        std::thread::scope(|scope| {
+            for _ in 0..16 {
+                scope.spawn(move || {
+                    let mut client = Client::connect(addr);
+                    for _ in 0..40 {
+                        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+                        assert_eq!(client.response().text(), "good");
+                    }
+                });
+            }
+        });
+        let asked = asked.load(SeqCst);
+        assert!(asked < 16 * 40 / 2, "{balance}: it got {asked} of 640 requests");
+    }
+}
+
+/// Who is sent again for its status waits in the queue, and holds no place at the one that answered.
+#[test]
+fn an_answer_that_somebody_else_is_to_better_waits_for_its_turn() {
+    let (gate, (bad, asked)) = (Gate::new(), saying(busy("busy")));
+    let more = format!("{LONG}\n{AGAIN}");
+    let proxy = Proxy::http(&[gate.addr(), bad.addr], &more);
+    let mut first = ask(&proxy, "/0");
+    assert_eq!(gate.next(), "/0");
+    let before = asked.load(SeqCst);
+    let mut second = ask(&proxy, "/1");
+    until_depth(&proxy, 1);
+    let active = || {
+        let plan = proxy.running().state().plan.load_full().unwrap();
+        plan.pools["app"].members()[1].backend.active()
+    };
+    until("the place is free again", || active() == 0);
+    assert_eq!(asked.load(SeqCst), before + 1);
+    gate.answer();
+    assert_eq!(first.response().text(), "ok");
+    assert_eq!(gate.next(), "/1");
+    gate.answer();
+    assert_eq!(second.response().text(), "ok");
+}
+
+/// A page that came whole is the client's when nobody bettered it, else its status is.
+#[test]
+fn who_waits_in_vain_gets_the_answer_that_was_there() {
+    for (page, whole) in [("busy".to_string(), true), ("x".repeat(5000), false)] {
+        let (gate, (bad, _)) = (Gate::new(), saying(busy(&page)));
+        let (folder, log) = access_log();
+        let more = format!("max_active = 1\nqueue = {{ timeout = \"50ms\" }}\n{AGAIN}\n{log}");
+        let proxy = Proxy::http(&[gate.addr(), bad.addr], &more);
+        let held = ask(&proxy, "/held");
+        assert_eq!(gate.next(), "/held");
+        let mut client = ask(&proxy, "/");
+        let answer = client.response();
+        assert_eq!((answer.status, answer.field("X-Who")), (503, whole.then_some("busy")));
+        assert_eq!(answer.text() == page, whole);
+        let line = access_lines(&folder, 1).remove(0);
+        let reason = if whole { "-" } else { "queue" };
+        assert!(line.contains(&format!("\"reason\":\"{reason}\"")), "{line}");
+        assert!(line.contains("\"backend\":\"b2\""), "{line}");
+        // The connection goes on.
+        client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        assert_eq!(client.response().status, 503);
+        drop(held);
+    }
+}
+
+/// Where nobody else is there nobody waits.
+#[test]
+fn where_all_fail_the_answer_comes_at_once() {
+    let ((bad, one), (worse, two)) = (saying(busy("busy")), saying(busy("busy")));
+    let proxy = Proxy::http(&[bad.addr, worse.addr], &format!("{LONG}\n{AGAIN}"));
+    let mut client = proxy.client();
+    for _ in 0..20 {
+        let answer = client.ask("GET", "/", "");
+        assert_eq!((answer.status, answer.text().as_str()), (503, "busy"));
+    }
+    assert_eq!(one.load(SeqCst) + two.load(SeqCst), 40);
+    assert_eq!(depth(&proxy), 0);
+}

@@ -1,5 +1,5 @@
 //! What is sent again, to whom, how often and when; and what never is.
-use crate::support::{Backend, Client, Proxy, Response, nobody, until};
+use crate::support::{Backend, Client, Proxy, Response, access_lines, access_log, nobody, until};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
@@ -217,19 +217,49 @@ fn who_was_never_reached_costs_no_budget() {
     assert_eq!(failed, 2, "a try that may have been begun does");
 }
 
-/// The backend asks for years: the try waits for `backoff.max`, and no longer.
+/// Who asks for time is not asked again; whoever else is asked has asked for nothing.
 #[test]
-fn years_are_not_waited_for() {
-    for after in ["99999999", "Fri, 31 Dec 9999 23:59:59 GMT"] {
+fn nobody_waits_for_another_backend_than_the_one_that_asked_for_it() {
+    for after in ["60", "99999999", "Fri, 31 Dec 9999 23:59:59 GMT"] {
         let answer =
             format!("HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nRetry-After: {after}\r\n\r\n");
         let (bad, _) = saying(answer.leak());
         let good = Backend::named("good");
-        let more = "retry = { on = [503], backoff = { base = \"0s\", max = \"300ms\" } }";
+        let more = "retry = { on = [503], backoff = { base = \"0s\", max = \"60s\" } }";
         let proxy = Proxy::http(&[bad.addr, good.addr], more);
-        let begun = Instant::now();
+        // A minute is more than this client waits.
         assert_eq!(ask(&proxy, "GET").text() + &ask(&proxy, "GET").text(), "goodgood");
-        assert!(begun.elapsed() >= Duration::from_millis(300), "it is waited for at all");
+    }
+}
+
+/// Where nobody else is left they are asked again, when that is in good time.
+#[test]
+fn who_asked_for_a_while_is_asked_again_after_it() {
+    let busy = |asked: Arc<AtomicUsize>, after: &'static str| {
+        Backend::run(move |peer| {
+            while peer.request().is_some() {
+                if asked.fetch_add(1, SeqCst) < 2 {
+                    let field = format!("Content-Length: 4\r\nRetry-After: {after}\r\n\r\nbusy");
+                    peer.send(format!("HTTP/1.1 503 Busy\r\n{field}"));
+                } else {
+                    peer.answer("good");
+                }
+            }
+        })
+    };
+    for (after, said, times) in [("1", "good", 3), ("9", "busy", 2), ("soon", "busy", 2)] {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (one, two) = (busy(asked.clone(), after), busy(asked.clone(), after));
+        let more =
+            "retry = { attempts = 3, on = [503], backoff = { base = \"0s\", max = \"2s\" } }";
+        let proxy = Proxy::http(&[one.addr, two.addr], more);
+        let begun = Instant::now();
+        assert_eq!(
+            (ask(&proxy, "GET").text().as_str(), asked.load(SeqCst)),
+            (said, times),
+            "{after}"
+        );
+        assert!(said == "busy" || begun.elapsed() >= Duration::from_secs(1), "it is waited for");
     }
 }
 
@@ -246,19 +276,22 @@ fn what_has_no_time_to_wait_fails_at_once() {
 fn who_leaves_while_a_try_waits_is_not_sent_again() {
     let answer = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nRetry-After: 60\r\n\r\n";
     let ((bad, one), (worse, two)) = (saying(answer), saying(answer));
-    let more = "retry = { on = [503], backoff = { base = \"0s\", max = \"60s\" } }";
-    let proxy = Proxy::http(&[bad.addr, worse.addr], more);
+    let more = "retry = { attempts = 3, on = [503], backoff = { base = \"0s\", max = \"60s\" } }";
+    let (folder, log) = access_log();
+    let proxy = Proxy::http(&[bad.addr, worse.addr], &format!("{more}\n{log}"));
     let mut client = proxy.client();
     client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
-    until("it was asked", || one.load(SeqCst) + two.load(SeqCst) == 1);
+    let asked = || one.load(SeqCst) + two.load(SeqCst);
+    until("both were asked", || asked() == 2);
     let active = || {
         let plan = proxy.running().state().plan.load_full().unwrap();
         plan.pools["app"].members().iter().map(|m| m.backend.active()).sum::<u32>()
     };
-    until("it waits", || active() == 1);
+    until("it waits, and holds no place", || active() == 0);
     drop(client);
-    until("it is over", || active() == 0);
-    assert_eq!(one.load(SeqCst) + two.load(SeqCst), 1);
+    let line = access_lines(&folder, 1).remove(0);
+    assert!(line.contains(r#""reason":"client_gone""#), "{line}");
+    assert_eq!(asked(), 2);
 }
 
 #[test]

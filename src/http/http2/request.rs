@@ -291,7 +291,7 @@ impl Turn<'_, '_> {
     /// Sends our own answer.
     async fn own(&mut self, reply: &Reply) {
         self.report.reason = reply.reason();
-        self.report.own = true;
+        self.report.own = reply.is_own();
         self.report.status = reply.status();
         if let Err(cut @ Cut::ClientIdle) = self.own_answer(reply).await {
             self.left(&cut);

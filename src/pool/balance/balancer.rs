@@ -111,5 +111,15 @@ pub trait Balancer: Send + Sync {
 /// closed.
 pub(super) fn next_open(candidates: &[Candidate], start: u64, ask: &Ask<'_>) -> Option<usize> {
     let start = start.checked_rem(candidates.len() as u64)? as usize;
-    (start..candidates.len()).chain(0..start).find(|i| candidates[*i].is_open(ask))
+    let mut failed = None;
+    for index in (start..candidates.len()).chain(0..start) {
+        let candidate = &candidates[index];
+        if candidate.stands_in(ask) {
+            return Some(index);
+        }
+        if failed.is_none() && candidate.is_open(ask) {
+            failed = Some(index);
+        }
+    }
+    failed
 }

@@ -11,6 +11,7 @@ use super::ring::Ring;
 use super::sizes::Sizes;
 use crate::config::{Hash, Table};
 use crate::pool::backend::Candidate;
+use std::cell::Cell;
 
 /// Slots or points of a key that are looked at before everybody is asked in turn. A closed one of
 /// share p is met in all of them with probability p^64.
@@ -150,9 +151,17 @@ impl Balancer for ConsistentHash {
                 self.pick_bounded(bound, candidates, ask, pick)
             }
             (None, None) => self.fallback.pick_within(candidates, ask),
-            (None, Some(hash)) => self
-                .choose(candidates, hash, |i| candidates[i].is_open(ask))
-                .map(|index| (index, u32::MAX)),
+            (None, Some(hash)) => {
+                let open = |i: usize| candidates[i].is_open(ask);
+                let first = Cell::new(true);
+                let fits = |i: usize| {
+                    let own = first.replace(false);
+                    open(i) && (own || candidates[i].stands_in(ask))
+                };
+                let found = self.choose(candidates, hash, fits);
+                let found = found.or_else(|| self.choose(candidates, hash, open));
+                found.map(|index| (index, u32::MAX))
+            }
         }
     }
 

@@ -36,10 +36,11 @@ pub(super) fn draw_open(
     seed: u64,
 ) -> Option<usize> {
     let mut random = seed;
-    for _ in 0..DRAWS {
+    for n in 0..DRAWS {
         random = mix(random);
         let index = alias.draw(random)?;
-        if candidates[index].is_open(ask) {
+        let candidate = &candidates[index];
+        if candidate.is_open(ask) && (n == 0 || candidate.stands_in(ask)) {
             return Some(index);
         }
     }

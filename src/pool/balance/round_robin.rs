@@ -39,9 +39,10 @@ impl RoundRobin {
         ask: &Ask<'_>,
         mut turn: impl FnMut() -> u64,
     ) -> Option<usize> {
-        for _ in 0..STEPS {
+        for n in 0..STEPS {
             let index = self.schedule.at(turn())?;
-            if candidates[index].is_open(ask) {
+            let candidate = &candidates[index];
+            if candidate.is_open(ask) && (n == 0 || candidate.stands_in(ask)) {
                 return Some(index);
             }
         }
