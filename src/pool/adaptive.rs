@@ -16,6 +16,10 @@
 //! a limit that holds latency below 1.5 × rest is below the point from which requests queue (the
 //! reason for which BBR drains its pipe: ACM Queue 14(5), 2016). Where the load leaves half of the
 //! limit unused by itself, nothing needs to be done.
+//!
+//! What was measured at rest holds for the pages of then. Where others come that take longer, the limit
+//! would fall as if requests queued, down to its lower bound. So what is cut down to half of what it
+//! was, or to that bound, and stays there, is measured again at once: at that load nothing queues.
 use std::time::{Duration, Instant};
 
 /// So long a window takes at the least. Envoy's default.
@@ -30,22 +34,41 @@ const BUFFER: f32 = 1.25;
 const REST_EVERY: Duration = Duration::from_secs(60);
 /// So many times its own length at the least: at half the limit for at most a fiftieth of the time.
 const REST_TIMES: u32 = 50;
-/// A measurement that has not come to an end after this is given up.
+/// A measurement ends after this with what there is, and is given up where that is not [`FEW`].
 const REST_MOST: Duration = Duration::from_secs(1);
+/// Or after so many times as long as a first byte took of late, where that is more: what is slow has
+/// given next to no answer by then.
+const REST_LONG: u32 = 4;
+/// Answers of a measurement whose time is over that will do.
+const FEW: u32 = 3;
+/// Windows in a row at a limit that was cut down by latency until rest is measured anew.
+const CUT: u32 = 5;
 /// By so much the measure of rest may rise in a window that leaves half the limit unused: a backend
 /// that became slower for good is believed within half a minute, one that is overloaded is cut
 /// down within half a second.
 const RISE: f32 = 1.01;
-/// Up to this share of failures is the application's affair, and not overload.
+/// Up to this share of failures is no sign of overload.
 const TOLERATED: f64 = 0.05;
+/// Failures that say nothing of overload take no more of the limit than this: a client may choose how
+/// often an application fails.
+const FAULTS_MOST: f64 = 0.5;
 
 /// What is known of a backend.
 #[derive(Debug)]
 pub(super) struct Adaptive {
     bounds: Bounds,
+    /// What latency and refusals make of it.
     limit: f64,
+    /// The share of it that the application's failures leave.
+    whole: f64,
     /// What a first byte takes at rest, in seconds.
     rest: Option<f32>,
+    /// What it took in the last window.
+    last: f32,
+    /// The highest limit since rest was measured.
+    peak: f64,
+    /// Windows in a row in which it was far below that, or at its least, and latency kept it there.
+    cut: u32,
     measure: Measure,
     window: Window,
     seed: u64,
@@ -74,6 +97,7 @@ struct Window {
     begun: Instant,
     answers: u32,
     faults: u32,
+    refusals: u32,
     /// Most in work.
     most: u32,
     took: Vec<f32>,
@@ -81,7 +105,10 @@ struct Window {
 
 impl Window {
     fn new(begun: Instant) -> Self {
-        Self { begun, answers: 0, faults: 0, most: 0, took: Vec::new() }
+        Self { begun, answers: 0, faults: 0, refusals: 0, most: 0, took: Vec::new() }
+    }
+    fn all(&self) -> u32 {
+        self.answers + self.faults + self.refusals
     }
     fn learn(&mut self, took: f32) {
         let at = self.answers as usize % KEPT;
@@ -108,10 +135,20 @@ impl Window {
 pub(super) struct Heard {
     /// When it was sent.
     pub(super) begun: Instant,
-    /// After so long the answer began; `None` for a failure.
-    pub(super) took: Option<Duration>,
+    pub(super) end: End,
     /// In work at its end, itself too.
     pub(super) active: u32,
+}
+
+/// What its end says of how much the backend bears.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// After so long the answer began.
+    Took(Duration),
+    /// The application failed: whether it has too much to do, nobody knows.
+    Fault,
+    /// It was turned away, or broke, or came too late.
+    Refused,
 }
 
 impl Adaptive {
@@ -119,7 +156,18 @@ impl Adaptive {
     pub(super) fn new(bounds: Bounds, seed: u64, now: Instant) -> Self {
         let limit = f64::from(bounds.min);
         let measure = Measure::At(now);
-        let mut new = Self { bounds, limit, rest: None, measure, window: Window::new(now), seed };
+        let mut new = Self {
+            bounds,
+            limit,
+            whole: 1.0,
+            rest: None,
+            last: 0.0,
+            peak: limit,
+            cut: 0,
+            measure,
+            window: Window::new(now),
+            seed,
+        };
         new.measure_later(now, Duration::ZERO);
         new
     }
@@ -133,25 +181,26 @@ impl Adaptive {
     /// How many requests it may have at once now.
     pub(super) fn limit(&self) -> u32 {
         let limit = match self.measure {
-            Measure::At(_) => self.limit,
-            Measure::Falling { .. } | Measure::Rest { .. } => self.within(self.limit / 2.0),
+            Measure::At(_) => self.limit * self.whole,
+            Measure::Falling { .. } | Measure::Rest { .. } => self.limit * self.whole / 2.0,
         };
-        limit as u32
+        self.within(limit) as u32
     }
 
     /// One ended.
     pub(super) fn learn(&mut self, heard: Heard, now: Instant) {
         self.window.most = self.window.most.max(heard.active);
         self.look(heard.active, now);
-        match heard.took {
-            None => self.window.faults += 1,
-            Some(took) if self.counts(heard.begun) => self.window.learn(took.as_secs_f32()),
-            Some(_) => return,
+        match heard.end {
+            End::Fault => self.window.faults += 1,
+            End::Refused => self.window.refusals += 1,
+            End::Took(took) if self.counts(heard.begun) => self.window.learn(took.as_secs_f32()),
+            End::Took(_) => return,
         }
-        let enough = self.window.answers + self.window.faults >= ANSWERS;
+        let enough = self.window.all() >= ANSWERS;
         if matches!(self.measure, Measure::Rest { .. }) {
             if enough {
-                self.rest = self.window.median().or(self.rest);
+                self.measured();
                 self.end_measure(now);
             }
         } else if enough && now.saturating_duration_since(self.window.begun) >= WINDOW {
@@ -159,7 +208,7 @@ impl Adaptive {
         }
     }
 
-    /// Time passes: a measurement that came to no end is given up.
+    /// Time passes: a measurement comes to its end, or is given up.
     pub(super) fn look(&mut self, active: u32, now: Instant) {
         match self.measure {
             Measure::At(at) if now >= at && self.rest.is_some() => {
@@ -167,8 +216,11 @@ impl Adaptive {
             }
             Measure::At(_) => {}
             Measure::Falling { begun } | Measure::Rest { begun, .. }
-                if now.saturating_duration_since(begun) > REST_MOST =>
+                if now.saturating_duration_since(begun) > self.rest_most() =>
             {
+                if matches!(self.measure, Measure::Rest { .. }) && self.window.answers >= FEW {
+                    self.measured();
+                }
                 self.end_measure(now);
             }
             Measure::Falling { begun } if active <= self.limit() => {
@@ -187,10 +239,23 @@ impl Adaptive {
         }
     }
 
+    /// How long a measurement may take.
+    fn rest_most(&self) -> Duration {
+        let last = Duration::try_from_secs_f32(self.last).unwrap_or_default();
+        REST_MOST.max(last.saturating_mul(REST_LONG))
+    }
+
+    /// Takes what the window says of a first byte at rest.
+    fn measured(&mut self) {
+        self.rest = self.window.median().or(self.rest);
+        self.peak = self.limit;
+    }
+
     fn end_measure(&mut self, now: Instant) {
         if let Measure::Falling { begun } | Measure::Rest { begun, .. } = self.measure {
             self.measure_later(now, now.saturating_duration_since(begun));
         }
+        self.cut = 0;
         self.window.clear(now);
     }
 
@@ -206,16 +271,17 @@ impl Adaptive {
     /// The end of a window.
     fn adapt(&mut self, now: Instant) {
         let window = &mut self.window;
-        let failed = f64::from(window.faults) / f64::from(window.faults + window.answers);
-        let used = f64::from(window.most) * 2.0 >= self.limit;
-        let mut next = self.limit;
+        let share = |of: u32| f64::from(of) / f64::from(window.all());
+        let (failed, refused) = (share(window.faults), share(window.refusals));
+        let used = f64::from(window.most) * 2.0 >= self.limit * self.whole;
+        let (mut next, mut slow) = (self.limit, false);
         if let Some(took) = window.median() {
             let rest = match self.rest {
                 Some(rest) if took >= rest && used => rest,
                 Some(rest) => took.min(rest * RISE),
                 None => took,
             };
-            self.rest = Some(rest);
+            (self.rest, self.last, slow) = (Some(rest), took, took > rest * BUFFER);
             let gradient = f64::from(rest * BUFFER / took.max(f32::MIN_POSITIVE)).clamp(0.5, 2.0);
             next = self.limit * gradient;
             next += next.sqrt();
@@ -224,14 +290,28 @@ impl Adaptive {
             }
         }
         // It grows only where that is of use, and where nothing speaks against it.
-        if !used || failed > TOLERATED {
+        if !used || refused > TOLERATED {
             next = next.min(self.limit);
         }
-        if failed > TOLERATED {
-            next *= (1.0 - failed).max(0.5);
+        if refused > TOLERATED {
+            next *= (1.0 - refused).max(0.5);
         }
+        // What an application fails at does not add up from window to window.
+        self.whole = if failed > TOLERATED { (1.0 - failed).max(FAULTS_MOST) } else { 1.0 };
         self.limit = self.within(next);
+        self.peak = self.peak.max(self.limit);
         self.window.clear(now);
+        self.doubt(slow, now);
+    }
+
+    /// A limit that latency has cut down and keeps down is no proof that requests queue: what a first
+    /// byte takes at rest is measured at once.
+    fn doubt(&mut self, slow: bool, now: Instant) {
+        let low = self.limit <= f64::from(self.bounds.min).max(self.peak / 2.0);
+        self.cut = if slow && low { self.cut + 1 } else { 0 };
+        if self.cut >= CUT && matches!(self.measure, Measure::At(_)) {
+            self.measure = Measure::Falling { begun: now };
+        }
     }
 
     fn within(&self, limit: f64) -> f64 {

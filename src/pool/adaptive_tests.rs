@@ -8,7 +8,8 @@ const BOUNDS: Bounds = Bounds { min: 4, max: 1000 };
 struct Server {
     width: f64,
     work: Duration,
-    fails: bool,
+    /// How it fails, where it does.
+    fails: Option<End>,
 }
 
 impl Server {
@@ -33,9 +34,9 @@ fn run(
         // They end one after the other within that time.
         for _ in 0..active {
             *now += took / active;
-            let took = (!server.fails).then_some(took);
-            adaptive.learn(Heard { begun: *now - server.takes(active), took, active }, *now);
-            assert!((BOUNDS.min..=BOUNDS.max).contains(&adaptive.limit()), "{adaptive:?}");
+            let end = server.fails.unwrap_or(End::Took(took));
+            adaptive.learn(Heard { begun: *now - server.takes(active), end, active }, *now);
+            assert!((adaptive.bounds.min..=adaptive.bounds.max).contains(&adaptive.limit()), "{adaptive:?}");
             limits.push(adaptive.limit());
         }
     }
@@ -52,7 +53,7 @@ fn it_finds_what_a_backend_serves_at_once_and_stays_there_however_long_the_overl
     for width in [10.0, 40.0, 300.0] {
         let mut now = Instant::now();
         let mut adaptive = Adaptive::new(BOUNDS, 7, now);
-        let server = Server { width, work: 10 * MS, fails: false };
+        let server = Server { width, work: 10 * MS, fails: None };
         run(&mut adaptive, &server, 5000, &mut now, Duration::from_secs(10));
         let soon = f64::from(median(run(&mut adaptive, &server, 5000, &mut now, 1000 * MS)));
         run(&mut adaptive, &server, 5000, &mut now, Duration::from_secs(600));
@@ -67,7 +68,7 @@ fn it_finds_what_a_backend_serves_at_once_and_stays_there_however_long_the_overl
 fn a_backend_that_loses_strength_is_cut_down_and_one_that_gains_it_back_grows() {
     let mut now = Instant::now();
     let mut adaptive = Adaptive::new(BOUNDS, 7, now);
-    let mut server = Server { width: 200.0, work: 10 * MS, fails: false };
+    let mut server = Server { width: 200.0, work: 10 * MS, fails: None };
     run(&mut adaptive, &server, 5000, &mut now, Duration::from_secs(20));
     assert!(adaptive.limit() > 180, "{adaptive:?}");
     server.width = 20.0;
@@ -82,7 +83,7 @@ fn a_backend_that_loses_strength_is_cut_down_and_one_that_gains_it_back_grows() 
 fn what_takes_longer_for_good_is_learnt() {
     let mut now = Instant::now();
     let mut adaptive = Adaptive::new(BOUNDS, 7, now);
-    let mut server = Server { width: 100.0, work: 10 * MS, fails: false };
+    let mut server = Server { width: 100.0, work: 10 * MS, fails: None };
     run(&mut adaptive, &server, 5000, &mut now, Duration::from_secs(20));
     server.work = 40 * MS;
     run(&mut adaptive, &server, 5000, &mut now, Duration::from_secs(300));
@@ -94,34 +95,104 @@ fn what_takes_longer_for_good_is_learnt() {
 fn it_grows_no_further_than_the_load_uses_it() {
     let mut now = Instant::now();
     let mut adaptive = Adaptive::new(BOUNDS, 7, now);
-    let server = Server { width: 1e6, work: 10 * MS, fails: false };
+    let server = Server { width: 1e6, work: 10 * MS, fails: None };
     run(&mut adaptive, &server, 30, &mut now, Duration::from_secs(300));
     assert!((30..=90).contains(&adaptive.limit()), "{adaptive:?}");
 }
 
+/// Of `of` answers one fails like this, at the limit, for ten thousand answers.
+fn fail(adaptive: &mut Adaptive, how: End, of: u32, now: &mut Instant) {
+    for n in 0..10_000u32 {
+        *now += MS / 4;
+        let end = if n % of == 0 { how } else { End::Took(10 * MS) };
+        adaptive.learn(Heard { begun: *now - 10 * MS, end, active: adaptive.limit() }, *now);
+    }
+}
+
 #[test]
-fn failures_bring_it_down_and_few_of_them_do_not() {
+fn refusals_bring_it_down_and_few_of_them_do_not() {
     let mut now = Instant::now();
     let mut adaptive = Adaptive::new(BOUNDS, 7, now);
-    let mut server = Server { width: 100.0, work: 10 * MS, fails: false };
+    let mut server = Server { width: 100.0, work: 10 * MS, fails: None };
     run(&mut adaptive, &server, 5000, &mut now, Duration::from_secs(10));
     let before = adaptive.limit();
-    for n in 0..10_000u32 {
-        now += MS / 4;
-        let took = (n % 50 != 0).then_some(10 * MS);
-        adaptive.learn(Heard { begun: now - 10 * MS, took, active: before }, now);
-    }
-    assert!(adaptive.limit() >= before, "2 % of failures: {before}, then {}", adaptive.limit());
-    server.fails = true;
+    fail(&mut adaptive, End::Refused, 50, &mut now);
+    assert!(adaptive.limit() >= before, "2 % of refusals: {before}, then {}", adaptive.limit());
+    server.fails = Some(End::Refused);
     run(&mut adaptive, &server, 5000, &mut now, Duration::from_secs(3));
     assert_eq!(adaptive.limit(), BOUNDS.min);
+}
+
+#[test]
+fn an_applications_failures_take_their_share_of_it_and_half_at_the_most() {
+    for (of, least) in [(50, 1.0), (10, 0.85), (2, 0.45), (1, 0.45)] {
+        let mut now = Instant::now();
+        let mut adaptive = Adaptive::new(BOUNDS, 7, now);
+        let server = Server { width: 100.0, work: 10 * MS, fails: None };
+        run(&mut adaptive, &server, 5000, &mut now, Duration::from_secs(10));
+        let before = f64::from(adaptive.limit());
+        fail(&mut adaptive, End::Fault, of, &mut now);
+        let after = f64::from(adaptive.limit());
+        assert!(after >= least * before, "one of {of}: {before}, then {after}");
+        // It grows all the same: it never was above that.
+        let mut young = Adaptive::new(BOUNDS, 7, now);
+        fail(&mut young, End::Fault, of.max(2), &mut now);
+        assert!(young.limit() > 100, "one of {of}: {}", young.limit());
+    }
+}
+
+/// Answers at the limit until so many windows are over; as [`run`].
+fn windows(adaptive: &mut Adaptive, server: &Server, wanted: u32, now: &mut Instant, n: u32) {
+    let took = server.takes(1);
+    // A window is a tenth of a second, or as long as ten answers take at the least limit.
+    let window = WINDOW.max(took * ANSWERS / BOUNDS.min);
+    run(adaptive, server, wanted, now, window * n);
+}
+
+#[test]
+fn pages_that_take_a_hundred_times_as_long_do_not_lock_it_at_its_least() {
+    for (work, wanted) in [(5 * MS, 20), (20 * MS, 20), (2 * MS, 200), (50 * MS, 40)] {
+        for bounds in [BOUNDS, Bounds { min: 1, max: 1000 }] {
+            let mut now = Instant::now();
+            let mut adaptive = Adaptive::new(bounds, 7, now);
+            let quick = Server { width: 1e6, work, fails: None };
+            let slow = Server { width: 1e6, work: work * 100, fails: None };
+            windows(&mut adaptive, &quick, wanted, &mut now, 50);
+            for _ in 0..3 {
+                windows(&mut adaptive, &slow, wanted, &mut now, 30);
+                let limit = adaptive.limit();
+                assert!(limit >= wanted, "{work:?}, {bounds:?}: {limit} of {wanted}: {adaptive:?}");
+                windows(&mut adaptive, &quick, wanted, &mut now, 10);
+                let limit = adaptive.limit();
+                assert!(limit >= wanted, "{work:?}, and back: {limit} of {wanted}: {adaptive:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_measurement_whose_time_is_over_takes_what_there_is() {
+    let mut now = Instant::now();
+    let mut adaptive = Adaptive::new(BOUNDS, 7, now);
+    let server = Server { width: 100.0, work: 10 * MS, fails: None };
+    run(&mut adaptive, &server, 4, &mut now, Duration::from_secs(10));
+    now += Duration::from_secs(200);
+    adaptive.look(4, now);
+    adaptive.look(4, now);
+    for _ in 0..3 {
+        let begun = now;
+        now += 300 * MS;
+        adaptive.learn(Heard { begun, end: End::Took(300 * MS), active: 4 }, now);
+    }
+    adaptive.look(4, now + 200 * MS);
+    assert_eq!(adaptive.rest, Some(0.3));
 }
 
 #[test]
 fn a_measurement_that_comes_to_no_end_is_given_up() {
     let mut now = Instant::now();
     let mut adaptive = Adaptive::new(BOUNDS, 7, now);
-    let server = Server { width: 100.0, work: 10 * MS, fails: false };
+    let server = Server { width: 100.0, work: 10 * MS, fails: None };
     run(&mut adaptive, &server, 5000, &mut now, Duration::from_secs(10));
     let full = adaptive.limit();
     now += Duration::from_secs(100);
@@ -149,7 +220,7 @@ fn backends_are_not_measured_all_at_once() {
 fn new_bounds_hold_at_once() {
     let mut now = Instant::now();
     let mut adaptive = Adaptive::new(BOUNDS, 7, now);
-    let server = Server { width: 100.0, work: 10 * MS, fails: false };
+    let server = Server { width: 100.0, work: 10 * MS, fails: None };
     run(&mut adaptive, &server, 5000, &mut now, Duration::from_secs(10));
     adaptive.bound(Bounds { min: 4, max: 20 });
     assert_eq!(adaptive.limit(), 20);

@@ -1,5 +1,5 @@
 //! A backend in its three shapes: said ([`Endpoint`]), known ([`Backend`]), usable ([`Candidate`]).
-use super::adaptive::{Adaptive, Bounds, Heard};
+use super::adaptive::{Adaptive, Bounds, End, Heard};
 use super::balance::Ask;
 use super::cells::{Cells, Picks};
 use super::ewma::tick;
@@ -167,8 +167,8 @@ impl Backend {
         self.hot.set_limit(limit);
     }
     /// Learns how much it bears. What comes while another thread does is passed over: nobody waits.
-    pub(super) fn adapt(&self, begun: Instant, took: Option<Duration>, now: Instant) {
-        self.teach(|learnt| learnt.learn(Heard { begun, took, active: self.active() }, now));
+    pub(super) fn adapt(&self, begun: Instant, end: End, now: Instant) {
+        self.teach(|learnt| learnt.learn(Heard { begun, end, active: self.active() }, now));
     }
     /// Time passes for what it learns.
     pub(super) fn look(&self, now: Instant) {

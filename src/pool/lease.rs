@@ -1,4 +1,5 @@
 //! A backend taken for one connection or request.
+use super::adaptive::End;
 use super::backend::{Backend, Leave};
 use super::core::Pool;
 use super::hot::Quiet;
@@ -240,13 +241,20 @@ impl Lease {
         self.ended.unwrap_or_else(Instant::now)
     }
     /// What the backend bears is learnt from answers and failures. An application's 500 that came fast
-    /// says nothing of its speed, nor does a request that was turned away.
+    /// says nothing of its speed, nor does a request that was turned away with 429: that may be one
+    /// client's own limit.
     fn adapt(&self) {
-        let fault = self.outcome.is_fault();
-        let answered = matches!(self.outcome, Outcome::Answered(_) | Outcome::Called(_))
-            && !self.outcome.sheds();
-        if fault || (answered && self.took.is_some()) {
-            self.backend.adapt(self.taken, self.took.filter(|_| !fault), self.now());
+        let end = match self.outcome {
+            Outcome::NotReached | Outcome::Failed => Some(End::Refused),
+            Outcome::Answered(503) | Outcome::Called(503) => Some(End::Refused),
+            fault if fault.is_fault() => Some(End::Fault),
+            Outcome::Answered(_) | Outcome::Called(_) if !self.outcome.sheds() => {
+                self.took.map(End::Took)
+            }
+            _ => None,
+        };
+        if let Some(end) = end {
+            self.backend.adapt(self.taken, end, self.now());
         }
     }
 }
