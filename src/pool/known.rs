@@ -201,6 +201,7 @@ impl Known {
         }
         if self.backend.hot.quiet() == Quiet::Trial {
             self.backend.set_quiet(Quiet::No);
+            self.record.begin(now);
         }
     }
     /// Lets it in again after an ejection, with nothing held against it.

@@ -39,6 +39,8 @@ pub(super) struct Fact {
     /// How often it was, and when it last came back.
     times: u32,
     back: Option<Instant>,
+    /// It came back from a silence by time, and has not answered since.
+    trial: bool,
     pub(super) state: State,
     since: Instant,
 }
@@ -107,13 +109,13 @@ impl Model {
     }
 
     /// Whether one more may be ejected.
-    fn may_eject(&self, fact: &Fact) -> bool {
+    fn may_eject(&self, fact: &Fact, silent: bool) -> bool {
         let Some(outlier) = &self.config.outlier else { return false };
         let wanted = self.facts.iter().filter(|f| self.wanted(f));
         let held = wanted.clone().filter(|f| f.held.is_some()).count();
         let others = self.facts.iter().filter(|f| self.works(f)).count() > 1;
         let within = (held + 1) as f64 <= outlier.max_ejected.get() * wanted.count() as f64;
-        self.works(fact) && others && (within || held == 0)
+        self.works(fact) && others && (silent || within || held == 0)
     }
 
     /// Nobody would get work: those who are ejected do.
@@ -214,13 +216,14 @@ impl Model {
                     && (verdict.is_ok() || health.is_none())
                 {
                     self.facts[i].free(now);
+                    self.facts[i].trial = true;
                 }
             }
             Change::Failing { id, .. } | Change::Silent { id, .. } => {
                 let Some(i) = of(&mut self.facts, *id) else { return };
                 let listens = self.config.outlier.is_some_and(|o| o.silence.is_some());
                 let silent = matches!(change, Change::Silent { .. });
-                if self.may_eject(&self.facts[i]) && (listens || !silent) {
+                if self.may_eject(&self.facts[i], silent) && (listens || !silent) {
                     let failing = Reason::ConsecutiveFailures;
                     self.facts[i].eject(if silent { Reason::Silence } else { failing }, now);
                 }
@@ -230,14 +233,19 @@ impl Model {
                 if matches!(self.facts[i].held, Some((Reason::Silence, _))) {
                     self.facts[i].free(now);
                 }
+                self.facts[i].works_again(now);
             }
             Change::Tick => {
                 for fact in &mut self.facts {
                     let waits = |reason| {
                         reason == Reason::Silence && self.config.health.is_some() && !fact.proven
                     };
-                    if fact.held.is_some_and(|(reason, until)| until <= now && !waits(reason)) {
+                    if let Some((reason, until)) = fact.held
+                        && until <= now
+                        && !waits(reason)
+                    {
                         fact.free(now);
+                        fact.trial = reason == Reason::Silence;
                     }
                 }
             }
@@ -251,7 +259,12 @@ impl Model {
             let silent = matches!(fact.held, Some((Reason::Silence, _)));
             match config.outlier {
                 None => fact.free(now),
-                Some(outlier) if outlier.silence.is_none() && silent => fact.free(now),
+                Some(outlier) if outlier.silence.is_none() => {
+                    if silent {
+                        fact.free(now);
+                    }
+                    fact.works_again(now);
+                }
                 Some(_) => {}
             }
             match config.health {
@@ -302,6 +315,7 @@ impl Model {
             proven: false,
             times: 0,
             back: None,
+            trial: false,
             state: State::Unknown,
             since: now,
         };
@@ -341,7 +355,15 @@ impl Model {
 
 impl Fact {
     /// The first time 10 s, then 10 s more each time up to 30, and 10 less for each 10 it was in.
+    /// It answered: what it did before it was on trial is forgotten from here on.
+    fn works_again(&mut self, now: Instant) {
+        if std::mem::take(&mut self.trial) {
+            self.back = self.back.map(|_| now);
+        }
+    }
+
     fn eject(&mut self, reason: Reason, now: Instant) {
+        self.works_again(now);
         let mut calm = self.back.map_or(Duration::ZERO, |back| now - back);
         while calm >= 10 * SECOND && self.times > 0 {
             (calm, self.times) = (calm - 10 * SECOND, self.times - 1);
@@ -352,7 +374,7 @@ impl Fact {
     }
 
     fn free(&mut self, now: Instant) {
-        (self.held, self.back) = (None, Some(now));
+        (self.held, self.back, self.trial) = (None, Some(now), false);
     }
 
     fn probe(&mut self, good: bool, health: Option<&config::Health>, out: bool) {

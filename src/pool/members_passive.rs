@@ -9,7 +9,8 @@ use crate::pool::slow_start::{Ramp, next_step};
 use std::time::Instant;
 
 impl Members {
-    /// Ejects somebody who gets work, unless too many are ejected or too few would be left.
+    /// Ejects somebody who gets work, unless too many are ejected or too few would be left; for
+    /// silence however many are.
     pub(super) fn eject(
         &mut self,
         id: BackendId,
@@ -19,7 +20,7 @@ impl Members {
     ) -> Vec<Turn> {
         let Some(rules) = &self.config.outlier else { return Vec::new() };
         let is_up = self.by_id.get(&id).is_some_and(|place| self.list[*place].is_up());
-        if !is_up || !self.count.may_eject(rules.max_ejected) {
+        if !is_up || !self.count.may_eject(reason, rules.max_ejected) {
             return Vec::new();
         }
         let times = match (reason, rules.silence) {
@@ -28,6 +29,10 @@ impl Members {
             _ => (rules.eject, rules.eject_max),
         };
         let turns = self.one(id, detail, now, |known, _| {
+            if known.backend.hot.quiet() == Quiet::Trial {
+                // It has answered nobody since it came back.
+                known.record.begin(now);
+            }
             known.record.eject(reason, times, now);
             known.backend.mark_unusable();
             known.proven = false;

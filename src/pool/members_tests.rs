@@ -534,6 +534,27 @@ fn silence_ends_by_a_word_or_by_a_probe_after_its_time_and_then_on_trial() {
 }
 
 #[test]
+fn whoever_is_silent_goes_but_the_last_one_and_for_longer_until_it_answers() {
+    let all: Vec<Endpoint> = ["a", "b", "c"].map(endpoint).into();
+    let mut play = Play::new(None, &all);
+    play.set(|config| config.outlier = outlier(0.1));
+    assert_eq!((play.silent("a").len(), play.silent("b").len()), (1, 1), "two of three");
+    assert_eq!((play.silent("c"), play.failing("c")), (vec![], vec![]), "the last one");
+    assert_eq!(play.after(10).len(), 2);
+    // Nobody asked them for long: that is no time in which they worked.
+    play.after(100);
+    for name in ["a", "b"] {
+        play.silent(name);
+    }
+    assert_eq!((play.after(19), play.after(1).len()), (vec![], 2), "twice as long");
+    let id = play.id("a");
+    play.apply(Change::Heard { id });
+    play.after(20);
+    play.silent("a");
+    assert_eq!(play.after(10).len(), 1, "it answered, and worked");
+}
+
+#[test]
 fn a_panic_tries_who_was_ejected_and_never_who_refused() {
     let mut play = Play::watched();
     play.set(|config| config.panic_threshold = Percent::new(0.7));

@@ -80,6 +80,11 @@ impl Record {
         self.since = ago.map(|ago| now.checked_sub(ago).unwrap_or(now));
     }
 
+    /// What came before is no time in which it worked: it works from now on.
+    pub(crate) fn begin(&mut self, now: Instant) {
+        self.since = self.since.map(|_| now);
+    }
+
     /// Lets it in again.
     pub(crate) fn release(&mut self, now: Instant) {
         (self.held, self.since) = (None, Some(now));
@@ -106,10 +111,10 @@ impl Count {
     }
 
     /// Whether one more may go: never the last that gets work, and never more than the share; one
-    /// may, however small the share is.
-    pub(crate) fn may_eject(self, share: Percent) -> bool {
+    /// may, however small the share is. Who is silent may in any case: it answers nobody.
+    pub(crate) fn may_eject(self, reason: Reason, share: Percent) -> bool {
         let most = ((share.get() * self.wanted as f64 + 1e-9) as usize).max(1);
-        self.up > 1 && self.held < most
+        self.up > 1 && (reason == Reason::Silence || self.held < most)
     }
 }
 
@@ -211,12 +216,18 @@ mod tests {
     #[test]
     fn the_last_one_never_goes_and_one_may_however_small_the_share() {
         let may = |up, held, wanted, share| {
-            Count { up, held, wanted }.may_eject(Percent::new(share).unwrap())
+            let share = Percent::new(share).unwrap();
+            Count { up, held, wanted }.may_eject(Reason::SuccessRate, share)
         };
         assert!(may(2, 0, 2, 0.1) && !may(1, 0, 2, 1.0) && !may(0, 0, 2, 1.0));
         assert!(may(3, 0, 3, 0.5) && !may(2, 1, 3, 0.5), "half of three is one");
         assert!(may(3, 1, 4, 0.5) && !may(2, 2, 4, 0.5));
         assert!(may(91, 9, 100, 0.1) && !may(90, 10, 100, 0.1));
+        let silent = |up, held| {
+            let share = Percent::new(0.1).unwrap();
+            Count { up, held, wanted: 10 }.may_eject(Reason::Silence, share)
+        };
+        assert!(silent(9, 1) && silent(2, 8) && !silent(1, 9));
     }
 
     #[test]

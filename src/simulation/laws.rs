@@ -3,7 +3,7 @@ use super::request::{End, How, Request, Stage};
 use super::scene::Scene;
 use super::server::Mood;
 use crate::config::{self, MaxActive, Retry};
-use crate::pool::{Backend, BackendId, Pool, State, Waiting};
+use crate::pool::{Backend, BackendId, Pool, Reason, State, Waiting};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -164,17 +164,18 @@ impl Laws {
 
     /// After each event that may have turned somebody.
     pub(super) fn look_at_states(&self, pool: &Pool) {
-        let (mut up, mut ejected, mut wanted) = (0, 0, 0);
+        let (mut up, mut ejected, mut silent, mut wanted) = (0, 0, 0, 0);
         pool.glance(|m| {
             wanted += 1;
             up += usize::from(m.state.works());
             ejected += usize::from(m.state == State::Ejected);
+            silent += usize::from(m.reason == Reason::Silence);
         });
         if let Some(outlier) = self.config.as_ref().and_then(|config| config.outlier.as_ref())
             && !self.reloads
         {
             let most = ((wanted as f64 * outlier.max_ejected.get()) as usize).max(1);
-            assert!(ejected <= most, "{ejected} of {wanted} are ejected");
+            assert!(ejected - silent <= most, "{ejected} of {wanted} are ejected");
         }
         assert!(ejected == 0 || up > 0, "{ejected} are ejected, and nobody is left");
     }
@@ -232,6 +233,8 @@ pub(super) struct Tally {
     pub(super) left: usize,
     pub(super) queued: usize,
     pub(super) retries: usize,
+    /// Ejections for silence.
+    pub(super) silences: usize,
     /// All but those whose client left.
     pub(super) ends: Vec<Ended>,
     /// When each backend was taken.
