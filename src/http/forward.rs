@@ -208,6 +208,7 @@ fn outgoing<'a>(
         header: None,
         moves: false,
         leaves: false,
+        asks: (None, 0),
         fresh: false,
         timed: site.timed,
         effective: &target.effective,

@@ -56,6 +56,7 @@ impl Race<'_> {
         timer: &mut Timer,
     ) -> Came {
         let (pool, backend, begun) = (lease.pool().clone(), lease.backend().id, tries.now());
+        let (own_vigil, mut other_vigil) = (lease.vigil(), None);
         let mut other: Option<Other<'_>> = None;
         let first = {
             let (client, timer) = (&mut *client, &mut *timer);
@@ -65,6 +66,8 @@ impl Race<'_> {
                 Some(came) => First::Own(came),
                 None => {
                     let lease = tries.beside(self.hedge.budget, backend);
+                    other_vigil =
+                        lease.as_ref().and_then(Lease::vigil).map(|v| (v, Instant::now()));
                     other = lease.map(|lease| -> Other<'_> { Box::pin(self.beside(lease)) });
                     both(own.as_mut(), &mut other, &pool).await
                 }
@@ -84,6 +87,9 @@ impl Race<'_> {
                     }
                     Some(_) => {
                         pool.hedges_lost.inc();
+                        if let Some((vigil, begun)) = other_vigil {
+                            vigil.outrun(begun, Instant::now());
+                        }
                         Ok(came)
                     }
                 }
@@ -93,6 +99,7 @@ impl Race<'_> {
                 pool.learn_first_byte(begun.elapsed());
                 pool.hedges_won.inc();
                 tries.won_beside(backend);
+                own_vigil.into_iter().for_each(|vigil| vigil.outrun(begun, Instant::now()));
                 *answer = head;
                 Ok((exchange, heard))
             }

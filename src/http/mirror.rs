@@ -226,6 +226,7 @@ impl Copy {
             keep: 0,
             moves: false,
             leaves: false,
+            asks: (None, 0),
             fresh: false,
             header: self.header.as_deref(),
             timed: false,

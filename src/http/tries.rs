@@ -153,7 +153,8 @@ impl<'a> Tries<'a> {
     pub(super) fn outgoing<'o>(&self, request: Outgoing<'o>) -> Outgoing<'o> {
         let keeps = || request.keep > 0 && request.head.method().is_idempotent();
         let (moves, leaves) = (self.moves(request.repeatable || keeps()), self.leaves());
-        Outgoing { fresh: self.fresh, moves, leaves, ..request }
+        let asks = (self.hash, self.seed);
+        Outgoing { fresh: self.fresh, moves, leaves, asks, ..request }
     }
 
     /// Takes a backend for the first try.
@@ -294,7 +295,7 @@ impl<'a> Tries<'a> {
             self.later.push((backend.id, self.now + wait));
         }
         let mut held = Some(Held::Open(exchange, heard));
-        let again = self.again(broke, backend.id, &mut held, &mut with).await;
+        let again = self.again(broke, backend.id, None, &mut held, &mut with).await;
         let held = held.expect("it is put back");
         match again {
             Ok(lease) => {
@@ -311,7 +312,7 @@ impl<'a> Tries<'a> {
 
     /// Settles a broken try and decides what comes next.
     pub(super) async fn after(&mut self, failed: Box<Failed>, mut with: With<'_, '_>) -> Next {
-        let Failed { lease, error, retry, stale, connect, begun: there } = *failed;
+        let Failed { lease, error, retry, stale, connect, begun: there, next } = *failed;
         let (began, lost) = (self.now, Instant::now());
         let backend = lease.backend().id;
         let word = match &error {
@@ -340,7 +341,7 @@ impl<'a> Tries<'a> {
             self.later.push((backend, lost));
         }
         self.now = Instant::now();
-        let stop = match self.again(broke, backend, &mut None, &mut with).await {
+        let stop = match self.again(broke, backend, next, &mut None, &mut with).await {
             Ok(lease) => return Next::Again(lease),
             Err(stop) => stop,
         };
@@ -351,12 +352,13 @@ impl<'a> Tries<'a> {
         }
     }
 
-    /// The next backend to ask, when it is time, if there is to be a further try. `held`: the answer that
-    /// is there already.
+    /// The next backend to ask, when it is time, if there is to be a further try: at once where that
+    /// was taken and paid for before. `held`: the answer that is there already.
     async fn again(
         &mut self,
         broke: Broke,
         backend: BackendId,
+        next: Option<Lease>,
         held: &mut Option<Held>,
         with: &mut With<'_, '_>,
     ) -> Result<Lease, Stop> {
@@ -366,7 +368,8 @@ impl<'a> Tries<'a> {
         let again = self.course.after(broke, retry, left, self.seed).ok_or(Stop::No)?;
         let allowed =
             Allowance { share: retry.budget.get(), floor: retry.floor, window: retry.window };
-        if again.costs && !pool.allows_try(allowed, self.now) {
+        let costs = again.costs && next.is_none();
+        if costs && !pool.allows_try(allowed, self.now) {
             pool.budget_exhausted.inc();
             return Err(Stop::No);
         }
@@ -378,6 +381,7 @@ impl<'a> Tries<'a> {
             self.tried.push(backend);
         }
         let at_once = match again.wait {
+            _ if next.is_some() => next,
             Wait::Twice(_) => pool.another(&self.ask()),
             Wait::None | Wait::Always(_) => None,
         };
@@ -388,7 +392,7 @@ impl<'a> Tries<'a> {
                 self.another(held, with).await?
             }
         };
-        if again.costs && !pool.take_try(allowed, self.now) {
+        if costs && !pool.take_try(allowed, self.now) {
             pool.budget_exhausted.inc();
             lease.settle(Outcome::Stale);
             return Err(Stop::No);

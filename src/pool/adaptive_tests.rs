@@ -36,7 +36,10 @@ fn run(
             *now += took / active;
             let end = server.fails.unwrap_or(End::Took(took));
             adaptive.learn(Heard { begun: *now - server.takes(active), end, active }, *now);
-            assert!((adaptive.bounds.min..=adaptive.bounds.max).contains(&adaptive.limit()), "{adaptive:?}");
+            assert!(
+                (adaptive.bounds.min..=adaptive.bounds.max).contains(&adaptive.limit()),
+                "{adaptive:?}"
+            );
             limits.push(adaptive.limit());
         }
     }

@@ -7,6 +7,7 @@ use super::cells::StickyCells;
 use super::change::{Change, Glance, Member, Reason, State, Turn};
 use super::latency::Latency;
 use super::members::Members;
+use super::passive::Ear;
 use super::snapshot::Snapshot;
 use super::verdict::Verdict;
 use super::waiting::Desk;
@@ -94,8 +95,8 @@ pub struct Pool {
     /// Who waits for a place.
     pub(super) desk: Desk,
     pub(super) read: Read,
-    /// First bytes; counted only with `outlier.silence`.
-    pub(super) heard: Total,
+    /// Heard only with `outlier.silence`.
+    pub(super) heard: Ear,
 }
 
 /// What every lease reads and only a publication writes, apart from the `Arc`'s count, which every
@@ -127,11 +128,6 @@ pub(super) struct Read {
     /// `outlier.silence` is on.
     pub(super) silence: AtomicBool,
 }
-
-/// On a cache line of its own: every worker moves it.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-pub(super) struct Total(pub(super) AtomicU32);
 
 /// What builds snapshots.
 #[derive(Debug)]
@@ -212,7 +208,7 @@ impl Pool {
             version: watch::Sender::new(0),
             told: broadcast::Sender::new(TURNS),
             published: Notify::new(),
-            heard: Total::default(),
+            heard: Ear::default(),
             desk: Desk::new(me),
             read: Read {
                 snapshot: ArcSwap::from_pointee(Snapshot::empty()),

@@ -1,9 +1,12 @@
 //! A backend taken for one connection or request.
 use super::adaptive::End;
-use super::backend::{Backend, Leave};
+use super::backend::{Backend, BackendId, Leave};
+use super::balance::{Ask, Why};
+use super::budget::Allowance;
 use super::core::Pool;
 use super::hot::Quiet;
-use super::silence::{ALWAYS, Heard, ONE_OF};
+use super::passive::Left;
+use super::silence::{ALWAYS, Heard, ONE_OF, Vote, far};
 use crate::metrics::Span;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -84,13 +87,34 @@ pub struct Lease {
     took: Option<Duration>,
     /// Where the pool listens for silence: what was heard when it began to be waited for.
     heard: Option<Heard>,
+    /// What came before, for a further try.
+    before: Option<Box<Before>>,
+}
+
+/// What came before a further try.
+#[derive(Debug)]
+struct Before {
+    /// Who is to be avoided.
+    avoid: Box<[BackendId]>,
+    /// Whom its request left because nothing came.
+    left: Vec<Left>,
 }
 
 impl Lease {
-    pub(super) fn new(pool: Arc<Pool>, backend: Arc<Backend>, taken: Instant) -> Self {
-        let heard = pool.listens().then(|| heard(&pool, &backend));
-        let outcome = Outcome::Abandoned;
-        Self { pool, backend, taken, outcome, ended: None, took: None, heard }
+    pub(super) fn new(pool: Arc<Pool>, backend: Arc<Backend>, ask: &Ask<'_>) -> Self {
+        let heard = pool.listens().then(|| pool.hears(&backend));
+        let further = || Box::new(Before { avoid: ask.avoid.into(), left: Vec::new() });
+        let before = (!ask.avoid.is_empty()).then(further);
+        Self {
+            pool,
+            backend,
+            taken: ask.now,
+            outcome: Outcome::Abandoned,
+            ended: None,
+            took: None,
+            heard,
+            before,
+        }
     }
     /// The backend.
     pub fn backend(&self) -> &Arc<Backend> {
@@ -124,7 +148,7 @@ impl Lease {
     /// The first byte is waited for from here on: the request was written.
     pub fn listen(&mut self) {
         if self.is_watched() {
-            self.heard = Some(heard(&self.pool, &self.backend));
+            self.heard = Some(self.pool.hears(&self.backend));
         }
     }
     /// The first byte came, `late` where it was waited for too long.
@@ -158,8 +182,7 @@ impl Lease {
     /// How long its first byte may be waited for; `None` where nothing is known, or nobody asks.
     pub fn patience(&self) -> Option<Duration> {
         self.heard?;
-        let config = self.pool.config();
-        self.backend.usual.get().patience(config.outlier.as_ref()?.silence.as_ref()?)
+        self.pool.patience(&self.backend)
     }
     /// First bytes that its whole pool gave so far.
     pub fn heard_of_all(&self) -> u32 {
@@ -169,8 +192,76 @@ impl Lease {
     /// of its pool some time after it began.
     pub fn overdue(&self, since: u32, waited: Duration, again: bool, now: Instant) {
         if let Some(then) = self.heard {
-            self.pool.overdue(&self.backend, (then, since), waited, again, now);
+            let begun = now.checked_sub(waited).unwrap_or(now);
+            self.pool.overdue(&self.backend, Vote { then, begun, again }, since, now);
         }
+    }
+    /// Whether its backend has been waited for far too long, by few tries and in vain by all: somebody
+    /// else may be asked.
+    pub fn is_forlorn(&self, waited: Duration) -> bool {
+        let (Some(then), Some(patience)) = (self.heard, self.patience()) else { return false };
+        waited >= far(patience) && self.pool.is_alone(&self.backend, then)
+    }
+    /// `timeout.first_byte` is over.
+    pub fn in_vain(&self, waited: Duration, now: Instant) {
+        if let Some(then) = self.heard {
+            self.pool.in_vain(&self.backend, then, waited, now);
+        }
+    }
+    /// Whether somebody else could be leased now for what this is for.
+    pub fn has_other(&self, now: Instant) -> bool {
+        let open = |ask: &Ask<'_>| self.pool.is_open(ask);
+        !self.pool.is_waited_for() && open(&Ask::new(now, 0).avoid(&self.avoids()))
+    }
+    /// Another one for what this is for, asked for with this hash and seed, paid for by the budget of
+    /// further tries; nothing where nobody else is open, or the budget is spent. `waited`: this one was
+    /// waited for in vain.
+    pub fn elsewhere(
+        &self,
+        (hash, seed): (Option<u64>, u64),
+        allowed: Allowance,
+        waited: Duration,
+        now: Instant,
+    ) -> Option<Self> {
+        if !self.has_other(now) || !self.pool.allows_try(allowed, now) {
+            return None;
+        }
+        let avoid = self.avoids();
+        let ask = Ask::new(now, seed).hash(hash).avoid(&avoid).why(Why::Again);
+        let mut lease = self.pool.another(&ask)?;
+        if !self.pool.take_try(allowed, now) {
+            lease.settle(Outcome::Stale);
+            return None;
+        }
+        if let (Some(then), Some(before)) = (self.heard, &mut lease.before) {
+            let earlier = self.before.iter().flat_map(|before| before.left.iter().cloned());
+            let left = Left { backend: self.backend.clone(), own: then.own, waited };
+            before.left = earlier.chain([left]).collect();
+        }
+        Some(lease)
+    }
+    /// Whom another one for the same avoids.
+    fn avoids(&self) -> Vec<BackendId> {
+        let before = self.before.iter().flat_map(|before| before.avoid.iter().copied());
+        before.chain([self.backend.id]).collect()
+    }
+    /// Whether its request may have left somebody because nothing came.
+    #[inline]
+    pub fn is_further(&self) -> bool {
+        self.before.is_some()
+    }
+    /// The first byte came after so long: that says something of those whom the request left.
+    #[cold]
+    pub fn compare(&mut self, took: Duration, now: Instant) {
+        let left = self.before.as_mut().map(|before| std::mem::take(&mut before.left));
+        for left in left.into_iter().flatten() {
+            self.pool.compare(&left, took, now);
+        }
+    }
+    /// What another one's answer to the same request says of this one is told by it.
+    pub fn vigil(&self) -> Option<Vigil> {
+        let then = self.heard?;
+        Some(Vigil { pool: self.pool.clone(), backend: self.backend.clone(), then })
     }
     /// Ends when the backend was drained or removed and `pool.drain` has passed since: what still
     /// runs on it is cut.
@@ -259,8 +350,20 @@ impl Lease {
     }
 }
 
-fn heard(pool: &Pool, backend: &Backend) -> Heard {
-    Heard { own: backend.hot.heard(), all: pool.heard_of_all() }
+/// A try that may be given up for another one's answer.
+#[derive(Debug)]
+pub struct Vigil {
+    pool: Arc<Pool>,
+    backend: Arc<Backend>,
+    then: Heard,
+}
+
+impl Vigil {
+    /// It was, having begun then: a wait in vain, where that was longer than most.
+    pub fn outrun(&self, begun: Instant, now: Instant) {
+        let vote = Vote { then: self.then, begun, again: false };
+        self.pool.outrun(&self.backend, vote, now);
+    }
 }
 
 impl Drop for Lease {

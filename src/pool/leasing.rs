@@ -97,7 +97,7 @@ impl Pool {
         if self.read.generation.load(Acquire) != snapshot.generation {
             self.load_changed(backend);
         }
-        Ok(Lease::new(self.clone(), backend.clone(), ask.now))
+        Ok(Lease::new(self.clone(), backend.clone(), ask))
     }
 
     /// Takes the one that is preferred, whatever its weight, its tier and the policy.
@@ -113,7 +113,7 @@ impl Pool {
         if backend.is_open(ask) && backend.hot.take(u32::MAX) {
             backend.picks().sticky.inc();
             self.load_changed(backend);
-            return Ok(Some(Lease::new(self.clone(), backend.clone(), ask.now)));
+            return Ok(Some(Lease::new(self.clone(), backend.clone(), ask)));
         }
         if backend.is_awaited() && !ask.avoids(backend.id) {
             Err(NoLease::Pending)

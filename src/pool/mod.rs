@@ -50,7 +50,7 @@ pub use budget::Allowance;
 pub use cells::{Cells, Picks, StickyCells, Told};
 pub use change::{Change, Glance, Member, Miss, Reason, State, Turn, Wish};
 pub use explain::{Explained, Line, Standing};
-pub use lease::{Lease, NoLease, Outcome};
+pub use lease::{Lease, NoLease, Outcome, Vigil};
 pub use prepare::Prepared;
 pub use ring::Ring;
 pub use split::Split;

@@ -3,12 +3,33 @@ use super::backend::Backend;
 use super::change::Change;
 use super::core::Pool;
 use super::hot::Quiet;
-use super::silence::{Heard, others_answer};
+use super::silence::{Heard, Vote, Watch, far, is_contrast, others_answer};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 /// Of so many others it is looked at whether they have nothing to do, when one is silent.
 const LOOKED_AT: usize = 64;
+
+/// What is heard of a whole pool, modulo 2^32. On a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(super) struct Ear {
+    /// First bytes; counted only with `outlier.silence`.
+    pub(super) all: AtomicU32,
+    /// Tries that waited too long.
+    late: AtomicU32,
+}
+
+/// A backend that a request was taken from because it waited far too long.
+#[derive(Clone, Debug)]
+pub(super) struct Left {
+    pub(super) backend: Arc<Backend>,
+    /// First bytes it had given.
+    pub(super) own: u32,
+    pub(super) waited: Duration,
+}
 
 impl Pool {
     /// How many failures in a row `outlier` wants to hear of; 0 where it looks at no try at all. One
@@ -32,36 +53,116 @@ impl Pool {
 
     /// First bytes of all its backends, modulo 2^32.
     pub(super) fn heard_of_all(&self) -> u32 {
-        self.heard.0.load(Relaxed)
+        self.heard.all.load(Relaxed)
     }
 
-    /// A backend gave one.
+    /// What is heard of a backend and of all now.
+    pub(super) fn hears(&self, backend: &Backend) -> Heard {
+        let late = self.heard.late.load(Relaxed);
+        Heard { own: backend.hot.heard(), all: self.heard_of_all(), late }
+    }
+
+    /// A backend gave a first byte.
     pub(super) fn hear(&self) {
-        self.heard.0.fetch_add(1, Relaxed);
+        self.heard.all.fetch_add(1, Relaxed);
     }
 
     /// A try has waited too long for its first byte. `since`: what was heard of all some time after
     /// it began.
-    pub(super) fn overdue(
+    pub(super) fn overdue(&self, backend: &Backend, vote: Vote, since: u32, now: Instant) {
+        if !backend.is_usable() {
+            return;
+        }
+        let is_idle = |b: &Backend| b.id != backend.id && b.active() == 0;
+        let heard = self.hears(backend);
+        let others = |watch: &Watch| {
+            watch.others_answered(heard.all)
+                || others_answer(vote.then, since, heard.all, self.any(is_idle))
+        };
+        self.judge(backend, vote, Duration::ZERO, now, others);
+    }
+
+    /// A try was given up because another backend answered its request first.
+    pub(super) fn outrun(&self, backend: &Backend, vote: Vote, now: Instant) {
+        let usual = backend.usual.get();
+        let Some(least) = self.patience(backend) else { return };
+        if usual.is_beyond(now.saturating_duration_since(vote.begun)) && backend.is_usable() {
+            self.judge(backend, vote, least, now, |_| true);
+        }
+    }
+
+    /// Counts a vote, and ejects where there are enough, the first of them this old.
+    fn judge(
         &self,
         backend: &Backend,
-        (then, since): (Heard, u32),
-        waited: Duration,
-        again: bool,
+        vote: Vote,
+        least: Duration,
         now: Instant,
+        others: impl FnOnce(&Watch) -> bool,
     ) {
+        let heard = self.hears(backend);
         let trial = backend.hot.quiet() == Quiet::Trial;
-        if !backend.watch.lock().vote(then.own, backend.hot.heard(), again, trial) {
-            return;
-        }
-        let is_idle = |b: &Backend| b.id != backend.id && b.is_usable() && b.active() == 0;
-        let idle = {
-            let snapshot = self.read.snapshot.load();
-            snapshot.candidates.iter().take(LOOKED_AT).any(|c| is_idle(&c.backend))
+        let watch = {
+            let mut watch = backend.watch.lock();
+            if !watch.vote(vote, heard) {
+                return;
+            }
+            *watch
         };
-        if !others_answer(then, since, self.heard_of_all(), idle) {
+        if !vote.again {
+            self.heard.late.fetch_add(1, Relaxed);
+        }
+        let waited = watch.since().map_or(least, |since| now.saturating_duration_since(since));
+        if waited >= least && watch.is_enough(self.hears(backend), trial) && others(&watch) {
+            self.silent(backend, waited, now);
+        }
+    }
+
+    /// A wait far too long came to its end in vain, and nothing speaks against somebody else.
+    pub(super) fn in_vain(&self, backend: &Backend, then: Heard, waited: Duration, now: Instant) {
+        let Some(patience) = self.patience(backend) else { return };
+        if waited < far(patience) || then.own != backend.hot.heard() || !backend.is_usable() {
             return;
         }
+        let is_well = |b: &Backend| b.watch.lock().standing(b.hot.heard()) == 0;
+        if self.any(|b| b.id != backend.id && is_well(b)) {
+            self.silent(backend, waited, now);
+        }
+    }
+
+    /// Another backend gave the first byte of the same request after `took`, when this one was left
+    /// after `waited`.
+    pub(super) fn compare(&self, left: &Left, took: Duration, now: Instant) {
+        let backend = &left.backend;
+        if !is_contrast(left.waited, took) {
+            // It was the request: such waits are usual.
+            backend.usual.learn(left.waited.max(took));
+        } else if left.own == backend.hot.heard() && backend.is_usable() {
+            self.silent(backend, left.waited, now);
+        }
+    }
+
+    /// Whether what waits at a backend far too long waits by itself, while nobody has heard of it.
+    pub(super) fn is_alone(&self, backend: &Backend, then: Heard) -> bool {
+        let heard = self.hears(backend);
+        then.own == heard.own && backend.watch.lock().is_alone(heard)
+    }
+
+    /// How long a first byte of a backend may be waited for; `None` where nothing is known, or nobody
+    /// asks.
+    pub(super) fn patience(&self, backend: &Backend) -> Option<Duration> {
+        let config = self.config();
+        backend.usual.get().patience(config.outlier.as_ref()?.silence.as_ref()?)
+    }
+
+    /// Whether one of the first candidates that are usable is such.
+    fn any(&self, is: impl Fn(&Backend) -> bool) -> bool {
+        let snapshot = self.read.snapshot.load();
+        let mut some = snapshot.candidates.iter().take(LOOKED_AT);
+        some.any(|c| c.backend.is_usable() && is(&c.backend))
+    }
+
+    fn silent(&self, backend: &Backend, waited: Duration, now: Instant) {
         let detail = format!("no first byte for {} ms", waited.as_millis());
         let turns = self.apply(Change::Silent { id: backend.id, detail }, now);
         turns.iter().for_each(|turn| turn.log(&self.name));

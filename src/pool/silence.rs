@@ -1,22 +1,33 @@
 //! Silence: whether a backend's tries wait for a first byte much longer than is usual for it, while
 //! others answer. Pure: time and counts are arguments.
 //!
-//! Three things must come together. A try waits longer than the backend's own usual allows, which is
+//! Four things must come together. A try waits longer than the backend's own usual allows, which is
 //! learnt as TCP learns a round trip (RFC 6298: mean plus four times the mean deviation), so that
 //! a wide spread of times, as long polls have it, makes for long patience. Several tries do so, and
 //! the backend has given nobody a first byte since the first of them began: a slow page beside
-//! others that come is no silence. And the others go on: they give first bytes while it is waited,
+//! others that come is no silence. The others go on: they give first bytes while it is waited,
 //! or have given some since and have nothing left to do. Where all stand still at once it is not
-//! this one.
+//! this one. And so many in a row are no chance: where tries wait as long elsewhere, too, those of
+//! one backend may all be slow pages.
+//!
+//! A try that waits alone has nobody to vote with. What waits far too long is asked of somebody
+//! else: where that one answers the same request at once, the first one is silent, and where it takes
+//! as long, it was the request.
 use crate::config;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// First bytes that must have been measured before a wait can be too long.
 const KNOWN: u32 = 16;
 /// Tries that must wait too long, each without a word of the backend since it began.
 const VOTES: u32 = 3;
+/// So rarely a backend that is well may have as many slow pages in a row.
+const CHANCE: f64 = 1.0 / 200.0;
+/// A wait is far too long after so many times what is too long,
+const FAR: u32 = 4;
+/// and after this at the least.
+const FAR_LEAST: Duration = Duration::from_secs(1);
 /// Of so many first bytes one is measured, once the usual is known.
 pub(crate) const ONE_OF: u32 = 16;
 /// The first so many are all measured.
@@ -60,6 +71,12 @@ impl Usual {
         let usual = Duration::try_from_secs_f64(usual).unwrap_or(Duration::MAX);
         self.is_known().then(|| usual.max(rules.wait))
     }
+
+    /// Whether so long is beyond what most take: what was given up for another one's answer before is
+    /// no sign.
+    pub(crate) fn is_beyond(self, waited: Duration) -> bool {
+        self.is_known() && waited.as_secs_f32() > self.mean + self.deviation
+    }
 }
 
 /// The usual of a backend, learnt from many threads: the last of two that learn at once counts.
@@ -85,12 +102,15 @@ impl Learnt {
     }
 }
 
-/// The votes against one backend.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Watch {
-    /// The first bytes it had given when the first vote was cast.
-    heard: u32,
-    votes: u32,
+/// When a wait is far too long.
+pub(crate) fn far(patience: Duration) -> Duration {
+    patience.saturating_mul(FAR).max(FAR_LEAST)
+}
+
+/// Whether another backend's answer to the same request after `took` says of one that gave none in
+/// `waited` that it is silent: else it was the request.
+pub(crate) fn is_contrast(waited: Duration, took: Duration) -> bool {
+    took.saturating_mul(2) < waited
 }
 
 /// What was heard when a first byte began to be waited for, modulo 2^32.
@@ -100,6 +120,8 @@ pub(crate) struct Heard {
     pub(crate) own: u32,
     /// Those of its whole pool.
     pub(crate) all: u32,
+    /// Tries of the pool that waited too long.
+    pub(crate) late: u32,
 }
 
 /// Whether the others of a pool answer while one does not. `then`: what was heard when the wait
@@ -109,21 +131,81 @@ pub(crate) fn others_answer(then: Heard, since: u32, now: u32, idle: bool) -> bo
     now != since || (idle && now != then.all)
 }
 
+/// A try that waited too long.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Vote {
+    /// What was heard when it began.
+    pub(crate) then: Heard,
+    pub(crate) begun: Instant,
+    /// It has voted already.
+    pub(crate) again: bool,
+}
+
+/// The votes against one backend: of tries that wait at the same time, or one after the other.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Watch {
+    votes: u32,
+    /// The first of them that began.
+    first: Option<(Heard, Instant)>,
+    /// What was heard of all when the first one was cast.
+    cast: u32,
+}
+
 impl Watch {
-    /// A try has waited too long: when it began the backend had given `then` first bytes, now it has
-    /// given `heard`. `again`: it has voted already. Says whether there are votes enough; one is
-    /// when it is on trial.
-    pub(crate) fn vote(&mut self, then: u32, heard: u32, again: bool, trial: bool) -> bool {
-        if then != heard {
+    /// A try has waited too long; `now`: what is heard. Says whether it stands: not where the backend
+    /// has given a first byte since it began.
+    pub(crate) fn vote(&mut self, vote: Vote, now: Heard) -> bool {
+        if vote.then.own != now.own {
             return false;
         }
-        if self.heard != heard {
-            *self = Self { heard, votes: 0 };
+        if self.standing(now.own) == 0 {
+            *self = Self { votes: 0, first: None, cast: now.all };
         }
-        if !again {
-            self.votes = self.votes.saturating_add(1);
+        if self.first.is_none_or(|(_, begun)| vote.begun < begun) {
+            self.first = Some((vote.then, vote.begun));
         }
-        self.votes >= if trial { 1 } else { VOTES }
+        self.votes = self.votes.saturating_add(u32::from(!vote.again)).max(1);
+        true
+    }
+
+    /// Votes that stand while the backend has given so many first bytes.
+    pub(crate) fn standing(&self, own: u32) -> u32 {
+        self.first.filter(|(then, _)| then.own == own).map_or(0, |_| self.votes)
+    }
+
+    /// Whether others have answered since the first vote.
+    pub(crate) fn others_answered(&self, now: u32) -> bool {
+        now != self.cast
+    }
+
+    /// Whether these are enough; one is, on trial.
+    ///
+    /// Of the others' tries since then a share waited too long as well, or had more time been, would
+    /// have (Laplace's rule of succession). Were the backend well, all of its own would wait by that
+    /// chance each.
+    pub(crate) fn is_enough(&self, now: Heard, trial: bool) -> bool {
+        let Some((then, _)) = self.first else { return false };
+        let late = f64::from(self.late_elsewhere(now));
+        let heard = f64::from(now.all.wrapping_sub(then.all));
+        let slow = (late + 1.0) / (late + heard + 2.0);
+        let votes = self.votes.min(1000) as i32;
+        trial || (self.votes >= VOTES && slow.powi(votes) <= CHANCE)
+    }
+
+    /// Since when the first of them waits.
+    pub(crate) fn since(&self) -> Option<Instant> {
+        self.first.map(|(_, begun)| begun)
+    }
+
+    /// Whether tries that wait here wait by themselves: fewer than are enough, or nobody else's do.
+    pub(crate) fn is_alone(&self, now: Heard) -> bool {
+        self.votes < VOTES || self.late_elsewhere(now) == 0
+    }
+
+    /// Tries of others that waited too long since.
+    fn late_elsewhere(&self, now: Heard) -> u32 {
+        let late = self.first.map_or(0, |(then, _)| now.late.wrapping_sub(then.late));
+        late.saturating_sub(self.votes)
     }
 }
 
@@ -172,24 +254,80 @@ mod tests {
         }
     }
 
+    fn heard(own: u32, all: u32, late: u32) -> Heard {
+        Heard { own, all, late }
+    }
+
+    /// Votes of tries that began when the backend had given 7 first bytes, and all 100.
+    fn votes(again: &[bool], now: Heard) -> Vec<bool> {
+        let (mut watch, begun) = (Watch::default(), Instant::now());
+        let vote = |again: &bool| {
+            let then = heard(7, 100, 50);
+            watch.vote(Vote { then, begun, again: *again }, now) && watch.is_enough(now, false)
+        };
+        again.iter().map(vote).collect()
+    }
+
     #[test]
     fn silence_takes_several_tries_no_word_and_others_that_answer() {
-        let mut watch = Watch::default();
-        let votes = [false; 4].map(|again| watch.vote(7, 7, again, false));
-        assert_eq!(votes, [false, false, true, true]);
-        let mut watch = Watch::default();
-        let votes = [false, true, true, true].map(|again| watch.vote(7, 7, again, false));
-        assert_eq!(votes, [false; 4], "a single one");
-        let mut watch = Watch::default();
-        for heard in 0..100 {
-            assert!(!watch.vote(heard, heard, false, false), "it speaks between them");
+        let now = heard(7, 150, 53);
+        assert_eq!(votes(&[false; 4], now), [false, false, true, true]);
+        assert_eq!(votes(&[false, true, true, true], now), [false; 4], "a single one");
+        assert_eq!(votes(&[false; 4], heard(8, 150, 53)), [false; 4], "it spoke since they began");
+        let (mut watch, begun) = (Watch::default(), Instant::now());
+        for own in 0..100 {
+            let then = heard(own, 100 + own, 50);
+            assert!(watch.vote(Vote { then, begun, again: false }, heard(own, 150 + own, 51)));
+            assert_eq!(watch.standing(own), 1, "it speaks between them");
+            assert_eq!(watch.standing(own + 1), 0);
         }
-        assert!(!watch.vote(5, 99, false, true), "it spoke since this one began");
-        assert!(watch.vote(99, 99, false, true), "on trial one is enough");
-        let then = Heard { own: 7, all: 100 };
+        let then = heard(99, 160, 60);
+        assert!(watch.vote(Vote { then, begun, again: false }, then));
+        assert!(watch.is_enough(then, true), "on trial one is enough");
+        let then = heard(7, 100, 50);
         assert!(others_answer(then, 150, 151, false), "they go on");
         assert!(others_answer(then, 150, 150, true), "they have nothing left to do");
         assert!(!others_answer(then, 150, 150, false), "they stand still");
         assert!(!others_answer(then, 100, 100, true), "they never had anything to do");
+    }
+
+    #[test]
+    fn slow_pages_beside_a_few_quick_ones_are_no_silence() {
+        // Half of 300 tries wait here, the others elsewhere, and a few were answered there.
+        for (own, late, answers) in [(150, 300, 2), (150, 300, 3), (4, 8, 4), (3, 4, 4)] {
+            let again = vec![false; own];
+            let now = heard(7, 100 + answers, 50 + late);
+            assert!(!votes(&again, now)[own - 1], "{own} of {late}, beside {answers}");
+        }
+        assert!(votes(&[false; 5], heard(7, 108, 55))[4], "nobody else's wait");
+        assert!(votes(&[false; 30], heard(7, 200, 80))[29], "few of the others' do");
+    }
+
+    #[test]
+    fn tries_one_after_the_other_vote_together() {
+        let (mut watch, mut now, start) = (Watch::default(), heard(7, 100, 0), Instant::now());
+        for n in 0..3 {
+            let begun = start + Duration::from_secs(n);
+            assert!(!watch.is_enough(now, false));
+            assert!(watch.vote(Vote { then: now, begun, again: false }, now));
+            assert_eq!(watch.others_answered(now.all), n > 0);
+            // Others answer between them.
+            (now.all, now.late) = (now.all + 3, now.late + 1);
+        }
+        assert!(watch.is_enough(now, false) && watch.since() == Some(start));
+        assert!(watch.is_alone(now));
+        now.late += 1;
+        assert!(!watch.is_alone(now), "somebody else's try waits, too");
+        now.own += 1;
+        assert_eq!(watch.standing(now.own), 0);
+    }
+
+    #[test]
+    fn what_waits_far_too_long_is_compared_with_who_answers_in_its_place() {
+        assert_eq!([far(100 * MS), far(2000 * MS)], [1000 * MS, 8000 * MS]);
+        assert!(is_contrast(1000 * MS, 3 * MS) && !is_contrast(1000 * MS, 500 * MS));
+        let usual = [MS; 16].into_iter().fold(Usual::default(), Usual::learn);
+        assert!(usual.is_beyond(20 * MS) && !usual.is_beyond(MS));
+        assert!(!Usual::default().is_beyond(20 * MS), "nothing is known");
     }
 }

@@ -13,6 +13,7 @@
 
 mod dice;
 mod laws;
+mod patience;
 mod request;
 mod scene;
 mod server;

@@ -55,6 +55,8 @@ pub(super) struct Long {
 pub(super) struct After {
     /// It costs of the budget.
     pub(super) costs: bool,
+    /// That was taken of it already.
+    pub(super) paid: bool,
     /// What the client gets if it does not come about.
     pub(super) end: End,
     /// The answer that somebody else is asked to better.

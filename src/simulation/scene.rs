@@ -18,6 +18,8 @@ pub(super) struct Scene {
     pub(super) servers: Vec<Server>,
     /// What befalls whom, and when.
     pub(super) turns: Vec<(Duration, usize, Mood)>,
+    /// From when on which share of pages takes how many times as long, everywhere.
+    pub(super) mixes: Vec<(Duration, (f64, u32))>,
     /// Requests a second.
     pub(super) rate: f64,
     /// They come for so long.
@@ -75,6 +77,7 @@ impl Scene {
             section,
             servers,
             turns,
+            mixes: Vec::new(),
             rate,
             time,
             repeatable: dice.one_of(&[1.0, 0.9, 0.5]),
@@ -91,6 +94,7 @@ impl Scene {
             section,
             servers,
             turns: Vec::new(),
+            mixes: Vec::new(),
             rate: n as f64 * 800.0 * load,
             time,
             repeatable: 1.0,

@@ -52,6 +52,8 @@ pub(super) struct Server {
     /// Whether its health check tells what is wrong with it.
     pub(super) honest: bool,
     pub(super) mood: Mood,
+    /// This share of its pages takes so many times as long.
+    pub(super) slow: (f64, u32),
     /// Counts its lives.
     pub(super) life: u32,
     in_work: Vec<Job>,
@@ -68,6 +70,7 @@ impl Server {
             room,
             honest,
             mood: Mood::Well,
+            slow: (0.0, 1),
             life: 0,
             in_work: Vec::new(),
             line: VecDeque::new(),

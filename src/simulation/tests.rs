@@ -160,3 +160,74 @@ fn who_freezes_keeps_nobody_for_longer_than_it_takes_to_notice() {
         }
     }
 }
+
+/// Pages of two kinds, one 25 times slower, whatever the mix: nobody ever freezes, and nobody is lost to
+/// the guess that somebody did, with a budget that is soon spent.
+#[test]
+fn slow_pages_beside_quick_ones_cost_nobody_an_answer() {
+    let (mut silent, mut seeds) = (0, 0);
+    for policy in ["round_robin", "least_connections", "peak_ewma", "consistent_hash"] {
+        for (seed, share) in (0..).zip([0.01, 0.1, 0.3, 0.5, 0.9, 0.97, 1.0]) {
+            for (rate, budget) in [(20.0, 10), (200.0, 1), (20.0, 100)] {
+                let section = format!(
+                    "{}\noutlier = {{ consecutive_failures = \"off\", success_rate = \"off\" }}\n\
+                     retry = {{ attempts = 3, budget = \"{budget}%\", floor = \"1/s\" }}",
+                    balance(policy)
+                );
+                let mut scene = Scene::plain(seed, 3, section, 1.0, 8000 * MS);
+                scene.rate = rate;
+                scene.servers.iter_mut().for_each(|server| server.width = 100);
+                // What is usual is learnt of quick ones.
+                scene.mixes = vec![(2000 * MS, (share, 25))];
+                let tally = World::new(scene, false).play();
+                assert_eq!(tally.failed, 0, "{policy}, {share} at {rate}/s, seed {seed}");
+                (silent, seeds) = (silent + tally.silences, seeds + 1);
+            }
+        }
+    }
+    println!("{silent} ejections for silence in {seeds} scenes");
+    assert!(silent <= seeds / 10, "{silent} ejections in {seeds} scenes");
+}
+
+/// Several freeze at once: each is noticed, and the last one that answers has all.
+#[test]
+fn whoever_freezes_is_noticed_however_many_do() {
+    for (frozen, load) in [(2, 0.3), (4, 0.08)] {
+        for policy in ["round_robin", "least_connections", "peak_ewma", "consistent_hash"] {
+            for seed in 0..3 {
+                let retry = "retry = { attempts = 5 }\ntimeout = { first_byte = \"off\" }";
+                let section = format!("{}\noutlier = {{}}\n{retry}", balance(policy));
+                let mut scene = Scene::plain(seed, 5, section, load, 4000 * MS);
+                scene.turns = (0..frozen).map(|i| (1000 * MS, i, Mood::Frozen)).collect();
+                let tally = World::new(scene, false).play();
+                let what = format!("{frozen} of 5, {policy}, seed {seed}");
+                assert_eq!(tally.failed, 0, "{what}");
+                assert!(tally.silences >= frozen, "{what}: {}", tally.silences);
+                let slowest = tally.ends.iter().map(|end| end.took).max().unwrap();
+                assert!(slowest <= 1500 * MS, "{what}: {slowest:?}");
+                let late = |i| tally.share(i, 2500 * MS, 4000 * MS);
+                assert!((0..frozen).all(|i| late(i) < 0.1), "{what}");
+            }
+        }
+    }
+}
+
+/// One request after the other: the first one that meets the frozen backend pays, once.
+#[test]
+fn a_quiet_site_pays_once_for_a_frozen_backend() {
+    for repeatable in [1.0, 0.0] {
+        let section = "outlier = {}\ntimeout = { first_byte = \"2s\" }".to_owned();
+        let mut scene = Scene::plain(3, 3, section, 0.0, 60_000 * MS);
+        (scene.rate, scene.repeatable) = (3.0, repeatable);
+        scene.turns = vec![(30_000 * MS, 0, Mood::Frozen)];
+        let tally = World::new(scene, false).play();
+        let slow = tally.ends.iter().filter(|end| end.took > 500 * MS).count();
+        assert!(tally.silences > 0, "{repeatable}");
+        if repeatable == 1.0 {
+            // Who tries it again later is moved as soon as one that waits suffices.
+            assert_eq!((tally.failed, slow), (0, 1));
+        } else {
+            assert!(tally.failed <= tally.silences, "{} lost", tally.failed);
+        }
+    }
+}

@@ -1,7 +1,7 @@
 //! Where a scene is played: the queue of events, and what each of them does.
 use super::dice::Dice;
 use super::laws::{Laws, Tally};
-use super::request::{After, End, How, Long, Request, Stage};
+use super::request::{After, End, How, Request, Stage};
 use super::scene::Scene;
 use super::server::{Job, Met, Mood};
 use crate::config::Effective;
@@ -50,6 +50,8 @@ pub(super) enum Event {
     Publish,
     Tick,
     Reload(usize),
+    /// The pages of all backends are mixed in another way.
+    Mix(usize),
 }
 
 /// An event and when it happens; of those of one moment the one that was planned first.
@@ -164,6 +166,9 @@ impl World {
         for (at, server, mood) in world.scene.turns.clone() {
             world.plan(at, Event::Turn(server, mood));
         }
+        for (k, (at, _)) in world.scene.mixes.clone().into_iter().enumerate() {
+            world.plan(at, Event::Mix(k));
+        }
         for (k, (at, _)) in world.scene.reloads.clone().into_iter().enumerate() {
             world.plan(at, Event::Reload(k));
         }
@@ -171,11 +176,11 @@ impl World {
         world
     }
 
-    fn plan(&mut self, after: Duration, event: Event) {
+    pub(super) fn plan(&mut self, after: Duration, event: Event) {
         self.plan_at(self.now + after, event);
     }
 
-    fn plan_at(&mut self, at: Instant, event: Event) {
+    pub(super) fn plan_at(&mut self, at: Instant, event: Event) {
         self.events.push(Planned { at: at.max(self.now), number: self.planned, event });
         self.planned += 1;
     }
@@ -202,6 +207,7 @@ impl World {
             }
         }
         self.laws.end(&self.pool, &self.requests);
+        self.tally.silences = self.pool.ejections[2].get() as usize;
         self.tally
     }
 
@@ -257,6 +263,10 @@ impl World {
             Event::Tick => {
                 self.due = None;
                 self.change(Change::Tick);
+            }
+            Event::Mix(k) => {
+                let mix = self.scene.mixes[k].1;
+                self.scene.servers.iter_mut().for_each(|server| server.slow = mix);
             }
             Event::Reload(k) => {
                 let section = self.scene.reloads[k].1.clone();
@@ -453,7 +463,7 @@ impl World {
         let (now, allowed) = (self.now, self.allowed(request));
         let it = &mut self.requests[request];
         if let Some(after) = &it.after {
-            if after.costs && !self.pool.take_try(allowed, now) {
+            if after.costs && !after.paid && !self.pool.take_try(allowed, now) {
                 it.spent = true;
                 self.laws.settled(lease.backend().id);
                 lease.settle_at(Outcome::Stale, now);
@@ -500,7 +510,9 @@ impl World {
         while let Some(job) = self.scene.servers[server].begin() {
             let it = &self.scene.servers[server];
             let (life, work) = (it.life, it.work * it.times());
-            let work = self.dice.around(work);
+            let (share, times) = it.slow;
+            let slow = share > 0.0 && self.dice.happens(share);
+            let work = self.dice.around(if slow { work * times } else { work });
             self.plan(work, Event::Done(server, life, job));
         }
     }
@@ -543,6 +555,7 @@ impl World {
         lease.first_byte(self.now - it.sent);
         let late = it.long.is_some_and(|long| long.told).then(|| self.now - it.sent);
         lease.spoke_at(late, self.now);
+        lease.compare(self.now - it.sent, self.now);
         self.tally.answered(server, status);
         let end = End::Answered(status);
         if !self.requests[job.request].effective.retry.on.statuses.has(status) {
@@ -556,12 +569,21 @@ impl World {
         let cause = Cause::Status(status);
         let broke = Broke { cause, begun: true, repeatable, asked: Told::Nothing };
         let id = lease.backend().id;
-        self.again(job, broke, id, After { costs: true, end, kept: Some((lease, status)) });
+        let after = After { costs: true, paid: false, end, kept: Some((lease, status)) };
+        self.again(job, broke, id, after, None);
     }
 
     fn broke(&mut self, job: Job, how: How) {
+        self.broke_for(job, how, None);
+    }
+
+    /// As `broke`; where it goes on is taken and paid for.
+    pub(super) fn broke_for(&mut self, job: Job, how: How, next: Option<Lease>) {
         let Some(lease) = self.lease(job) else { return };
         let id = lease.backend().id;
+        if how == How::FirstByte {
+            lease.in_vain(self.now - self.requests[job.request].sent, self.now);
+        }
         let (outcome, cause) = match how {
             How::Refused | How::ConnectTimeout => {
                 lease.backend().mark_unusable();
@@ -580,79 +602,35 @@ impl World {
         let repeatable = !begun || it.repeatable;
         let broke = Broke { cause, begun, repeatable, asked: Told::Nothing };
         let end = End::Broken(how);
-        self.again(job, broke, id, After { costs: begun, end, kept: None });
+        let paid = next.is_some();
+        self.again(job, broke, id, After { costs: begun, paid, end, kept: None }, next);
     }
 
-    /// Who waits at somebody who gets no more work looks at the next beat.
-    fn look_soon(&mut self) {
-        for request in 0..self.requests.len() {
-            let it = &self.requests[request];
-            if let Stage::Tried(lease) = &it.stage
-                && !lease.backend().is_usable()
-            {
-                let job = Job { request, attempt: it.attempt };
-                self.plan(BEAT / 2, Event::Look(job));
-            }
-        }
-    }
-
-    /// As `upstream::Exchange::look`: whether the backend is to be waited for any longer.
-    fn look(&mut self, job: Job) {
-        let now = self.now;
-        let it = &mut self.requests[job.request];
-        let Stage::Tried(lease) = &it.stage else { return };
-        if it.attempt != job.attempt {
-            return;
-        }
-        let retry = &it.effective.retry;
-        let moves = it.repeatable && it.course.has_more() && retry.on.reset;
-        let leaves = |lease: &Lease| {
-            let backend = lease.backend();
-            moves && !backend.is_usable() && (backend.is_down() || backend.is_silent())
-        };
-        let mut next = None;
-        if !leaves(lease)
-            && let Some(patience) = lease.patience()
-        {
-            let begin = || Long {
-                heard: lease.heard_of_all(),
-                at: (it.sent + patience).max(now + BEAT),
-                told: false,
-            };
-            let mut long = it.long.unwrap_or_else(begin);
-            if long.at <= now {
-                lease.overdue(long.heard, now - it.sent, long.told, now);
-                (long.told, long.at) = (true, now + patience);
-            }
-            it.long = Some(long);
-            next = Some(long.at);
-        }
-        let leaves = leaves(lease);
-        next.into_iter().for_each(|at| self.plan_at(at, Event::Look(job)));
-        if leaves {
-            self.broke(job, How::Left);
-        }
-    }
-
-    fn allowed(&self, request: usize) -> Allowance {
+    pub(super) fn allowed(&self, request: usize) -> Allowance {
         let retry = &self.requests[request].effective.retry;
         Allowance { share: retry.budget.get(), floor: retry.floor, window: retry.window }
     }
 
     /// A further try, if there is to be one: as `http::tries` goes about it.
-    fn again(&mut self, job: Job, broke: Broke, id: BackendId, after: After) {
+    fn again(&mut self, job: Job, broke: Broke, id: BackendId, after: After, next: Option<Lease>) {
         let (now, request, allowed) = (self.now, job.request, self.allowed(job.request));
         let it = &mut self.requests[request];
         let left = it.until.map(|until| until.saturating_duration_since(now));
         let again = it.course.after(broke, &it.effective.retry, left, it.seed);
         it.after = Some(After { costs: again.is_some_and(|again| again.costs), ..after });
-        let Some(again) = again else { return self.no_more(request) };
-        if again.costs && !self.pool.allows_try(allowed, now) {
+        let Some(again) = again else {
+            assert!(next.is_none(), "it left for a place, and may not go there");
+            return self.no_more(request);
+        };
+        if again.costs && next.is_none() && !self.pool.allows_try(allowed, now) {
             it.spent = true;
             return self.no_more(request);
         }
         it.tried.push(id);
         self.tally.retries += 1;
+        if let Some(lease) = next {
+            return self.send(request, lease);
+        }
         match again.wait {
             Wait::None => self.another(request),
             Wait::Twice(rest) => match self.pool.another(&it.ask(now)) {

@@ -219,7 +219,8 @@ impl<P> Session<P> {
                 self.ring.ring();
                 Ok(true)
             }
-            Err((lease, error)) => {
+            Err(failed) => {
+                let (lease, error) = *failed;
                 self.missed(lease, &error)?;
                 Ok(false)
             }

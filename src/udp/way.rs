@@ -41,15 +41,16 @@ impl Way {
         lease: Lease,
         target: Option<Target>,
         now: Instant,
-    ) -> Result<Self, (Lease, Error)> {
-        let Some(target) = target else { return Err((lease, Error::Unresolved)) };
+    ) -> Result<Self, Box<(Lease, Error)>> {
+        let failed = |lease, error| Err(Box::new((lease, error)));
+        let Some(target) = target else { return failed(lease, Error::Unresolved) };
         match net::connect_datagrams(&target).and_then(net::watch) {
             Ok(socket) => {
                 lease.backend().cells.open.add(1);
                 Ok(Self { lease: Some(lease), socket, begun: now, answered: false })
             }
-            Err(error) if is_unreached(&error) => Err((lease, Error::Connect(error))),
-            Err(error) => Err((lease, Error::Local(error))),
+            Err(error) if is_unreached(&error) => failed(lease, Error::Connect(error)),
+            Err(error) => failed(lease, Error::Local(error)),
         }
     }
 

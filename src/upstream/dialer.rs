@@ -14,7 +14,7 @@ use crate::http1::{self, BodyLength, Client, HeadLimits};
 use crate::message::{Chunk, Head, Size};
 use crate::net::proxy_protocol::Written;
 use crate::net::{BEAT, Looks};
-use crate::pool::{Lease, news};
+use crate::pool::{Allowance, Lease, news};
 use crate::reach::http2::HeadMost;
 use crate::reach::{Offer, Reach};
 use std::future::Future;
@@ -54,6 +54,8 @@ pub struct Outgoing<'a> {
     pub moves: bool,
     /// Whether a connection that takes too long to be made is given up for somebody else's.
     pub leaves: bool,
+    /// The hash and the seed that its backend was asked for with.
+    pub asks: (Option<u64>, u64),
     /// Whether only a new connection will do.
     pub fresh: bool,
     /// What the backend is told of the client before it, where the pool says so: then only a
@@ -72,7 +74,8 @@ macro_rules! exchange {
     ($self:ident, $lease:ident, $request:ident, $begun:ident, $connect:ident, $wire:expr) => {{
         let place = Box::new_uninit();
         let timed = $request.timed || $lease.pool().wants_time() || $lease.is_sample();
-        let timeout = &$request.effective.timeout;
+        let (timeout, retry) = (&$request.effective.timeout, &$request.effective.retry);
+        let (share, floor, window) = (retry.budget.get(), retry.floor, retry.window);
         let exchange = Exchange {
             dialer: $self.clone(),
             lease: Some($lease),
@@ -80,6 +83,12 @@ macro_rules! exchange {
             begun: $begun,
             asked: $begun,
             moves: $request.moves,
+            asks: $request.asks,
+            allowed: (
+                Allowance { share, floor, window },
+                $request.until.and_then(|until| until.checked_sub(retry.backoff.max)),
+            ),
+            next: None,
             long: None,
             pace: Pace {
                 first_byte: timeout.first_byte.get(),
@@ -412,7 +421,7 @@ fn failed<T>(lease: Lease, error: Error) -> Result<T, Box<Failed>> {
         _ => Retry::NothingWritten,
     };
     let stale = matches!(error, Error::Changed);
-    Err(Box::new(Failed { lease, error, retry, stale, connect: None, begun: None }))
+    Err(Box::new(Failed { lease, error, retry, stale, connect: None, begun: None, next: None }))
 }
 
 fn is_out_of_descriptors(error: &std::io::Error) -> bool {

@@ -160,4 +160,6 @@ pub struct Failed {
     pub connect: Option<Duration>,
     /// When its connection was there; `None` where none came about.
     pub begun: Option<Instant>,
+    /// Where it is sent instead: taken, and paid for by the budget.
+    pub next: Option<Lease>,
 }

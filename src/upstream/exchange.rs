@@ -14,7 +14,7 @@ use crate::http2;
 use crate::message::{Broken, Chunk, Fields, Fill, Head, Pressure, memory};
 use crate::metrics::Span;
 use crate::net::{BEAT, Pipe, Spliced, Timer};
-use crate::pool::Lease;
+use crate::pool::{Allowance, Lease};
 use crate::reach;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -69,6 +69,12 @@ pub struct Exchange {
     pub(super) asked: Instant,
     /// It is sent elsewhere when its backend goes down or falls silent.
     pub(super) moves: bool,
+    /// What further tries may cost its pool, and until when one is begun.
+    pub(super) allowed: (Allowance, Option<Instant>),
+    /// The hash and the seed that a backend is asked for with.
+    pub(super) asks: (Option<u64>, u64),
+    /// Where it is sent then: taken before it leaves, so that none leaves in vain.
+    pub(super) next: Option<Lease>,
     /// It is waited for long.
     pub(super) long: Option<Long>,
     pub(super) pace: Pace,
@@ -227,7 +233,7 @@ impl Exchange {
         if self.first_byte.is_some() {
             return Ok(());
         }
-        self.leave(body)?;
+        self.leave(body, Instant::now())?;
         if !wire!(&self.wire, it => it.is_sent()) {
             return Ok(());
         }
@@ -244,19 +250,28 @@ impl Exchange {
         }
         self.long = Some(long);
         timer.set(Some(self.late.map_or(long.at, |(late, _)| late.min(long.at))));
-        self.leave(body)
+        self.leave(body, now)
     }
 
     /// Leaves a backend that gives no answer, where the request can be sent elsewhere: all of it that
-    /// was sent is here.
-    fn leave(&self, body: &dyn Spliced) -> Result<(), Error> {
-        let backend = self.lease().backend();
-        match () {
-            () if !self.moves || backend.is_usable() || !self.has_whole(body) => Ok(()),
-            () if backend.is_down() => Err(Error::Down),
-            () if backend.is_silent() => Err(Error::Silent),
-            () => Ok(()),
+    /// was sent is here. Silence may be a slow page: then it leaves only for a place that it has.
+    fn leave(&mut self, body: &dyn Spliced, now: Instant) -> Result<(), Error> {
+        if !self.moves || !self.has_whole(body) {
+            return Ok(());
         }
+        let backend = self.lease().backend();
+        if backend.is_down() {
+            return Err(Error::Down);
+        }
+        let waited = now.saturating_duration_since(self.asked);
+        let told = self.long.is_some_and(|long| long.told);
+        let leaves = backend.is_silent() || (told && self.lease().is_forlorn(waited));
+        let (allowed, until) = self.allowed;
+        if !leaves || until.is_some_and(|until| until <= now) {
+            return Ok(());
+        }
+        self.next = self.lease().elsewhere(self.asks, allowed, waited, now);
+        if self.next.is_some() { Err(Error::Silent) } else { Ok(()) }
     }
 
     /// Its body did not come at once with its head: where nobody wanted to know when that was, it was
@@ -278,6 +293,10 @@ impl Exchange {
         }
         let late = self.long.is_some_and(|long| long.told).then(|| self.asked.elapsed());
         self.lease().spoke(late);
+        if self.lease().is_further() {
+            let (took, now) = (self.asked.elapsed(), Instant::now());
+            self.lease.iter_mut().for_each(|lease| lease.compare(took, now));
+        }
     }
 
     /// Sends what can be sent; says whether something was.
@@ -519,14 +538,25 @@ impl Exchange {
     /// back.
     pub fn fail(mut self: Box<Self>, error: Error) -> Box<Failed> {
         let lease = self.take_lease();
-        let (connect, begun) = (self.connect, Some(self.begun));
+        let (connect, begun, next) = (self.connect, Some(self.begun), self.next.take());
+        if matches!(error, Error::FirstByte) {
+            lease.in_vain(self.asked.elapsed(), Instant::now());
+        }
         let error = match self.refused_us(&error) {
             None => error,
             Some(why) => {
                 let error = Error::Tls(why);
                 connect::not_reached(&lease, &error);
                 let retry = Retry::NothingWritten;
-                return Box::new(Failed { lease, error, retry, stale: false, connect, begun });
+                return Box::new(Failed {
+                    lease,
+                    error,
+                    retry,
+                    stale: false,
+                    connect,
+                    begun,
+                    next,
+                });
             }
         };
         if let Some(limit) = error.limit() {
@@ -543,7 +573,7 @@ impl Exchange {
         if stale && matches!(self.wire, Wire::Http1(_)) {
             self.dialer.idle.raced(lease.backend(), Instant::now());
         }
-        Box::new(Failed { lease, error, retry, stale, connect, begun })
+        Box::new(Failed { lease, error, retry, stale, connect, begun, next })
     }
 
     /// What the backend has against our certificate, if that is why a new connection ended: TLS 1.3

@@ -1,7 +1,7 @@
 //! How long a new connection is waited for where somebody else can be asked: as long as for a first
 //! byte. What swallows packets, or accepts nobody, is silent before it has heard of a request.
 use super::error::Error;
-use crate::pool::{Ask, Lease};
+use crate::pool::Lease;
 use std::pin::pin;
 use std::time::Instant;
 use tokio::time::timeout;
@@ -30,8 +30,7 @@ pub(super) async fn patient<T>(
     }
     let now = Instant::now();
     lease.overdue(since, now.saturating_duration_since(begun), false, now);
-    let own = [lease.backend().id];
-    if leaves && lease.pool().is_open(&Ask::new(now, 0).avoid(&own)) {
+    if leaves && lease.has_other(now) {
         return Err(Error::Silent);
     }
     dial.await

@@ -345,3 +345,149 @@ fn what_waits_at_a_backend_that_goes_down_is_sent_elsewhere() {
     }
     proxy.until_state("b1", "up");
 }
+
+/// Ejects for silence alone, and for long; one further try in ten seconds.
+const SILENCE: &str = "outlier = { consecutive_failures = \"off\", success_rate = \"off\", eject_max = \"1h\", silence = { hold = \"1h\" } }";
+const POOR: &str = "retry = { attempts = 3, budget = \"0.01%\", floor = \"0.1/s\" }\ntimeout = { first_byte = \"off\" }";
+
+#[test]
+fn slow_pages_beside_a_few_quick_ones_are_answered_where_they_are() {
+    let (held, asked) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicUsize::new(0)));
+    let backend = || {
+        let (held, asked) = (held.clone(), asked.clone());
+        Backend::run(move |peer| {
+            while let Some(head) = peer.request() {
+                if head.contains("/slow") {
+                    asked.fetch_add(1, SeqCst);
+                    while held.load(SeqCst) {
+                        std::thread::sleep(Duration::from_millis(5));
+                    }
+                }
+                peer.answer("done");
+            }
+        })
+    };
+    let (one, two) = (backend(), backend());
+    let proxy = Proxy::http(&[one.addr, two.addr], &format!("{SILENCE}\n{POOR}"));
+    let mut quick = proxy.client();
+    (0..100).for_each(|_| drop(quick.ask("GET", "/", "")));
+    let mut slow: Vec<Client> = (0..12).map(|_| proxy.client()).collect();
+    slow.iter_mut().for_each(|client| client.send("GET /slow HTTP/1.1\r\nHost: a.test\r\n\r\n"));
+    until("all of them wait", || asked.load(SeqCst) >= 12);
+    // Longer than is usual, and mostly without a word.
+    for _ in 0..6 {
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(quick.ask("GET", "/", "").status, 200);
+    }
+    held.store(false, SeqCst);
+    let statuses: Vec<u16> = slow.iter_mut().map(|client| client.response().status).collect();
+    assert_eq!(statuses, [200; 12]);
+    assert_eq!((asked.load(SeqCst), ejections(&proxy)[2]), (12, 0), "each was asked once");
+}
+
+#[test]
+fn what_the_budget_has_no_try_for_waits_on_at_a_silent_backend() {
+    let (cold, good, better) = (Freezer::new("cold"), Freezer::new("good"), Freezer::new("better"));
+    let addrs = [cold.backend.addr, good.backend.addr, better.backend.addr];
+    let proxy = Proxy::http(&addrs, &format!("{SILENCE}\n{POOR}"));
+    let mut client = proxy.client();
+    (0..100).for_each(|_| drop(client.ask("GET", "/", "")));
+    cold.frozen.store(true, SeqCst);
+    let before = cold.read.load(SeqCst);
+    let mut waiting: Vec<Client> = (0..24).map(|_| proxy.client()).collect();
+    waiting.iter_mut().for_each(|client| client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"));
+    until("some wait", || cold.read.load(SeqCst) >= before + 8);
+    let over = AtomicBool::new(false);
+    let addr = proxy.addr();
+    let texts: Vec<String> = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            // By POST: what it meets there waits, too.
+            let mut client = Client::connect(addr);
+            while !over.load(SeqCst) {
+                client.ask("POST", "/", "Content-Length: 0\r\n");
+            }
+        });
+        scope.spawn(|| {
+            let mut client = Client::connect(addr);
+            while !over.load(SeqCst) {
+                client.ask("POST", "/", "Content-Length: 0\r\n");
+            }
+        });
+        proxy.until_state("b1", "ejected");
+        cold.frozen.store(false, SeqCst);
+        let texts = waiting.iter_mut().map(|client| {
+            let answer = client.response();
+            assert_eq!(answer.status, 200);
+            answer.text()
+        });
+        let texts = texts.collect();
+        over.store(true, SeqCst);
+        texts
+    });
+    let stayed = texts.iter().filter(|text| *text == "cold").count();
+    assert!((6..=8).contains(&stayed), "one was moved, or two: {stayed} stayed");
+}
+
+#[test]
+fn one_client_alone_pays_once_for_a_frozen_backend() {
+    let (cold, good, better) = (Freezer::new("cold"), Freezer::new("good"), Freezer::new("better"));
+    let addrs = [cold.backend.addr, good.backend.addr, better.backend.addr];
+    for (method, limit) in [("GET", "off"), ("POST", "1500ms")] {
+        let more = format!("{SILENCE}\ntimeout = {{ first_byte = \"{limit}\" }}");
+        let proxy = Proxy::http(&addrs, &more);
+        let mut client = proxy.client();
+        let mut ask = || client.ask(method, "/", "Content-Length: 0\r\n").status;
+        (0..100).for_each(|_| assert_eq!(ask(), 200));
+        cold.frozen.store(true, SeqCst);
+        let statuses: Vec<u16> = (0..30).map(|_| ask()).collect();
+        let lost = statuses.iter().filter(|status| **status != 200).count();
+        // What may be sent again is; a POST waits to its end, once.
+        assert_eq!(lost, usize::from(method == "POST"), "{method}: {statuses:?}");
+        assert_eq!((reason(&proxy, 0), ejections(&proxy)[2]), ("silence", 1), "{method}");
+        cold.frozen.store(false, SeqCst);
+    }
+}
+
+#[test]
+fn a_page_that_takes_long_everywhere_is_held_against_nobody() {
+    let backend = || {
+        Backend::run(|peer| {
+            while let Some(head) = peer.request() {
+                if head.contains("/slow") {
+                    std::thread::sleep(Duration::from_millis(2500));
+                }
+                peer.answer("done");
+            }
+        })
+    };
+    let (one, two) = (backend(), backend());
+    let proxy = Proxy::http(&[one.addr, two.addr], SILENCE);
+    let mut client = proxy.client();
+    (0..100).for_each(|_| drop(client.ask("GET", "/", "")));
+    for _ in 0..3 {
+        assert_eq!(client.ask("GET", "/slow", "").status, 200);
+    }
+    assert_eq!(ejections(&proxy), [0, 0, 0]);
+    let plan = proxy.running().state().plan.load_full().unwrap();
+    let retries = plan.pools["app"].retries_reset.get();
+    assert!(retries <= 1, "both know now that such waits are usual: {retries} were moved");
+}
+
+#[test]
+fn hedging_hides_no_frozen_backend() {
+    let (cold, good, better) = (Freezer::new("cold"), Freezer::new("good"), Freezer::new("better"));
+    let addrs = [cold.backend.addr, good.backend.addr, better.backend.addr];
+    let route = "[[route]]\npath = \"/\"\npool = \"app\"\n\
+         hedge = { after = \"30ms\", budget = \"100%\" }";
+    let proxy = Proxy::http(&addrs, &format!("{SILENCE}\n{route}"));
+    let mut client = proxy.client();
+    (0..100).for_each(|_| drop(client.ask("GET", "/", "")));
+    cold.frozen.store(true, SeqCst);
+    until("it is found silent", || {
+        assert_eq!(client.ask("GET", "/", "").status, 200);
+        ejections(&proxy)[2] > 0
+    });
+    cold.frozen.store(false, SeqCst);
+    assert_eq!((reason(&proxy, 0), proxy.state("b1").as_str()), ("silence", "ejected"));
+    assert_eq!([proxy.state("b2"), proxy.state("b3")], ["up", "up"]);
+}
