@@ -79,7 +79,8 @@ impl Pool {
             watch.others_answered(heard.all)
                 || others_answer(vote.then, since, heard.all, self.any(is_idle))
         };
-        self.judge(backend, vote, Duration::ZERO, now, others);
+        let trial = backend.hot.quiet() == Quiet::Trial;
+        self.judge(backend, vote, (Duration::ZERO, trial), now, others);
     }
 
     /// A try was given up because another backend answered its request first.
@@ -87,21 +88,21 @@ impl Pool {
         let usual = backend.usual.get();
         let Some(least) = self.patience(backend) else { return };
         if usual.is_beyond(now.saturating_duration_since(vote.begun)) && backend.is_usable() {
-            self.judge(backend, vote, least, now, |_| true);
+            // One that is slow at first may be outrun on trial, too.
+            self.judge(backend, vote, (least, false), now, |_| true);
         }
     }
 
-    /// Counts a vote, and ejects where there are enough, the first of them this old.
+    /// Counts a vote, and ejects where there are enough, the first of them this old. One is, on trial.
     fn judge(
         &self,
         backend: &Backend,
         vote: Vote,
-        least: Duration,
+        (least, trial): (Duration, bool),
         now: Instant,
         others: impl FnOnce(&Watch) -> bool,
     ) {
         let heard = self.hears(backend);
-        let trial = backend.hot.quiet() == Quiet::Trial;
         let watch = {
             let mut watch = backend.watch.lock();
             if !watch.vote(vote, heard) {
@@ -163,6 +164,7 @@ impl Pool {
     }
 
     fn silent(&self, backend: &Backend, waited: Duration, now: Instant) {
+        backend.watch.lock().found(self.hears(backend));
         let detail = format!("no first byte for {} ms", waited.as_millis());
         let turns = self.apply(Change::Silent { id: backend.id, detail }, now);
         turns.iter().for_each(|turn| turn.log(&self.name));

@@ -147,8 +147,10 @@ pub(crate) struct Watch {
     votes: u32,
     /// The first of them that began.
     first: Option<(Heard, Instant)>,
-    /// What was heard of all when the first one was cast.
+    /// What was heard of all when the first one was cast, or it was last found silent.
     cast: u32,
+    /// What it had given when it was found silent.
+    silent: Option<u32>,
 }
 
 impl Watch {
@@ -159,13 +161,19 @@ impl Watch {
             return false;
         }
         if self.standing(now.own) == 0 {
-            *self = Self { votes: 0, first: None, cast: now.all };
+            let cast = if self.silent == Some(now.own) { self.cast } else { now.all };
+            *self = Self { cast, ..Self::default() };
         }
         if self.first.is_none_or(|(_, begun)| vote.begun < begun) {
             self.first = Some((vote.then, vote.begun));
         }
         self.votes = self.votes.saturating_add(u32::from(!vote.again)).max(1);
         true
+    }
+
+    /// It was found silent: whoever votes later, on trial, is heard with what others answered since.
+    pub(crate) fn found(&mut self, now: Heard) {
+        *self = Self { cast: now.all, silent: Some(now.own), ..Self::default() };
     }
 
     /// Votes that stand while the backend has given so many first bytes.
@@ -315,6 +323,13 @@ mod tests {
             (now.all, now.late) = (now.all + 3, now.late + 1);
         }
         assert!(watch.is_enough(now, false) && watch.since() == Some(start));
+        let mut silent = watch;
+        silent.found(now);
+        assert_eq!((silent.standing(7), silent.is_enough(now, true)), (0, false));
+        let begun = start + Duration::from_secs(9);
+        assert!(silent.vote(Vote { then: now, begun, again: false }, now));
+        assert!(!silent.others_answered(now.all) && silent.is_enough(now, true));
+        assert!(silent.others_answered(now.all + 1) && silent.since() == Some(begun));
         assert!(watch.is_alone(now));
         now.late += 1;
         assert!(!watch.is_alone(now), "somebody else's try waits, too");
