@@ -1,5 +1,6 @@
 //! The file in which the API's words survive: written whole, synced, and renamed over the old one,
-//! which stays beside it. One that is torn is set aside, and the last good one counts.
+//! which stays beside it. One that is torn is set aside, and the last good one counts and is kept at
+//! once; only what was read well ever becomes the one before.
 use super::said::{Said, wish_word};
 use crate::config::{Addr, Name, Weight};
 use crate::pool::{Wish, Word, Words};
@@ -17,8 +18,12 @@ const FILE: &str = "words.json";
 /// The one before the last.
 const BEFORE: &str = "words.before.json";
 const NEXT: &str = "words.next.json";
-/// One that could not be read.
-const TORN: &str = "words.torn.json";
+/// What becomes the one before: a second name of a file, or a copy where a file has but one.
+const LINK: &str = "words.link.json";
+const COPY: &str = "words.copy.json";
+/// Torn ones, the oldest first; of more the last is the newest: the first is nearest to the fault.
+const TORN: [&str; 4] =
+    ["words.torn.json", "words.torn.2.json", "words.torn.3.json", "words.torn.4.json"];
 /// The form of the file.
 const VERSION: u32 = 1;
 /// A file of words is no longer than this: a hundred times what `admin.limits.words` allows.
@@ -79,15 +84,7 @@ pub(super) fn text(said: &Said) -> Vec<u8> {
 }
 
 pub(super) fn read(text: &[u8]) -> Result<Said, String> {
-    let end = text.iter().position(|byte| *byte == b'\n').ok_or("it has no second line")?;
-    let (first, body) = (&text[..end], &text[end + 1..]);
-    let said: Seal = serde_json::from_slice(first).map_err(|e| format!("its first line: {e}"))?;
-    if said.version != VERSION {
-        return Err(format!("it is of form {}, this program knows {VERSION}", said.version));
-    }
-    if said != seal(body) {
-        return Err(format!("{} of its {} bytes are there, or others", body.len(), said.bytes));
-    }
+    let body = body(text)?;
     let pools: BTreeMap<String, BTreeMap<String, Written>> =
         serde_json::from_slice(body).map_err(|e| e.to_string())?;
     let mut all = Said::default();
@@ -99,6 +96,20 @@ pub(super) fn read(text: &[u8]) -> Result<Said, String> {
         all.0.insert(Name::new(&pool)?, Arc::new(words));
     }
     Ok(all)
+}
+
+/// What follows the seal, which it fits.
+fn body(text: &[u8]) -> Result<&[u8], String> {
+    let end = text.iter().position(|byte| *byte == b'\n').ok_or("it has no second line")?;
+    let (first, body) = (&text[..end], &text[end + 1..]);
+    let said: Seal = serde_json::from_slice(first).map_err(|e| format!("its first line: {e}"))?;
+    if said.version != VERSION {
+        return Err(format!("it is of form {}, this program knows {VERSION}", said.version));
+    }
+    if said != seal(body) {
+        return Err(format!("{} of its {} bytes are there, or others", body.len(), said.bytes));
+    }
+    Ok(body)
 }
 
 fn word(written: Written) -> Result<Word, String> {
@@ -134,77 +145,126 @@ impl Kept {
         Self(folder.to_path_buf())
     }
 
-    /// What was kept, and what is to be said of it: nothing was, or the last good one counts.
-    pub(super) fn load(&self) -> (Said, Vec<String>) {
+    /// What was kept, and what is to be said of it: nothing was, or the last good one counts, and is
+    /// in force again when this returns. Blocks.
+    ///
+    /// # Errors
+    ///
+    /// Words are there and cannot be read: what they say is not known, and not forgotten.
+    pub(super) fn load(&self) -> io::Result<(Said, Vec<String>)> {
         let mut notes = Vec::new();
         for name in [FILE, BEFORE] {
             let path = self.0.join(name);
             let shown = path.display();
-            match bytes(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound && name == FILE => {
-                    let before = self.0.join(BEFORE);
-                    if !before.exists() {
-                        break;
-                    }
+            let Some(text) = self.there(name)? else {
+                let before = self.0.join(BEFORE);
+                if name == FILE && before.exists() {
                     // No crash leaves it so: somebody took it away.
                     let forget =
                         format!("to forget what the API said, remove {} too", before.display());
                     notes.push(format!("{shown} is gone; {forget}, while no proxy runs"));
                 }
-                Err(error) => notes.push(format!("{shown} cannot be read: {error}")),
-                Ok(text) => match read(&text) {
-                    Ok(said) => {
-                        if name == BEFORE {
-                            notes.push(format!("{shown}, the one before it, holds"));
-                        }
-                        return (said, notes);
+                continue;
+            };
+            match read(&text) {
+                Ok(said) if name == FILE => return Ok((said, notes)),
+                Ok(said) => {
+                    notes.push(format!("{shown}, the one before it, holds"));
+                    if let Err(error) = self.store(&said) {
+                        notes.push(format!("it could not be kept as {FILE}: {error}"));
                     }
-                    Err(why) => {
-                        let aside = self.0.join(TORN);
-                        let moved = std::fs::copy(&path, &aside).is_ok();
-                        let kept = if moved {
-                            format!("; it is kept as {}", aside.display())
-                        } else {
-                            String::new()
-                        };
-                        notes.push(format!("{shown} is torn: {why}{kept}"));
-                    }
-                },
+                    return Ok((said, notes));
+                }
+                Err(why) => {
+                    let kept = self.set_aside(&path);
+                    let kept = kept.map(|aside| format!("; it is kept as {}", aside.display()));
+                    notes.push(format!("{shown} is torn: {why}{}", kept.unwrap_or_default()));
+                }
             }
         }
         if !notes.is_empty() {
             notes.push("what the API said before is not known: the file's words hold".into());
         }
-        (Said::default(), notes)
+        Ok((Said::default(), notes))
+    }
+
+    /// What a file says; `None` where there is none.
+    fn there(&self, name: &str) -> io::Result<Option<Vec<u8>>> {
+        let path = self.0.join(name);
+        match bytes(&path) {
+            Ok(text) => Ok(Some(text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => {
+                let what = format!(
+                    "read {}, what the API said of backends: {error}; let this process read it, or, \
+                     to forget what it says, take it and {BEFORE} away",
+                    path.display()
+                );
+                Err(io::Error::new(error.kind(), what))
+            }
+        }
+    }
+
+    /// Gives a torn file another name, so that it is never taken for a good one.
+    fn set_aside(&self, path: &Path) -> Option<PathBuf> {
+        let mut places = TORN.iter().map(|name| self.0.join(name));
+        let free = places.clone().find(|place| !place.exists()).or_else(|| places.next_back());
+        free.filter(|place| std::fs::rename(path, place).is_ok())
     }
 
     /// Keeps it unless it is kept already. Blocks.
     pub(super) fn agree(&self, said: &Said) -> io::Result<()> {
-        let (kept, _) = self.load();
+        let (kept, _) = self.load()?;
         if text(&kept) == text(said) { Ok(()) } else { self.store(said) }
     }
 
     /// Keeps it: when this returns, it is on the disk. Blocks.
     pub(super) fn store(&self, said: &Said) -> io::Result<()> {
-        let failed = |what: &str, name: &str, error: io::Error| {
-            let path = self.0.join(name);
-            io::Error::new(error.kind(), format!("{what} {}: {error}", path.display()))
-        };
         let folder = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.0);
-        folder.map_err(|error| failed("make the folder", "", error))?;
-        let next = self.0.join(NEXT);
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(true).mode(0o600).open(&next);
-        let mut file = file.map_err(|error| failed("open", NEXT, error))?;
-        let written = file.write_all(&text(said)).and_then(|()| file.sync_all());
-        written.map_err(|error| failed("write", NEXT, error))?;
-        let (path, before) = (self.0.join(FILE), self.0.join(BEFORE));
-        // The one in force stays under its name all the time.
-        let _ = std::fs::remove_file(&before);
-        let _ = std::fs::hard_link(&path, &before);
-        std::fs::rename(&next, &path).map_err(|error| failed("rename to", FILE, error))?;
+        folder.map_err(|error| self.failed("make the folder", "", error))?;
+        self.write(NEXT, &text(said))?;
+        self.keep_before()?;
+        self.rename(NEXT, FILE)?;
         let synced = File::open(&self.0).and_then(|folder| folder.sync_all());
-        synced.map_err(|error| failed("sync the folder", "", error))
+        synced.map_err(|error| self.failed("sync the folder", "", error))
+    }
+
+    /// Makes the one in force the one before, too: it stays under its name all the time. One that is
+    /// torn is none, and the one before stays.
+    fn keep_before(&self) -> io::Result<()> {
+        let text = match bytes(&self.0.join(FILE)) {
+            Ok(text) if body(&text).is_ok() => text,
+            Ok(_) => return Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(self.failed("read", FILE, error)),
+        };
+        let link = self.0.join(LINK);
+        // One that a crash left.
+        let _ = std::fs::remove_file(&link);
+        if std::fs::hard_link(self.0.join(FILE), link).is_ok() {
+            return self.rename(LINK, BEFORE);
+        }
+        self.write(COPY, &text)?;
+        self.rename(COPY, BEFORE)
+    }
+
+    fn write(&self, name: &str, text: &[u8]) -> io::Result<()> {
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file =
+            file.open(self.0.join(name)).map_err(|error| self.failed("open", name, error))?;
+        let written = file.write_all(text).and_then(|()| file.sync_all());
+        written.map_err(|error| self.failed("write", name, error))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let renamed = std::fs::rename(self.0.join(from), self.0.join(to));
+        renamed.map_err(|error| self.failed("rename to", to, error))
+    }
+
+    fn failed(&self, what: &str, name: &str, error: io::Error) -> io::Error {
+        let path = self.0.join(name);
+        io::Error::new(error.kind(), format!("{what} {}: {error}", path.display()))
     }
 }
 
@@ -241,10 +301,10 @@ mod tests {
     fn what_is_kept_comes_back() {
         let folder = tempfile::tempdir().unwrap();
         let kept = Kept::new(&folder.path().join("not/there/yet"));
-        assert_eq!(kept.load(), (Said::default(), Vec::new()));
+        assert_eq!(kept.load().unwrap(), (Said::default(), Vec::new()));
         for weight in [1, 2, 3] {
             kept.store(&said(weight)).unwrap();
-            assert_eq!(kept.load(), (said(weight), Vec::new()));
+            assert_eq!(kept.load().unwrap(), (said(weight), Vec::new()));
         }
     }
 
@@ -257,23 +317,69 @@ mod tests {
         let path = folder.path().join(FILE);
         let whole = std::fs::read(&path).unwrap();
         for cut in 0..whole.len() {
-            std::fs::write(&path, &whole[..cut]).unwrap();
-            let (found, notes) = kept.load();
-            assert!(found == said(1) && notes.len() == 2, "cut at {cut}: {notes:?}");
+            assert!(read(&whole[..cut]).is_err(), "cut at {cut}");
             let mut other = whole.clone();
             other[cut] ^= 1;
-            std::fs::write(&path, &other).unwrap();
-            let (found, notes) = kept.load();
-            assert!(found == said(1) && notes[0].contains("is torn: "), "byte {cut}: {notes:?}");
+            assert!(read(&other).is_err(), "byte {cut}");
         }
-        assert!(folder.path().join(TORN).exists());
+        std::fs::write(&path, &whole[..whole.len() - 1]).unwrap();
+        let (found, notes) = kept.load().unwrap();
+        assert!(found == said(1) && notes.len() == 2, "{notes:?}");
+        assert!(notes[0].contains("is torn: ") && notes[0].contains(TORN[0]), "{notes:?}");
+        assert_eq!(kept.load().unwrap(), (said(1), Vec::new()), "it is in force again");
         std::fs::remove_file(&path).unwrap();
-        let (found, notes) = kept.load();
+        let (found, notes) = kept.load().unwrap();
         assert!(found == said(1) && notes.len() == 2, "{notes:?}");
         assert!(notes[0].contains("words.json is gone; to forget"), "{notes:?}");
         std::fs::write(&path, "torn").unwrap();
         std::fs::write(folder.path().join(BEFORE), "too").unwrap();
-        let (found, notes) = kept.load();
+        let (found, notes) = kept.load().unwrap();
         assert!(found.is_empty() && notes.len() == 3, "{notes:?}");
+    }
+
+    #[test]
+    fn however_often_it_is_torn_the_last_good_one_holds() {
+        for has_links in [true, false] {
+            let folder = tempfile::tempdir().unwrap();
+            let at = |name: &str| folder.path().join(name);
+            let kept = Kept::new(folder.path());
+            if !has_links {
+                std::fs::create_dir(at(LINK)).unwrap();
+            }
+            kept.store(&said(1)).unwrap();
+            for weight in 2..9 {
+                kept.store(&said(weight)).unwrap();
+                let before = read(&std::fs::read(at(BEFORE)).unwrap()).unwrap();
+                assert_eq!(before, said(weight - 1));
+                // What a second write finds torn is not the one before, either.
+                std::fs::write(at(FILE), format!("torn {weight}")).unwrap();
+                kept.store(&said(weight)).unwrap();
+                assert_eq!(read(&std::fs::read(at(BEFORE)).unwrap()).unwrap(), before);
+                std::fs::write(at(FILE), format!("torn {weight}")).unwrap();
+                assert_eq!(kept.load().unwrap().0, before);
+                assert_eq!(kept.load().unwrap(), (before, Vec::new()));
+                kept.store(&said(weight)).unwrap();
+            }
+            let torn = TORN.map(|name| std::fs::read_to_string(at(name)).unwrap());
+            assert_eq!(torn, ["torn 2", "torn 3", "torn 4", "torn 8"]);
+            assert!(!at(COPY).exists() && at(LINK).exists() != has_links);
+        }
+    }
+
+    #[test]
+    fn what_is_there_and_cannot_be_read_is_not_forgotten() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = Kept::new(folder.path());
+        kept.store(&said(1)).unwrap();
+        kept.store(&said(2)).unwrap();
+        let (path, good) = (folder.path().join(FILE), folder.path().join("good"));
+        std::fs::rename(&path, &good).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        let error = kept.load().unwrap_err().to_string();
+        assert!(error.starts_with(&format!("read {}, what", path.display())), "{error}");
+        assert!(kept.agree(&said(3)).is_err());
+        std::fs::remove_dir(&path).unwrap();
+        std::fs::rename(&good, &path).unwrap();
+        assert_eq!(kept.load().unwrap(), (said(2), Vec::new()));
     }
 }

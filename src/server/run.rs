@@ -76,6 +76,8 @@ pub enum StartError {
     Config(ReloadError),
     /// A thread or a runtime.
     Threads(io::Error),
+    /// What the API said before is there and cannot be read.
+    Words(io::Error),
 }
 
 impl std::fmt::Display for StartError {
@@ -83,6 +85,7 @@ impl std::fmt::Display for StartError {
         match self {
             Self::Config(error) => error.fmt(f),
             Self::Threads(error) => write!(f, "start of the worker threads: {error}"),
+            Self::Words(error) => error.fmt(f),
         }
     }
 }
@@ -134,7 +137,8 @@ pub async fn start_from(
     let kept = options.state.as_deref().map(Kept::new);
     // What another process may be writing is not read: that one says it.
     let on_disk = kept.as_ref().filter(|_| past.legacy.is_none());
-    let (said, notes) = on_disk.map(Kept::load).unwrap_or_default();
+    let (said, notes) =
+        on_disk.map(Kept::load).transpose().map_err(StartError::Words)?.unwrap_or_default();
     notes.iter().for_each(|note| tracing::error!("{note}"));
     let (words, orders) = Desk::new(said, kept);
     let state = Arc::new(State::new(Gate::new(max_connections), words));

@@ -120,7 +120,10 @@ impl State {
 
     /// Says what is on the disk: another process may have written since.
     pub(super) fn reread(&self, kept: &Kept) {
-        let (mut said, notes) = kept.load();
+        let (mut said, notes) = match kept.load() {
+            Ok(loaded) => loaded,
+            Err(error) => return tracing::error!("what this process knows holds: {error}"),
+        };
         notes.iter().for_each(|note| tracing::error!("{note}"));
         if !notes.is_empty() && said.is_empty() {
             return;

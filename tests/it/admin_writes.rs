@@ -255,6 +255,13 @@ fn a_torn_file_of_words_is_reported_and_the_last_good_one_holds() {
     let api = Api::start_in(folder, &file);
     assert_eq!(api.member("b1")["weight"], 5);
     assert!(api.path("state/words.torn.json").exists());
+    // Torn again after a write: what it was before that write holds, and both torn ones are there.
+    assert_eq!(say(&api, "PATCH", &at("b1"), json!({ "weight": 6 })).status, 200);
+    let folder = api.end();
+    std::fs::write(&path, "yy").unwrap();
+    let api = Api::start_in(folder, &file);
+    assert_eq!(api.member("b1")["weight"], 5);
+    assert!(api.path("state/words.torn.2.json").exists());
     // One that somebody took away is as one that is torn; without both nothing was said.
     let folder = api.end();
     std::fs::remove_file(&path).unwrap();
@@ -265,6 +272,21 @@ fn a_torn_file_of_words_is_reported_and_the_last_good_one_holds() {
     std::fs::remove_file(folder.path().join("state/words.before.json")).unwrap();
     let api = Api::start_in(folder, &file);
     assert_eq!(api.member("b1")["weight"], 1);
+}
+
+#[test]
+fn words_that_cannot_be_read_end_the_start() {
+    let (folder, admin) = (tempfile::tempdir().unwrap(), nobody().port());
+    let bind = format!("[admin]\nbind = \"127.0.0.1:{admin}\"\n");
+    std::fs::write(folder.path().join("proxy.toml"), words(&["127.0.0.1:1"], &bind)).unwrap();
+    // A folder where the file would be: no mode of a file stops root.
+    std::fs::create_dir_all(folder.path().join("state/words.json")).unwrap();
+    let mut run = Command::new(env!("CARGO_BIN_EXE_evenkeel"));
+    let ended = run.current_dir(folder.path()).arg("run").output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("words.json, what the API said of backends: "), "{said}");
+    assert!(said.contains("let this process read it"), "{said}");
 }
 
 #[test]
