@@ -93,7 +93,6 @@ pub(super) async fn change(
     mut members: Members,
 ) -> Result<Answer, Problem> {
     let (pool, backend) = (named(pool)?, named(backend)?);
-    running(state, &pool)?;
     let weight = members.take("weight").map(|value| match &value {
         Value::Null => Ok(None),
         Value::Number(_) => {

@@ -46,6 +46,24 @@ pub enum What {
     Expire,
 }
 
+impl What {
+    /// Whether nothing more is said after it than before.
+    fn takes_back(&self) -> bool {
+        match self {
+            Self::Add(_) | Self::Expire => false,
+            Self::Change { weight, wish } => {
+                weight.is_none_or(|weight| weight.is_none()) && wish.is_none_or(is_return)
+            }
+            Self::Remove => true,
+        }
+    }
+}
+
+/// Whether nothing is wanted of a backend any more.
+fn is_return(wish: Option<Wish>) -> bool {
+    wish.is_none_or(|wish| wish == Wish::Up)
+}
+
 impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -175,16 +193,22 @@ impl Said {
         pool: Option<&Arc<Pool>>,
         most: usize,
     ) -> Result<Option<Word>, Refused> {
-        let pool = pool.ok_or_else(|| Refused::NoPool(write.pool.clone()))?;
-        if let Some(asked) = write.if_match.as_deref().filter(|asked| *asked != "*") {
+        let before = self.of(&write.pool).get(&write.backend).cloned().unwrap_or_default();
+        // What was said of a pool that no file names now can be taken back; it has no tag.
+        let takes_back = write.what.takes_back() && !before.is_empty() && write.if_match.is_none();
+        if pool.is_none() && !takes_back {
+            return Err(Refused::NoPool(write.pool.clone()));
+        }
+        let asked = write.if_match.as_deref().filter(|asked| *asked != "*");
+        if let Some((asked, pool)) = asked.zip(pool) {
             let tag = self.tag(pool);
             if !asked.split(',').any(|one| one.trim() == tag) {
                 return Err(Refused::Changed(tag));
             }
         }
-        let config = pool.config();
-        let in_file = config.backends.iter().any(|backend| backend.name == write.backend);
-        let before = self.of(&write.pool).get(&write.backend).cloned().unwrap_or_default();
+        let backends = pool.map(|pool| pool.config());
+        let mut backends = backends.iter().flat_map(|config| &config.backends);
+        let in_file = backends.any(|backend| backend.name == write.backend);
         let word = after(write, in_file, before.clone())?;
         if before.is_empty() && !word.is_empty() && self.len() >= most {
             return Err(Refused::Full(most));
@@ -298,8 +322,8 @@ fn after(write: &Write, in_file: bool, mut word: Word) -> Result<Word, Refused> 
             word = Word { wish: added.wish.or(word.wish), ..waiting };
         }
         What::Change { weight, wish } => {
-            let returns = wish.is_some_and(|wish| wish.is_none_or(|wish| wish == Wish::Up));
-            let uncovered = in_file && word.removed && returns;
+            let returns = wish.is_some_and(is_return);
+            let uncovered = write.what.takes_back() && !word.is_empty();
             if !(is_there || uncovered || is_awaited) {
                 return Err(none());
             }
@@ -311,6 +335,8 @@ fn after(write: &Write, in_file: bool, mut word: Word) -> Result<Word, Refused> 
                 word.removed &= !returns;
             }
         }
+        // Said again, by who did not hear the answer: it is out until somebody wants it back.
+        What::Remove if word.removed => {}
         What::Remove if !is_there && !is_awaited => return Err(none()),
         What::Remove if in_file => word = Word { removed: true, ..Word::default() },
         What::Remove => word = Word::default(),
@@ -370,6 +396,8 @@ mod tests {
         assert_eq!(write("a", What::Remove), Ok(true));
         assert_eq!(write("a", own("127.0.0.1:9")), Err(taken + back));
         assert!(write("a", change(Some(Some(1)), None)).is_err(), "it is out");
+        assert_eq!(write("a", change(Some(None), None)), Ok(true), "it was the file's, and is out");
+        assert_eq!(write("a", What::Remove), Ok(true), "it is out all the same");
         assert_eq!(write("a", change(None, Some(None))), Ok(false));
         assert_eq!(write("a", change(Some(Some(7)), None)), Ok(true));
         assert_eq!(write("b", change(None, Some(Some(Wish::Maintenance)))), Ok(true));
@@ -400,6 +428,32 @@ mod tests {
         let expect =
             ["app/a: weight 7, over the file's 3", "app/b: state maintenance, over the file's up"];
         assert_eq!(covered, expect);
+    }
+
+    #[test]
+    fn of_a_pool_that_is_not_there_words_can_be_taken_back() {
+        let ((_, pool), mut said) = (file(), Said::default());
+        let mut write = |backend: &str, what: What, is_there: bool, if_match: Option<&str>| {
+            let if_match = if_match.map(String::from);
+            let write = Write { pool: name("app"), backend: name(backend), what, if_match };
+            said.write(&write, is_there.then_some(&pool), 9).map(|word| word.is_some())
+        };
+        let none = Err(Refused::NoPool(name("app")));
+        let drains = change(Some(Some(7)), Some(Some(Wish::Drain)));
+        for (backend, what) in
+            [("a", drains.clone()), ("b", What::Remove), ("x", own("127.0.0.1:9"))]
+        {
+            assert_eq!(write(backend, what, true, None), Ok(true));
+        }
+        assert_eq!(write("a", drains, false, None), none);
+        assert_eq!(write("y", own("127.0.0.1:9"), false, None), none);
+        assert_eq!(write("y", What::Remove, false, None), none, "nothing is said of it");
+        assert_eq!(write("a", What::Remove, false, Some("*")), none, "it has no tag");
+        assert_eq!(write("a", change(Some(None), None), false, None), Ok(true));
+        assert_eq!(write("a", change(None, Some(None)), false, None), Ok(false));
+        assert_eq!(write("b", What::Remove, false, None), Ok(true), "it stays removed");
+        assert_eq!(write("b", change(None, Some(Some(Wish::Up))), false, None), Ok(false));
+        assert_eq!(write("x", What::Remove, false, None), Ok(false));
     }
 
     #[test]

@@ -242,6 +242,63 @@ fn words_survive_a_restart_and_a_reload_and_the_file_is_never_written() {
 }
 
 #[test]
+fn what_was_removed_stays_so_until_it_is_wanted_back() {
+    let both = words(&["127.0.0.1:1", "127.0.0.1:2"], "");
+    let one = words(&["127.0.0.1:1"], "");
+    let api = Api::start(&both);
+    let serve = |file: &str| {
+        api.edit(file);
+        assert_eq!(api.call("POST", "/v1/reload", "", "").status, 200);
+    };
+    let is_out = || {
+        let out = api.member("b2");
+        out.is_null() || out["removed"] == true
+    };
+    let delete = || say(&api, "DELETE", &at("b2"), Value::Null).status;
+    assert_eq!((delete(), delete()), (202, 202));
+    serve(&one);
+    assert_eq!(delete(), 202);
+    serve(&both);
+    assert!(is_out(), "{}", api.member("b2"));
+    assert_eq!(say(&api, "PATCH", &at("b2"), json!({ "state": "up" })).status, 200);
+    until("it is back", || !is_out());
+}
+
+#[test]
+fn words_on_a_pool_that_no_file_names_can_be_taken_back() {
+    let file = words(&["127.0.0.1:1", "127.0.0.1:2"], "");
+    let api = Api::start(&file);
+    for name in ["b1", "b2"] {
+        let body = json!({ "state": "drain", "weight": 7 });
+        assert_eq!(say(&api, "PATCH", &at(name), body).status, 200);
+    }
+    let other = file.replace("pool.app", "pool.x").replace("\"app\"", "\"x\"");
+    api.edit(&other);
+    assert_eq!(api.call("POST", "/v1/reload", "", "").status, 200);
+    let left = || api.get("/v1/status")["covered"].as_array().unwrap().len();
+    assert_eq!(left(), 4);
+    for (method, name, body, status) in [
+        ("PATCH", "b1", json!({ "state": "maintenance" }), 404),
+        ("PATCH", "b9", json!({ "state": null }), 404),
+        ("PATCH", "b1", json!({ "state": null }), 204),
+        ("PATCH", "b1", json!({ "weight": null }), 204),
+        ("PATCH", "b1", json!({ "weight": null }), 404),
+        ("DELETE", "b2", Value::Null, 202),
+        ("DELETE", "b2", Value::Null, 404),
+    ] {
+        let answer = say(&api, method, &at(name), body);
+        assert_eq!(answer.status, status, "{method} {name}: {}", answer.text());
+    }
+    assert_eq!(left(), 0);
+    api.edit(&file);
+    assert_eq!(api.call("POST", "/v1/reload", "", "").status, 200);
+    for name in ["b1", "b2"] {
+        let is = api.member(name);
+        assert_eq!((&is["state"], &is["weight"]), (&json!("up"), &json!(1)));
+    }
+}
+
+#[test]
 fn a_torn_file_of_words_is_reported_and_the_last_good_one_holds() {
     let file = words(&["127.0.0.1:1"], "");
     let api = Api::start(&file);
