@@ -35,26 +35,35 @@ impl Body for Stream {
     }
 }
 
+/// Some were missed: how many, where that is known.
+fn gap(missed: Option<u64>) -> String {
+    let missed = missed.map_or("null".into(), |missed| missed.to_string());
+    format!("event: gap\ndata: {{\"missed\":{missed}}}\n\n")
+}
+
 fn piece(event: &Event) -> Bytes {
     format!("id: {}\nevent: {}\ndata: {}\n\n", event.number, event.kind, event.data).into()
 }
 
-/// Begins to tell: what is kept of those after `last`, then what happens.
+/// Begins to tell: what is kept of those after `last`, then what happens, while the caller may hear.
 pub(super) fn stream(
     state: &Arc<State>,
     last: u64,
     line: &Arc<Line>,
     place: OwnedSemaphorePermit,
+    may_hear: impl Fn(&State) -> bool + Send + 'static,
 ) -> Stream {
     let (tell, heard) = mpsc::channel(PIECES);
-    let (kept, mut next) = state.events.after(last);
+    let past = state.events.after(last);
     let line = line.clone();
     // The state is not held: a stream must not keep alive what it tells of.
+    let state = Arc::downgrade(state);
     tokio::spawn(async move {
         let streaming = line.streaming();
         let mut first = format!("retry: 1000\n: evenkeel {}\n\n", env!("CARGO_PKG_VERSION"));
-        kept.iter().for_each(|event| first += &String::from_utf8_lossy(&piece(event)));
-        let mut out = Bytes::from(first);
+        first += &past.gap.map(gap).unwrap_or_default();
+        past.events.iter().for_each(|event| first += &String::from_utf8_lossy(&piece(event)));
+        let (mut out, mut next) = (Bytes::from(first), past.next);
         loop {
             match timeout(STALL, tell.send(out)).await {
                 Ok(Ok(())) => {}
@@ -69,11 +78,13 @@ pub(super) fn stream(
                 told = timeout(PING, next.recv()) => told,
                 () = tell.closed() => break,
             };
+            // A reload, which may bring another token, is an event itself.
+            if !state.upgrade().is_some_and(|state| may_hear(&state)) {
+                break;
+            }
             out = match told {
                 Ok(Ok(event)) => piece(&event),
-                Ok(Err(RecvError::Lagged(missed))) => {
-                    format!("event: gap\ndata: {{\"missed\":{missed}}}\n\n").into()
-                }
+                Ok(Err(RecvError::Lagged(missed))) => gap(Some(missed)).into(),
                 Ok(Err(RecvError::Closed)) => break,
                 Err(_) => Bytes::from_static(b": ping\n\n"),
             };

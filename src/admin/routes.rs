@@ -8,7 +8,7 @@ use super::serve::Desk;
 use super::{body, collect, config_view, control, errors, events, explain, view, write};
 use crate::server::{Stage, State};
 use hyper::body::Incoming;
-use hyper::{Method, Request, StatusCode, header};
+use hyper::{HeaderMap, Method, Request, StatusCode, header};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -254,7 +254,7 @@ async fn act(
         }
         Place::Errors => errors::errors(state),
         Place::Explain => explain::explain(state, &queries(&request)?).await?,
-        Place::Events => return events_of(desk, line, &request),
+        Place::Events => return events_of(desk, line, caller, &request),
         Place::OpenApi => text(StatusCode::OK, "application/json", OPEN_API.into()),
     })
 }
@@ -320,6 +320,7 @@ fn queries(request: &Request<Incoming>) -> Result<Vec<(String, String)>, Problem
 fn events_of(
     desk: &Desk,
     line: &Arc<Line>,
+    caller: Caller,
     request: &Request<Incoming>,
 ) -> Result<Answer, Problem> {
     let state = desk.reloader.state();
@@ -340,7 +341,14 @@ fn events_of(
         let what = "as many listen to events as admin.limits.streams allows";
         return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, what));
     };
-    let stream = events::stream(state, last, line, place);
+    // The token that it came with may be another one by then.
+    let token = request.headers().get(header::AUTHORIZATION).cloned();
+    let fields: HeaderMap = token.map(|token| (header::AUTHORIZATION, token)).into_iter().collect();
+    let may_hear = move |state: &State| {
+        let plan = state.plan.load();
+        plan.as_ref().is_some_and(|plan| caller.may_call(&fields, &plan.config.admin).is_ok())
+    };
+    let stream = events::stream(state, last, line, place, may_hear);
     let mut answer = hyper::Response::new(http_body_util::Either::Right(stream));
     set(&mut answer, header::CONTENT_TYPE, "text/event-stream");
     set(&mut answer, header::CACHE_CONTROL, "no-store");

@@ -25,6 +25,17 @@ pub struct Event {
     pub data: Arc<str>,
 }
 
+/// What somebody hears who heard some before.
+#[derive(Debug)]
+pub struct Past {
+    /// Some between are not kept: how many, where that is known.
+    pub gap: Option<Option<u64>>,
+    /// What is kept, the newest last.
+    pub events: Vec<Event>,
+    /// What comes from here on.
+    pub next: broadcast::Receiver<Event>,
+}
+
 /// Everybody who listens.
 #[derive(Debug)]
 pub struct Events {
@@ -66,11 +77,20 @@ impl Events {
         self.tell(kind, data, at);
     }
 
-    /// What is kept of those after a number, and what comes from here on.
-    pub fn after(&self, number: u64) -> (Vec<Event>, broadcast::Receiver<Event>) {
+    /// What is kept of those after a number, and what comes from here on. A number that this process
+    /// has not told yet is another's: all that is kept comes after it. 0 is nobody's.
+    pub fn after(&self, number: u64) -> Past {
         let kept = self.kept.lock();
-        let missed = kept.1.iter().filter(|event| event.number > number).cloned().collect();
-        (missed, self.tell.subscribe())
+        let is_ours = number <= kept.0;
+        let oldest = kept.1.front().map_or(kept.0 + 1, |event| event.number);
+        let gap = match number {
+            0 => None,
+            _ if !is_ours => Some(None),
+            _ => Some(oldest.saturating_sub(number + 1)).filter(|missed| *missed > 0).map(Some),
+        };
+        let is_after = |event: &&Event| !is_ours || event.number > number;
+        let events = kept.1.iter().filter(is_after).cloned().collect();
+        Past { gap, events, next: self.tell.subscribe() }
     }
 
     /// How many happened so far.
@@ -89,10 +109,22 @@ mod tests {
         for n in 0..KEPT + 10 {
             events.tell("turn", json!({ "n": n }), SystemTime::UNIX_EPOCH);
         }
-        let (kept, mut next) = events.after(0);
+        let Past { gap, events: kept, mut next } = events.after(0);
+        assert_eq!(gap, None);
         assert_eq!((kept.len(), kept[0].number), (KEPT, 11));
         assert_eq!(&*kept[0].data, "{\"at\":\"1970-01-01T00:00:00.000Z\",\"n\":10}");
-        assert_eq!(events.after(KEPT as u64 + 9).0.len(), 1);
+        for (number, gap, first) in [
+            (KEPT as u64 + 9, None, Some(KEPT as u64 + 10)),
+            (KEPT as u64 + 10, None, None),
+            (10, None, Some(11)),
+            (9, Some(Some(1)), Some(11)),
+            (1, Some(Some(9)), Some(11)),
+            (KEPT as u64 + 11, Some(None), Some(11)),
+            (u64::MAX, Some(None), Some(11)),
+        ] {
+            let past = events.after(number);
+            assert_eq!((past.gap, past.events.first().map(|e| e.number)), (gap, first), "{number}");
+        }
         events.tell("reload", json!({}), SystemTime::UNIX_EPOCH);
         assert_eq!(next.try_recv().unwrap().number, events.count());
     }

@@ -324,6 +324,61 @@ fn events_are_bounded_in_listeners_and_who_comes_later_hears_the_last() {
 }
 
 #[test]
+fn who_comes_back_hears_that_it_missed_some() {
+    let api = Api::start(&words(&["127.0.0.1:1"], ""));
+    let told = &api.running().state().events;
+    for n in 0..300 {
+        told.tell("turn", serde_json::json!({ "n": n }), SystemTime::now());
+    }
+    let count = told.count();
+    let first = |fields: &str| {
+        let mut client = api.client();
+        client.send(format!("GET /v1/events HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n"));
+        let heard = client.until(&format!("\nid: {count}\n"));
+        let heard = String::from_utf8_lossy(&heard).into_owned();
+        heard.split_once("\n\n").unwrap().1.lines().take(2).collect::<Vec<_>>().join("\n")
+    };
+    let missed = |missed: &str| format!("event: gap\ndata: {{\"missed\":{missed}}}");
+    assert_eq!(first("Last-Event-ID: 1\r\n"), missed(&(count - 257).to_string()));
+    assert_eq!(first("Last-Event-ID: 99999999\r\n"), missed("null"), "another process told it");
+    let last = count - 1;
+    let next = first(&format!("Last-Event-ID: {last}\r\n"));
+    assert_eq!(next, format!("id: {count}"), "it missed none");
+}
+
+#[test]
+fn a_stream_ends_with_the_token_that_opened_it() {
+    let api = Api::start(&words(&["127.0.0.1:1"], "[admin]\ntoken_file = \"admin.token\""));
+    let another = "another-token,-as-long";
+    let listen = |token: &str| {
+        let mut client = api.client();
+        let fields = format!("Host: localhost\r\nAuthorization: Bearer {token}\r\n");
+        client.send(format!("GET /v1/events HTTP/1.1\r\n{fields}\r\n"));
+        client.until("retry:");
+        client
+    };
+    let reload = |token: &str| {
+        let bearer = format!("Authorization: Bearer {token}\r\n");
+        assert_eq!(api.call("POST", "/v1/reload", &bearer, "").status, 200);
+    };
+    let mut old = listen(TOKEN);
+    reload(TOKEN);
+    old.until("event: reload");
+    std::fs::write(api.path("admin.token"), format!("{another}\n")).unwrap();
+    reload(TOKEN);
+    let mut new = listen(another);
+    let tell = |what: &str| {
+        let data = serde_json::json!({ "what": what });
+        api.running().state().events.tell("turn", data, SystemTime::now());
+    };
+    tell("secret");
+    new.until("secret");
+    let rest = old.until("\r\n0\r\n\r\n");
+    let rest = String::from_utf8_lossy(&rest);
+    assert!(!rest.contains("secret"), "{rest}");
+}
+
+#[test]
 fn who_reads_events_too_slowly_hears_how_many_it_missed() {
     // More than the kernel's buffers and the ring of all can hold, while nobody reads.
     const ALL: u64 = 4000;

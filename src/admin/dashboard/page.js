@@ -327,7 +327,7 @@
     } else if (kind === "listener") {
       text = `listener ${data.listener}: ${data.what}`;
     } else if (kind === "gap") {
-      text = `${data.missed} events were missed`;
+      text = `${data.missed ?? "some"} events were missed`;
     }
     item.append(time, text);
     const list = $("events");
