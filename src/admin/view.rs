@@ -35,6 +35,8 @@ pub(super) struct Status {
 struct HandOverView {
     from: Option<Before>,
     last: Option<After>,
+    /// Processes that served before and have not ended: their work is counted nowhere here.
+    draining: Vec<u32>,
 }
 
 #[derive(Debug, Serialize)]
@@ -62,7 +64,7 @@ fn hand_over(said: &HandOvers) -> HandOverView {
         why: last.why,
     };
     let (from, last) = (said.from.lock().clone(), said.last.lock().clone());
-    HandOverView { from: from.map(before), last: last.map(after) }
+    HandOverView { from: from.map(before), last: last.map(after), draining: said.older.left() }
 }
 
 #[derive(Debug, Serialize)]

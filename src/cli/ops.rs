@@ -77,6 +77,9 @@ pub(super) async fn status(client: &Client) -> Result<ExitCode, Error> {
         if last["result"] == "failure" {
             say!("hand-over   failed at {}: {}", text(&last["at"]), text(&last["why"]));
         }
+        for pid in list(&status["hand_over"]["draining"]) {
+            say!("process {pid}, which served before, still drains: its work is not counted here");
+        }
         for key in list(&status["needs_restart"]) {
             say!("needs a restart: {}", text(key));
         }
@@ -226,13 +229,31 @@ pub(super) async fn drain(args: &args::Drain) -> Result<ExitCode, Error> {
         let name = format!("{}/{}", member.pool, member.backend);
         let begun = told.body["active"].as_u64().unwrap_or(0);
         let mut progress = Progress::new(&format!("drain {}", printable(&name)), begun);
+        let mut is_said = false;
         loop {
             let left = told.body["active"].as_u64().unwrap_or(0);
             progress.show(left, told.body["drain_ends"].as_str());
             if left == 0 {
-                break;
+                // Asked after the member: a hand-over between the two is seen by the second.
+                let status = asker.get("/v1/status").await?;
+                let older: Vec<String> =
+                    list(&status.body["hand_over"]["draining"]).map(Value::to_string).collect();
+                if older.is_empty() {
+                    break;
+                }
+                if !std::mem::replace(&mut is_said, true) {
+                    progress.end();
+                    let older = older.join(", ");
+                    eprintln!(
+                        "process {older}, which served before, still drains: waiting for its end"
+                    );
+                }
             }
             tokio::time::sleep(LOOK).await;
+            // A word on who is not there is no member.
+            if told.body.is_null() {
+                continue;
+            }
             told = asker.get(&path(member)).await?;
             // Somebody else said otherwise: waiting on would be for ever.
             if !matches!(told.body["state"].as_str(), Some("drain" | "maintenance")) {

@@ -112,6 +112,9 @@ pub(in crate::server) struct Memory {
     verdicts: BTreeMap<String, Vec<Verdict>>,
     /// Hand-overs so far that succeeded, and that did not.
     pub(in crate::server) hand_overs: (u64, u64),
+    /// Processes before this one that have not ended.
+    #[serde(default)]
+    pub(in crate::server) older: Vec<u32>,
 }
 
 impl Memory {
@@ -132,6 +135,7 @@ impl Memory {
                 .collect(),
             verdicts: pools.map(|(name, pool)| (name.to_string(), pool.remember(now))).collect(),
             hand_overs: (counts.success.get(), counts.failure.get()),
+            older: counts.older.left(),
         }
     }
 

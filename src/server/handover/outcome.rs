@@ -3,6 +3,9 @@ use super::message::Named;
 use crate::drain::Opening;
 use crate::metrics::Counter;
 use parking_lot::Mutex;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::io;
 use std::os::fd::OwnedFd;
 use std::time::SystemTime;
@@ -32,6 +35,39 @@ pub struct HandOvers {
     pub last: Mutex<Option<HandOver>>,
     /// The process that this one took over from, its version, and when.
     pub from: Mutex<Option<(u32, String, SystemTime)>>,
+    /// Those that served before.
+    pub older: Older,
+}
+
+/// Processes that served before this one and may still drain: what they have in work, they alone know.
+#[derive(Debug, Default)]
+pub struct Older(Mutex<Vec<(u32, OwnedFd)>>);
+
+impl Older {
+    /// Follows them until they end; one that has ended is none.
+    pub(in crate::server) fn follow(&self, pids: impl IntoIterator<Item = u32>) {
+        for pid in pids {
+            let Some(known) = i32::try_from(pid).ok().and_then(Pid::from_raw) else { continue };
+            match pidfd_open(known, PidfdFlags::empty()) {
+                Ok(process) => self.0.lock().push((pid, process)),
+                Err(Errno::SRCH) => {}
+                Err(error) => {
+                    tracing::warn!(pid, %error, "when the process that served before ends is not known");
+                }
+            }
+        }
+    }
+
+    /// The process ids of those that have not ended.
+    pub fn left(&self) -> Vec<u32> {
+        let mut all = self.0.lock();
+        all.retain(|(_, process)| {
+            // It can be read once the process has ended (pidfd_open(2)).
+            let mut look = [PollFd::new(process, PollFlags::IN)];
+            !matches!(poll(&mut look, Some(&Timespec::default())), Ok(ended) if ended > 0)
+        });
+        all.iter().map(|(pid, _)| *pid).collect()
+    }
 }
 
 /// A socket that is served besides the listeners: `admin`, `metrics`.

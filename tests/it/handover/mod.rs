@@ -5,6 +5,7 @@ mod wrong;
 
 use crate::support::{Backend, Client, PATIENCE, Service, nobody, until};
 use rustix::process::Signal;
+use std::io::{Read, Write};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::{UnixDatagram, UnixStream};
@@ -256,4 +257,55 @@ fn who_is_started_to_take_over_does_and_says_where_there_is_nobody() {
     assert_eq!(service.metric("evenkeel_handovers_total{result=\"success\"}"), Some(2.0));
     service.signal(last, Signal::TERM);
     service.until_ended(last);
+}
+
+#[test]
+fn a_drain_waits_for_the_process_before_and_status_names_it() {
+    let echo = Backend::run(|peer| {
+        while let Some(byte) = peer.byte() {
+            peer.send([byte]);
+        }
+    });
+    let raw = nobody();
+    let mut service = Service::start(&format!(
+        "[listener.raw]\nbind = \"{raw}\"\nprotocol = \"tcp\"\npool = \"app\"\n\
+         [pool.app]\nbackends = [{{ name = \"b1\", addr = \"{}\" }}]\n",
+        echo.addr
+    ));
+    let older = |service: &Service| service.get("/v1/status")["hand_over"]["draining"].clone();
+    assert_eq!(older(&service), serde_json::json!([]));
+    let mut tunnels: Vec<std::net::TcpStream> = Vec::new();
+    let mut pids = Vec::new();
+    for _ in 0..2 {
+        let mut tunnel = std::net::TcpStream::connect(raw).unwrap();
+        tunnel.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        tunnel.write_all(b"x").unwrap();
+        tunnel.read_exact(&mut [0]).unwrap();
+        tunnels.push(tunnel);
+        pids.push(service.pid());
+        service.hand_over();
+        until("the one before drains", || {
+            service.said().matches("the other process serves; draining").count() == pids.len()
+        });
+    }
+    assert_eq!(older(&service), serde_json::json!(pids));
+    assert_eq!(service.member("b1")["active"], 0);
+    let log = std::fs::File::create(service.path("drain.txt")).unwrap();
+    let mut waiting = std::process::Command::new(service.path("evenkeel"))
+        .current_dir(service.folder.path())
+        .args(["drain", "app/b1", "--wait"])
+        .stdout(std::process::Stdio::null())
+        .stderr(log)
+        .spawn()
+        .unwrap();
+    until("it waits", || {
+        std::fs::read_to_string(service.path("drain.txt")).unwrap().contains("still drains")
+    });
+    for (tunnel, pid) in tunnels.into_iter().zip(&pids) {
+        assert!(waiting.try_wait().unwrap().is_none(), "process {pid} still drains");
+        drop(tunnel);
+        service.until_ended(*pid);
+    }
+    assert!(waiting.wait().unwrap().success());
+    assert_eq!(older(&service), serde_json::json!([]));
 }
