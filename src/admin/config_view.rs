@@ -404,6 +404,11 @@ fn balance(pool: &Pool) -> Value {
     })
 }
 
+/// The target of a probe: what its query says may be a secret.
+fn probed(target: &str) -> String {
+    target.split_once('?').map_or_else(|| target.into(), |(path, _)| format!("{path}?{MASK}"))
+}
+
 fn health(pool: &Pool) -> Value {
     let Some(health) = &pool.health else { return json!("off") };
     let shown =
@@ -416,7 +421,7 @@ fn health(pool: &Pool) -> Value {
             json!({ "udp": { "send": MASK, "expect": shown(expect) } })
         }
         Check::Http { path, host, status, body } => json!({
-            "http": path, "host": host,
+            "http": probed(path), "host": host,
             "expect": {
                 "status": status.iter().map(|(a, b)| format!("{a}-{b}")).collect::<Vec<_>>(),
                 "body": body,

@@ -1,5 +1,6 @@
 //! Sends spans to a collector: many at once, over one kept connection, and gives up in time.
 use super::otlp;
+use super::partial::Partial;
 use crate::config;
 use crate::telemetry::{Span, TraceCells};
 use http_body_util::{BodyExt, Full, Limited};
@@ -23,6 +24,8 @@ const TIME: Duration = Duration::from_secs(10);
 /// A batch is sent so often before it is lost; between two of these times it waits twice as long.
 const TIMES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(500);
+/// Of batches that it took in part it is said so often at the most: it may be of each.
+const AGAIN: Duration = Duration::from_secs(60);
 /// What a collector answers is short.
 const ANSWER: usize = 64 << 10;
 
@@ -37,7 +40,7 @@ pub struct Exporter {
 
 /// Sends spans on until nobody makes any more and all are gone.
 pub async fn traces(exporter: Exporter, mut spans: Receiver<Vec<Span>>) {
-    let mut way = Way { exporter, kept: None, lost: false };
+    let mut way = Way { exporter, kept: None, lost: false, partial: None };
     while let Some(first) = spans.recv().await {
         let mut batch = first;
         let until = Instant::now() + GATHER;
@@ -57,6 +60,8 @@ struct Way {
     kept: Option<SendRequest<Full<Bytes>>>,
     /// The last batch was lost, and it was said.
     lost: bool,
+    /// When it was last said that a batch was taken in part.
+    partial: Option<Instant>,
 }
 
 /// Why a batch was not taken, and whether it may be sent again.
@@ -76,8 +81,11 @@ impl Way {
         for time in 1..=times {
             let sent = timeout(TIME, self.post(body.clone())).await;
             let refused = match sent {
-                Ok(Ok(())) => {
-                    cells.sent.fetch_add(count, Relaxed);
+                Ok(Ok(partial)) => {
+                    let rejected = partial.rejected.min(count);
+                    cells.sent.fetch_add(count - rejected, Relaxed);
+                    cells.failed.fetch_add(rejected, Relaxed);
+                    self.tell(rejected, &partial.why);
                     if std::mem::take(&mut self.lost) {
                         tracing::info!("traces are taken again");
                     }
@@ -100,7 +108,17 @@ impl Way {
         }
     }
 
-    async fn post(&mut self, body: Bytes) -> Result<(), Refused> {
+    /// Says now and then that spans of a batch were refused.
+    fn tell(&mut self, rejected: u64, why: &str) {
+        let now = Instant::now();
+        if rejected > 0 && self.partial.is_none_or(|last| now - last >= AGAIN) {
+            self.partial = Some(now);
+            let to = &self.exporter.config.otlp.written;
+            tracing::warn!(to, rejected, why, "spans are refused by the collector, and counted");
+        }
+    }
+
+    async fn post(&mut self, body: Bytes) -> Result<Partial, Refused> {
         let failed = |why: String| Refused { why, again: true };
         let to = &self.exporter.config.otlp;
         let mut sender = match self.kept.take().filter(|kept| !kept.is_closed()) {
@@ -126,7 +144,8 @@ impl Way {
         let answer = answer.map_err(|error| failed(error.to_string()))?;
         let status = answer.status();
         let read = Limited::new(answer.into_body(), ANSWER).collect().await;
-        if read.is_ok() {
+        let read = read.map(|answer| answer.to_bytes()).ok();
+        if read.is_some() {
             self.kept = Some(sender);
         }
         // OTLP 1.x, "Retryable Response Codes".
@@ -138,7 +157,7 @@ impl Way {
                 | StatusCode::GATEWAY_TIMEOUT
         );
         match status.is_success() {
-            true => Ok(()),
+            true => Ok(read.map(|answer| Partial::of(&answer)).unwrap_or_default()),
             false => Err(Refused { why: format!("answered {status}"), again }),
         }
     }

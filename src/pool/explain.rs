@@ -32,7 +32,8 @@ pub struct Standing {
 pub struct Explained {
     /// Everybody, in the order of the config.
     pub candidates: Vec<Standing>,
-    /// Who would be chosen, and why: `sticky`, `panic`, or `policy`.
+    /// Who would be chosen, and why: `sticky`, `panic`, `fallback` (its key says nothing), or
+    /// `policy`.
     pub pick: Option<(Name, &'static str)>,
     /// Who would be without it.
     pub runner_up: Option<Name>,
@@ -82,6 +83,9 @@ impl Pool {
         let why = match (&preferred, snapshot.panic) {
             (Some(_), _) => "sticky",
             (None, true) => "panic",
+            (None, false) if ask.hash.is_none() && self.config().balance.hash.is_some() => {
+                "fallback"
+            }
             (None, false) => "policy",
         };
         let pick = preferred.or_else(|| chosen(ask));

@@ -325,6 +325,9 @@ fn rules_say_why_and_candidates_how_they_are() {
     );
     assert!(key["key"]["parts"][1]["value"].is_null());
     assert_eq!(key["pick"]["why"], "consistent_hash");
+    // Without a key it is not the hash that picks.
+    let none = world.explain(("GET", "u.test", "/user", &[]));
+    assert_eq!((&none["pick"]["why"], none["hash"].is_null()), (&"fallback".into(), true));
     let split = world.explain(("GET", "u.test", "/split", &[]));
     assert_eq!(split["shares"].as_array().unwrap().len(), 3);
     for (query, status) in [

@@ -169,6 +169,10 @@ fn a_collector_that_breaks_costs_spans_and_no_request() {
     collector.answer("400 1");
     assert_eq!(proxy.get("/").status, 200);
     until("they are lost", || cells(&proxy) == [2, 0, 2]);
+    // Taken in part: what was refused is lost, and is not sent again.
+    collector.answer("200 1");
+    assert_eq!(proxy.get("/").status, 200);
+    until("one of two is lost", || cells(&proxy) == [3, 0, 3]);
     // Gone, or nobody: the queue is as long as it is, and requests are answered.
     let gone: SocketAddr = nobody();
     let elsewhere = words.replace(&collector.0.addr.to_string(), &gone.to_string());
@@ -179,12 +183,12 @@ fn a_collector_that_breaks_costs_spans_and_no_request() {
     }
     until("each is lost, here or there", || {
         let [_, dropped, failed] = cells(&proxy);
-        dropped > 0 && dropped + failed == 2 + 2 * 400
+        dropped > 0 && dropped + failed == 3 + 2 * 400
     });
     // Back again.
     proxy.reload(&web(&[backend.addr], &words)).unwrap();
     assert_eq!(client.ask("GET", "/", "").status, 200);
-    until("they are taken", || cells(&proxy)[0] == 4);
+    until("they are taken", || cells(&proxy)[0] == 5);
     // What is under way when the process ends is sent before.
     assert_eq!(client.ask("GET", "/", "").status, 200);
     drop(client);

@@ -2,7 +2,7 @@
 messages that OpenTelemetry publishes, and holds them against what the specification asks of a span.
 
 POST /v1/traces as exporters do; GET /spans shows all that came; PUT /answer says by which status the
-next batches are answered, as `503 2` (twice); GET /batches how many were asked for."""
+next batches are answered, as `503 2` (twice), or that one span of each is refused, as `200 2`; GET /batches how many were asked for."""
 
 import json
 import sys
@@ -84,7 +84,11 @@ class Handler(BaseHTTPRequestHandler):
                 WRONG.append("%s %s" % (self.path, self.headers["Content-Type"]))
             if STATE["times"] > 0:
                 STATE["times"] -= 1
-                return self.answer(STATE["status"], b"", "application/x-protobuf")
+                refused = trace_service_pb2.ExportTraceServiceResponse()
+                if STATE["status"] == 200:
+                    refused.partial_success.rejected_spans = 1
+                    refused.partial_success.error_message = "one too many"
+                return self.answer(STATE["status"], refused.SerializeToString(), "application/x-protobuf")
             request = trace_service_pb2.ExportTraceServiceRequest()
             request.ParseFromString(body)
             # What the published messages do not know would be kept aside, and written again.
