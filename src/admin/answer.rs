@@ -59,11 +59,13 @@ pub(super) struct Problem {
     field: Option<String>,
     /// Problems of a configuration.
     problems: Vec<crate::config::Problem>,
+    /// Seconds after which it may be otherwise.
+    again: Option<u64>,
 }
 
 impl Problem {
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into(), field: None, problems: Vec::new() }
+        Self { status, detail: detail.into(), field: None, problems: Vec::new(), again: None }
     }
 
     /// A member of the body is wrong.
@@ -76,6 +78,11 @@ impl Problem {
         let (count, s) = (problems.len(), if problems.len() == 1 { "" } else { "s" });
         let detail = format!("{count} problem{s} in the configuration");
         Self { problems, ..Self::new(StatusCode::UNPROCESSABLE_ENTITY, detail) }
+    }
+
+    /// It may be otherwise in so many seconds.
+    pub(super) fn again_in(self, seconds: u64) -> Self {
+        Self { again: Some(seconds), ..self }
     }
 
     pub(super) fn answer(self) -> Answer {
@@ -96,6 +103,10 @@ impl Problem {
             };
             body["problems"] = self.problems.iter().map(one).collect();
         }
-        text(self.status, "application/problem+json", shown(&body.to_string()))
+        let mut answer = text(self.status, "application/problem+json", shown(&body.to_string()));
+        if let Some(seconds) = self.again {
+            set(&mut answer, header::RETRY_AFTER, &seconds.to_string());
+        }
+        answer
     }
 }

@@ -4,15 +4,11 @@ use super::body::Members;
 use super::routes::no_pool;
 use super::serve::Desk;
 use super::view;
-use crate::config;
-use crate::server::{ReloadError, Report, State};
+use crate::config::{self, Author, Config};
+use crate::server::{ReloadError, Report};
 use hyper::StatusCode;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-
-/// A configuration is no longer than this.
-const MOST: u64 = 64 << 20;
 
 /// Reads the file again and takes it into force.
 pub(super) async fn reload(desk: &Desk) -> Result<Answer, Problem> {
@@ -28,10 +24,11 @@ pub(super) async fn reload(desk: &Desk) -> Result<Answer, Problem> {
 }
 
 /// What a reload would do with a text, or with a file. The environment is put into the file that
-/// runs, and into what its owner sends: nobody else may learn what it says.
+/// runs, and into what its owner sends: nobody else may learn what it says. Nor what files say that
+/// they could not read themselves.
 pub(super) async fn plan(
     desk: &Desk,
-    owner: bool,
+    author: Author,
     mut members: Members,
 ) -> Result<Answer, Problem> {
     let toml = members.text("toml", |text| Ok(text.to_string()))?;
@@ -40,24 +37,57 @@ pub(super) async fn plan(
         path => Ok(PathBuf::from(path)),
     })?;
     members.end()?;
-    let own = desk.path.clone();
-    // What is planned is read as if it stood in the file that runs: its paths, what it includes.
-    let parse = if owner { config::parse } else { config::parse_without_env };
-    let read = tokio::task::spawn_blocking(move || match (toml, path) {
-        (Some(_), Some(_)) => Err(Problem::field("path", "say toml or path, not both")),
-        (Some(toml), None) => Ok(parse(&toml, &own)),
-        (None, Some(path)) => {
-            let text = text(&path).map_err(|error| {
-                let what = format!("{} cannot be read: {error}", path.display());
-                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, what)
-            })?;
-            Ok(parse(&text, &own).map_err(|problems| elsewhere(problems, &own, &path)))
-        }
-        (None, None) => Ok(config::load(&own)),
+    let read = Read { toml, path, own: desk.path.clone(), author };
+    read.is_allowed()?;
+    let (reloader, started) = (desk.reloader.clone(), desk.reloader.started().await);
+    let planned = desk.plans.take(desk.reloader.state(), move || {
+        let report = reloader.plan(read.config()?, started).map_err(refused)?;
+        Ok(json(&view::planned(&report)))
     });
-    let config = read.await.map_err(broken)??.map_err(Problem::config)?;
-    let planned = desk.reloader.plan(config).await.map_err(refused)?;
-    told(planned, |planned| json(&view::planned(planned))).await
+    planned.await?
+}
+
+/// What is to be planned.
+struct Read {
+    toml: Option<String>,
+    path: Option<PathBuf>,
+    /// The file that runs.
+    own: PathBuf,
+    author: Author,
+}
+
+impl Read {
+    fn is_allowed(&self) -> Result<(), Problem> {
+        match (&self.toml, &self.path) {
+            (Some(_), Some(_)) => Err(Problem::field("path", "say toml or path, not both")),
+            (None, Some(_)) if matches!(self.author, Author::Anybody(_)) => {
+                let what = "a file is read for who calls by the Unix socket of the admin side, or \
+                            with the token of admin.token_file; send its text as toml";
+                let mut refused = Problem::field("path", what);
+                refused.status = StatusCode::UNPROCESSABLE_ENTITY;
+                Err(refused)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What is planned is read as if it stood in the file that runs: its paths, what it includes.
+    fn config(self) -> Result<Config, Problem> {
+        let Self { toml, path, own, author } = self;
+        let parse = |text: &str| config::parse_of(&author, text, &own);
+        let read = match (toml, path) {
+            (Some(toml), _) => parse(&toml),
+            (None, Some(path)) => {
+                let text = config::read_text(&path).map_err(|why| {
+                    let what = format!("{} {why}", path.display());
+                    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, what)
+                })?;
+                parse(&text).map_err(|problems| elsewhere(problems, &own, &path))
+            }
+            (None, None) => config::load(&own),
+        };
+        read.map_err(Problem::config)
+    }
 }
 
 /// To tell key by key what differs in ten thousand routes takes a while.
@@ -66,17 +96,6 @@ async fn told(
     tell: impl FnOnce(&Report) -> Answer + Send + 'static,
 ) -> Result<Answer, Problem> {
     tokio::task::spawn_blocking(move || tell(&report)).await.map_err(broken)
-}
-
-/// A file, as far as a configuration may be long.
-fn text(path: &Path) -> io::Result<String> {
-    // Opening a pipe would wait for a writer, for ever.
-    if !std::fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a file"));
-    }
-    let mut text = String::new();
-    std::fs::File::open(path)?.take(MOST + 1).read_to_string(&mut text)?;
-    Ok(text)
 }
 
 /// Problems of a text, under the name of the file it is really in.
@@ -90,16 +109,13 @@ fn elsewhere(mut problems: Vec<config::Problem>, own: &Path, path: &Path) -> Vec
 }
 
 /// What becomes of the keys of a pool when a backend goes.
-pub(super) async fn ring(
-    state: &State,
-    pool: &str,
-    gone: Option<String>,
-) -> Result<Answer, Problem> {
+pub(super) async fn ring(desk: &Desk, pool: &str, gone: Option<String>) -> Result<Answer, Problem> {
+    let state = desk.reloader.state();
     let plan = state.plan.load_full();
     let found = plan.and_then(|plan| plan.pools.get(pool).cloned()).ok_or_else(|| no_pool(pool))?;
     let gone = gone.ok_or_else(|| Problem::field("remove", "says no backend: ?remove=NAME"))?;
     // Two tables are built for it.
-    let asked = tokio::task::spawn_blocking(move || found.ring(&gone)).await.map_err(broken)?;
+    let asked = desk.rings.take(state, move || found.ring(&gone)).await?;
     let ring = asked.map_err(|why| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why))?;
     Ok(json(&view::ring(&ring)))
 }

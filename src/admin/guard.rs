@@ -23,6 +23,11 @@ impl Caller {
         self.tcp.is_none()
     }
 
+    /// Whether it may have the files that it names read: anybody on this machine may not.
+    pub(super) fn may_name_files(&self, fields: &HeaderMap, admin: &Admin) -> bool {
+        self.is_owner() || admin.token.is_some() && self.may_call(fields, admin).is_ok()
+    }
+
     /// A browser that was lured here by a foreign name or page is refused (DNS rebinding,
     /// cross-site). A Unix socket cannot be reached by one.
     pub(super) fn is_lured(

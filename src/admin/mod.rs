@@ -16,6 +16,7 @@ mod guard;
 mod places;
 mod routes;
 mod serve;
+mod turn;
 mod view;
 mod write;
 

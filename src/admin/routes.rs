@@ -6,6 +6,7 @@ use super::guard::Caller;
 use super::places::Line;
 use super::serve::Desk;
 use super::{body, collect, config_view, control, errors, events, explain, view, write};
+use crate::config::Author;
 use crate::server::{Stage, State};
 use hyper::body::Incoming;
 use hyper::{HeaderMap, Method, Request, StatusCode, header};
@@ -221,7 +222,7 @@ async fn act(
             set(&mut answer, header::ETAG, &tag);
             answer
         }
-        Place::Ring(pool) => control::ring(state, &pool, query(&request, "remove")).await?,
+        Place::Ring(pool) => control::ring(desk, &pool, query(&request, "remove")).await?,
         Place::Backends(pool) => {
             let tag = if_match(&request)?;
             write::add(state, &pool, tag, members(desk, line, request).await?).await?
@@ -249,14 +250,27 @@ async fn act(
             control::reload(desk).await?
         }
         Place::Plan => {
-            let members = members(desk, line, request).await?;
-            control::plan(desk, caller.is_owner(), members).await?
+            let author = author(state, caller, &request);
+            control::plan(desk, author, members(desk, line, request).await?).await?
         }
         Place::Errors => errors::errors(state),
         Place::Explain => explain::explain(state, &queries(&request)?).await?,
         Place::Events => return events_of(desk, line, caller, &request),
         Place::OpenApi => text(StatusCode::OK, "application/json", OPEN_API.into()),
     })
+}
+
+/// Whose text a caller sends to be planned.
+fn author(state: &State, caller: Caller, request: &Request<Incoming>) -> Author {
+    let plan = state.plan.load_full();
+    let known = plan
+        .as_deref()
+        .is_some_and(|plan| caller.may_name_files(request.headers(), &plan.config.admin));
+    match plan {
+        _ if caller.is_owner() => Author::Owner,
+        _ if known => Author::Trusted,
+        plan => Author::Anybody(plan.map(|plan| plan.config.sources.clone()).unwrap_or_default()),
+    }
 }
 
 /// The body of a request.

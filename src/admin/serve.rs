@@ -3,6 +3,7 @@ use super::compat;
 use super::guard::{Caller, Pace};
 use super::places::{Heard, Line, Places};
 use super::routes::answer;
+use super::turn::Turn;
 use crate::config::{AdminLimits, Bind, BindAddr};
 use crate::drain::Opening;
 use crate::net::{self, Stream, Transport};
@@ -185,6 +186,9 @@ pub(super) struct Desk {
     pub(super) told: compat::Told,
     /// Places for those who listen to events.
     pub(super) streams: Arc<Semaphore>,
+    /// Of plans: who calls by TCP never waits in the way of who calls by the socket.
+    pub(super) plans: Turn,
+    pub(super) rings: Turn,
 }
 
 /// Serves an address until it is dropped, and with it the file of a Unix socket. `path` is the file
@@ -216,7 +220,9 @@ pub async fn serve(
     let places = Arc::new(Places::new(limits.connections));
     let streams = Arc::new(Semaphore::new(limits.streams));
     let (pace, wrong, told) = Default::default();
-    let desk = Arc::new(Desk { reloader, path, access, pace, wrong, told, streams });
+    let (plans, rings) = (Turn::new("plan"), Turn::new("ring"));
+    let desk = Desk { reloader, path, access, pace, wrong, told, streams, plans, rings };
+    let desk = Arc::new(desk);
     let hits = || &desk.reloader.state().admin.limit_hits;
     for number in 0.. {
         let accepted = tokio::select! {

@@ -46,6 +46,8 @@ pub(super) struct Draft {
     pub(super) sni_routes: Vec<SniRoute>,
     pub(super) pools: BTreeMap<Name, Pool>,
     pub(super) sources: Sources,
+    /// Bytes of certificates, keys and secrets so far.
+    pub(super) blob_bytes: usize,
 
     /// Tables that may stand once, and where they did.
     pub(super) once: BTreeMap<&'static str, At>,

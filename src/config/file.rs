@@ -82,20 +82,22 @@ pub(super) struct Unread {
     pub(super) bytes: Option<Vec<u8>>,
 }
 
+/// A file that was not read, as a whole.
+pub(super) fn unread(path: &Path, what: String) -> Unread {
+    Unread { at: At { file: name(path), line: 0, column: 0 }, what, bytes: None }
+}
+
 /// Reads a file of at most `limit` bytes.
 ///
 /// # Errors
 ///
 /// [`Unread`]
-pub(super) fn read(path: &Path, limit: usize) -> Result<String, Unread> {
-    let at = At { file: name(path), line: 0, column: 0 };
-    let unread = |what| Unread { at: at.clone(), what, bytes: None };
+pub(super) fn read(file: std::fs::File, path: &Path, limit: usize) -> Result<String, Unread> {
+    let unread = |what| unread(path, what);
     let said = |error: std::io::Error| unread(format!("cannot be read: {error}"));
     let mut bytes = Vec::new();
     let take = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
-    std::fs::File::open(path)
-        .and_then(|file| file.take(take).read_to_end(&mut bytes))
-        .map_err(said)?;
+    file.take(take).read_to_end(&mut bytes).map_err(said)?;
     if bytes.len() > limit {
         return Err(unread("is too large: 64MiB in all files together is the limit".into()));
     }
@@ -130,6 +132,12 @@ mod tests {
             assert_eq!((at.line, at.column), expect);
             expect = if c == '\n' { (expect.0 + 1, 1) } else { (expect.0, expect.1 + 1) };
         }
+    }
+
+    fn read(path: &Path, limit: usize) -> Result<String, Unread> {
+        let open = std::fs::File::open(path)
+            .map_err(|error| super::unread(path, format!("cannot be read: {error}")))?;
+        super::read(open, path, limit)
     }
 
     #[test]

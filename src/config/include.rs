@@ -4,23 +4,25 @@ use super::check;
 use super::draft::Draft;
 use super::env::{self, Lookup, PutIn};
 use super::faults::Faults;
-use super::file::{self, File};
+use super::file;
 use super::glob;
 use super::hint::quoted;
 use super::model::Config;
+use super::open::{self, Unopened};
 use super::over::{self, Only, Place};
 use super::problem::{At, Problem, Wrong};
 use super::sources::Sources;
 use super::table::{Desk, Item, Page, Table};
-use super::{admin, listener, log, pool, route, server, syntax, trace};
+use super::{Author, admin, listener, log, pool, route, server, syntax, tls, trace};
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 /// How deep includes may go.
 const DEPTH: usize = 8;
 /// Bytes of all files together.
-const TOTAL: usize = 64 << 20;
+pub(super) const TOTAL: usize = 64 << 20;
 /// Loads a configuration: `text`, or what `path` holds when there is none.
 ///
 /// # Errors
@@ -29,29 +31,38 @@ const TOTAL: usize = 64 << 20;
 pub(super) fn load(
     path: &Path,
     text: Option<&str>,
-    env: Lookup<'_>,
+    author: &Author,
 ) -> Result<Config, Vec<Problem>> {
-    load_from(path, text, env).0
+    let withheld = |_: &str| Err(env::Lack::Withheld);
+    let (env, files): (Lookup<'_>, _) = match author {
+        Author::Owner => (&super::var, None),
+        Author::Trusted => (&withheld, None),
+        Author::Anybody(files) => (&withheld, Some(files)),
+    };
+    load_from(path, text, env, files).0
 }
 
-/// The same, and what was read to say it: to be watched, whether it was right or not.
+/// The same, and what was read to say it: to be watched, whether it was right or not. `files`: the
+/// only ones that may be read; `None`: all.
 pub(super) fn load_from(
     path: &Path,
     text: Option<&str>,
     env: Lookup<'_>,
+    files: Option<&Sources>,
 ) -> (Result<Config, Vec<Problem>>, Sources) {
     let seen = RefCell::default();
     let env = &env::remembering(env, &seen);
-    let desk = Desk { env, faults: RefCell::new(Faults::default()) };
+    let desk = Desk { env, files, faults: RefCell::new(Faults::default()) };
     let mut walk =
         Walk { draft: Draft::default(), left: TOTAL, open: Vec::new(), seen: HashMap::new() };
     let at = At { file: file::name(path), line: 0, column: 0 };
     desk.faults.borrow_mut().file(&at.file);
-    walk.draft.sources.file(path.to_path_buf());
+    walk.draft.sources.text(path.to_path_buf());
     let text = match text {
         Some(text) if text.len() > TOTAL => Err((at.clone(), "is larger than 64MiB".to_owned())),
         Some(text) => Ok(text.to_owned()),
-        None => walk.read(path),
+        // What the process is started with may be a pipe.
+        None => walk.read(path, std::fs::File::open(path).map_err(Unopened::from)),
     };
     match text {
         Ok(text) => walk.text(path, &text, &desk),
@@ -114,7 +125,7 @@ struct Walk {
 impl Walk {
     /// Reads one text. Its own sections come before those of the files it includes.
     fn text(&mut self, path: &Path, text: &str, desk: &Desk<'_>) {
-        let file = File::new(path, text);
+        let file = file::File::new(path, text);
         self.left = self.left.saturating_sub(file.text.len());
         let real = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
         self.open.push(real.clone());
@@ -131,8 +142,11 @@ impl Walk {
     }
 
     /// Reads one file and notes what it said.
-    fn read(&mut self, path: &Path) -> Result<String, (At, String)> {
-        let read = file::read(path, self.left);
+    fn read(&mut self, path: &Path, open: Result<File, Unopened>) -> Result<String, (At, String)> {
+        let read = match open {
+            Ok(open) => file::read(open, path, self.left),
+            Err(why) => Err(file::unread(path, why.to_string())),
+        };
         let said = match &read {
             Ok(text) => Some(text.as_bytes()),
             Err(unread) => unread.bytes.as_deref(),
@@ -147,7 +161,11 @@ impl Walk {
             return item.fault("names no file");
         }
         let place = item.page.file.path(&text);
-        let files = if glob::is_pattern(&text) {
+        let is_pattern = glob::is_pattern(&text);
+        if item.page.desk.files.is_some_and(|known| !known.includes(&place, is_pattern)) {
+            return item.wrong(tls::withheld());
+        }
+        let files = if is_pattern {
             self.draft.sources.pattern(place.clone());
             match glob::find(&place) {
                 Ok(found) => found.files,
@@ -157,7 +175,7 @@ impl Walk {
                 }
             }
         } else {
-            self.draft.sources.file(place.clone());
+            self.draft.sources.text(place.clone());
             [place].into()
         };
         for path in files {
@@ -183,12 +201,12 @@ impl Walk {
         if self.open.len() > DEPTH {
             return Err(format!("{name} is more than {DEPTH} includes deep"));
         }
-        // Opening a pipe would wait for a writer, for ever.
-        if !real.is_file() {
-            return Err(format!("{name} is not a file"));
+        let open = open::open(&real).map(|(file, _)| file);
+        if let Err(why @ Unopened::NoFile) = open {
+            return Err(format!("{name} {why}"));
         }
         item.page.desk.faults.borrow_mut().file(&file::name(path));
-        match self.read(path) {
+        match self.read(path, open) {
             Ok(text) => self.text(path, &text, item.page.desk),
             Err((at, what)) => {
                 item.page.desk.faults.borrow_mut().syntax(Problem::new(&at, "", what))

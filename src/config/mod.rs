@@ -30,6 +30,7 @@ mod log_line;
 mod measure;
 mod mirror;
 mod model;
+mod open;
 mod outlier;
 mod over;
 mod over_retry;
@@ -86,13 +87,13 @@ use std::path::Path;
 ///
 /// Every problem of all files, in the order of the files and their lines.
 pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
-    include::load(path, None, &var)
+    include::load(path, None, &Author::Owner)
 }
 
 /// As [`load`], and the files that were read to say it: those of a refused one are to be watched
 /// too, for the fault may be in a file that the configuration in force does not name.
 pub fn load_with_sources(path: &Path) -> (Result<Config, Vec<Problem>>, Sources) {
-    include::load_from(path, None, &var)
+    include::load_from(path, None, &var, None)
 }
 
 /// Reads a configuration from text; `path` only names it in problems and anchors relative paths.
@@ -108,17 +109,38 @@ pub fn load_with_sources(path: &Path) -> (Result<Config, Vec<Problem>>, Sources)
 ///
 /// As [`load`].
 pub fn parse(text: &str, path: &Path) -> Result<Config, Vec<Problem>> {
-    include::load(path, Some(text), &var)
+    parse_of(&Author::Owner, text, path)
 }
 
-/// As [`parse`], for a text of somebody who is not told what the environment says: `${NAME}` is a
-/// problem.
+/// Who wrote a text: what may be put into it decides what its author learns.
+#[derive(Clone, Debug)]
+pub enum Author {
+    /// Who runs this process: the environment and every file.
+    Owner,
+    /// Who is not told what the environment says (`${NAME}` is a problem), and may name every file.
+    Trusted,
+    /// Who may be anybody on this machine: no environment, and of files those alone that are named
+    /// by a configuration already, in the same part.
+    Anybody(Sources),
+}
+
+/// As [`parse`], for a text of somebody.
 ///
 /// # Errors
 ///
 /// As [`load`].
-pub fn parse_without_env(text: &str, path: &Path) -> Result<Config, Vec<Problem>> {
-    include::load(path, Some(text), &|_| Err(env::Lack::Withheld))
+pub fn parse_of(author: &Author, text: &str, path: &Path) -> Result<Config, Vec<Problem>> {
+    include::load(path, Some(text), author)
+}
+
+/// The text of a configuration that is not the one of this process.
+///
+/// # Errors
+///
+/// What is no file, is too large, is no text, or cannot be read.
+pub fn read_text(path: &Path) -> Result<String, String> {
+    let (file, _) = open::open(path).map_err(|why| why.to_string())?;
+    file::read(file, path, include::TOTAL).map_err(|unread| unread.what)
 }
 
 fn var(name: &str) -> Result<String, env::Lack> {
@@ -147,5 +169,5 @@ pub fn parse_with(
     path: &Path,
     env: &dyn Fn(&str) -> Result<String, VarError>,
 ) -> Result<Config, Vec<Problem>> {
-    include::load(path, Some(text), &|name| Ok(env(name)?))
+    include::load_from(path, Some(text), &|name| Ok(env(name)?), None).0
 }

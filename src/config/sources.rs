@@ -1,6 +1,7 @@
 //! Where a configuration came from: the files it names and the patterns that may name more. What
 //! they say now, and where an edit of them shows. Nothing else in their folders is ever opened.
 use super::glob;
+use super::open;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io::Read;
@@ -18,6 +19,8 @@ const LINKS: usize = 40;
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     files: BTreeSet<PathBuf>,
+    /// Those of them that are texts of a configuration: no secret, and nothing else.
+    texts: BTreeSet<PathBuf>,
     patterns: BTreeSet<PathBuf>,
     /// What was read.
     read: Contents,
@@ -63,6 +66,22 @@ impl Sources {
         self.files.insert(file);
     }
 
+    /// A file that is named and is a text of the configuration.
+    pub(super) fn text(&mut self, file: PathBuf) {
+        self.texts.insert(file.clone());
+        self.files.insert(file);
+    }
+
+    /// Whether texts of a configuration are read at a place: a file's, or a pattern's.
+    pub(super) fn includes(&self, place: &Path, is_pattern: bool) -> bool {
+        if is_pattern { self.patterns.contains(place) } else { self.texts.contains(place) }
+    }
+
+    /// Whether a file is named that is no text of the configuration: a certificate, a key.
+    pub(super) fn names_blob(&self, file: &Path) -> bool {
+        self.files.contains(file) && !self.texts.contains(file)
+    }
+
     /// What a file said when the configuration was read; without its bytes, what it says now.
     pub(super) fn said(&mut self, file: &Path, bytes: Option<&[u8]>) {
         // What is said by a pipe is said once: nobody can look whether it says something else.
@@ -91,6 +110,7 @@ impl Sources {
     #[must_use]
     pub fn and(mut self, other: &Self) -> Self {
         self.files.extend(other.files.iter().cloned());
+        self.texts.extend(other.texts.iter().cloned());
         self.patterns.extend(other.patterns.iter().cloned());
         self
     }
@@ -205,9 +225,7 @@ fn shown(folder: &Path) -> PathBuf {
 
 /// The hash of what a file says.
 fn contents(path: &Path) -> Option<u64> {
-    // Opening a pipe would wait for a writer, for ever.
-    std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file)?;
-    let mut file = std::fs::File::open(path).ok()?.take(MOST);
+    let mut file = open::open(path).ok()?.0.take(MOST);
     let mut hasher = Xxh3::new();
     let mut piece = vec![0; 64 << 10];
     while let read @ 1.. = file.read(&mut piece).ok()? {

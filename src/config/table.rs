@@ -7,6 +7,7 @@ use super::faults::Faults;
 use super::file::File;
 use super::hint::{did_you_mean, key_part};
 use super::problem::{At, Problem, Wrong};
+use super::sources::Sources;
 use super::unbuilt;
 use std::cell::RefCell;
 use toml::Spanned;
@@ -16,6 +17,8 @@ use toml::de::{DeTable, DeValue};
 pub(super) struct Desk<'a> {
     /// The environment.
     pub(super) env: Lookup<'a>,
+    /// The only files that may be read; `None`: all.
+    pub(super) files: Option<&'a Sources>,
     /// What is wrong so far.
     pub(super) faults: RefCell<Faults>,
 }

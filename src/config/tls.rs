@@ -3,6 +3,7 @@
 use super::addr;
 use super::draft::Draft;
 use super::model::Protocol;
+use super::open;
 use super::problem::{At, Problem, Wrong};
 use super::table::{Item, Table};
 use super::value::Kind;
@@ -12,7 +13,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Bytes of one such file: bundles of every authority in use have a few hundred KiB.
-const MOST: u64 = 4 << 20;
+const MOST: usize = 4 << 20;
+/// Bytes of all such files together: twenty thousand certificates with their chains and keys.
+const TOTAL: usize = 128 << 20;
 
 /// A file that the configuration names, as it was read.
 #[derive(Clone, PartialEq, Eq)]
@@ -275,10 +278,15 @@ pub(super) fn blob(item: &Item<'_>, draft: &mut Draft) -> Option<Blob> {
         return None;
     }
     let path = item.page.file.path(&name);
+    if item.page.desk.files.is_some_and(|known| !known.names_blob(&path)) {
+        item.wrong(withheld());
+        return None;
+    }
     draft.sources.file(path.clone());
-    match read(&path) {
+    match read(&path, TOTAL.saturating_sub(draft.blob_bytes)) {
         Ok((bytes, is_public)) => {
             draft.sources.said(&path, Some(&bytes));
+            draft.blob_bytes += bytes.len();
             let bytes = bytes.into();
             Some(Blob { path, key: item.path.clone(), at: item.at(), bytes, is_public })
         }
@@ -290,18 +298,22 @@ pub(super) fn blob(item: &Item<'_>, draft: &mut Draft) -> Option<Blob> {
     }
 }
 
-fn read(path: &std::path::Path) -> Result<(Vec<u8>, bool), String> {
-    let said = |error: std::io::Error| format!("cannot be read: {error}");
-    // Opening a pipe would wait for a writer, for ever.
-    let meta = std::fs::metadata(path).map_err(said)?;
-    if !meta.is_file() {
-        return Err("is not a file".into());
-    }
+/// A file that its author is told nothing of.
+pub(super) fn withheld() -> Wrong {
+    let what = "is no file that the configuration in force names in such a place";
+    Wrong::new(what).hint("plan it by the Unix socket of the admin side, or with admin.token_file")
+}
+
+/// What a file says, and whether everybody may read it. `left`: bytes that may still be read.
+fn read(path: &std::path::Path, left: usize) -> Result<(Vec<u8>, bool), String> {
+    let (file, meta) = open::open(path).map_err(|why| why.to_string())?;
     let mut bytes = Vec::new();
-    let file = std::fs::File::open(path).map_err(said)?;
-    file.take(MOST + 1).read_to_end(&mut bytes).map_err(said)?;
-    if bytes.len() as u64 > MOST {
-        return Err("is larger than 4MiB".into());
+    let most = MOST.min(left);
+    let read = file.take(most as u64 + 1).read_to_end(&mut bytes);
+    read.map_err(|error| format!("cannot be read: {error}"))?;
+    match bytes.len() > most {
+        true if most == MOST => Err("is larger than 4MiB".into()),
+        true => Err("is too large: 128MiB in all such files together is the limit".into()),
+        false => Ok((bytes, meta.mode() & 0o004 != 0)),
     }
-    Ok((bytes, meta.mode() & 0o004 != 0))
 }

@@ -175,35 +175,41 @@ impl Reloader {
         }
     }
 
+    /// What this process was started with; waits for a reload that is under way.
+    pub async fn started(&self) -> Option<Arc<Config>> {
+        self.0.running.lock().await.started.clone()
+    }
+
     /// What a reload would do, without doing it. Addresses are not tried: [`Report::not_tried`].
+    /// Large tables take their time; never to be called where others wait for the thread. `started`:
+    /// see [`Reloader::started`].
     ///
     /// # Errors
     ///
     /// Problems of the configuration.
-    pub async fn plan(&self, config: Config) -> Result<Report, ReloadError> {
+    pub fn plan(
+        &self,
+        config: Config,
+        started: Option<Arc<Config>>,
+    ) -> Result<Report, ReloadError> {
         let config = Arc::new(config);
-        let started = self.0.running.lock().await.started.clone();
         let started = started.unwrap_or_else(|| config.clone());
-        let current = self.0.parts.state.plan.load_full();
-        let policies = self.0.parts.policies.clone();
-        let state = self.0.parts.state.clone();
-        let planned = tokio::task::spawn_blocking(move || {
-            let draft = plan::compile(config.clone(), current.as_deref(), &policies)
-                .map_err(ReloadError::Problems)?;
-            let before = current.as_deref().map_or_else(|| config.clone(), |p| p.config.clone());
-            let changed = before != config;
-            let generation = current.as_deref().map_or(1, |p| p.generation + u64::from(changed));
-            let both = (&before, &config);
-            let mut report = Report::of(generation, &started, both, &state.words.said());
-            compare::count(&mut report, &state);
-            report.notes = draft.said();
-            let doors = state.doors.lock();
-            let closed = wanted(&draft.plan).filter(|key| !doors.contains_key(key));
-            report.not_tried = closed.map(|(addr, ..)| format!("bind {addr}")).collect();
-            drop(doors);
-            Ok(report)
-        });
-        planned.await.unwrap_or_else(|gone| Err(ReloadError::Broken(gone.to_string())))
+        let Parts { state, policies, .. } = &self.0.parts;
+        let current = state.plan.load_full();
+        let draft = plan::compile(config.clone(), current.as_deref(), policies)
+            .map_err(ReloadError::Problems)?;
+        let before = current.as_deref().map_or_else(|| config.clone(), |p| p.config.clone());
+        let changed = before != config;
+        let generation = current.as_deref().map_or(1, |p| p.generation + u64::from(changed));
+        let both = (&before, &config);
+        let mut report = Report::of(generation, &started, both, &state.words.said());
+        compare::count(&mut report, state);
+        report.notes = draft.said();
+        let doors = state.doors.lock();
+        let closed = wanted(&draft.plan).filter(|key| !doors.contains_key(key));
+        report.not_tried = closed.map(|(addr, ..)| format!("bind {addr}")).collect();
+        drop(doors);
+        Ok(report)
     }
 
     /// A reload that failed before there was a configuration.

@@ -4,6 +4,7 @@
 mod admin;
 mod admin_cli;
 mod admin_openapi;
+mod admin_plans;
 mod admin_writes;
 mod cli;
 mod compat;

@@ -1,5 +1,4 @@
 //! Files that include files.
-use super::super::include;
 use super::super::log::LogTarget;
 use super::super::model::Config;
 use super::super::sources::Sources;
@@ -16,7 +15,7 @@ fn write(dir: &Path, name: &str, text: &str) {
 /// Loads `proxy.toml` of a folder; problems without the folder's name.
 fn read(dir: &Path) -> Result<Config, Vec<String>> {
     let prefix = format!("{}/", dir.display());
-    include::load(&dir.join("proxy.toml"), None, &|name| Ok(std::env::var(name)?))
+    crate::config::load(&dir.join("proxy.toml"))
         .map_err(|all| all.iter().map(|p| p.to_string().replace(&prefix, "")).collect())
 }
 

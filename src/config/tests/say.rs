@@ -1,5 +1,4 @@
 //! Reading a document in a test, with problems as the lines an operator sees.
-use super::super::include;
 use super::super::model::Config;
 use super::super::problem::Problem;
 use std::env::VarError;
@@ -16,7 +15,7 @@ fn env(name: &str) -> Result<String, VarError> {
 
 /// Reads a text as `x.toml`.
 pub(super) fn parse(text: &str) -> Result<Config, Vec<Problem>> {
-    include::load(Path::new("x.toml"), Some(text), &|name| Ok(env(name)?))
+    crate::config::parse_with(text, Path::new("x.toml"), &env)
 }
 
 /// The same with the problems as lines.
