@@ -1,4 +1,5 @@
-//! What each mechanism is worth, by policy and fault: the table of `benches/README.md`.
+//! What each mechanism is worth, by policy and fault, and what is served at twice what can be: the tables
+//! of `benches/README.md`.
 //!
 //! ```console
 //! $ cargo test --lib simulation::table -- --ignored --nocapture
@@ -109,5 +110,46 @@ fn table() {
             let cells: Vec<String> = cells.into_iter().map(|cell| cell.join().unwrap()).collect();
             println!("| {policy} | {row} | {} |", cells.join(" | "));
         }
+    }
+}
+
+/// Of five backends that are asked for twice what they can do, by clients that wait for 300 ms: what is
+/// answered in time, as a share of what they can do.
+fn overloaded(policy: &str, limit: &str) -> String {
+    let section = format!("{}\n{limit}", balance(policy));
+    let mut scene = Scene::plain(1, 5, section, 2.0, Duration::from_secs(8));
+    scene.patience = Some(MS * 300);
+    let most = scene.rate / 2.0;
+    let tally = World::new(scene, false).play();
+    format!("{:.0} %", tally.goodput(FROM, MS * 7500) * 100.0 / most)
+}
+
+/// Of five backends that all answer 500 at once: further tries for each hundred requests.
+fn spent(policy: &str, budget: &str) -> String {
+    let retry = format!("retry = {{ attempts = 3, on = [\"5xx\"], floor = \"0/s\"{budget} }}");
+    let mut scene = Scene::plain(1, 5, format!("{}\n{retry}", balance(policy)), 0.5, TO);
+    scene.turns = (0..5).map(|server| (MS, server, Mood::Fails)).collect();
+    let tally = World::new(scene, false).play();
+    let tries: usize = tally.picks.iter().map(Vec::len).sum();
+    format!("{:.1}", (tries - tally.all()) as f64 * 100.0 / tally.all() as f64)
+}
+
+#[test]
+#[ignore = "prints a table"]
+fn table_of_overload() {
+    let queue = "queue = { size = 1000, timeout = \"200ms\" }";
+    let limits = [
+        String::new(),
+        format!("max_active = 12\n{queue}"),
+        format!("max_active = {{ min = 4, max = 200 }}\n{queue}"),
+    ];
+    println!(
+        "| policy | no limit | `max_active` and queue | adaptive and queue | tries, 20 % | tries, 5 % |"
+    );
+    println!("|---|{}", "---:|".repeat(5));
+    for policy in POLICIES {
+        let cells = limits.each_ref().map(|limit| overloaded(policy, limit)).join(" | ");
+        let tries = ["", ", budget = \"5%\""].map(|budget| spent(policy, budget)).join(" | ");
+        println!("| {policy} | {cells} | {tries} |");
     }
 }
