@@ -405,8 +405,14 @@ fn who_reads_events_too_slowly_hears_how_many_it_missed() {
     let mut heard = String::new();
     let mut missed = 0;
     // Those of before the gap, the gap, then the last of the ring.
-    while !heard.contains(&format!("\"n\":{}", ALL - 1)) {
-        heard += &String::from_utf8_lossy(&events.until("\n\n"));
+    let last = format!("\"n\":{}", ALL - 1);
+    loop {
+        let event = events.until("\n\n");
+        let event = String::from_utf8_lossy(&event);
+        heard += &event;
+        if event.contains(&last) {
+            break;
+        }
     }
     let gaps = heard.split("event: gap\ndata: ").skip(1);
     for gap in gaps {
