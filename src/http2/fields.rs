@@ -1,7 +1,7 @@
 //! Fields as they come by HTTP/2, as strictly as those of HTTP/1, and as they go; trailers both ways.
 use super::hpack::{Encoder, Judged, Keep, Stop};
 use crate::http1::{Refusal, Rule, may_trail};
-use crate::message::{Fields, Known, control_at};
+use crate::message::{Fields, HIGH, Known, ONES, all_words, control_at};
 
 /// Fields that say something of an HTTP/1 connection: HTTP/2 has none of them (RFC 9113 8.2.2).
 pub(super) const CONNECTION: u64 = Known::Connection.bit()
@@ -71,17 +71,6 @@ static NAME: [bool; 256] = {
     }
     table
 };
-
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = 0x80 * ONES;
-
-/// Looks at bytes in words of eight, of which the last one overlaps; `false` where they are fewer.
-#[inline]
-fn all_words(bytes: &[u8], is: impl Fn(u64) -> bool) -> bool {
-    let Some(last) = bytes.last_chunk::<8>() else { return false };
-    let words = bytes.as_chunks::<8>().0;
-    words.iter().chain([last]).all(|word| is(u64::from_le_bytes(*word)))
-}
 
 /// Whether these are small letters and dashes, as most names are. `false` where that is not known at a
 /// glance.

@@ -1,4 +1,5 @@
 //! Text that somebody else gave, so that it is harmless in a line.
+use crate::message::{HIGH, ONES, all_words};
 use std::borrow::Cow;
 
 /// Whether a space may stand in a field.
@@ -7,9 +8,6 @@ pub(super) enum Space {
     Kept,
     Escaped,
 }
-
-const ONES: u64 = 0x0101_0101_0101_0101;
-const HIGH: u64 = 0x80 * ONES;
 
 /// Whether all are visible ASCII that needs no escape. Eight are judged at a time, the last of them
 /// again where they are no multiple.
@@ -20,9 +18,8 @@ fn is_harmless(bytes: &[u8]) -> bool {
         let other_than = |byte: u8| (word ^ (u64::from(byte) * ONES)).wrapping_add(0x7f * ONES);
         word & HIGH == 0 && seen & other_than(b'"') & other_than(b'\\') & HIGH == HIGH
     };
-    if let Some(last) = bytes.last_chunk::<8>() {
-        let words = bytes.as_chunks::<8>().0;
-        return words.iter().chain([last]).all(|word| is(u64::from_le_bytes(*word)));
+    if bytes.len() >= 8 {
+        return all_words(bytes, is);
     }
     match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
         (Some(first), Some(last)) => {

@@ -258,29 +258,33 @@ fn all_are_served_and_never_more_at_once_than_allowed() {
     assert_eq!(depth(&proxy), 0);
 }
 
+/// A tcp listener before a backend that takes one at a time, with these rules of its queue.
+fn raw(addr: SocketAddr, rules: &str) -> String {
+    format!(
+        "[listener.raw]\nbind = \"127.0.0.1:0\"\nprotocol = \"tcp\"\npool = \"app\"\n[pool.app]\n\
+         max_active = 1\nqueue = {{ size = 10, {rules} }}\nbackends = [\"{addr}\"]\n"
+    )
+}
+
+/// A connection to it that has asked.
+fn ask_raw(proxy: &Proxy) -> Client {
+    let mut client = Client::connect(proxy.addr_of("raw"));
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    client
+}
+
 #[test]
 fn a_tcp_connection_waits_too() {
     let backend = Backend::named("one");
-    let toml = |timeout: &str| {
-        format!(
-            "[listener.raw]\nbind = \"127.0.0.1:0\"\nprotocol = \"tcp\"\npool = \"app\"\n[pool.app]\n\
-             max_active = 1\nqueue = {{ size = 10, timeout = \"{timeout}\" }}\nbackends = [\"{}\"]\n",
-            backend.addr
-        )
-    };
-    let proxy = Proxy::start(&toml("1h"));
-    let ask = || {
-        let mut client = Client::connect(proxy.addr_of("raw"));
-        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-        client
-    };
+    let proxy = Proxy::start(&raw(backend.addr, "timeout = \"1h\""));
+    let ask = || ask_raw(&proxy);
     let mut first = ask();
     assert_eq!(first.response().text(), "one");
     let mut second = ask();
     until_depth(&proxy, 1);
     drop(first);
     assert_eq!(second.response().text(), "one");
-    proxy.reload(&toml("50ms")).unwrap();
+    proxy.reload(&raw(backend.addr, "timeout = \"50ms\"")).unwrap();
     assert!(ask().is_closed());
     let own = "evenkeel_responses_own_total{listener=\"raw\",reason=\"queue\"} 1";
     until("it is counted", || scrape(&proxy).lines().any(|line| line == own));
@@ -290,19 +294,8 @@ fn a_tcp_connection_waits_too() {
 #[test]
 fn a_tcp_client_that_is_gone_gives_its_place_up() {
     let backend = Backend::named("one");
-    let toml = |more: &str| {
-        format!(
-            "[listener.raw]\nbind = \"127.0.0.1:0\"\nprotocol = \"tcp\"\npool = \"app\"\n[pool.app]\n\
-             max_active = 1\nqueue = {{ size = 10, timeout = \"1h\"{more} }}\nbackends = [\"{}\"]\n",
-            backend.addr
-        )
-    };
-    let proxy = Proxy::start(&toml(""));
-    let ask = || {
-        let mut client = Client::connect(proxy.addr_of("raw"));
-        client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
-        client
-    };
+    let proxy = Proxy::start(&raw(backend.addr, "timeout = \"1h\""));
+    let ask = || ask_raw(&proxy);
     let mut first = ask();
     assert_eq!(first.response().text(), "one");
     let (mut ended, mut reset) = (ask(), ask());
@@ -317,7 +310,8 @@ fn a_tcp_client_that_is_gone_gives_its_place_up() {
     assert_eq!(ended.response().text(), "one");
     drop(ended);
     // Where the rules say so it counts as gone, and nobody is bothered with what it sent.
-    proxy.reload(&toml(", abort_on_close = true")).unwrap();
+    let rules = "timeout = \"1h\", abort_on_close = true";
+    proxy.reload(&raw(backend.addr, rules)).unwrap();
     let mut first = ask();
     assert_eq!(first.response().text(), "one");
     let closed = ask();
