@@ -115,6 +115,13 @@ impl Histogram {
 }
 
 impl Histogram {
+    /// Adds what another one counted.
+    pub fn add(&self, other: &Self) {
+        for (to, more) in self.buckets.iter().zip(&other.buckets) {
+            to.fetch_add(more.load(Relaxed), Relaxed);
+        }
+        self.sum_nanos.fetch_add(other.sum_nanos.load(Relaxed), Relaxed);
+    }
     /// What was counted in each bucket of [`BUCKETS`], and above all of them.
     pub fn counts(&self) -> [u64; 16] {
         self.buckets.each_ref().map(|bucket| bucket.load(Relaxed))

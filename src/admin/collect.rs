@@ -5,7 +5,7 @@ use crate::http2;
 use crate::message::memory;
 use crate::metrics::{Counter, Kind, ListenerCells, Text, process};
 use crate::plan::{Plan, Service};
-use crate::pool::{Backend, Member, Pool, Reason, State as BackendState, StickyCells};
+use crate::pool::{Member, Pool, Reason, State as BackendState, StickyCells};
 use crate::server::{Stage, State};
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -334,43 +334,37 @@ fn of_pools(text: &mut Text, plan: &Plan) {
 }
 
 /// Counters of a backend that differ by one label: its value and its cell.
-type Cells = &'static [(&'static str, fn(&Backend) -> &Counter)];
+type Cells = &'static [(&'static str, fn(&Member) -> &Counter)];
 
 const REQUESTS: Cells = &[
-    ("none", |b| &b.cells.by_class[0]),
-    ("1xx", |b| &b.cells.by_class[1]),
-    ("2xx", |b| &b.cells.by_class[2]),
-    ("3xx", |b| &b.cells.by_class[3]),
-    ("4xx", |b| &b.cells.by_class[4]),
-    ("5xx", |b| &b.cells.by_class[5]),
+    ("none", |m| &m.cells().by_class[0]),
+    ("1xx", |m| &m.cells().by_class[1]),
+    ("2xx", |m| &m.cells().by_class[2]),
+    ("3xx", |m| &m.cells().by_class[3]),
+    ("4xx", |m| &m.cells().by_class[4]),
+    ("5xx", |m| &m.cells().by_class[5]),
 ];
 const CONNECTIONS: Cells = &[
-    ("ok", |b| &b.cells.connect_ok),
-    ("refused", |b| &b.cells.connect_refused),
-    ("timeout", |b| &b.cells.connect_timeout),
-    ("tls", |b| &b.cells.connect_tls),
-    ("unreachable", |b| &b.cells.connect_unreachable),
-    ("error", |b| &b.cells.connect_error),
+    ("ok", |m| &m.cells().connect_ok),
+    ("refused", |m| &m.cells().connect_refused),
+    ("timeout", |m| &m.cells().connect_timeout),
+    ("tls", |m| &m.cells().connect_tls),
+    ("unreachable", |m| &m.cells().connect_unreachable),
+    ("error", |m| &m.cells().connect_error),
 ];
-const CHECKS: Cells = &[("pass", |b| &b.cells.checks_pass), ("fail", |b| &b.cells.checks_fail)];
+const CHECKS: Cells = &[("pass", |m| &m.cells().checks_pass), ("fail", |m| &m.cells().checks_fail)];
 const PICKS: Cells = &[
-    ("policy", |b| &b.picks().policy),
-    ("sticky", |b| &b.picks().sticky),
-    ("retry", |b| &b.picks().retry),
-    ("hedge", |b| &b.picks().hedge),
-    ("panic", |b| &b.picks().panic),
+    ("policy", |m| &m.picks().policy),
+    ("sticky", |m| &m.picks().sticky),
+    ("retry", |m| &m.picks().retry),
+    ("hedge", |m| &m.picks().hedge),
+    ("panic", |m| &m.picks().panic),
 ];
 
-/// One for each series: who is named hides who was removed under the same name and still has work.
+/// One for each series: of several with one name the one that tells what all of them counted.
 fn members(plan: &Plan) -> Vec<Member> {
     let all = plan.pools.values().flat_map(|pool| pool.members());
-    let (mut all, gone): (Vec<Member>, Vec<Member>) = all.partition(|member| !member.removed);
-    if !gone.is_empty() {
-        let label = |member: &Member| member.backend.labels.clone();
-        let mut seen: HashSet<String> = all.iter().map(label).collect();
-        all.extend(gone.into_iter().rev().filter(|member| seen.insert(label(member))));
-    }
-    all
+    all.filter(|member| !member.is_told_elsewhere()).collect()
 }
 
 fn of_backends(text: &mut Text, plan: &Plan) {
@@ -385,12 +379,7 @@ fn of_backends(text: &mut Text, plan: &Plan) {
         text.family(name, Kind::Counter, help);
         for m in &all {
             for (value, cell) in cells {
-                text.sample_with(
-                    name,
-                    &m.backend.labels,
-                    &[(label, value)],
-                    cell(&m.backend).get() as f64,
-                );
+                text.sample_with(name, &m.backend.labels, &[(label, value)], cell(m).get() as f64);
             }
         }
     }
@@ -446,12 +435,11 @@ fn of_backends(text: &mut Text, plan: &Plan) {
     text.family(name, Kind::Counter, "Turns into each state.");
     for m in &all {
         for state in STATES {
-            let count = m.backend.cells.turns[state as usize].get();
+            let count = m.cells().turns[state as usize].get();
             text.sample_with(name, &m.backend.labels, &[("to", state.word())], count as f64);
         }
     }
     let name = "evenkeel_upstream_request_duration_seconds";
     text.family(name, Kind::Histogram, "From a try's begin to the last byte of its answer.");
-    all.iter()
-        .for_each(|m| text.histogram(name, &m.backend.labels, &m.backend.cells.request_duration));
+    all.iter().for_each(|m| text.histogram(name, &m.backend.labels, &m.cells().request_duration));
 }

@@ -246,6 +246,8 @@ fn member(m: Member, words: &Words) -> MemberView {
     let word = words.get(&m.backend.name).filter(|_| !m.removed);
     let (now, wall) = (Instant::now(), SystemTime::now());
     let ends = m.backend.drain_ends().map(|at| wall + at.saturating_duration_since(now));
+    let tries = m.cells().by_class.iter().map(Counter::get).collect();
+    let latency = m.cells().request_duration.counts().to_vec();
     MemberView {
         name: m.backend.name.to_string(),
         addr: m.backend.addr().to_string(),
@@ -260,8 +262,8 @@ fn member(m: Member, words: &Words) -> MemberView {
         ttl_seconds: word.and_then(|word| word.ttl).map(|ttl| ttl.as_secs_f64()),
         drain_ends: ends.map(rfc3339),
         removed: m.removed,
-        tries: m.backend.cells.by_class.iter().map(Counter::get).collect(),
-        latency: m.backend.cells.request_duration.counts().to_vec(),
+        tries,
+        latency,
     }
 }
 

@@ -55,7 +55,7 @@ impl Endpoint {
 }
 
 /// A backend as the pool knows it: counters that outlive every set it is in. Another address under
-/// the same name is another backend.
+/// the same name is another backend; what both counted is told together (`Member::cells`).
 #[derive(Debug)]
 pub struct Backend {
     /// Its number.

@@ -81,6 +81,49 @@ impl Told {
 }
 
 impl Cells {
+    /// Adds what another one counted; levels and means are each one's own.
+    pub(super) fn add(&self, other: &Self) {
+        let Self {
+            by_class,
+            request_duration,
+            connect_ok,
+            connect_refused,
+            connect_timeout,
+            connect_tls,
+            connect_unreachable,
+            connect_error,
+            open: _,
+            idle: _,
+            checks_pass,
+            checks_fail,
+            last_probe_ms: _,
+            last_probe_micros: _,
+            turns,
+            closed,
+            told,
+        } = other;
+        self.by_class.iter().zip(by_class).for_each(|(to, more)| to.add(more.get()));
+        self.turns.iter().zip(turns).for_each(|(to, more)| to.add(more.get()));
+        self.request_duration.add(request_duration);
+        for (to, more) in [
+            (&self.connect_ok, connect_ok),
+            (&self.connect_refused, connect_refused),
+            (&self.connect_timeout, connect_timeout),
+            (&self.connect_tls, connect_tls),
+            (&self.connect_unreachable, connect_unreachable),
+            (&self.connect_error, connect_error),
+            (&self.checks_pass, checks_pass),
+            (&self.checks_fail, checks_fail),
+            (&self.closed, closed),
+            (&self.told.received, &told.received),
+            (&self.told.sent, &told.sent),
+            (&self.told.client_aborts, &told.client_aborts),
+            (&self.told.server_aborts, &told.server_aborts),
+            (&self.told.response_errors, &told.response_errors),
+        ] {
+            to.add(more.get());
+        }
+    }
     pub(super) fn turned(&self, to: State) {
         self.turns[to as usize].inc();
     }
@@ -103,6 +146,15 @@ pub struct Picks {
 }
 
 impl Picks {
+    /// Adds what another one counted.
+    pub(super) fn add(&self, other: &Self) {
+        let Self { policy, retry, hedge, panic, sticky } = other;
+        self.policy.add(policy.get());
+        self.retry.add(retry.get());
+        self.hedge.add(hedge.get());
+        self.panic.add(panic.get());
+        self.sticky.add(sticky.get());
+    }
     /// Whatever their reason.
     pub(super) fn all(&self) -> u64 {
         let picks = self.policy.get() + self.retry.get() + self.hedge.get();

@@ -1,6 +1,8 @@
 //! The words of a pool's life: what changes it ([`Change`]), what comes of it ([`Turn`]), and how a
 //! member is shown.
 use super::backend::{Backend, BackendId, Endpoint};
+use super::cells::{Cells, Picks};
+use super::line::{Counted, Sum};
 use super::verdict::Verdict;
 use super::words::Word;
 use crate::config::Name;
@@ -243,4 +245,29 @@ pub struct Member {
     /// Neither config nor discovery names it any more; it stays until its last lease ends, at most
     /// for `pool.drain`. Another member may have its name meanwhile.
     pub removed: bool,
+    /// The number of the first that had its name, for as long as somebody has it.
+    pub line: BackendId,
+    pub(super) told: Counted,
+}
+
+impl Member {
+    /// What is told of its counters: all that was counted under its name, at whatever address.
+    /// Levels are at its own [`Backend`] alone.
+    pub fn cells(&self) -> &Cells {
+        self.sum().map_or(&self.backend.cells, |sum| &sum.cells)
+    }
+    /// What is told of how often it was picked.
+    pub fn picks(&self) -> &Picks {
+        self.sum().map_or_else(|| self.backend.picks(), |sum| &sum.picks)
+    }
+    /// Whether another member has its name, or had it later, and tells its counters with its own.
+    pub fn is_told_elsewhere(&self) -> bool {
+        matches!(self.told, Counted::Elsewhere(_))
+    }
+    fn sum(&self) -> Option<&Sum> {
+        match &self.told {
+            Counted::Own => None,
+            Counted::Line(sum) | Counted::Elsewhere(sum) => Some(sum),
+        }
+    }
 }

@@ -1,9 +1,10 @@
 //! One member of a pool: its endpoint, what probes and tries say of it, what an operator wants, and
 //! the state that follows from all of these. Pure.
-use super::backend::{Backend, Endpoint, Leave};
+use super::backend::{Backend, BackendId, Endpoint, Leave};
 use super::change::{Glance, Member, Reason, State, Wish};
 use super::health::Health;
 use super::hot::Quiet;
+use super::line::Counted;
 use super::outlier::{Count, Record, Tally};
 use super::slow_start::Ramp;
 use crate::config::Addr;
@@ -14,6 +15,8 @@ use std::time::{Duration, Instant, SystemTime};
 pub(super) struct Known {
     pub(super) endpoint: Endpoint,
     pub(super) backend: Arc<Backend>,
+    /// The number of the first that had its name: what all of them counted is told together.
+    pub(super) line: BackendId,
     pub(super) health: Health,
     /// What its tries say.
     pub(super) record: Record,
@@ -58,6 +61,7 @@ impl Known {
         let mut known = Self {
             unresolved: matches!(endpoint.addr, Addr::Host(..)),
             endpoint,
+            line: backend.id,
             backend: Arc::new(backend),
             health: if probed { Health::Unknown } else { Health::UP },
             record: Record::default(),
@@ -230,7 +234,7 @@ impl Known {
     }
 
     /// As shown.
-    pub(super) fn show(&self, wall: impl Fn(Instant) -> SystemTime) -> Member {
+    pub(super) fn show(&self, told: Counted, wall: impl Fn(Instant) -> SystemTime) -> Member {
         Member {
             backend: self.backend.clone(),
             weight: self.endpoint.weight.get(),
@@ -240,6 +244,8 @@ impl Known {
             since: wall(self.since),
             last_probe: self.last_probe.as_ref().map(|(at, word)| (wall(*at), word.clone())),
             removed: self.removed.is_some(),
+            line: self.line,
+            told,
         }
     }
 }

@@ -5,6 +5,7 @@ use super::balance::Sizes;
 use super::change::{Change, Glance, Member, Miss, Reason, State, Turn, Wish};
 use super::health::Health;
 use super::known::Known;
+use super::line::Past;
 use super::outlier::Count;
 use super::slow_start;
 use super::words::{self, Word, Words};
@@ -48,6 +49,8 @@ pub(super) struct Members {
     leaving: bool,
     /// How often those were picked that are forgotten.
     gone: u64,
+    /// What those counted whose name has another address now.
+    past: Past,
     /// Counts what became known: states, reasons, addresses, sets.
     news: u64,
 }
@@ -86,6 +89,7 @@ impl Members {
             stale: false,
             leaving: false,
             gone: 0,
+            past: Past::default(),
             news: 0,
         }
     }
@@ -189,10 +193,12 @@ impl Members {
         self.news += 1;
         let before = std::mem::take(&mut self.list);
         let mut places: HashMap<(Name, Addr), usize> = HashMap::with_capacity(before.len());
+        let mut lines: HashMap<Name, BackendId> = HashMap::with_capacity(before.len());
         let mut before: Vec<Option<Known>> = before.into_iter().map(Some).collect();
         for (place, known) in before.iter().enumerate() {
             let Some(known) = known else { continue };
             places.insert((known.endpoint.name.clone(), known.endpoint.addr.clone()), place);
+            lines.insert(known.endpoint.name.clone(), known.line);
         }
         let mut named: HashSet<Name> = HashSet::with_capacity(endpoints.len());
         for endpoint in endpoints {
@@ -203,7 +209,7 @@ impl Members {
             let kept = places.remove(&key).and_then(|place| before[place].take());
             let known = match kept {
                 Some(known) => self.keep(known, endpoint),
-                None => self.begin(endpoint, now),
+                None => self.begin(endpoint, &lines, now),
             };
             self.list.push(known);
         }
@@ -229,7 +235,12 @@ impl Members {
         self.words.get(name).is_some_and(|word| word.lapsed)
     }
 
-    fn begin(&mut self, endpoint: Endpoint, now: Instant) -> Known {
+    fn begin(
+        &mut self,
+        endpoint: Endpoint,
+        lines: &HashMap<Name, BackendId>,
+        now: Instant,
+    ) -> Known {
         self.stale = true;
         let id = BackendId(self.next);
         self.next += 1;
@@ -237,8 +248,9 @@ impl Members {
         let wish = self.wishes.get(&endpoint.name).copied().unwrap_or(Wish::Up);
         self.leaving |= wish != Wish::Up;
         let lapsed = self.has_lapsed(&endpoint.name);
+        let line = lines.get(&endpoint.name).copied().unwrap_or(id);
         let mut known = Known::new(endpoint, backend, wish, self.config.health.is_some(), now);
-        known.lapsed = lapsed;
+        (known.lapsed, known.line) = (lapsed, line);
         known.founder = !self.served;
         if known.state.works() {
             known.ramp = if known.founder { None } else { self.begins(now) };
@@ -361,6 +373,7 @@ impl Members {
         if matches!(self.config.max_active, Some(MaxActive::Adaptive { .. })) {
             self.list.iter().for_each(|known| known.backend.look(now));
         }
+        self.past.settle(&self.list);
         if !std::mem::take(&mut self.leaving) {
             return;
         }
@@ -373,10 +386,14 @@ impl Members {
         self.list.retain(|known| {
             let stays =
                 known.removed.is_none() || (known.backend.active() > 0 && !known.leave.over);
-            self.gone += if stays { 0 } else { known.backend.picks().all() };
+            if !stays {
+                self.gone += known.backend.picks().all();
+                self.past.forget(known);
+            }
             stays
         });
         if self.list.len() < before {
+            self.past.settle(&self.list);
             self.index();
         }
     }
@@ -440,7 +457,8 @@ impl Members {
 
     /// Everyone, as shown.
     pub(super) fn show(&self, wall: impl Fn(Instant) -> SystemTime) -> Vec<Member> {
-        self.list.iter().map(|known| known.show(&wall)).collect()
+        let told = self.past.told(&self.list);
+        self.list.iter().zip(told).map(|(known, told)| known.show(told, &wall)).collect()
     }
 
     /// Everyone at a glance.
@@ -454,7 +472,9 @@ impl Members {
         id: BackendId,
         wall: impl Fn(Instant) -> SystemTime,
     ) -> Option<Member> {
-        Some(self.list[*self.by_id.get(&id)?].show(wall))
+        let place = *self.by_id.get(&id)?;
+        let told = self.past.told(&self.list).swap_remove(place);
+        Some(self.list[place].show(told, wall))
     }
 
     /// Everyone who is not removed, by the numbers of their names.

@@ -340,6 +340,64 @@ fn a_backend_that_stays_keeps_its_counters_its_cost_and_its_health() {
     play.name(&[by_name("a")]);
     assert_ne!(play.member("a").backend.id, before.backend.id);
     assert_eq!(play.member("a").backend.picks().policy.get(), 0);
+    assert_eq!(play.member("a").backend.cost(play.now), None, "that is of another machine");
+}
+
+#[test]
+fn what_was_counted_under_a_name_stays_told_at_whatever_address_it_is() {
+    let mut play = Play::new(None, &[endpoint("a"), endpoint("b")]);
+    play.set(|config| config.drain = Timeout::secs(60));
+    let count = |backend: &Arc<Backend>, n| {
+        backend.picks().policy.add(n);
+        backend.cells.by_class[2].add(n);
+        backend.cells.request_duration.observe(SECOND);
+    };
+    let told = |play: &Play| {
+        let one = |m: &Member| {
+            let cells = m.cells();
+            let times: u64 = cells.request_duration.counts().iter().sum();
+            (m.picks().policy.get(), cells.by_class[2].get(), times)
+        };
+        let all = play.show();
+        let sum = all.iter().filter(|m| &*m.backend.name == "a").map(one);
+        let sum = sum.fold((0, 0, 0), |a, b| (a.0 + b.0, a.1 + b.1, a.2 + b.2));
+        let own = one(&play.member("a"));
+        assert_eq!(own, sum, "who has the name tells all of it, once");
+        let by_id = play.members.show_one(play.id("a"), |_| SystemTime::UNIX_EPOCH);
+        assert_eq!(by_id.map(|m| one(&m)), Some(own));
+        own
+    };
+    let first = play.member("a").backend;
+    first.hot.set_active(1);
+    count(&first, 10);
+    play.name(&[by_name("a"), endpoint("b")]);
+    assert_eq!(told(&play), (10, 10, 1));
+    count(&first, 1);
+    count(&play.member("a").backend, 5);
+    assert_eq!(told(&play), (16, 16, 3), "both count on");
+    // The first comes back while it drains, and goes again.
+    play.name(&[endpoint("a"), endpoint("b")]);
+    assert!(Arc::ptr_eq(&play.member("a").backend, &first));
+    assert_eq!(told(&play), (16, 16, 3));
+    play.name(&[by_name("a"), endpoint("b")]);
+    first.hot.set_active(0);
+    play.members.forget(play.now);
+    assert_eq!(play.show().len(), 2, "the first is forgotten");
+    count(&first, 1);
+    assert_eq!(told(&play), (17, 17, 4), "and whoever still has it may count");
+    drop(first);
+    play.members.forget(play.now);
+    assert_eq!(told(&play), (17, 17, 4));
+    // The last one of a name that nobody names tells it still.
+    let last = play.member("a").backend;
+    last.hot.set_active(1);
+    play.name(&[endpoint("b")]);
+    let told = play.show().into_iter().find(|m| !m.is_told_elsewhere() && m.removed).unwrap();
+    assert_eq!((told.picks().policy.get(), told.line), (17, BackendId(0)));
+    last.hot.set_active(0);
+    play.members.forget(play.now);
+    play.name(&[endpoint("a"), endpoint("b")]);
+    assert_eq!(play.member("a").picks().policy.get(), 0, "a name that went begins anew");
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod known;
 mod latency;
 mod lease;
 mod leasing;
+mod line;
 mod members;
 mod outlier;
 mod passive;

@@ -326,3 +326,53 @@ fn the_rules_do_what_their_tests_say_and_each_says_what_to_do() {
         assert!(served.contains(&line) || asked == "evenkeel_requests", "{asked} is not served");
     }
 }
+
+#[test]
+fn no_counter_of_a_name_sinks_where_its_address_changes() {
+    let (one, two) = (Backend::named("one"), Backend::named("two"));
+    let words = |addr: SocketAddr| {
+        format!(
+            "[listener.web]\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\npool = \"app\"\n\
+             [metrics]\ncompat = [\"haproxy\"]\n[pool.app]\n\
+             backends = [{{ name = \"b\", addr = \"{addr}\" }}]\n"
+        )
+    };
+    let api = Api::start(&words(one.addr));
+    let web = match api.running().addresses("web").first() {
+        Some(evenkeel::config::BindAddr::Ip(addr)) => *addr,
+        other => panic!("bound to {other:?}"),
+    };
+    let ask = || assert_eq!(Client::connect(web).ask("GET", "/", "").status, 200);
+    let series = [
+        r#"evenkeel_upstream_requests_total{pool="app",backend="b",code="2xx"}"#,
+        r#"evenkeel_balancer_picks_total{pool="app",backend="b",reason="policy"}"#,
+        r#"evenkeel_upstream_request_duration_seconds_count{pool="app",backend="b"}"#,
+    ];
+    let compat = [
+        r#"haproxy_server_sessions_total{proxy="app",server="b"}"#,
+        r#"haproxy_server_http_responses_total{proxy="app",server="b",code="2xx"}"#,
+        r#"haproxy_backend_sessions_total{proxy="app"}"#,
+    ];
+    let all = || {
+        let of = |query: &str, series: &[&str]| -> Vec<f64> {
+            let text = api.call("GET", &format!("/metrics{query}"), "", "").text();
+            series.iter().map(|series| value(&text, series).unwrap_or(-1.0)).collect()
+        };
+        [of("", &series), of("?compat=haproxy", &compat)].concat()
+    };
+    let tries = || -> u64 {
+        let tries = api.member("b")["tries"].clone();
+        tries.as_array().unwrap().iter().filter_map(serde_json::Value::as_u64).sum()
+    };
+    (0..3).for_each(|_| ask());
+    let counted = |n: f64| move |all: Vec<f64>| all.iter().all(|count| *count == n);
+    until("three are told", || counted(3.0)(all()));
+    for (addr, n) in [(two.addr, 5.0), (one.addr, 7.0)] {
+        api.edit(&words(addr));
+        assert_eq!(api.call("POST", "/v1/reload", "", "").status, 200);
+        assert!(counted(n - 2.0)(all()), "{:?}", all());
+        (0..2).for_each(|_| ask());
+        until("so many are told", || counted(n)(all()));
+        assert_eq!(tries(), n as u64);
+    }
+}

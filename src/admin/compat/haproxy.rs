@@ -280,7 +280,7 @@ struct Back {
     servers: Vec<Server>,
 }
 
-/// Those of a pool, with those that are no longer named and still have work.
+/// Those of a pool, one for each name, with those that are no longer named and still have work.
 fn servers(pool: &Pool) -> Vec<Server> {
     let config = pool.config();
     let check = config.health.as_ref().map(|health| &health.check);
@@ -289,7 +289,8 @@ fn servers(pool: &Pool) -> Vec<Server> {
         checked: member.last_probe.as_ref().map(|(_, word)| checked(check, word)),
         member,
     };
-    pool.members().into_iter().map(server).collect()
+    let all = pool.members().into_iter().filter(|member| !member.is_told_elsewhere());
+    all.map(server).collect()
 }
 
 impl Back {
@@ -447,20 +448,20 @@ impl Server {
     fn active(&self) -> f64 {
         f64::from(self.member.backend.active())
     }
-    /// Which of all that its pool ever had.
+    /// Which name of all that its pool ever had.
     fn key(&self) -> String {
-        self.member.backend.id.0.to_string()
+        self.member.line.0.to_string()
     }
     fn balanced(&self) -> u64 {
-        let picks = self.member.backend.picks();
+        let picks = self.member.picks();
         let all = [&picks.policy, &picks.retry, &picks.hedge, &picks.panic];
         all.map(|cell| cell.get()).iter().sum()
     }
     fn sessions(&self) -> u64 {
-        self.balanced() + self.member.backend.picks().sticky.get()
+        self.balanced() + self.member.picks().sticky.get()
     }
     fn failed_connects(&self) -> u64 {
-        let cells = &self.member.backend.cells;
+        let cells = self.member.cells();
         let failed = [
             &cells.connect_refused,
             &cells.connect_timeout,
@@ -475,7 +476,7 @@ impl Server {
         Sum::ALL.map(|of| self.counted(of))
     }
     fn counted(&self, of: Sum) -> u64 {
-        let cells = &self.member.backend.cells;
+        let cells = self.member.cells();
         let told = &cells.told;
         match of {
             Sum::Sessions => self.sessions(),
@@ -512,7 +513,7 @@ const SERVERS: &[Row<Server>] = &[
         s.count(Sum::FailedConnects)
     }),
     ("haproxy_server_check_failures_total", Counter, "Probes that failed.", |s| {
-        s.member.backend.cells.checks_fail.get() as f64
+        s.member.cells().checks_fail.get() as f64
     }),
     ("haproxy_server_check_up_down_total", Counter, "Turns to down.", |s| s.count(Sum::Downs)),
     ("haproxy_server_check_last_change_seconds", Gauge, "Since its last turn.", |s| {
@@ -572,7 +573,7 @@ fn of_servers(text: &mut Text, backs: &[Back], is_told: bool) {
     let name = "haproxy_server_http_responses_total";
     text.family(name, Counter, "Answers by class of their status.");
     for server in &all {
-        let by_class = &server.member.backend.cells.by_class;
+        let by_class = &server.member.cells().by_class;
         let counts = [1, 2, 3, 4, 5].map(|class: usize| by_class[class].get());
         let [a, b, c, d, e] = counts;
         classes(text, name, &server.labels, &[a, b, c, d, e, 0]);

@@ -1,5 +1,6 @@
 //! `evenkeel top`: pools and backends live on a terminal, with keys to drain and undrain.
 
+mod layout;
 mod screen;
 mod seen;
 

@@ -1,4 +1,5 @@
 //! What two looks at the API say together: rates, errors, times. And the lines that show it. Pure.
+use super::layout::Layout;
 use crate::cli::ask::printable;
 use serde_json::{Value, json};
 use std::collections::HashMap;
@@ -168,11 +169,13 @@ impl View {
     /// Lines of this width and at most so many; the chosen backend is among them, and marked.
     pub(super) fn lines(&self, chosen: Option<usize>, wide: usize, high: usize) -> Vec<String> {
         let mut out = vec![cut(&self.head, wide)];
-        let title = format!(
-            "  {:<30} {:<12} {:>6} {:>7} {:>9} {:>7} {:>9} {:>9}",
-            "BACKEND", "STATE", "WEIGHT", "ACTIVE", "REQ/S", "ERRORS", "P50 MS", "P99 MS"
-        );
-        out.push(cut(&title, wide));
+        let named = |row: &Row| match row.name.is_empty() {
+            true => row.pool.clone(),
+            false => format!("  {}", row.name),
+        };
+        let longest = self.rows.iter().map(|row| named(row).chars().count()).max();
+        let layout = Layout::new(wide, longest.unwrap_or(0));
+        out.push(cut(&layout.title(), wide));
         let mut backend = 0;
         let (mut lines, mut at) = (Vec::new(), 0);
         for row in &self.rows {
@@ -182,20 +185,17 @@ impl View {
             if is_chosen {
                 at = lines.len();
             }
-            let name = if own { format!("  {}", row.name) } else { row.pool.clone() };
-            let errors = row.rate.map_or("-".into(), |_| format!("{:.1}%", row.errors * 100.0));
-            let weight = row.weight.map_or(String::new(), |weight| weight.to_string());
-            let line = format!(
-                "{} {:<30} {:<12} {weight:>6} {:>7} {:>9} {errors:>7} {:>9} {:>9}",
-                if is_chosen { '>' } else { ' ' },
-                cut(&name, 30),
-                row.state,
-                row.active,
+            let cells = [
+                row.state.clone(),
+                row.weight.map_or(String::new(), |weight| weight.to_string()),
+                row.active.to_string(),
                 number(row.rate),
+                row.rate.map_or("-".into(), |_| format!("{:.1}%", row.errors * 100.0)),
                 number(row.p50),
                 number(row.p99),
-            );
-            let line = cut(line.trim_end(), wide);
+            ];
+            let mark = if is_chosen { '>' } else { ' ' };
+            let line = cut(&layout.line(mark, &named(row), &cells), wide);
             lines.push(if is_chosen { format!("\u{1b}[7m{line}\u{1b}[0m") } else { line });
         }
         let room = high.saturating_sub(out.len());
