@@ -2,12 +2,15 @@
 use super::adaptive::{Adaptive, Bounds, End, Heard};
 use super::balance::Ask;
 use super::cells::{Cells, Picks};
+use super::doubt::is_long;
 use super::ewma::tick;
 use super::fairness::{Given, Turns};
 use super::hot::{Hot, Quiet};
+use super::outlier::Tally;
 use super::recent::ONE;
+use super::row::Row;
 use super::silence::{Learnt, Watch};
-use crate::config::{Addr, MaxActive, Name, Weight};
+use crate::config::{Addr, MaxActive, Name, Silence, Weight};
 use crate::metrics::labels;
 use crate::net::Target;
 use arc_swap::ArcSwap;
@@ -90,6 +93,8 @@ pub struct Backend {
     pub(super) usual: Learnt,
     /// Votes of tries that wait too long: asked only by those.
     pub(super) watch: Mutex<Watch>,
+    /// Its failures in a row beside what others did meanwhile: asked only where a row begins or is long.
+    pub(super) row: Mutex<Row>,
     /// Tries that failed, for `turns`.
     failed: AtomicU64,
     /// Places it was given while it failed and everybody else was full: asked only then.
@@ -139,6 +144,7 @@ impl Backend {
             adaptive: Mutex::default(),
             usual: Learnt::default(),
             watch: Mutex::default(),
+            row: Mutex::default(),
             failed: AtomicU64::new(0),
             turns: Mutex::default(),
             hot: Hot::new(u32::MAX),
@@ -319,6 +325,40 @@ impl Backend {
     pub(super) fn has_turn(&self, now: Instant, others: u64, weight: f64) -> bool {
         let (own, failed) = (self.picks().all(), self.failed.load(Relaxed));
         self.turns.lock().allows(now, Given { own, failed, others, weight })
+    }
+    /// What became of its tries so far.
+    pub(super) fn tally(&self) -> Tally {
+        let answered: u64 = self.cells.by_class[1..5].iter().map(|class| class.get()).sum();
+        Tally { good: answered + self.cells.closed.get(), bad: self.hot.faults() }
+    }
+    /// A try begins, and its first byte is waited for.
+    #[inline]
+    pub(super) fn wait_from(&self, now: Instant) {
+        let hot = &self.hot;
+        hot.doubt.begin(hot.heard(), hot.active() <= 1, self.millis(now));
+    }
+    /// Whether it should get no new work because it gave nobody a first byte for so long, in
+    /// milliseconds, and longer than is usual, and this is no moment to ask it again.
+    #[inline]
+    pub(super) fn is_in_doubt(
+        &self,
+        least: u32,
+        rules: impl FnOnce() -> Option<Silence>,
+        now: Instant,
+    ) -> bool {
+        self.hot.doubt.is_waited_for(self.hot.heard())
+            && self.hot.doubt.lasts(self.millis(now)) >= least
+            && self.doubts(rules, now)
+    }
+    #[cold]
+    fn doubts(&self, rules: impl FnOnce() -> Option<Silence>, now: Instant) -> bool {
+        let (doubt, usual, now) = (&self.hot.doubt, self.usual.get(), self.millis(now));
+        let most = || rules().and_then(|rules| usual.most(&rules));
+        let waits = self.active() > 0 && usual.is_known();
+        waits && is_long(doubt.lasts(now), most()) && !doubt.lets(now)
+    }
+    fn millis(&self, now: Instant) -> u32 {
+        self.age(now).as_millis() as u32
     }
     fn age(&self, now: Instant) -> Duration {
         now.saturating_duration_since(self.born)

@@ -5,6 +5,7 @@ use super::budget::{Budget, NOW_AND_THEN};
 use super::cadence::Cadence;
 use super::cells::StickyCells;
 use super::change::{Change, Glance, Member, Reason, State, Turn};
+use super::doubt::least;
 use super::latency::Latency;
 use super::members::Members;
 use super::passive::Ear;
@@ -127,6 +128,8 @@ pub(super) struct Read {
     pub(super) failures: AtomicU32,
     /// `outlier.silence` is on.
     pub(super) silence: AtomicBool,
+    /// Who gave no first byte for so long is in doubt, in milliseconds; 0: nobody is.
+    pub(super) doubt: AtomicU32,
 }
 
 /// What builds snapshots.
@@ -223,6 +226,7 @@ impl Pool {
                 waits: AtomicBool::new(false),
                 failures: AtomicU32::new(0),
                 silence: AtomicBool::new(false),
+                doubt: AtomicU32::new(0),
             },
         }
     }
@@ -248,7 +252,11 @@ impl Pool {
             self.read.failures.store(failures, Relaxed);
             let adapts = matches!(config.max_active, Some(config::MaxActive::Adaptive { .. }));
             self.read.adapts.store(adapts, Relaxed);
-            self.read.silence.store(outlier.is_some_and(|o| o.silence.is_some()), Relaxed);
+            let silence = outlier.and_then(|o| o.silence.as_ref());
+            self.read.silence.store(silence.is_some(), Relaxed);
+            // By a key everybody goes where it says: that is worth a short wait.
+            let keeps = config.balance.hash.is_some();
+            self.read.doubt.store(silence.filter(|_| !keeps).map_or(0, least), Relaxed);
             self.reach_number.store(reach.number, Relaxed);
             self.announces.store(announced(&reach), Relaxed);
             self.reach.store(reach);

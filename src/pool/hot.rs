@@ -1,6 +1,7 @@
 //! What every pick looks at and every lease moves: one backend's live cells, on cache lines of
 //! their own, apart from the `Arc`'s count.
 use super::cells::Picks;
+use super::doubt::Doubt;
 use super::ewma::Ewma;
 use super::recent::Recent;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, SeqCst};
@@ -40,6 +41,8 @@ pub(super) struct Hot {
     heard: AtomicU32,
     /// [`Quiet`], as a number.
     quiet: AtomicU8,
+    /// Since when it was heard of in vain. Written only where the pool has `outlier.silence`.
+    pub(super) doubt: Doubt,
     /// What failed lately.
     pub(super) recent: Recent,
     /// What first bytes cost.
@@ -60,6 +63,7 @@ impl Hot {
             faults: AtomicU32::new(0),
             heard: AtomicU32::new(0),
             quiet: AtomicU8::new(Quiet::No as u8),
+            doubt: Doubt::default(),
             recent: Recent::default(),
             ewma: Ewma::default(),
             picks: Picks::default(),
@@ -114,6 +118,7 @@ impl Hot {
     pub(super) fn set_quiet(&self, quiet: Quiet) {
         let most = if quiet == Quiet::Trial { self.active().saturating_add(1) } else { u32::MAX };
         self.trial.store(most, Relaxed);
+        self.doubt.end(self.heard());
         self.quiet.store(quiet as u8, Relaxed);
     }
     /// A try failed; how many did so in a row.

@@ -180,9 +180,7 @@ impl Known {
     }
     /// What became of its tries so far.
     pub(super) fn tally(&self) -> Tally {
-        let cells = &self.backend.cells;
-        let answered: u64 = cells.by_class[1..5].iter().map(|class| class.get()).sum();
-        Tally { good: answered + cells.closed.get(), bad: self.backend.hot.faults() }
+        self.backend.tally()
     }
     /// Whether its ejection may end: one for silence not before a probe was good.
     pub(super) fn may_return(&self, probed: bool, now: Instant) -> bool {

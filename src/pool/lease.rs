@@ -102,7 +102,10 @@ struct Before {
 
 impl Lease {
     pub(super) fn new(pool: Arc<Pool>, backend: Arc<Backend>, ask: &Ask<'_>) -> Self {
-        let heard = pool.listens().then(|| pool.hears(&backend));
+        let heard = pool.listens().then(|| {
+            backend.wait_from(ask.now);
+            pool.hears(&backend)
+        });
         let further = || Box::new(Before { avoid: ask.avoid.into(), left: Vec::new() });
         let before = (!ask.avoid.is_empty()).then(further);
         Self {
@@ -300,6 +303,9 @@ impl Lease {
         match self.outcome {
             fault if fault.is_fault() => {
                 let row = hot.failed();
+                if row == 1 {
+                    self.pool.fails(&self.backend);
+                }
                 if row.is_multiple_of(most) && hot.is_usable() {
                     self.pool.failing(&self.backend, row, self.now());
                 }

@@ -77,7 +77,12 @@ impl Pool {
             return Ok(lease);
         }
         let snapshot = self.read.snapshot.load();
-        let index = snapshot.take(ask, self.has_queue())?;
+        let index = match self.read.doubt.load(Relaxed) {
+            0 => snapshot.take(ask, self.has_queue(), |_| false),
+            least => snapshot.take(ask, self.has_queue(), |backend| {
+                backend.is_in_doubt(least, || self.config().outlier.as_ref()?.silence, ask.now)
+            }),
+        }?;
         let backend = &snapshot.candidates[index].backend;
         let picks = backend.picks();
         let first = ask.why == Why::First && ask.avoid.is_empty();

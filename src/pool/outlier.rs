@@ -134,6 +134,11 @@ impl Tally {
         Self { good: less(self.good, before.good), bad: less(self.bad, before.bad) }
     }
 
+    /// Both together.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self { good: self.good + other.good, bad: self.bad + other.bad }
+    }
+
     fn all(self) -> u64 {
         self.good + self.bad
     }

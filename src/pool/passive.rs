@@ -3,6 +3,8 @@ use super::backend::Backend;
 use super::change::Change;
 use super::core::Pool;
 use super::hot::Quiet;
+use super::outlier::Tally;
+use super::row::Row;
 use super::silence::{Heard, Vote, Watch, far, is_contrast, others_answer};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -38,9 +40,21 @@ impl Pool {
         self.read.failures.load(Relaxed)
     }
 
-    /// So many tries of a backend failed in a row.
+    /// A first try of a backend failed after one that did not.
+    #[cold]
+    pub(super) fn fails(&self, backend: &Backend) {
+        let (set, others) = self.others(backend);
+        *backend.row.lock() = Row::begin(set, others);
+    }
+
+    /// So many tries of a backend failed in a row: it is held against it, unless the others' fail alike.
     #[cold]
     pub(super) fn failing(&self, backend: &Backend, row: u32, now: Instant) {
+        let (set, others) = self.others(backend);
+        let began = *backend.row.lock();
+        if !began.stands_out(row, set, others) {
+            return;
+        }
         let detail = format!("{row} tries in a row failed");
         let turns = self.apply(Change::Failing { id: backend.id, detail }, now);
         turns.iter().for_each(|turn| turn.log(&self.name));
@@ -154,6 +168,15 @@ impl Pool {
     pub(super) fn patience(&self, backend: &Backend) -> Option<Duration> {
         let config = self.config();
         backend.usual.get().patience(config.outlier.as_ref()?.silence.as_ref()?)
+    }
+
+    /// What became of the tries of others so far, of a part of them where there are many, and the number
+    /// of the set that they are of.
+    fn others(&self, backend: &Backend) -> (u32, Tally) {
+        let snapshot = self.read.snapshot.load();
+        let others = snapshot.candidates.iter().take(LOOKED_AT).map(|c| &c.backend);
+        let tallies = others.filter(|other| other.id != backend.id).map(|other| other.tally());
+        (snapshot.generation, tallies.fold(Tally::default(), Tally::and))
     }
 
     /// Whether one of the first candidates that are usable is such.

@@ -67,9 +67,13 @@ impl Usual {
 
     /// How long a wait is not too long; `None` while too little is known.
     pub(crate) fn patience(self, rules: &config::Silence) -> Option<Duration> {
+        self.most(rules).map(|usual| usual.max(rules.wait))
+    }
+
+    /// As `patience`, where no wait is too short.
+    pub(crate) fn most(self, rules: &config::Silence) -> Option<Duration> {
         let usual = f64::from(self.mean + 4.0 * self.deviation) * rules.factor;
-        let usual = Duration::try_from_secs_f64(usual).unwrap_or(Duration::MAX);
-        self.is_known().then(|| usual.max(rules.wait))
+        self.is_known().then(|| Duration::try_from_secs_f64(usual).unwrap_or(Duration::MAX))
     }
 
     /// Whether so long is beyond what most take: what was given up for another one's answer before is

@@ -1,5 +1,5 @@
 //! The immutable usable set with its balancer: what the `ArcSwap` holds.
-use super::backend::Candidate;
+use super::backend::{Backend, BackendId, Candidate};
 use super::balance::{Ask, Balancer};
 use super::lease::NoLease;
 
@@ -38,6 +38,8 @@ impl Balancer for Nobody {
 /// Picks that another thread was faster at, or that a policy made of somebody closed, before it is
 /// given up. Each that was lost is a lease that someone else got.
 const TRIES: usize = 32;
+/// So many are passed over for a request, those that it has tried included.
+const AVOIDED: usize = 8;
 
 impl Snapshot {
     /// Nobody.
@@ -54,10 +56,22 @@ impl Snapshot {
 
     /// Picks somebody and counts one more in work there, below every limit. `waits`: who finds nobody
     /// else may wait for one.
-    pub(super) fn take(&self, ask: &Ask<'_>, waits: bool) -> Result<usize, NoLease> {
+    pub(super) fn take(
+        &self,
+        ask: &Ask<'_>,
+        waits: bool,
+        doubts: impl Fn(&Backend) -> bool,
+    ) -> Result<usize, NoLease> {
         for _ in 0..TRIES {
-            let Some((index, most)) = self.balancer.pick_within(&self.candidates, ask) else {
+            let Some(picked) = self.balancer.pick_within(&self.candidates, ask) else {
                 break;
+            };
+            let is_doubted = |index: usize| {
+                self.candidates.get(index).is_some_and(|candidate| doubts(&candidate.backend))
+            };
+            let (index, most) = match is_doubted(picked.0) {
+                false => picked,
+                true => self.beside(picked, ask, is_doubted),
             };
             if waits && self.is_better_left(index, ask) {
                 return Err(NoLease::Full);
@@ -71,6 +85,33 @@ impl Snapshot {
             }
         }
         Err(self.why_nobody(ask))
+    }
+
+    /// Somebody in place of one in doubt who was picked; who was, where there is nobody else.
+    #[cold]
+    fn beside(
+        &self,
+        picked: (usize, u32),
+        ask: &Ask<'_>,
+        is_doubted: impl Fn(usize) -> bool,
+    ) -> (usize, u32) {
+        let mut avoid = [BackendId(u32::MAX); AVOIDED];
+        let before = ask.avoid.len();
+        let Some(place) = avoid.get_mut(..before) else { return picked };
+        place.copy_from_slice(ask.avoid);
+        let stands_in = |index: usize| self.candidates.get(index).is_some_and(|c| c.stands_in(ask));
+        let mut doubted = picked.0;
+        for n in before..AVOIDED {
+            let Some(candidate) = self.candidates.get(doubted) else { return picked };
+            avoid[n] = candidate.backend.id;
+            let ask = ask.avoid(&avoid[..=n]);
+            match self.balancer.pick_within(&self.candidates, &ask) {
+                Some((index, _)) if is_doubted(index) || !stands_in(index) => doubted = index,
+                Some(other) => return other,
+                None => return picked,
+            }
+        }
+        picked
     }
 
     /// Whether one who was picked failed lately, all others are full, and it is not its turn.
@@ -130,9 +171,16 @@ mod tests {
         let candidates = weighted(&[1, 1]).into();
         let snapshot = Snapshot { candidates, balancer: Box::new(Stubborn), ..Snapshot::empty() };
         let now = Instant::now();
-        assert_eq!(snapshot.take(&Ask::new(now, 1), true), Ok(1));
+        assert_eq!(snapshot.take(&Ask::new(now, 1), true, |_| false), Ok(1));
         let avoid = [BackendId(1)];
-        assert_eq!(snapshot.take(&Ask::new(now, 1).avoid(&avoid), true), Err(NoLease::Full));
-        assert_eq!(snapshot.take(&Ask::new(now, 7), true), Err(NoLease::Full), "out of the set");
+        assert_eq!(
+            snapshot.take(&Ask::new(now, 1).avoid(&avoid), true, |_| false),
+            Err(NoLease::Full)
+        );
+        assert_eq!(
+            snapshot.take(&Ask::new(now, 7), true, |_| false),
+            Err(NoLease::Full),
+            "out of the set"
+        );
     }
 }

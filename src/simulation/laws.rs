@@ -233,7 +233,8 @@ pub(super) struct Tally {
     pub(super) left: usize,
     pub(super) queued: usize,
     pub(super) retries: usize,
-    /// Ejections for silence.
+    /// Ejections for failures, and for silence.
+    pub(super) ejections: usize,
     pub(super) silences: usize,
     /// All but those whose client left.
     pub(super) ends: Vec<Ended>,

@@ -67,6 +67,8 @@ pub(super) struct After {
 pub(super) struct Request {
     /// Whether a backend may be asked again for what another one may have begun.
     pub(super) repeatable: bool,
+    /// It asks for the broken page.
+    pub(super) broken: bool,
     pub(super) born: Instant,
     /// What held when it came.
     pub(super) effective: Arc<Effective>,
@@ -102,6 +104,7 @@ impl Request {
     ) -> Self {
         Self {
             repeatable,
+            broken: false,
             born: now,
             effective: effective.clone(),
             until: effective.timeout.request.get().map(|limit| now + limit),

@@ -20,6 +20,8 @@ pub(super) struct Scene {
     pub(super) turns: Vec<(Duration, usize, Mood)>,
     /// From when on which share of pages takes how many times as long, everywhere.
     pub(super) mixes: Vec<(Duration, (f64, u32))>,
+    /// From when on which share of requests asks for a page that is broken: 500 at once, everywhere.
+    pub(super) broken: (Duration, f64),
     /// Requests a second.
     pub(super) rate: f64,
     /// They come for so long.
@@ -78,6 +80,7 @@ impl Scene {
             servers,
             turns,
             mixes: Vec::new(),
+            broken: (Duration::MAX, 0.0),
             rate,
             time,
             repeatable: dice.one_of(&[1.0, 0.9, 0.5]),
@@ -95,6 +98,7 @@ impl Scene {
             servers,
             turns: Vec::new(),
             mixes: Vec::new(),
+            broken: (Duration::MAX, 0.0),
             rate: n as f64 * 800.0 * load,
             time,
             repeatable: 1.0,

@@ -78,9 +78,10 @@ impl Server {
         }
     }
 
-    /// A try comes.
-    pub(super) fn meet(&mut self, job: Job) -> Met {
+    /// A try comes; `broken`: for a page that fails at once.
+    pub(super) fn meet(&mut self, job: Job, broken: bool) -> Met {
         match self.mood {
+            Mood::Well | Mood::Slow(_) if broken => Met::Answered(500),
             Mood::Gone => Met::Refused,
             Mood::Full => Met::Hangs,
             Mood::Fails => Met::Answered(500),

@@ -167,7 +167,8 @@ fn who_freezes_keeps_nobody_for_longer_than_it_takes_to_notice() {
 fn slow_pages_beside_quick_ones_cost_nobody_an_answer() {
     let (mut silent, mut seeds) = (0, 0);
     for policy in ["round_robin", "least_connections", "peak_ewma", "consistent_hash"] {
-        for (seed, share) in (0..).zip([0.01, 0.1, 0.3, 0.5, 0.9, 0.97, 1.0]) {
+        let shares = [0.01, 0.1, 0.3, 0.5, 0.9, 0.97, 1.0];
+        for (seed, share) in (0..21).zip(shares.into_iter().cycle()) {
             for (rate, budget) in [(20.0, 10), (200.0, 1), (20.0, 100)] {
                 let section = format!(
                     "{}\noutlier = {{ consecutive_failures = \"off\", success_rate = \"off\" }}\n\
@@ -187,6 +188,70 @@ fn slow_pages_beside_quick_ones_cost_nobody_an_answer() {
     }
     println!("{silent} ejections for silence in {seeds} scenes");
     assert!(silent <= seeds / 10, "{silent} ejections in {seeds} scenes");
+}
+
+/// A page that is broken fails wherever it is asked for: that ejects hardly anybody, however many ask for
+/// it.
+/// Who fails by himself goes all the same.
+#[test]
+fn a_broken_page_ejects_hardly_anybody() {
+    for policy in ["round_robin", "least_connections", "p2c", "peak_ewma"] {
+        for (seed, share) in (0..).zip([0.5, 0.9, 0.97, 1.0]) {
+            let section =
+                format!("{}\noutlier = {{}}\nretry = {{ attempts = 1 }}", balance(policy));
+            let mut scene = Scene::plain(seed, 4, section, 0.0, 8000 * MS);
+            (scene.rate, scene.broken) = (1000.0, (1000 * MS, share));
+            let shared = World::new(scene, false).play();
+            // Where others were asked nothing meanwhile there is nothing to compare with.
+            let most = if share == 0.5 { 2 } else { 0 };
+            let ejections = shared.ejections;
+            assert!(ejections <= most, "{policy}, {share}: {ejections} ejections");
+        }
+        let section = format!("{}\noutlier = {{}}\nretry = {{ attempts = 1 }}", balance(policy));
+        let mut scene = Scene::plain(7, 4, section, 0.3, 4000 * MS);
+        (scene.broken, scene.turns) = ((Duration::ZERO, 0.1), vec![(1000 * MS, 0, Mood::Fails)]);
+        let alone = World::new(scene, false).play();
+        let share = alone.share(0, 2000 * MS, 4000 * MS);
+        assert!(alone.ejections == 1 && share == 0.0, "{policy}: {} {share}", alone.ejections);
+    }
+}
+
+/// Three of 1 ms a page, 200 a second each; what befalls the first one after a second.
+fn quick(policy: &str, seed: u64, turns: &[(Duration, Mood)]) -> Tally {
+    let retry = "retry = { attempts = 3 }\noutlier = {}";
+    let section = format!("{}\n{retry}", balance(policy));
+    let mut scene = Scene::plain(seed, 3, section, 0.0, 3000 * MS);
+    scene.rate = 600.0;
+    scene.servers.iter_mut().for_each(|server| server.work = MS);
+    scene.turns = turns.iter().map(|(at, mood)| (*at, 0, *mood)).collect();
+    World::new(scene, false).play()
+}
+
+/// Who gives no first byte is asked by few until it is known why: a pause moves nothing, and ends by
+/// itself.
+#[test]
+fn few_wait_at_a_frozen_backend_before_it_is_noticed() {
+    for policy in ["round_robin", "least_connections", "random", "p2c", "peak_ewma"] {
+        let (mut met, mut after) = (0, 0.0);
+        for seed in 0..10 {
+            let frozen = quick(policy, seed, &[(1000 * MS, Mood::Frozen)]);
+            assert_eq!((frozen.failed, frozen.silences > 0), (0, true), "{policy}, seed {seed}");
+            let took = |at: &&Duration| (1000 * MS..1500 * MS).contains(*at);
+            met += frozen.picks[0].iter().filter(took).count();
+            let pause = [(1000 * MS, Mood::Frozen), (1070 * MS, Mood::Well)];
+            let paused = quick(policy, seed, &pause);
+            let what = (paused.failed, paused.retries, paused.silences);
+            assert_eq!(what, (0, 0, 0), "{policy}, seed {seed}");
+            after += paused.share(0, 1080 * MS, 3000 * MS) / 10.0;
+        }
+        // In 100 ms it would have been asked 20 times.
+        assert!(met <= 100, "{policy}: {met} in ten scenes");
+        // By what a first byte cost at the worst the pause counts for a while.
+        assert!(
+            after > 0.8 || policy == "peak_ewma",
+            "{policy}: {after} of its share after a pause"
+        );
+    }
 }
 
 /// Several freeze at once: each is noticed, and the last one that answers has all.

@@ -207,7 +207,8 @@ impl World {
             }
         }
         self.laws.end(&self.pool, &self.requests);
-        self.tally.silences = self.pool.ejections[2].get() as usize;
+        let ejections = |at: usize| self.pool.ejections[at].get() as usize;
+        (self.tally.ejections, self.tally.silences) = (ejections(0) + ejections(1), ejections(2));
         self.tally
     }
 
@@ -382,7 +383,10 @@ impl World {
         let repeatable = self.dice.happens(self.scene.repeatable);
         let chance = (self.dice.number(), self.dice.number());
         let request = self.requests.len();
-        self.requests.push(Request::new(repeatable, &self.effective, self.now, chance));
+        let (from, share) = self.scene.broken;
+        let broken = self.now - self.start >= from && self.dice.happens(share);
+        let it = Request::new(repeatable, &self.effective, self.now, chance);
+        self.requests.push(Request { broken, ..it });
         if let Some(patience) = self.scene.patience {
             let patience = self.dice.around(patience);
             self.plan(patience, Event::Leave(request, End::Left));
@@ -488,7 +492,7 @@ impl World {
         let job = Job { request, attempt: it.attempt };
         let timeout = &it.effective.timeout;
         let (connect, first) = (timeout.connect.get(), timeout.first_byte.get());
-        match self.scene.servers[server].meet(job) {
+        match self.scene.servers[server].meet(job, it.broken) {
             Met::Taken => {
                 self.plan(BEAT * 3 / 2, Event::Look(job));
                 if let Some(limit) = first {

@@ -33,7 +33,14 @@ fn ejections(proxy: &Proxy) -> Vec<u64> {
 #[test]
 fn failures_in_a_row_eject_and_the_last_one_stays() {
     let (bad, asked) = answering("500 Internal Server Error");
-    let (good, _) = answering("200 OK");
+    let well = Arc::new(AtomicBool::new(true));
+    let is_well = well.clone();
+    let good = Backend::run(move |peer| {
+        while peer.request().is_some() {
+            let status = if is_well.load(SeqCst) { "200 OK" } else { "500 Internal Server Error" };
+            peer.send(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n"));
+        }
+    });
     let proxy = Proxy::http(&[bad.addr, good.addr], THREE);
     let mut client = proxy.client();
     let statuses: Vec<u16> = (0..50).map(|_| client.ask("GET", "/", "").status).collect();
@@ -42,15 +49,25 @@ fn failures_in_a_row_eject_and_the_last_one_stays() {
     assert_eq!(reason(&proxy, 0), "consecutive_failures");
     assert_eq!(ejections(&proxy)[0], 1);
     // Two of two would leave nobody.
-    let (bad, _) = answering("503 Service Unavailable");
-    let (worse, _) = answering("500 Internal Server Error");
-    let proxy = Proxy::http(&[bad.addr, worse.addr], THREE);
-    let mut client = proxy.client();
+    well.store(false, SeqCst);
     for _ in 0..50 {
-        assert!(client.ask("GET", "/", "").status >= 500, "somebody is asked");
+        assert_eq!(client.ask("GET", "/", "").status, 500, "somebody is asked");
     }
-    let states = [proxy.state("b1"), proxy.state("b2")];
-    assert_eq!(states.iter().filter(|state| *state == "ejected").count(), 1, "{states:?}");
+    assert_eq!((ejections(&proxy)[0], proxy.state("b2").as_str()), (1, "up"));
+}
+
+/// A page that is broken, or what all of them need: it is nobody's fault alone.
+#[test]
+fn what_fails_everywhere_ejects_nobody() {
+    let backends =
+        ["503 Service Unavailable", "500 Internal Server Error", "500 No"].map(answering);
+    let proxy = Proxy::http(&backends.each_ref().map(|(backend, _)| backend.addr), THREE);
+    let mut client = proxy.client();
+    for _ in 0..90 {
+        assert!(client.ask("GET", "/", "").status >= 500);
+    }
+    assert_eq!(ejections(&proxy), [0, 0, 0]);
+    assert!(backends.iter().all(|(_, asked)| asked.load(SeqCst) == 30), "all are asked alike");
 }
 
 /// Every 5xx, but for what speaks of the request. A 404 may be the client's fault as well.
