@@ -64,6 +64,13 @@ pub(super) struct Problem {
 }
 
 impl Problem {
+    /// What is wrong, and with which field.
+    pub(super) fn words(&self) -> String {
+        match &self.field {
+            Some(field) => format!("{field}: {}", self.detail),
+            None => self.detail.clone(),
+        }
+    }
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self { status, detail: detail.into(), field: None, problems: Vec::new(), again: None }
     }

@@ -42,7 +42,11 @@ fn gap(missed: Option<u64>) -> String {
 }
 
 fn piece(event: &Event) -> Bytes {
-    format!("id: {}\nevent: {}\ndata: {}\n\n", event.number, event.kind, event.data).into()
+    let number = match event.number {
+        0 => String::new(),
+        number => format!("id: {number}\n"),
+    };
+    format!("{number}event: {}\ndata: {}\n\n", event.kind, event.data).into()
 }
 
 /// Begins to tell: what is kept of those after `last`, then what happens, while the caller may hear.

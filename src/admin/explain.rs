@@ -1,11 +1,12 @@
 //! `GET /v1/explain`: why a request would go where it goes, or why one went there.
 use super::answer::{Answer, Problem, json};
+use super::asked::{Asked, head, named, parts, wrong};
 use super::config_view::key;
 use super::errors::{self, One};
+use super::serve::Desk;
 use crate::config::{BindAddr, Name};
 use crate::http::{Explanation, Gateway, Question};
-use crate::message::{Head, Version};
-use crate::net::client_hello;
+use crate::message::Head;
 use crate::plan::{Plan, Service};
 use crate::server::State;
 use crate::tcp::Relay;
@@ -14,9 +15,6 @@ use hyper::StatusCode;
 use serde::Serialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-
-/// Header fields that are taken: as many as a head may have.
-const FIELDS: usize = 100;
 
 #[derive(Debug, Serialize)]
 struct View {
@@ -104,129 +102,9 @@ struct Pick {
     why: String,
 }
 
-/// What is asked about.
-#[derive(Debug, Default)]
-struct Asked {
-    method: String,
-    url: String,
-    headers: Vec<(String, String)>,
-    client: Option<SocketAddr>,
-    listener: Option<String>,
-    id: Option<String>,
-    /// The name that is asked for by TLS; empty: none.
-    sni: Option<String>,
-}
-
-impl Asked {
-    fn read(all: &[(String, String)]) -> Result<Self, Problem> {
-        let mut asked = Self { method: "GET".into(), ..Self::default() };
-        let mut seen: Vec<&str> = Vec::new();
-        for (name, value) in all {
-            if name != "header" && seen.contains(&name.as_str()) {
-                return Err(wrong(name, "is said twice"));
-            }
-            seen.push(name);
-            match name.as_str() {
-                "method" => asked.method.clone_from(value),
-                "url" => asked.url.clone_from(value),
-                "header" => asked.headers.push(header(value)?),
-                "client" => asked.client = Some(client(value)?),
-                "listener" => asked.listener = Some(value.clone()),
-                "id" => asked.id = Some(value.clone()),
-                "sni" => asked.sni = Some(value.clone()),
-                _ => return Err(wrong(name, "unknown parameter")),
-            }
-        }
-        if asked.id.is_some() && seen.len() > 1 {
-            return Err(wrong("id", "a request that happened is asked for by its id alone"));
-        }
-        let of_requests = |name: &&&str| matches!(**name, "method" | "url" | "header");
-        if let Some(name) = seen.iter().find(of_requests).filter(|_| asked.sni.is_some()) {
-            return Err(wrong(
-                name,
-                "what TLS that is let pass carries is not known: say sni alone",
-            ));
-        }
-        if asked.id.is_none() && asked.sni.is_none() && asked.url.is_empty() {
-            let what = "says no request: ?url=https://a.example.com/x, ?sni=NAME, or ?id=";
-            return Err(wrong("url", what));
-        }
-        if asked.headers.len() > FIELDS {
-            return Err(wrong("header", format!("more than {FIELDS}")));
-        }
-        Ok(asked)
-    }
-}
-
-/// A parameter that can be read and makes no sense.
-fn wrong(name: &str, what: impl Into<String>) -> Problem {
-    let mut problem = Problem::field(name, what);
-    problem.status = StatusCode::UNPROCESSABLE_ENTITY;
-    problem
-}
-
-fn header(text: &str) -> Result<(String, String), Problem> {
-    let (name, value) = text
-        .split_once(':')
-        .ok_or_else(|| wrong("header", format!("{text:?}: write name: value")))?;
-    Ok((name.trim().into(), value.trim().into()))
-}
-
-/// An address, with or without a port.
-fn client(text: &str) -> Result<SocketAddr, Problem> {
-    let ip = || text.trim_matches(['[', ']']).parse().ok().map(|ip: IpAddr| SocketAddr::new(ip, 0));
-    let addr = text.parse().ok().or_else(ip);
-    addr.ok_or_else(|| wrong("client", format!("{text:?} is no address")))
-}
-
-/// A URL in its parts: whether it is by TLS, host and port, and what follows.
-fn parts(url: &str) -> Result<(Option<bool>, &str, &str), Problem> {
-    if url.starts_with('/') {
-        return Ok((None, "", url));
-    }
-    let broken = || wrong("url", format!("{url:?}: write http://host/path, or /path"));
-    let (scheme, rest) = url.split_once("://").ok_or_else(broken)?;
-    let tls = match scheme.to_ascii_lowercase().as_str() {
-        "http" => false,
-        "https" => true,
-        _ => return Err(broken()),
-    };
-    let rest = rest.split('#').next().unwrap_or(rest);
-    let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    if authority.is_empty() || authority.contains('@') {
-        return Err(broken());
-    }
-    Ok((Some(tls), authority, target))
-}
-
-fn head(
-    method: &str,
-    authority: &str,
-    target: &str,
-    fields: &[(String, String)],
-) -> Result<Head, Problem> {
-    let mut head = Head::new();
-    let slash = if target.starts_with('/') || target == "*" { "" } else { "/" };
-    let target = format!("{slash}{target}");
-    let started = head.start_request(method.as_bytes(), target.as_bytes(), Version::Http11);
-    started.map_err(|invalid| match invalid {
-        crate::message::Invalid::Name => wrong("method", format!("{method:?} is no method")),
-        _ => wrong("url", invalid.to_string()),
-    })?;
-    let host = [("Host".to_string(), authority.to_string())];
-    let host = host.iter().filter(|_| {
-        !authority.is_empty() && !fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("host"))
-    });
-    for (name, value) in host.chain(fields) {
-        let added = head.append(name, value.as_bytes());
-        added.map_err(|invalid| wrong("header", format!("{name}: {invalid}")))?;
-    }
-    Ok(head)
-}
-
 /// Says why.
-pub(super) async fn explain(state: &State, asked: &[(String, String)]) -> Result<Answer, Problem> {
-    let asked = Asked::read(asked)?;
+pub(super) async fn explain(desk: &Desk, asked: &[(String, String)]) -> Result<Answer, Problem> {
+    let (state, asked) = (desk.reloader.state(), Asked::read(asked)?);
     let starting = || Problem::new(StatusCode::SERVICE_UNAVAILABLE, "nothing runs yet");
     let plan = state.plan.load_full().ok_or_else(starting)?;
     let kept = match &asked.id {
@@ -237,34 +115,25 @@ pub(super) async fn explain(state: &State, asked: &[(String, String)]) -> Result
         })?),
     };
     if let Some(name) = &asked.sni {
-        let listener = passing(&plan, asked.listener.as_deref())?;
         let name = named(name)?;
-        let view = passed(&plan, listener, name.as_deref(), asked.client.unwrap_or(NOBODY));
-        return Ok(json(&view));
+        let explained = desk.explained.take(state, move || {
+            let listener = passing(&plan, asked.listener.as_deref())?;
+            let client = asked.client.unwrap_or(NOBODY);
+            Ok(json(&passed(&plan, listener, name.as_deref(), client)))
+        });
+        return explained.await?;
     }
     let question = match &kept {
         None => asked_about(state, &plan, &asked)?,
         Some(kept) => happened(&plan, kept)?,
     };
     // Ten thousand routes take a while.
-    let done = tokio::task::spawn_blocking(move || question.answer(&plan, kept.as_deref()));
-    let view = done
-        .await
-        .map_err(|error| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
-    Ok(json(&view))
+    let answer = move || json(&question.answer(&plan, kept.as_deref()));
+    desk.explained.take(state, answer).await
 }
 
 /// Who asks where nobody is named.
 const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
-
-/// A name as TLS asks for it.
-fn named(text: &str) -> Result<Option<String>, Problem> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    let name = client_hello::host(text.as_bytes());
-    name.map(Some).ok_or_else(|| wrong("sni", format!("{text:?} is no name of a host")))
-}
 
 /// The listener that lets TLS pass: the one that is named, else the first.
 fn passing<'p>(plan: &'p Plan, named: Option<&str>) -> Result<(&'p Name, &'p Relay), Problem> {

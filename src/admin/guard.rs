@@ -39,15 +39,19 @@ impl Caller {
         let Some((_, own)) = self.tcp else { return Ok(()) };
         let field = |name| fields.get(name).and_then(|v| v.to_str().ok());
         let named = field(header::HOST).unwrap_or("");
+        let host = |named: &str| {
+            let split = named.rsplit_once(':');
+            let split = split.filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()));
+            split.map_or(named, |(host, _)| host).to_string()
+        };
+        let is_said =
+            |named: &str| hosts.iter().any(|known| known.eq_ignore_ascii_case(&host(named)));
         let is_known = |named: &str| {
-            let host = named
-                .rsplit_once(':')
-                .filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit()))
-                .map_or(named, |(host, _)| host);
+            let host = host(named);
             let ip = host.trim_matches(['[', ']']).parse::<IpAddr>();
             ip.is_ok_and(|ip| own.ip().is_unspecified() || ip == own.ip())
                 || host.eq_ignore_ascii_case("localhost")
-                || hosts.iter().any(|known| known.eq_ignore_ascii_case(host))
+                || is_said(named)
         };
         let refuse = |why: &str| Err(Problem::new(StatusCode::FORBIDDEN, why));
         // A target that names a host speaks before the field (RFC 9112 3.2.2).
@@ -60,7 +64,12 @@ impl Caller {
         if !sites.iter().all(|site| matches!(site.as_bytes(), b"same-origin" | b"none")) {
             return refuse("requests of other sites are refused");
         }
-        let own_page = |origin: &str| origin.split_once("://").is_some_and(|(_, at)| at == named);
+        // It speaks without TLS; by a name that is said to be its own somebody before it may speak so.
+        let own_page = |origin: &str| match origin.split_once("://") {
+            Some(("http", at)) => at == named,
+            Some(("https", at)) => at == named && is_said(named),
+            _ => false,
+        };
         let origins = fields.get_all(header::ORIGIN);
         if !origins.iter().all(|origin| origin.to_str().is_ok_and(own_page)) {
             return refuse("requests of other origins are refused");
@@ -172,6 +181,15 @@ mod tests {
             assert!(asks(&[(host.clone(), named), (origin.clone(), &own)]), "{own}");
             for foreign in ["http://evil.test", "null", "", "http://evil.test/127.0.0.1:9900"] {
                 assert!(!asks(&[(host.clone(), named), (origin.clone(), foreign)]), "{foreign}");
+            }
+        }
+        for (named, by_tls) in
+            [("127.0.0.1:9900", false), ("localhost", false), ("Mon.Internal", true)]
+        {
+            let origins = [("https", by_tls), ("http", true), ("ftp", false)];
+            for (scheme, may) in origins {
+                let own = format!("{scheme}://{named}");
+                assert_eq!(asks(&[(host.clone(), named), (origin.clone(), &own)]), may, "{own}");
             }
         }
         for foreign in ["evil.test", "127.0.0.2:9900", "localhost.evil.test", "", "[::1]:9900"] {

@@ -2,11 +2,13 @@
 //! for the data plane and never makes it wait.
 
 mod answer;
+mod asked;
 mod body;
 mod collect;
 mod compat;
 mod config_view;
 mod control;
+mod crowd;
 mod dashboard;
 mod differs;
 mod errors;
@@ -20,4 +22,5 @@ mod turn;
 mod view;
 mod write;
 
+pub use asked::check_question;
 pub use serve::{Access, SOCKET, Socket, bind, bind_or, bind_private, bind_private_or, serve};

@@ -154,7 +154,7 @@ fn refused(
         if let Err(problem) = caller.may_call(fields, admin) {
             let (method, path) = (request.method(), request.uri().path());
             if let Err(wait) = desk.wrong.wrong(now) {
-                return Some(too_often(state, wait));
+                return Some(too_often(desk, caller, wait));
             }
             let peer = caller.tcp.map(|(peer, _)| peer.to_string()).unwrap_or_default();
             tracing::warn!(peer, %method, path, status = problem.status.as_u16(), "admin: refused");
@@ -166,7 +166,7 @@ fn refused(
             return Some(answer);
         }
         if let Some(Err(wait)) = admin.limits.rate.map(|rate| desk.pace.take(rate, now)) {
-            return Some(too_often(state, wait));
+            return Some(too_often(desk, caller, wait));
         }
     }
     if place.methods().contains(request.method()) {
@@ -179,8 +179,9 @@ fn refused(
     Some(answer)
 }
 
-fn too_often(state: &State, wait: Duration) -> Answer {
-    state.admin.limit_hits.inc("rate");
+fn too_often(desk: &Desk, caller: Caller, wait: Duration) -> Answer {
+    desk.reloader.state().admin.limit_hits.inc("rate");
+    desk.crowd.refused(caller);
     let what = "more requests than admin.limits.rate";
     let mut answer = Problem::new(StatusCode::TOO_MANY_REQUESTS, what).answer();
     set(&mut answer, header::RETRY_AFTER, &(wait.as_secs() + 1).to_string());
@@ -254,7 +255,7 @@ async fn act(
             control::plan(desk, author, members(desk, line, request).await?).await?
         }
         Place::Errors => errors::errors(state),
-        Place::Explain => explain::explain(state, &queries(&request)?).await?,
+        Place::Explain => explain::explain(desk, &queries(&request)?).await?,
         Place::Events => return events_of(desk, line, caller, &request),
         Place::OpenApi => text(StatusCode::OK, "application/json", OPEN_API.into()),
     })
@@ -296,9 +297,11 @@ fn no_backend((pool, name): (&str, &str)) -> Problem {
 
 /// The tag that must still hold (RFC 9110 13.1.1).
 fn if_match(request: &Request<Incoming>) -> Result<Option<String>, Problem> {
-    let Some(value) = request.headers().get(header::IF_MATCH) else { return Ok(None) };
-    let text = value.to_str().map(str::to_string);
-    text.map(Some).map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "If-Match is no tag"))
+    let lines = request.headers().get_all(header::IF_MATCH).iter().map(|line| line.to_str());
+    let lines: Result<Vec<&str>, _> = lines.collect();
+    let lines = lines.map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "If-Match is no tag"))?;
+    // Several lines are one list (RFC 9110 5.3).
+    Ok((!lines.is_empty()).then(|| lines.join(", ")))
 }
 
 /// The value of a query parameter, without its percent-encoding.
@@ -346,7 +349,7 @@ fn events_of(
     let asked = query(request, "last");
     let last = said.or(asked).map(|last| last.parse());
     let last = match last {
-        None => state.events.count(),
+        None => state.events.last(),
         Some(Ok(last)) => last,
         Some(Err(_)) => return Err(Problem::field("last", "is not the number of an event")),
     };

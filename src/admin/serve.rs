@@ -1,5 +1,6 @@
 //! The admin server: hyper on the control runtime, bounded in connections and time.
 use super::compat;
+use super::crowd::Crowd;
 use super::guard::{Caller, Pace};
 use super::places::{Heard, Line, Places};
 use super::routes::answer;
@@ -189,6 +190,9 @@ pub(super) struct Desk {
     /// Of plans: who calls by TCP never waits in the way of who calls by the socket.
     pub(super) plans: Turn,
     pub(super) rings: Turn,
+    pub(super) explained: Turn,
+    /// Those who were told that they ask too often, for the log.
+    pub(super) crowd: Arc<Crowd>,
 }
 
 /// Serves an address until it is dropped, and with it the file of a Unix socket. `path` is the file
@@ -220,8 +224,10 @@ pub async fn serve(
     let places = Arc::new(Places::new(limits.connections));
     let streams = Arc::new(Semaphore::new(limits.streams));
     let (pace, wrong, told) = Default::default();
-    let (plans, rings) = (Turn::new("plan"), Turn::new("ring"));
-    let desk = Desk { reloader, path, access, pace, wrong, told, streams, plans, rings };
+    let [plans, rings, explained] = ["plan", "ring", "explain"].map(Turn::new);
+    let crowd = Arc::default();
+    let desk =
+        Desk { reloader, path, access, pace, wrong, told, streams, plans, rings, explained, crowd };
     let desk = Arc::new(desk);
     let hits = || &desk.reloader.state().admin.limit_hits;
     for number in 0.. {

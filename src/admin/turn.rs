@@ -1,4 +1,4 @@
-//! Looks that take long, a plan and a ring: one at a time at each address, on a thread of its own.
+//! Looks that take long, a plan, a ring and what is explained: one at a time at each address, on a thread of its own.
 //! The threads that keep words and read reloads are never theirs, whatever they come to wait for.
 use super::answer::Problem;
 use crate::config::AdminLimits;

@@ -70,9 +70,7 @@ pub(super) async fn add(
         Some(name) => name,
         None => Name::new(&text).map_err(|why| Problem::field("addr", why))?,
     };
-    // What registers itself does not speak as an operator does.
-    let (weight, registered) = if ttl.is_some() { (None, weight) } else { (weight, None) };
-    let word = Word { addr: Some(addr), weight, registered, tier, ttl, ..Word::default() };
+    let word = Word { addr: Some(addr), added: weight, tier, ttl, ..Word::default() };
     let what = What::Add(word);
     let write = Write { pool: pool.clone(), backend: backend.clone(), what, if_match };
     state.words.write(write).await.map_err(refused)?;

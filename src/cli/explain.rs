@@ -4,6 +4,7 @@ use super::ask::{Asker, Error, encoded};
 use super::kept::{asked, time};
 use super::ops::{list, show, text};
 use super::table::Table;
+use crate::admin;
 use serde_json::Value;
 use std::process::ExitCode;
 
@@ -21,6 +22,9 @@ pub(super) async fn explain(args: &args::Explain) -> Result<ExitCode, Error> {
     query.extend(args.headers.iter().map(|field| ("header", &**field)));
     query.extend(args.client.iter().map(|client| ("client", &**client)));
     query.extend(args.listener.iter().map(|listener| ("listener", &**listener)));
+    let owned = |(name, value): &(&str, &str)| ((*name).to_string(), (*value).to_string());
+    let all: Vec<(String, String)> = query.iter().map(owned).collect();
+    admin::check_question(&all).map_err(Error::Usage)?;
     let pairs: Vec<String> =
         query.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
     let asker = Asker::find(&args.proxy).await?;

@@ -51,9 +51,9 @@ pub(super) async fn status(client: &Client) -> Result<ExitCode, Error> {
         let both = json!({ "status": status, "pools": pools["pools"] }).to_string();
         say!("{}", seen(&both, |_| false));
     } else {
-        let up = Duration::from_secs(status["uptime_seconds"].as_f64().unwrap_or(0.0) as u64);
+        let up = status["uptime_seconds"].as_f64().unwrap_or(0.0) as u64;
         say!(
-            "evenkeel {}: {}, up {up:?}, generation {}, {} connections",
+            "evenkeel {}: {}, up {up}s, generation {}, {} connections",
             text(&status["version"]),
             text(&status["stage"]),
             status["generation"],

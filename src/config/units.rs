@@ -5,7 +5,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The name of a listener, route, pool or backend: 1 to 255 bytes without controls.
+/// The name of a listener, route, pool or backend: 1 to 255 bytes without controls, and neither `.`
+/// nor `..`: in a path these are no names (RFC 3986 5.2.4), whatever a client writes for them.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Name(Arc<str>);
 
@@ -24,6 +25,9 @@ impl Name {
         }
         if text.chars().any(char::is_control) {
             return Err("a name cannot hold control characters".into());
+        }
+        if matches!(text, "." | "..") {
+            return Err(format!("{text:?} cannot be a name: no browser could ask for its path"));
         }
         Ok(Self(text.into()))
     }

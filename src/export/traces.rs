@@ -24,6 +24,9 @@ const TIME: Duration = Duration::from_secs(10);
 /// A batch is sent so often before it is lost; between two of these times it waits twice as long.
 const TIMES: u32 = 3;
 const PAUSE: Duration = Duration::from_millis(500);
+/// A collector that says when to ask again (`Retry-After`, in seconds) is waited for so long at the
+/// most: meanwhile spans are made, and `trace.queue` holds few.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Of batches that it took in part it is said so often at the most: it may be of each.
 const AGAIN: Duration = Duration::from_secs(60);
 /// What a collector answers is short.
@@ -50,7 +53,7 @@ pub async fn traces(exporter: Exporter, mut spans: Receiver<Vec<Span>>) {
                 Ok(None) | Err(_) => break,
             }
         }
-        way.send(&batch, spans.is_closed()).await;
+        way.send(&batch, || spans.is_closed()).await;
     }
 }
 
@@ -68,17 +71,24 @@ struct Way {
 struct Refused {
     why: String,
     again: bool,
+    /// Not before so long.
+    after: Duration,
+}
+
+impl Refused {
+    fn again(why: String) -> Self {
+        Self { why, again: true, after: Duration::ZERO }
+    }
 }
 
 impl Way {
-    /// Sends a batch; when the process ends (`last`) once and no more.
-    async fn send(&mut self, batch: &[Span], last: bool) {
+    /// Sends a batch; when the process ends once and no more.
+    async fn send(&mut self, batch: &[Span], ends: impl Fn() -> bool) {
         let Exporter { config, cells } = &self.exporter;
         let (cells, service) = (cells.clone(), config.service.clone());
         let body = Bytes::from(otlp::request(&service, batch));
-        let times = if last { 1 } else { TIMES };
         let (mut pause, count) = (PAUSE, batch.len() as u64);
-        for time in 1..=times {
+        for time in 1..=TIMES {
             let sent = timeout(TIME, self.post(body.clone())).await;
             let refused = match sent {
                 Ok(Ok(partial)) => {
@@ -92,10 +102,10 @@ impl Way {
                     return;
                 }
                 Ok(Err(refused)) => refused,
-                Err(_) => Refused { why: format!("no answer within {TIME:?}"), again: true },
+                Err(_) => Refused::again(format!("no answer within {TIME:?}")),
             };
             self.kept = None;
-            if !refused.again || time == times {
+            if !refused.again || time == TIMES || ends() {
                 cells.failed.fetch_add(count, Relaxed);
                 if !std::mem::replace(&mut self.lost, true) {
                     let (to, why) = (&self.exporter.config.otlp.written, refused.why);
@@ -103,7 +113,10 @@ impl Way {
                 }
                 return;
             }
-            tokio::time::sleep(pause).await;
+            let until = Instant::now() + pause.max(refused.after.min(PATIENCE));
+            while Instant::now() < until && !ends() {
+                tokio::time::sleep_until(until.min(Instant::now() + PAUSE)).await;
+            }
             pause *= 2;
         }
     }
@@ -119,7 +132,7 @@ impl Way {
     }
 
     async fn post(&mut self, body: Bytes) -> Result<Partial, Refused> {
-        let failed = |why: String| Refused { why, again: true };
+        let failed = Refused::again;
         let to = &self.exporter.config.otlp;
         let mut sender = match self.kept.take().filter(|kept| !kept.is_closed()) {
             Some(kept) => kept,
@@ -138,11 +151,14 @@ impl Way {
             .header(header::CONTENT_TYPE, "application/x-protobuf")
             .header(header::USER_AGENT, concat!("evenkeel/", env!("CARGO_PKG_VERSION")))
             .body(Full::new(body))
-            .map_err(|error| Refused { why: error.to_string(), again: false })?;
+            .map_err(|error| Refused { again: false, ..failed(error.to_string()) })?;
         sender.ready().await.map_err(|error| failed(error.to_string()))?;
         let answer = sender.send_request(request).await;
         let answer = answer.map_err(|error| failed(error.to_string()))?;
         let status = answer.status();
+        let after =
+            answer.headers().get(header::RETRY_AFTER).and_then(|v| v.to_str().ok()?.parse().ok());
+        let after = Duration::from_secs(after.unwrap_or(0));
         let read = Limited::new(answer.into_body(), ANSWER).collect().await;
         let read = read.map(|answer| answer.to_bytes()).ok();
         if read.is_some() {
@@ -158,7 +174,7 @@ impl Way {
         );
         match status.is_success() {
             true => Ok(read.map(|answer| Partial::of(&answer)).unwrap_or_default()),
-            false => Err(Refused { why: format!("answered {status}"), again }),
+            false => Err(Refused { why: format!("answered {status}"), again, after }),
         }
     }
 }

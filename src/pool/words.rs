@@ -16,8 +16,8 @@ pub struct Word {
     pub addr: Option<Addr>,
     /// Its weight.
     pub weight: Option<Weight>,
-    /// The weight it registered with; `weight` is an operator's and counts before it.
-    pub registered: Option<Weight>,
+    /// The weight it was added or registered with; `weight` was said of it since and counts before it.
+    pub added: Option<Weight>,
     /// Its tier.
     pub tier: Option<u8>,
     /// What an operator wants of it.
@@ -38,7 +38,7 @@ impl Word {
 
     /// The weight that counts.
     pub fn counts(&self) -> Option<Weight> {
-        self.weight.or(self.registered)
+        self.weight.or(self.added)
     }
 
     fn over(&self, said: &Endpoint) -> Endpoint {

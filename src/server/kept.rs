@@ -65,7 +65,7 @@ pub(super) fn text(said: &Said) -> Vec<u8> {
     let word = |word: &Word| Written {
         addr: word.addr.as_ref().map(ToString::to_string),
         weight: word.weight.map(Weight::get),
-        registered: word.registered.map(Weight::get),
+        registered: word.added.map(Weight::get),
         tier: word.tier,
         state: word.wish.map(|wish| wish_word(wish).to_string()),
         removed: word.removed,
@@ -126,7 +126,7 @@ fn word(written: Written) -> Result<Word, String> {
     Ok(Word {
         addr: written.addr.map(|addr| Addr::new(&addr)).transpose()?,
         weight: weight(written.weight)?,
-        registered: weight(written.registered)?,
+        added: weight(written.registered)?,
         tier: written.tier,
         wish,
         removed: written.removed,
@@ -288,7 +288,7 @@ mod tests {
             addr: Some(Addr::new("[::1]:80").unwrap()),
             tier: Some(2),
             wish: Some(Wish::Drain),
-            registered: Weight::new(4),
+            added: Weight::new(4),
             ttl: Some(Duration::from_millis(1500)),
             ..Word::default()
         };

@@ -408,6 +408,7 @@ impl Reloader {
         state.hand_overs.failure.add(failure);
         let from = (legacy.pid, legacy.version.clone(), SystemTime::now());
         *state.hand_overs.from.lock() = Some(from);
+        state.events.follow(legacy.memory.events);
         let older = legacy.memory.older.iter().copied().chain([legacy.pid]);
         state.hand_overs.older.follow(older);
         *self.0.parts.legacy.lock() = Some(legacy);

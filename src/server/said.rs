@@ -317,9 +317,11 @@ fn after(write: &Write, in_file: bool, mut word: Word) -> Result<Word, Refused> 
                 let what = format!("the file names the backend {backend:?} of pool {pool:?}{hint}");
                 return Err(Refused::Taken(what));
             }
-            // What an operator said of the name stays said, whoever comes under it.
-            let waiting = Word { weight: added.weight.or(word.weight), ..added.clone() };
-            word = Word { wish: added.wish.or(word.wish), ..waiting };
+            // What an operator said of the name stays said, whoever registers under it; an operator
+            // who adds it says it anew.
+            let is_anew = added.ttl.is_none() && added.added.is_some();
+            let weight = word.weight.filter(|_| !is_anew);
+            word = Word { weight, wish: added.wish.or(word.wish), ..added.clone() };
         }
         What::Change { weight, wish } => {
             let returns = wish.is_some_and(is_return);
@@ -404,7 +406,7 @@ mod tests {
         // What registered itself goes, and an operator's word waits for who comes under its name.
         let beats = |weight| {
             let (addr, ttl) = (Addr::new("127.0.0.1:7").ok(), Some(Duration::from_secs(9)));
-            What::Add(Word { addr, ttl, registered: Weight::new(weight), ..Word::default() })
+            What::Add(Word { addr, ttl, added: Weight::new(weight), ..Word::default() })
         };
         assert_eq!(write("x", What::Remove), Ok(false));
         assert_eq!(write("x", beats(2)), Ok(true));

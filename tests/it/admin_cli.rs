@@ -89,7 +89,7 @@ fn every_command_does_by_the_socket_what_it_says() {
         (&json!(2), &json!(2))
     );
     assert_eq!(done(at, &["weight", "app/own", "7"]), "app/own: up, weight 7, 0 active\n");
-    assert_eq!(done(at, &["weight", "app/own", "file"]), "app/own: up, weight 1, 0 active\n");
+    assert_eq!(done(at, &["weight", "app/own", "file"]), "app/own: up, weight 2, 0 active\n");
     assert_eq!(done(at, &["drain", "app/b1", "--wait"]), "app/b1: drain, weight 1, 0 active\n");
     assert_eq!(json_of(at, &["undrain", "app/b1"])["state"], "up");
     assert_eq!(json_of(at, &["backend", "remove", "app", "own"])["removed"], true);

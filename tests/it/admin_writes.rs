@@ -126,6 +126,8 @@ fn a_write_that_cannot_be_is_refused_and_says_why() {
         ("POST", BACKENDS, json!({ "addr": "a:1", "tier": 2, "backup": true }), 400, "tier"),
         ("POST", BACKENDS, json!({ "addr": "a:1", "ttl": "1" }), 400, "ttl"),
         ("POST", BACKENDS, json!({ "addr": "a:1", "ttl": "10ms" }), 400, "ttl"),
+        ("POST", BACKENDS, json!({ "addr": "a:1", "name": ".." }), 400, "name"),
+        ("POST", BACKENDS, json!({ "addr": "a:1", "name": "." }), 400, "name"),
         ("POST", BACKENDS, json!({ "addr": "a:1", "port": 1 }), 400, "port"),
         ("PATCH", &at("b1"), json!({ "weight": "7" }), 400, "weight"),
         ("PATCH", &at("b1"), json!({ "state": "down" }), 400, "state"),
@@ -146,6 +148,40 @@ fn a_write_that_cannot_be_is_refused_and_says_why() {
     assert_eq!(say(&api, "POST", BACKENDS, new()).status, 409, "its name is its address");
     let full = say(&api, "POST", BACKENDS, json!({ "addr": "127.0.0.1:8" }));
     assert!(full.status == 503 && full.text().contains("admin.limits.words"), "{}", full.text());
+}
+
+#[test]
+fn a_weight_that_is_given_back_is_the_one_it_came_with() {
+    let api = Api::start(&words(&["127.0.0.1:1"], ""));
+    for (name, ttl, came) in [("plain", None, 50), ("beats", Some("60s"), 40), ("none", None, 1)] {
+        let mut new = json!({ "addr": "127.0.0.1:2", "name": name, "ttl": ttl });
+        if ttl.is_none() {
+            new.as_object_mut().unwrap().remove("ttl");
+        }
+        if came > 1 {
+            new["weight"] = json!(came);
+        }
+        assert_eq!(say(&api, "POST", BACKENDS, new).status, 201);
+        for (weight, is) in [(json!(7), 7), (json!(null), came), (json!(8), 8), (json!(null), came)]
+        {
+            let said = say(&api, "PATCH", &at(name), json!({ "weight": weight }));
+            assert_eq!((said.status, json(&said)["weight"].clone()), (200, json!(is)), "{name}");
+        }
+    }
+}
+
+#[test]
+fn lines_of_if_match_are_one_list() {
+    let api = Api::start(&words(&["127.0.0.1:1"], ""));
+    for (before, after, status) in
+        [("If-Match: \"x\"\r\n", "", 200), ("", "If-Match: \"x\"\r\n", 200)]
+    {
+        let tag = api.call("GET", "/v1/pools/app", "", "").field("etag").unwrap().to_string();
+        let fields = format!("{before}If-Match: {tag}\r\n{after}");
+        assert_eq!(api.call("PATCH", &at("b1"), &fields, "{\"weight\":3}").status, status);
+    }
+    let neither = "If-Match: \"x\"\r\nIf-Match: \"y\"\r\n";
+    assert_eq!(api.call("PATCH", &at("b1"), neither, "{\"weight\":3}").status, 412);
 }
 
 #[test]

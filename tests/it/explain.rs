@@ -466,6 +466,20 @@ fn a_request_that_happened_is_explained_by_its_id() {
     let said: Value = serde_json::from_str(&said).unwrap();
     assert_eq!((code, &said["key"]["parts"][0]["value"]), (0, &"10.1.2.3".into()));
     assert_eq!(run(&["explain"]).0, 2);
+    // What is wrong with the question is told by nobody's answer, also where nobody could answer.
+    let elsewhere = ["--admin", "unix:/nobody/admin.sock"];
+    for wrong in [
+        &["explain", "h:8088/hk"][..],
+        &["explain", "/x", "--client", "nope"],
+        &["explain", "/x", "-H", "bad"],
+        &["explain", "/x", "-H", "bad name: x"],
+        &["explain", "GE T", "/x"],
+        &["explain", "--sni", "a b"],
+    ] {
+        assert_eq!(run(wrong).0, 2, "{wrong:?}");
+        assert_eq!(run(&[wrong, &elsewhere].concat()).0, 2, "{wrong:?}");
+    }
+    assert_eq!(run(&[&["explain", "/x"], &elsewhere[..]].concat()).0, 3);
     assert_eq!(run(&["explain", "--request", "unknown"]).0, 1);
 }
 

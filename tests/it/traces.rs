@@ -165,14 +165,20 @@ fn a_collector_that_breaks_costs_spans_and_no_request() {
     collector.spans("", 2);
     assert_eq!(collector.get("/batches")["batches"], 2);
     until("they are counted", || cells(&proxy) == [2, 0, 0]);
+    // It says when.
+    collector.answer("503 1 2");
+    assert_eq!(proxy.get("/").status, 200);
+    until("they are counted", || cells(&proxy) == [4, 0, 0]);
+    let said = collector.get("/batches");
+    assert!(said["pause"].as_f64().unwrap() >= 2.0, "{said}");
     // Refused for good: not asked again.
     collector.answer("400 1");
     assert_eq!(proxy.get("/").status, 200);
-    until("they are lost", || cells(&proxy) == [2, 0, 2]);
+    until("they are lost", || cells(&proxy) == [4, 0, 2]);
     // Taken in part: what was refused is lost, and is not sent again.
     collector.answer("200 1");
     assert_eq!(proxy.get("/").status, 200);
-    until("one of two is lost", || cells(&proxy) == [3, 0, 3]);
+    until("one of two is lost", || cells(&proxy) == [5, 0, 3]);
     // Gone, or nobody: the queue is as long as it is, and requests are answered.
     let gone: SocketAddr = nobody();
     let elsewhere = words.replace(&collector.0.addr.to_string(), &gone.to_string());
@@ -188,10 +194,10 @@ fn a_collector_that_breaks_costs_spans_and_no_request() {
     // Back again.
     proxy.reload(&web(&[backend.addr], &words)).unwrap();
     assert_eq!(client.ask("GET", "/", "").status, 200);
-    until("they are taken", || cells(&proxy)[0] == 5);
+    until("they are taken", || cells(&proxy)[0] == 7);
     // What is under way when the process ends is sent before.
     assert_eq!(client.ask("GET", "/", "").status, 200);
     drop(client);
     proxy.stop();
-    collector.spans("", 6);
+    collector.spans("", 8);
 }

@@ -154,6 +154,7 @@ impl<'a> Attempt<'a> {
         // Who asks from here on waits for whoever it will be, so that what one of the two answered is
         // never answered otherwise by the other.
         roles.iter().for_each(|role| role.pause(true));
+        state.events.give(true);
         let outcome = match self.last_words(channel, &state, passed).await {
             Ok(()) => self.prove(channel, &doors).await,
             Err(why) => Err(why),
@@ -161,6 +162,7 @@ impl<'a> Attempt<'a> {
         if outcome.is_err() {
             passed.store(false, Relaxed);
             roles.iter().for_each(|role| role.pause(false));
+            state.events.give(false);
             // The other one may have written before it ended.
             if self.to.is_some()
                 && let Some(kept) = pen.kept.clone()

@@ -115,6 +115,9 @@ pub(in crate::server) struct Memory {
     /// Processes before this one that have not ended.
     #[serde(default)]
     pub(in crate::server) older: Vec<u32>,
+    /// Where the count of events began, and how far it is.
+    #[serde(default)]
+    pub(in crate::server) events: (u64, u64),
 }
 
 impl Memory {
@@ -136,6 +139,7 @@ impl Memory {
             verdicts: pools.map(|(name, pool)| (name.to_string(), pool.remember(now))).collect(),
             hand_overs: (counts.success.get(), counts.failure.get()),
             older: counts.older.left(),
+            events: state.events.range(),
         }
     }
 

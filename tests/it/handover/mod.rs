@@ -309,3 +309,45 @@ fn a_drain_waits_for_the_process_before_and_status_names_it() {
     assert!(waiting.wait().unwrap().success());
     assert_eq!(older(&service), serde_json::json!([]));
 }
+
+#[test]
+fn events_are_counted_on() {
+    let backend = Backend::named("one");
+    let pool = format!("backends = [{{ name = \"b1\", addr = \"{}\" }}]", backend.addr);
+    let service = Service::start(&web(nobody(), &pool));
+    let add = |name: &str| {
+        let body = format!("{{\"addr\": \"127.0.0.1:9\", \"name\": \"{name}\"}}");
+        assert_eq!(service.call("POST", "/v1/pools/app/backends", &body).status, 201);
+    };
+    // The kinds and numbers of what is heard after a number, until this one was added.
+    let heard = |after: u64, name: &str| -> Vec<(String, u64)> {
+        let mut client = Client::connect(service.admin);
+        let fields = format!("Host: localhost\r\nLast-Event-ID: {after}\r\n");
+        client.send(format!("GET /v1/events HTTP/1.1\r\n{fields}\r\n"));
+        let told =
+            client.until(&format!("\"backend\":\"{name}\",\"pool\":\"app\",\"what\":\"added\""));
+        let told = String::from_utf8_lossy(&told).into_owned();
+        let mut number = 0;
+        let mut all = Vec::new();
+        for line in told.lines() {
+            if let Some(id) = line.strip_prefix("id: ") {
+                number = id.parse().unwrap();
+            }
+            if let Some(kind) = line.strip_prefix("event: ") {
+                all.push((kind.to_string(), std::mem::take(&mut number)));
+            }
+        }
+        all
+    };
+    add("n2");
+    let last = heard(0, "n2").last().unwrap().1;
+    add("n3");
+    service.hand_over();
+    add("n4");
+    let told = heard(last + 1, "n4");
+    assert_eq!(told[0].1, last + 2, "{told:?}");
+    assert!(told.iter().all(|(kind, _)| kind != "gap"), "{told:?}");
+    assert_eq!(heard(last, "n4")[0].0, "gap", "what the one before told is not kept");
+    // One that was started anew is another one.
+    assert_eq!(heard(8, "n4")[0].0, "gap");
+}

@@ -2,11 +2,13 @@
 messages that OpenTelemetry publishes, and holds them against what the specification asks of a span.
 
 POST /v1/traces as exporters do; GET /spans shows all that came; PUT /answer says by which status the
-next batches are answered, as `503 2` (twice), or that one span of each is refused, as `200 2`; GET /batches how many were asked for."""
+next batches are answered, as `503 2` (twice; `503 1 2`: with Retry-After: 2), or that one span of each is refused, as `200 2`; GET /batches how many were asked for, and the
+seconds from the last refused one to the next."""
 
 import json
 import sys
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2
@@ -14,7 +16,7 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 
 LOCK = threading.Lock()
 SPANS, WRONG = [], []
-STATE = {"status": 0, "times": 0, "batches": 0}
+STATE = {"status": 0, "times": 0, "batches": 0, "after": None, "refused": None, "pause": None}
 KINDS = {trace_pb2.Span.SPAN_KIND_SERVER: "server", trace_pb2.Span.SPAN_KIND_CLIENT: "client"}
 
 
@@ -56,6 +58,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(body)))
+        if status == 503 and STATE["after"]:
+            self.send_header("Retry-After", STATE["after"])
         self.end_headers()
         self.wfile.write(body)
 
@@ -67,23 +71,29 @@ class Handler(BaseHTTPRequestHandler):
             if self.path == "/spans":
                 out = {"spans": SPANS, "wrong": WRONG}
             else:
-                out = {"batches": STATE["batches"]}
+                out = {"batches": STATE["batches"], "pause": STATE["pause"]}
             self.answer(200, json.dumps(out).encode())
 
     def do_PUT(self):
-        status, times = self.body().split()
+        status, times, *after = self.body().split()
         with LOCK:
             STATE["status"], STATE["times"] = int(status), int(times)
+            STATE["after"] = after[0].decode() if after else None
         self.answer(204)
 
     def do_POST(self):
         body = self.body()
         with LOCK:
             STATE["batches"] += 1
+            if STATE["refused"] is not None:
+                STATE["pause"] = time.monotonic() - STATE["refused"]
+                STATE["refused"] = None
             if self.path != "/v1/traces" or self.headers["Content-Type"] != "application/x-protobuf":
                 WRONG.append("%s %s" % (self.path, self.headers["Content-Type"]))
             if STATE["times"] > 0:
                 STATE["times"] -= 1
+                if STATE["status"] != 200:
+                    STATE["refused"] = time.monotonic()
                 refused = trace_service_pb2.ExportTraceServiceResponse()
                 if STATE["status"] == 200:
                     refused.partial_success.rejected_spans = 1
