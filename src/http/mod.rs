@@ -51,3 +51,5 @@ pub(crate) use retry::{Asked as Told, Broke, Cause, Course, Wait};
 pub use route::{Action, Route};
 pub use serve::Connection;
 pub use shaping::{Shaped, Shaping};
+#[cfg(test)]
+pub(crate) use tries::SOME;

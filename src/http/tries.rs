@@ -21,7 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 const WAIT: Duration = Duration::from_secs(2);
 
 /// Tries beside others a second that are allowed however few requests there are.
-const SOME: f64 = 0.1;
+pub(crate) const SOME: f64 = 0.1;
 
 /// What to do after a try that broke, or an answer that is asked of somebody else.
 pub(super) enum Next {

@@ -433,6 +433,8 @@ impl Pool {
     pub(crate) fn play(&self, now: Instant) {
         self.maker.lock().cost = Some(Duration::ZERO);
         *self.budget.lock() = Budget::new(now);
+        *self.hedges.lock() = Budget::new(now);
+        self.latency.play(now);
     }
 
     /// When time alone changes something, if it will: then [`Change::Tick`] is due.

@@ -451,3 +451,17 @@ fn who_turns_requests_away_weighs_as_busy_and_has_failed_at_nothing() {
         assert_eq!(backend.hot.faults() > 0, fails, "{outcome:?}");
     }
 }
+
+/// What a budget is a share of are requests: a further try that its client comes home by is none.
+#[test]
+fn a_further_try_is_no_request_whoever_it_goes_to() {
+    let pool = commit(&pool("app", &["a", "b"]), None);
+    publish(&pool);
+    let (a, home) = (id(&pool, "a"), pool.backend(id(&pool, "b")).unwrap());
+    let avoid = [a];
+    drop(pool.lease(&ask(1).prefer(Some(&home))).unwrap());
+    assert_eq!((home.picks().sticky.get(), pool.repeats.get()), (1, 0));
+    drop(pool.lease(&ask(2).prefer(Some(&home)).avoid(&avoid)).unwrap());
+    drop(pool.lease(&ask(3).avoid(&avoid)).unwrap());
+    assert_eq!((home.picks().sticky.get(), pool.repeats.get()), (2, 2));
+}

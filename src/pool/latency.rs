@@ -33,6 +33,12 @@ impl Latency {
         Self { buckets: [const { AtomicU64::new(0) }; BUCKETS], faded: Mutex::new(now) }
     }
 
+    /// Time is played from here on.
+    #[cfg(test)]
+    pub(crate) fn play(&self, now: Instant) {
+        *self.faded.lock() = now;
+    }
+
     /// An answer took so long to begin: one relaxed addition.
     pub(crate) fn learn(&self, took: Duration) {
         self.buckets[bucket(took)].fetch_add(UNIT, Relaxed);

@@ -85,7 +85,7 @@ impl Pool {
         }?;
         let backend = &snapshot.candidates[index].backend;
         let picks = backend.picks();
-        let first = ask.why == Why::First && ask.avoid.is_empty();
+        let first = ask.is_first();
         match (snapshot.panic, ask.why) {
             (true, _) => picks.panic.inc(),
             _ if first => picks.policy.inc(),
@@ -117,6 +117,7 @@ impl Pool {
     ) -> Result<Option<Lease>, NoLease> {
         if backend.is_open(ask) && backend.hot.take(u32::MAX) {
             backend.picks().sticky.inc();
+            self.repeats.add(u64::from(!ask.is_first()));
             self.load_changed(backend);
             return Ok(Some(Lease::new(self.clone(), backend.clone(), ask)));
         }

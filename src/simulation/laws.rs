@@ -233,6 +233,10 @@ pub(super) struct Tally {
     pub(super) left: usize,
     pub(super) queued: usize,
     pub(super) retries: usize,
+    /// Tries beside others.
+    pub(super) hedges: usize,
+    /// When a client was answered by another one than before.
+    pub(super) moves: Vec<Duration>,
     /// Ejections for failures, and for silence.
     pub(super) ejections: usize,
     pub(super) silences: usize,

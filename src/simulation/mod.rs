@@ -1,7 +1,7 @@
 //! A pool under load, played: one queue of events with a time of its own, and a seed that says what
 //! happens. Backends that fail, freeze, crawl, flap and come back; clients that come whatever becomes
-//! of them. What decides is the real thing: members, health, balancers, ejection, queue, limits and
-//! the rhythm of probes; only sockets and clocks are played.
+//! of them. What decides is the real thing: members, health, balancers, ejection, queue, limits, budgets
+//! and the rhythm of probes; only sockets and clocks are played.
 //!
 //! After each event the laws are looked at ([`laws`]). A seed that breaks one is printed, and played
 //! again, event by event, by
@@ -12,6 +12,8 @@
 //! ```
 
 mod dice;
+mod further;
+mod hedging;
 mod laws;
 mod patience;
 mod request;

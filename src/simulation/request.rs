@@ -1,7 +1,7 @@
 //! One request, and what is known of it.
 use crate::config::Effective;
 use crate::http::Course;
-use crate::pool::{Ask, BackendId, Lease, Waiting, Why};
+use crate::pool::{Ask, Backend, BackendId, Lease, Waiting, Why};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -50,6 +50,14 @@ pub(super) struct Long {
     pub(super) told: bool,
 }
 
+/// A try beside another one.
+#[derive(Debug)]
+pub(super) struct Beside {
+    pub(super) lease: Lease,
+    pub(super) attempt: u32,
+    pub(super) sent: Instant,
+}
+
 /// A further try that is on its way.
 #[derive(Debug)]
 pub(super) struct After {
@@ -77,8 +85,18 @@ pub(super) struct Request {
     pub(super) seed: u64,
     pub(super) hash: u64,
     pub(super) stage: Stage,
-    /// Counts its tries.
+    /// The number of its current try.
     pub(super) attempt: u32,
+    /// Counts its tries.
+    pub(super) tries: u32,
+    /// One beside that.
+    pub(super) beside: Option<Beside>,
+    /// The one beside it was faster.
+    pub(super) is_outrun: bool,
+    /// Who comes.
+    pub(super) client: usize,
+    /// Whom it comes back to.
+    pub(super) home: Option<Arc<Backend>>,
     /// When the current try began.
     pub(super) sent: Instant,
     /// When it last asked in vain and may soon find somebody.
@@ -112,6 +130,11 @@ impl Request {
             hash,
             stage: Stage::Resting,
             attempt: 0,
+            tries: 0,
+            beside: None,
+            is_outrun: false,
+            client: 0,
+            home: None,
             sent: now,
             asked: now,
             tried: Vec::new(),
@@ -128,6 +151,7 @@ impl Request {
         Ask::new(now, self.seed)
             .hash(Some(self.hash))
             .avoid(&self.tried)
+            .prefer(self.home.as_ref())
             .why(if self.tried.is_empty() { Why::First } else { Why::Again })
     }
 

@@ -2,7 +2,7 @@
 //! and who comes.
 use super::dice::Dice;
 use super::server::{Mood, Server};
-use crate::config::{self, Effective};
+use crate::config::{self, Effective, Hedge, HedgeAfter};
 use std::fmt::Write;
 use std::path::Path;
 use std::time::Duration;
@@ -30,6 +30,10 @@ pub(super) struct Scene {
     pub(super) repeatable: f64,
     /// A client waits for about so long.
     pub(super) patience: Option<Duration>,
+    /// Its route hedges.
+    pub(super) hedge: Option<Hedge>,
+    /// So many clients come back to whom they were answered by; 0: none does.
+    pub(super) clients: usize,
     /// When the section is applied again, with other words.
     pub(super) reloads: Vec<(Duration, String)>,
 }
@@ -85,6 +89,8 @@ impl Scene {
             time,
             repeatable: dice.one_of(&[1.0, 0.9, 0.5]),
             patience: dice.happens(0.3).then(|| MS * dice.within(50, 1000)),
+            hedge: hedge(&mut dice),
+            clients: if dice.happens(0.2) { 20 } else { 0 },
             reloads,
         }
     }
@@ -103,6 +109,8 @@ impl Scene {
             time,
             repeatable: 1.0,
             patience: None,
+            hedge: None,
+            clients: 0,
             reloads: Vec::new(),
         }
     }
@@ -122,6 +130,17 @@ impl Scene {
         let effective = Effective::layered([&config.defaults, &pool.over]);
         (pool, effective)
     }
+}
+
+/// One scene of four hedges.
+fn hedge(dice: &mut Dice) -> Option<Hedge> {
+    let after = match dice.within(0, 7) {
+        0 => HedgeAfter::Quantile(0.95),
+        1 => HedgeAfter::Time(MS * dice.within(1, 30)),
+        _ => return None,
+    };
+    let budget = config::Percent::new(dice.one_of(&[0.05, 1.0])).expect("a share");
+    Some(Hedge { after, budget, ..Hedge::default() })
 }
 
 /// What an operator may have written.

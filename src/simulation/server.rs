@@ -8,6 +8,8 @@ pub(super) enum Mood {
     Well,
     /// Answers 500 at once.
     Fails,
+    /// Works, and its health check says that it does not.
+    Misjudged,
     /// Answers 429 at once.
     Sheds,
     /// Breaks each connection before the answer.
@@ -87,7 +89,7 @@ impl Server {
             Mood::Fails => Met::Answered(500),
             Mood::Sheds => Met::Answered(429),
             Mood::Resets => Met::Reset,
-            Mood::Well | Mood::Slow(_) | Mood::Frozen => {
+            Mood::Well | Mood::Misjudged | Mood::Slow(_) | Mood::Frozen => {
                 if self.line.len() >= self.room {
                     return Met::Hangs;
                 }
@@ -146,6 +148,7 @@ impl Server {
         match self.mood {
             Mood::Well => Some((true, MS)),
             Mood::Slow(times) => Some((true, MS * times)),
+            Mood::Misjudged => Some((false, MS)),
             Mood::Fails | Mood::Sheds | Mood::Resets => Some((!self.honest, MS)),
             Mood::Gone => Some((false, MS / 5)),
             Mood::Frozen | Mood::Full => None,

@@ -8,6 +8,7 @@ use super::laws::Tally;
 use super::scene::{POLICIES, Scene, balance};
 use super::server::Mood;
 use super::world::World;
+use crate::config::Hedge;
 use std::time::Duration;
 
 const MS: Duration = Duration::from_millis(1);
@@ -16,7 +17,8 @@ const FROM: Duration = Duration::from_secs(2);
 const TO: Duration = Duration::from_secs(12);
 
 /// What an operator switches on.
-const MECHANISMS: [&str; 6] = ["retries", "outlier", "silence", "slow start", "queue", "adaptive"];
+const MECHANISMS: [&str; 7] =
+    ["retries", "outlier", "silence", "slow start", "queue", "adaptive", "hedging"];
 
 /// One of five, from `FROM` on.
 fn fault(name: &str) -> Vec<(Duration, usize, Mood)> {
@@ -36,13 +38,18 @@ fn fault(name: &str) -> Vec<(Duration, usize, Mood)> {
 
 const FAULTS: [&str; 4] = ["500 at once", "frozen", "ten times slower", "restarting"];
 
-/// The section of a row: all, none, one alone, or all but one.
-fn section(policy: &str, row: &str) -> String {
-    let is_on = |name: &str| match row.split_once(' ') {
+/// Whether a row has a mechanism: all, none, one alone, or all but one.
+fn is_on(row: &str, name: &str) -> bool {
+    match row.split_once(' ') {
         Some(("only", alone)) => name == alone,
         Some(("without", missing)) => name != missing,
         _ => row == "all",
-    };
+    }
+}
+
+/// The section of a row.
+fn section(policy: &str, row: &str) -> String {
+    let is_on = |name: &str| is_on(row, name);
     let retries = match is_on("retries") {
         true => "attempts = 3, on = [\"connect\", \"reset\", \"timeout\", \"5xx\"]",
         false => "attempts = 1",
@@ -95,12 +102,15 @@ fn table() {
         .collect();
     println!("| policy | switched on | {} |", FAULTS.join(" | "));
     println!("|---|---|{}", "---:|".repeat(FAULTS.len()));
-    for policy in POLICIES {
+    // One policy alone, for who asks for it.
+    let only = std::env::var("EVENKEEL_POLICY").ok();
+    for policy in POLICIES.into_iter().filter(|it| only.as_deref().is_none_or(|only| only == *it)) {
         for row in &rows {
             let cells = FAULTS.map(|name| {
-                let section = section(policy, row);
+                let (section, hedges) = (section(policy, row), is_on(row, "hedging"));
                 std::thread::spawn(move || {
                     let mut scene = Scene::plain(1, 5, section, 0.5, TO);
+                    scene.hedge = hedges.then(Hedge::default);
                     scene.turns = fault(name);
                     // Its health check does not see that it answers 500.
                     scene.servers[0].honest = false;
@@ -151,5 +161,55 @@ fn table_of_overload() {
         let cells = limits.each_ref().map(|limit| overloaded(policy, limit)).join(" | ");
         let tries = ["", ", budget = \"5%\""].map(|budget| spent(policy, budget)).join(" | ");
         println!("| {policy} | {cells} | {tries} |");
+    }
+}
+
+/// 200 clients, who come back by a cookie or do not: errors, the 99th percentile, and how often, by a hundred
+/// clients, one was answered by another backend than before.
+#[test]
+#[ignore = "prints a table"]
+fn table_of_sticky() {
+    println!("| policy | sticky | {} |", FAULTS.join(" | "));
+    println!("|---|---|{}", "---:|".repeat(FAULTS.len()));
+    for policy in ["round_robin", "least_connections", "peak_ewma"] {
+        for sticky in [false, true] {
+            let cells = FAULTS.map(|name| {
+                let text = format!("{}\noutlier = {{}}", section(policy, "only retries"));
+                let mut scene = Scene::plain(1, 5, text, 0.5, TO);
+                (scene.turns, scene.servers[0].honest) = (fault(name), false);
+                scene.clients = if sticky { 200 } else { 0 };
+                let tally = World::new(scene, false).play();
+                let moves = tally.moves.iter().filter(|at| **at >= FROM).count();
+                match sticky {
+                    true => format!("{} · {}", cell(&tally), moves / 2),
+                    false => cell(&tally),
+                }
+            });
+            let word = if sticky { "on" } else { "off" };
+            println!("| {policy} | {word} | {} |", cells.join(" | "));
+        }
+    }
+}
+
+/// Four of five backends that probes speak against, rightly or wrongly: with `panic_threshold` and without.
+#[test]
+#[ignore = "prints a table"]
+fn table_of_panic() {
+    let faults = [("only their probes fail", Mood::Misjudged), ("refuse", Mood::Gone)];
+    let faults = faults.into_iter().chain([("frozen", Mood::Frozen)]);
+    let words: Vec<&str> = faults.clone().map(|(word, _)| word).collect();
+    println!("| policy | `panic_threshold` | {} |", words.join(" | "));
+    println!("|---|---|{}", "---:|".repeat(words.len()));
+    for policy in ["round_robin", "least_connections", "peak_ewma"] {
+        for panic in ["off", "50%"] {
+            let cells = faults.clone().map(|(_, mood)| {
+                let text = section(policy, "without hedging");
+                let text = format!("{text}panic_threshold = \"{panic}\"\n");
+                let mut scene = Scene::plain(1, 5, text, 0.5, TO);
+                scene.turns = (0..4).map(|server| (FROM, server, mood)).collect();
+                cell(&World::new(scene, false).play())
+            });
+            println!("| {policy} | {panic} | {} |", cells.collect::<Vec<_>>().join(" | "));
+        }
     }
 }

@@ -3,6 +3,7 @@ use super::laws::Tally;
 use super::scene::{Scene, balance};
 use super::server::Mood;
 use super::world::World;
+use crate::config::{Hedge, Percent};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -188,6 +189,23 @@ fn slow_pages_beside_quick_ones_cost_nobody_an_answer() {
     }
     println!("{silent} ejections for silence in {seeds} scenes");
     assert!(silent <= seeds / 10, "{silent} ejections in {seeds} scenes");
+}
+
+/// A try beside one that takes long: who is frozen costs no more than that, and is found out all the same;
+/// who comes back to his own keeps it.
+#[test]
+fn a_try_beside_hides_nobody_who_is_frozen() {
+    for policy in ["round_robin", "least_connections", "peak_ewma"] {
+        let section = format!("{}\noutlier = {{}}\nretry = {{ attempts = 3 }}", balance(policy));
+        let mut scene = Scene::plain(3, 5, section, 0.3, 4000 * MS);
+        scene.turns = vec![(2000 * MS, 0, Mood::Frozen)];
+        scene.hedge = Some(Hedge { budget: Percent::new(1.0).unwrap(), ..Hedge::default() });
+        let tally = World::new(scene, false).play();
+        assert!(tally.failed == 0 && tally.hedges > 0 && tally.silences > 0, "{policy}");
+        let mut took: Vec<Duration> = tally.ends.iter().map(|end| end.took).collect();
+        took.sort_unstable();
+        assert!(took[took.len() * 999 / 1000] < 50 * MS, "{policy}: {took:?}");
+    }
 }
 
 /// A page that is broken fails wherever it is asked for: that ejects hardly anybody, however many ask for

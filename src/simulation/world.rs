@@ -5,12 +5,10 @@ use super::request::{After, End, How, Request, Stage};
 use super::scene::Scene;
 use super::server::{Job, Met, Mood};
 use crate::config::Effective;
-use crate::http::{Broke, Cause, Told, Wait};
+use crate::http::{Broke, Cause, Told};
 use crate::metrics::Span;
 use crate::net::BEAT;
-use crate::pool::{
-    Allowance, Backend, BackendId, Change, Lease, Member, NoLease, Outcome, Policies, Pool,
-};
+use crate::pool::{Backend, Change, Lease, Member, NoLease, Outcome, Policies, Pool};
 use crate::probe::{Order, Pace, out_every};
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
@@ -35,6 +33,8 @@ pub(super) enum Event {
     Broke(Job, How),
     /// Who waits for a first byte looks whether it should.
     Look(Job),
+    /// A try takes long.
+    Hedge(Job),
     /// The rest before a further try is over.
     Again(Job),
     /// The client waits no longer, or `timeout.request` is over.
@@ -107,7 +107,9 @@ pub(super) struct World {
     queued: Vec<usize>,
     pending: Vec<usize>,
     dice: Dice,
-    laws: Laws,
+    pub(super) laws: Laws,
+    /// Who answered each client last.
+    homes: Vec<Option<Arc<Backend>>>,
     pub(super) tally: Tally,
     /// Each event is printed.
     told: bool,
@@ -152,6 +154,7 @@ impl World {
             due: None,
             beats,
             laws: Laws::new(&scene),
+            homes: vec![None; scene.clients],
             tally: Tally::new(backends.len()),
             backends,
             requests: Vec::new(),
@@ -220,6 +223,7 @@ impl World {
             Event::Answer(job, status) => self.answer(job, status),
             Event::Broke(job, how) => self.broke(job, how),
             Event::Look(job) => self.look(job),
+            Event::Hedge(job) => self.hedge(job),
             Event::Again(job) => {
                 let request = &self.requests[job.request];
                 if request.attempt == job.attempt && matches!(request.stage, Stage::Resting) {
@@ -386,7 +390,12 @@ impl World {
         let (from, share) = self.scene.broken;
         let broken = self.now - self.start >= from && self.dice.happens(share);
         let it = Request::new(repeatable, &self.effective, self.now, chance);
-        self.requests.push(Request { broken, ..it });
+        let client = match self.homes.len() {
+            0 => 0,
+            n => self.dice.number() as usize % n,
+        };
+        let home = self.homes.get(client).cloned().flatten();
+        self.requests.push(Request { broken, client, home, ..it });
         if let Some(patience) = self.scene.patience {
             let patience = self.dice.around(patience);
             self.plan(patience, Event::Leave(request, End::Left));
@@ -398,7 +407,7 @@ impl World {
     }
 
     /// Asks the pool for a backend.
-    fn ask(&mut self, request: usize) {
+    pub(super) fn ask(&mut self, request: usize) {
         let now = self.now;
         let it = &mut self.requests[request];
         let was_pending = matches!(it.stage, Stage::Pending);
@@ -461,7 +470,7 @@ impl World {
         }
     }
 
-    fn send(&mut self, request: usize, lease: Lease) {
+    pub(super) fn send(&mut self, request: usize, lease: Lease) {
         let server = lease.backend().id.0 as usize;
         self.laws.taken(&self.pool, lease.backend());
         let (now, allowed) = (self.now, self.allowed(request));
@@ -482,7 +491,8 @@ impl World {
             kept.answered(status, Span::new(now, now));
         }
         assert!(!it.is_over(), "{request} was served after its end");
-        it.attempt += 1;
+        it.tries += 1;
+        it.attempt = it.tries;
         assert!(it.repeatable || !it.begun, "{request} was begun, and is sent again");
         (it.sent, it.long) = (self.now, None);
         let mut lease = lease;
@@ -490,6 +500,13 @@ impl World {
         it.stage = Stage::Tried(lease);
         self.tally.took(server, self.now - self.start);
         let job = Job { request, attempt: it.attempt };
+        self.meet(server, job);
+        self.may_hedge(job);
+    }
+
+    /// A try comes to a backend.
+    pub(super) fn meet(&mut self, server: usize, job: Job) {
+        let it = &self.requests[job.request];
         let timeout = &it.effective.timeout;
         let (connect, first) = (timeout.connect.get(), timeout.first_byte.get());
         match self.scene.servers[server].meet(job, it.broken) {
@@ -552,7 +569,10 @@ impl World {
         }
     }
 
-    fn answer(&mut self, job: Job, status: u16) {
+    pub(super) fn answer(&mut self, job: Job, status: u16) {
+        if self.answered_beside(job, status) {
+            return;
+        }
         let Some(mut lease) = self.lease(job) else { return };
         let server = lease.backend().id.0 as usize;
         let it = &self.requests[job.request];
@@ -561,6 +581,15 @@ impl World {
         lease.spoke_at(late, self.now);
         lease.compare(self.now - it.sent, self.now);
         self.tally.answered(server, status);
+        if self.scene.hedge.is_some() {
+            self.pool.learn_first_byte(self.now - it.sent);
+        }
+        if status >= 500 && self.rescue(job.request) {
+            self.laws.settled(lease.backend().id);
+            return lease.answered(status, Span::new(self.now, self.now));
+        }
+        self.cancel_beside(job.request, true);
+        self.came_home(job.request, lease.backend());
         let end = End::Answered(status);
         if !self.requests[job.request].effective.retry.on.statuses.has(status) {
             self.laws.settled(lease.backend().id);
@@ -578,7 +607,36 @@ impl World {
     }
 
     fn broke(&mut self, job: Job, how: How) {
-        self.broke_for(job, how, None);
+        if !self.broke_beside(job, how) {
+            self.broke_for(job, how, None);
+        }
+    }
+
+    /// A client was answered by somebody.
+    fn came_home(&mut self, request: usize, backend: &Arc<Backend>) {
+        let it = &self.requests[request];
+        // Where it only took longer than the one beside it, its client stays its client.
+        let stays = |own: &Arc<Backend>| own.id == backend.id || it.is_outrun;
+        if let Some(home) = self.homes.get_mut(it.client)
+            && !it.home.as_ref().is_some_and(stays)
+        {
+            let moves = it.home.is_some().then(|| self.now - self.start);
+            self.tally.moves.extend(moves);
+            *home = Some(backend.clone());
+        }
+    }
+
+    /// What a try that broke means, and what is said of its backend at once.
+    pub(super) fn outcome(&mut self, backend: &Arc<Backend>, how: How) -> Outcome {
+        match how {
+            How::Refused | How::ConnectTimeout => {
+                backend.mark_unusable();
+                let detail = format!("{how:?}");
+                self.change(Change::Unreached { id: backend.id, detail });
+                Outcome::NotReached
+            }
+            How::Reset | How::Left | How::FirstByte => Outcome::Failed,
+        }
     }
 
     /// As `broke`; where it goes on is taken and paid for.
@@ -588,18 +646,18 @@ impl World {
         if how == How::FirstByte {
             lease.in_vain(self.now - self.requests[job.request].sent, self.now);
         }
-        let (outcome, cause) = match how {
-            How::Refused | How::ConnectTimeout => {
-                lease.backend().mark_unusable();
-                self.change(Change::Unreached { id, detail: format!("{how:?}") });
-                (Outcome::NotReached, Cause::Connect)
-            }
-            How::Reset | How::Left => (Outcome::Failed, Cause::Reset),
-            How::FirstByte => (Outcome::Failed, Cause::Timeout),
+        let outcome = self.outcome(lease.backend(), how);
+        let cause = match how {
+            How::Refused | How::ConnectTimeout => Cause::Connect,
+            How::Reset | How::Left => Cause::Reset,
+            How::FirstByte => Cause::Timeout,
         };
         self.laws.settled(id);
         self.laws.failed(id);
         lease.settle_at(outcome, self.now);
+        if self.rescue(job.request) {
+            return next.into_iter().for_each(|next| next.settle_at(Outcome::Stale, self.now));
+        }
         let begun = outcome == Outcome::Failed;
         let it = &mut self.requests[job.request];
         it.begun |= begun;
@@ -610,76 +668,12 @@ impl World {
         self.again(job, broke, id, After { costs: begun, paid, end, kept: None }, next);
     }
 
-    pub(super) fn allowed(&self, request: usize) -> Allowance {
-        let retry = &self.requests[request].effective.retry;
-        Allowance { share: retry.budget.get(), floor: retry.floor, window: retry.window }
-    }
-
-    /// A further try, if there is to be one: as `http::tries` goes about it.
-    fn again(&mut self, job: Job, broke: Broke, id: BackendId, after: After, next: Option<Lease>) {
-        let (now, request, allowed) = (self.now, job.request, self.allowed(job.request));
-        let it = &mut self.requests[request];
-        let left = it.until.map(|until| until.saturating_duration_since(now));
-        let again = it.course.after(broke, &it.effective.retry, left, it.seed);
-        it.after = Some(After { costs: again.is_some_and(|again| again.costs), ..after });
-        let Some(again) = again else {
-            assert!(next.is_none(), "it left for a place, and may not go there");
-            return self.no_more(request);
-        };
-        if again.costs && next.is_none() && !self.pool.allows_try(allowed, now) {
-            it.spent = true;
-            return self.no_more(request);
-        }
-        it.tried.push(id);
-        self.tally.retries += 1;
-        if let Some(lease) = next {
-            return self.send(request, lease);
-        }
-        match again.wait {
-            Wait::None => self.another(request),
-            Wait::Twice(rest) => match self.pool.another(&it.ask(now)) {
-                Some(lease) => self.send(request, lease),
-                None => self.plan(rest, Event::Again(job)),
-            },
-            Wait::Always(rest) => self.plan(rest, Event::Again(job)),
-        }
-    }
-
-    /// Asks for another backend once the rest is over.
-    fn another(&mut self, request: usize) {
-        let it = &self.requests[request];
-        if let Some(lease) = self.pool.another(&it.ask(self.now)) {
-            return self.send(request, lease);
-        }
-        let may_wait = self.pool.may_wait(&it.ask(self.now));
-        let it = &mut self.requests[request];
-        let kept = it.after.as_mut().and_then(|after| after.kept.take());
-        match kept {
-            // Whoever waits holds no place.
-            Some((kept, status)) if may_wait => {
-                self.laws.settled(kept.backend().id);
-                kept.answered(status, Span::new(self.now, self.now));
-                self.ask(request);
-            }
-            Some(kept) => {
-                it.full |= self.pool.config().queue.is_none();
-                it.after.as_mut().expect("it has an answer").kept = Some(kept);
-                self.no_more(request);
-            }
-            None => self.ask(request),
-        }
-    }
-
-    /// There is no further try: the client gets what the last one came to.
-    fn no_more(&mut self, request: usize) {
-        let end = self.requests[request].after.as_ref().map(|after| after.end);
-        self.end(request, end.expect("a try was made"));
-    }
-
-    fn end(&mut self, request: usize, end: End) {
+    pub(super) fn end(&mut self, request: usize, end: End) {
         let now = self.now;
         let it = &mut self.requests[request];
         assert!(!it.is_over(), "{request} ends twice");
+        self.cancel_beside(request, false);
+        let it = &mut self.requests[request];
         let stage = std::mem::replace(&mut it.stage, Stage::Ended);
         match stage {
             Stage::Queued(waiting) => {

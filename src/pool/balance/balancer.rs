@@ -62,6 +62,10 @@ impl<'a> Ask<'a> {
         self.prefer = prefer;
         self
     }
+    /// Whether it is for the first try of a request.
+    pub(in crate::pool) fn is_first(&self) -> bool {
+        self.why == Why::First && self.avoid.is_empty()
+    }
     /// Whether this one is to be avoided.
     pub fn avoids(&self, id: BackendId) -> bool {
         self.avoid.contains(&id)
