@@ -22,7 +22,8 @@ pub(super) fn ensure(head: &mut Head, believed: bool) {
 
 /// For a request that was refused before it was given one.
 pub(super) fn new() -> [u8; 32] {
-    fresh(millis(), fastrand::u64(..), fastrand::u64(..))
+    let random = fastrand::u128(..);
+    fresh(millis(), (random >> 64) as u64, random as u64)
 }
 
 /// Milliseconds since 1970 as of the kernel's last tick, a few milliseconds ago: enough to sort by,

@@ -41,8 +41,8 @@ pub fn request_head(
 /// The Content-Length of a head that says what `body` does, to the letter: it keeps its place.
 fn stays(head: &Head, body: BodyLength) -> u64 {
     let BodyLength::Exact(n) = body else { return 0 };
-    match head.counted(Known::ContentLength) {
-        Some((said, 1)) if says(said, n) => Known::ContentLength.bit(),
+    match head.sole(Known::ContentLength) {
+        Some((said, true)) if says(said, n) => Known::ContentLength.bit(),
         _ => 0,
     }
 }

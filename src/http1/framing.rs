@@ -93,8 +93,8 @@ pub(super) fn is_websocket(head: &Head) -> bool {
 
 #[inline(always)]
 fn host(head: &Head) -> Result<(), Refusal> {
-    let host = head.counted(Known::Host);
-    if host.is_some_and(|(_, n)| n > 1) {
+    let host = head.sole(Known::Host);
+    if host.is_some_and(|(_, once)| !once) {
         return Err(Rule::HostRepeated.into());
     }
     let named = head.authority().is_some();
@@ -110,9 +110,9 @@ fn host(head: &Head) -> Result<(), Refusal> {
 /// One field with one decimal number below 2^63 (9110 8.6): a list or a repetition is refused even
 /// where its members are equal.
 fn content_length(head: &Head) -> Result<Option<u64>, Refusal> {
-    let value = match head.counted(Known::ContentLength) {
+    let value = match head.sole(Known::ContentLength) {
         None => return Ok(None),
-        Some((value, 1)) => value,
+        Some((value, true)) => value,
         Some(_) => return Err(Rule::LengthRepeated.into()),
     };
     // Nineteen digits fit.
@@ -160,10 +160,10 @@ fn expect(head: &Head, old: bool) -> Result<bool, Refusal> {
 
 fn keep_alive(head: &Head) -> bool {
     let old = head.version() == Version::Http10;
-    match head.counted(Known::Connection) {
+    match head.sole(Known::Connection) {
         None => return !old,
         // What nearly every one says.
-        Some((b"keep-alive", 1)) => return true,
+        Some((b"keep-alive", true)) => return true,
         _ => {}
     }
     if has_token(head, Known::Connection, b"close") {

@@ -34,7 +34,12 @@ const PROTECTED: u64 = Known::Host.bit()
 
 /// Removes the hop-by-hop fields and those named by `Connection` that may be.
 pub fn hop_by_hop(fields: &mut Fields) {
-    if !fields.all(Known::Connection).all(is_about_connection) {
+    // Nearly always it is there once and names no field.
+    let plain = match fields.sole(Known::Connection) {
+        Some((value, once)) => once && is_about_connection(value),
+        None => true,
+    };
+    if !plain {
         let named: Vec<Vec<u8>> = fields
             .all(Known::Connection)
             .flat_map(|v| v.split(|b| *b == b','))
@@ -48,7 +53,7 @@ pub fn hop_by_hop(fields: &mut Fields) {
     fields.remove_set(HOP);
 }
 
-/// Nearly always `Connection` names no field.
+/// Whether a `Connection` names no field.
 fn is_about_connection(value: &[u8]) -> bool {
     // Most write it like this, and that is compared at once.
     matches!(value, b"keep-alive" | b"close")

@@ -110,7 +110,9 @@ impl Field {
 pub struct Fields {
     bytes: Vec<u8>,
     index: Vec<Field>,
+    /// The names that are there, and those that were there when they came once more.
     known: u64,
+    again: u64,
 }
 
 impl Drop for Fields {
@@ -124,7 +126,7 @@ impl Drop for Fields {
 impl Fields {
     /// Holds nothing and no memory.
     pub const fn new() -> Self {
-        Self { bytes: Vec::new(), index: Vec::new(), known: 0 }
+        Self { bytes: Vec::new(), index: Vec::new(), known: 0, again: 0 }
     }
     fn name_of(&self, field: &Field) -> &[u8] {
         &self.bytes[field.name_at as usize..field.name_at as usize + field.name_len as usize]
@@ -138,6 +140,11 @@ impl Fields {
     /// Name and value of each live field, in order.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.live().map(|f| (self.name_of(f), self.value_of(f)))
+    }
+    /// Whether a name may begin with one of these lower case letters: looks at one byte of each.
+    pub(crate) fn may_begin(&self, letters: &[u8]) -> bool {
+        let first = |field: &Field| self.bytes[field.name_at as usize].to_ascii_lowercase();
+        self.index.iter().any(|field| letters.contains(&first(field)))
     }
     /// The bytes that [`Self::lines`] speaks of.
     pub fn bytes(&self) -> &[u8] {
@@ -171,23 +178,14 @@ impl Fields {
         let index: &[Field] = if self.has(name) { &self.index } else { &[] };
         index.iter().filter(move |f| f.is(name)).map(|f| self.value_of(f))
     }
-    /// The value of a known name, and how often the name is there: the value of the first of them.
-    pub(crate) fn counted(&self, name: Known) -> Option<(&[u8], usize)> {
-        if !self.has(name) {
-            return None;
-        }
-        let mut found = None;
-        for field in self.index.iter().filter(|field| field.is(name)) {
-            found = match found {
-                None => Some((field, 1)),
-                Some((first, n)) => Some((first, n + 1)),
-            };
-        }
-        found.map(|(first, n)| (self.value_of(first), n))
+    /// The value of a known name, and whether it is there once: the first value if not.
+    pub(crate) fn sole(&self, name: Known) -> Option<(&[u8], bool)> {
+        let first = if self.has(name) { self.index.iter().find(|f| f.is(name)) } else { None };
+        first.map(|field| (self.value_of(field), self.again & name.bit() == 0))
     }
     /// Adds a field whose value is a part of these bytes.
     pub(crate) fn push_part(&mut self, name: Known, value: Range<usize>) {
-        self.known |= name.bit();
+        self.mark(name as u8);
         let prefix = name.prefix();
         let name_at = self.bytes.len() as u32;
         self.bytes.extend_from_slice(prefix.as_bytes());
@@ -215,10 +213,16 @@ impl Fields {
     }
     /// Removes every field of a set of names ([`Known::bit`]); nothing when none of them is there.
     pub fn remove_set(&mut self, names: u64) {
-        if self.known & names != 0 {
-            self.remove_where(|_, field| names & (1 << field.known) != 0);
-            self.known &= !names;
+        if self.known & names == 0 {
+            return;
         }
+        for field in &mut self.index {
+            if names & (1 << field.known) != 0 {
+                field.flags |= GONE;
+            }
+        }
+        self.known = self.known & !names | TOUCHED;
+        self.again &= !names;
     }
     /// Removes every field of any name, compared case-insensitively.
     pub fn remove_named(&mut self, name: &[u8]) {
@@ -275,7 +279,7 @@ impl Fields {
     /// looking at each byte. The parts are joined without a separator. Debug builds check.
     pub fn push(&mut self, name: Known, parts: &[&[u8]]) {
         debug_assert!(parts.iter().all(|p| p.iter().all(|b| *b >= 0x20 && *b != 0x7f)));
-        self.known |= name.bit();
+        self.mark(name as u8);
         let field = self.write_line(name.prefix(), parts, name as u8);
         self.index.push(field);
     }
@@ -283,7 +287,7 @@ impl Fields {
     pub fn push_line(&mut self, name: Known, line: &[u8]) {
         debug_assert!(line.starts_with(name.prefix().as_bytes()) && line.ends_with(b"\r\n"));
         self.lend();
-        self.known |= name.bit();
+        self.mark(name as u8);
         let (name_at, name_len) = (self.bytes.len() as u32, name.name().len() as u16);
         let value_at = name_at + u32::from(name_len) + 2;
         let value_len = line.len() as u32 - u32::from(name_len) - 4;
@@ -295,7 +299,7 @@ impl Fields {
     #[inline]
     pub(crate) fn push_checked(&mut self, name: &[u8], known: u8, value: &[u8]) {
         self.lend();
-        self.known |= 1 << known;
+        self.mark(known);
         let name_at = self.bytes.len() as u32;
         self.bytes.reserve(name.len() + value.len() + 4);
         self.bytes.extend_from_slice(name);
@@ -330,8 +334,14 @@ impl Fields {
     }
     fn note(&mut self, name: &[u8]) -> u8 {
         let known = Known::number(name);
-        self.known |= 1 << known;
+        self.mark(known);
         known
+    }
+    #[inline]
+    fn mark(&mut self, known: u8) {
+        let bit = 1 << known;
+        self.again |= self.known & bit;
+        self.known |= bit;
     }
     #[inline]
     fn lend(&mut self) {
@@ -343,7 +353,7 @@ impl Fields {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.index.clear();
-        self.known = 0;
+        (self.known, self.again) = (0, 0);
     }
     /// Makes room for lines to be indexed.
     pub(crate) fn begin(&mut self) {
@@ -364,7 +374,8 @@ impl Fields {
         (value_at, value_len): (usize, usize),
         usual: bool,
     ) {
-        self.known |= 1 << known | if usual { 0 } else { TOUCHED };
+        self.mark(known);
+        self.known |= if usual { 0 } else { TOUCHED };
         self.index.push(Field {
             name_at: name_at as u32,
             value_at: value_at as u32,

@@ -139,11 +139,15 @@ impl Memory {
             woken.into_iter().for_each(Waker::wake);
         }
     }
+    #[inline]
     fn poll_room(&self, cx: &mut Context<'_>, part: Part, place: &mut Place) -> Poll<()> {
         if self.room(part) > 0 {
             self.go_on(place);
             return Poll::Ready(());
         }
+        self.queue_up(cx, part, place)
+    }
+    fn queue_up(&self, cx: &mut Context<'_>, part: Part, place: &mut Place) -> Poll<()> {
         let mut queue = self.queue.lock();
         let at = place.0.filter(|at| at.0 == part).unwrap_or_else(|| {
             queue.next += 1;
@@ -196,6 +200,7 @@ impl Place {
         self.0.is_some()
     }
     /// Ready when there is memory to read this; else the task is woken when there may be some.
+    #[inline]
     pub fn poll_room(&mut self, cx: &mut Context<'_>, part: Part) -> Poll<()> {
         MEMORY.poll_room(cx, part, self)
     }

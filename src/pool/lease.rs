@@ -101,6 +101,7 @@ struct Before {
 }
 
 impl Lease {
+    #[inline]
     pub(super) fn new(pool: Arc<Pool>, backend: Arc<Backend>, ask: &Ask<'_>) -> Self {
         let heard = pool.listens().then(|| {
             backend.wait_from(ask.now);
