@@ -19,6 +19,9 @@ use tokio::time::{Instant, timeout};
 const BATCH: usize = 512;
 /// So long the first of them waits for others.
 const GATHER: Duration = Duration::from_millis(500);
+/// How often it is looked whether there are enough: to be woken for each would cost its request more
+/// than its spans.
+const LOOK: Duration = Duration::from_millis(25);
 /// How long a collector may take for a batch: as long as exporters of OpenTelemetry wait.
 const TIME: Duration = Duration::from_secs(10);
 /// A batch is sent so often before it is lost; between two of these times it waits twice as long.
@@ -47,11 +50,16 @@ pub async fn traces(exporter: Exporter, mut spans: Receiver<Vec<Span>>) {
     while let Some(first) = spans.recv().await {
         let mut batch = first;
         let until = Instant::now() + GATHER;
-        while batch.len() < BATCH {
-            match tokio::time::timeout_at(until, spans.recv()).await {
-                Ok(Some(more)) => batch.extend(more),
-                Ok(None) | Err(_) => break,
+        loop {
+            while batch.len() < BATCH
+                && let Ok(more) = spans.try_recv()
+            {
+                batch.extend(more);
             }
+            if batch.len() >= BATCH || spans.is_closed() || Instant::now() >= until {
+                break;
+            }
+            tokio::time::sleep(LOOK).await;
         }
         way.send(&batch, || spans.is_closed()).await;
     }

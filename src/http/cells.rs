@@ -1,6 +1,7 @@
 //! What is counted of a route: requests by method and status, and how long they took.
 use crate::message::Method;
 use crate::metrics::{Counter, Histogram, labels};
+use crate::telemetry::Place;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ pub struct RouteCells {
     pub route: Box<str>,
     /// The pool's; `none` where there is none.
     pub pool: Box<str>,
+    /// The names of all three in lines of the access log.
+    pub place: Place,
     /// How long requests took.
     pub duration: Histogram,
     /// By method. What is not asked for takes no memory: a set of routes may be large.
@@ -52,8 +55,9 @@ impl RouteCells {
         let labels = labels(&[("listener", listener), ("route", route), ("pool", pool)]);
         // Routes of one name on several listeners are told apart in the histogram too: a series
         // is one thing.
+        let place = Place::new(listener, route, pool);
         let (route, pool) = (route.into(), pool.into());
-        Self { duration_labels: labels.clone(), labels, route, pool, ..Self::default() }
+        Self { duration_labels: labels.clone(), labels, route, pool, place, ..Self::default() }
     }
 
     /// Counts a request: three relaxed additions. A code outside 100 to 999 counts as the nearest.

@@ -258,6 +258,7 @@ impl Report<'_> {
             tls: origin.tls.as_ref().map_or("", |tls| tls.version),
             sni: origin.server_name(),
             proxy: origin.proxied.as_ref().map_or("", |proxied| &proxied.words),
+            place: self.target.map(|target| &target.cells.place),
         }
     }
 }

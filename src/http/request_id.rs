@@ -1,5 +1,5 @@
 //! `X-Request-Id`: kept where it may be, made where there is none.
-use crate::message::{Head, Known};
+use crate::message::{Head, Known, hex};
 use nix::time::{ClockId, clock_gettime};
 
 /// The longest id that is kept from a peer that is not trusted.
@@ -50,16 +50,6 @@ fn fresh(millis: u64, a: u64, b: u64) -> [u8; 32] {
     text
 }
 
-/// Eight digits at once: a nibble to each byte, then `0` or `a - 10` is added to all.
-fn hex(number: u32) -> [u8; 8] {
-    let x = u64::from(number);
-    let x = (x << 16 | x) & 0x0000_ffff_0000_ffff;
-    let x = (x << 8 | x) & 0x00ff_00ff_00ff_00ff;
-    let x = (x << 4 | x) & 0x0f0f_0f0f_0f0f_0f0f;
-    let letters = (x + 0x0606_0606_0606_0606) >> 4 & 0x0101_0101_0101_0101;
-    (x + 0x3030_3030_3030_3030 + letters * u64::from(b'a' - b'0' - 10)).to_be_bytes()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,15 +63,6 @@ mod tests {
         }
         ensure(&mut head, believed);
         head.all(Known::XRequestId).map(|id| String::from_utf8(id.to_vec()).unwrap()).collect()
-    }
-
-    #[test]
-    fn hex_is_what_the_standard_library_writes() {
-        let mut random = fastrand::Rng::with_seed(5);
-        for _ in 0..1000 {
-            let number = random.u32(..);
-            assert_eq!(hex(number), format!("{number:08x}").as_bytes());
-        }
     }
 
     #[test]

@@ -33,6 +33,7 @@ known! {
     SecWebSocketKey "Sec-WebSocket-Key", RetryAfter "Retry-After", Allow "Allow",
     CacheControl "Cache-Control", Range "Range", ContentRange "Content-Range",
     GrpcStatus "grpc-status", GrpcTimeout "grpc-timeout",
+    TraceParent "traceparent", TraceState "tracestate",
 }
 
 impl Known {
@@ -125,8 +126,13 @@ static BY_LENGTH: [&[Spelt]; 20] = {
         &[const { spelt(Upgrade) }, const { spelt(Trailer) }],
         &[const { spelt(Location) }],
         &[const { spelt(Forwarded) }, const { spelt(XRealIp) }],
-        &[const { spelt(Connection) }, const { spelt(SetCookie) }, const { spelt(KeepAlive) }],
-        &[const { spelt(RetryAfter) }, const { spelt(GrpcStatus) }],
+        &[
+            const { spelt(Connection) },
+            const { spelt(SetCookie) },
+            const { spelt(KeepAlive) },
+            const { spelt(TraceState) },
+        ],
+        &[const { spelt(RetryAfter) }, const { spelt(GrpcStatus) }, const { spelt(TraceParent) }],
         &[const { spelt(ContentType) }, const { spelt(XRequestId) }, const { spelt(GrpcTimeout) }],
         &[
             const { spelt(CacheControl) },

@@ -17,7 +17,7 @@ pub use known::Known;
 #[cfg(test)]
 pub(crate) use memory::alone;
 pub use memory::{Memory, Part, Place, Pressure, counted, memory};
-pub(crate) use octets::{HIGH, ONES, all_words};
+pub(crate) use octets::{HIGH, ONES, all_words, hex};
 pub(crate) use scan::{byte_at, control_at, is_plain_host, is_plain_name};
 pub use source::{Back, Broken, Empty, Fill, Kept, Length, Source};
 pub use syntax::{is_target, is_token, is_value, reason_phrase};

@@ -66,6 +66,7 @@ impl Report<'_> {
             tls: arrival.tls.as_ref().map_or("", |tls| tls.version),
             sni: self.sni.as_ref().map_or(arrival.server_name(), |name| name.as_bytes()),
             proxy: arrival.proxied.as_ref().map_or("", |proxied| &proxied.words),
+            place: None,
         });
     }
 }

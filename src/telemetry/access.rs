@@ -1,7 +1,7 @@
 //! The access log: a line a request or TCP connection, written by a thread of its own. How a line
 //! looks is said in `line.rs`.
 use super::lanes::Lanes;
-use super::line::{json, template, text};
+use super::line::{json, place, template, text};
 use super::writer::{Order, writer};
 use crate::config::{self, LineFormat, LogTarget, LogTemplate, Problem};
 use arc_swap::ArcSwapOption;
@@ -55,6 +55,22 @@ pub struct Access<'a> {
     pub sni: &'a [u8],
     /// What a PROXY header said; empty where there was none.
     pub proxy: &'a str,
+    /// `listener`, `route` and `pool` once more, as lines have them.
+    pub place: Option<&'a Place>,
+}
+
+/// Names that many lines have in common, as each form writes them: made once.
+#[derive(Debug, Default)]
+pub struct Place {
+    pub(super) text: Box<[u8]>,
+    pub(super) json: Box<[u8]>,
+}
+
+impl Place {
+    /// Of requests that a listener, a route and a pool have.
+    pub fn new(listener: &str, route: &str, pool: &str) -> Self {
+        place([listener, route, pool])
+    }
 }
 
 /// Forms of a line.

@@ -1,5 +1,5 @@
 //! Text that somebody else gave, so that it is harmless in a line.
-use crate::message::{HIGH, ONES, all_words};
+use crate::message::{HIGH, ONES};
 use std::borrow::Cow;
 
 /// Whether a space may stand in a field.
@@ -12,22 +12,28 @@ pub(super) enum Space {
 /// Whether all are visible ASCII that needs no escape. Eight are judged at a time, the last of them
 /// again where they are no multiple.
 fn is_harmless(bytes: &[u8]) -> bool {
-    let is = |word: u64| {
-        // No byte has its highest bit, so that no sum reaches into the next one.
+    // The highest bit of each byte that is harmless. A byte that has it reaches into the next one by
+    // its sums, but then its own bit is missing.
+    let judge = |word: u64| {
         let seen = word.wrapping_add((0x80 - 0x21) * ONES) & !word.wrapping_add(ONES);
         let other_than = |byte: u8| (word ^ (u64::from(byte) * ONES)).wrapping_add(0x7f * ONES);
-        word & HIGH == 0 && seen & other_than(b'"') & other_than(b'\\') & HIGH == HIGH
+        !word & seen & other_than(b'"') & other_than(b'\\')
     };
-    if bytes.len() >= 8 {
-        return all_words(bytes, is);
-    }
-    match (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
-        (Some(first), Some(last)) => {
-            let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
-            is(u64::from(first) | u64::from(last) << 32)
+    let harmless = match (bytes.last_chunk::<8>(), bytes.first_chunk::<4>()) {
+        (Some(last), _) => {
+            let words = bytes.as_chunks::<8>().0;
+            let all = words.iter().fold(HIGH, |all, word| all & judge(u64::from_le_bytes(*word)));
+            all & judge(u64::from_le_bytes(*last))
         }
-        _ => bytes.iter().all(|b| matches!(b, 0x21..=0x7e if !matches!(b, b'"' | b'\\'))),
-    }
+        (None, Some(first)) => {
+            let last = bytes.last_chunk::<4>().unwrap_or(first);
+            let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
+            judge(u64::from(first) | u64::from(last) << 32)
+        }
+        // No byte that is missing does harm.
+        (None, None) => bytes.iter().fold(HIGH, |all, byte| all & judge(u64::from(*byte) * ONES)),
+    };
+    harmless & HIGH == HIGH
 }
 
 /// Writes text so that it is harmless on a terminal and valid inside a JSON string: quotes and

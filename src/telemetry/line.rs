@@ -5,7 +5,7 @@
 //! JSON: an object with these names. A template: what it says, with fields as in text. Times are RFC
 //! 3339, durations seconds. Whoever gave a text, a client or the configuration, it cannot leave its
 //! field: see [`escape`]. A line is written for every request: nothing here goes by way of `fmt`.
-use super::access::Access;
+use super::access::{Access, Place};
 use super::escape::{Space, escape};
 use super::number::{address, digits, push_rfc3339, seconds};
 use crate::config::{LogField, LogPiece, LogTemplate};
@@ -22,9 +22,14 @@ pub(super) fn text(a: &Access<'_>, line: &mut Vec<u8>) {
     field("\" ", F::Host, a, line);
     field(" ", F::Status, a, line);
     field(" ", F::Reason, a, line);
-    field(" ", F::Listener, a, line);
-    field(" ", F::Route, a, line);
-    field(" ", F::Pool, a, line);
+    match a.place {
+        Some(place) => line.extend_from_slice(&place.text),
+        None => {
+            field(" ", F::Listener, a, line);
+            field(" ", F::Route, a, line);
+            field(" ", F::Pool, a, line);
+        }
+    }
     field(" ", F::Backend, a, line);
     field(" ", F::Tries, a, line);
     field(" ", F::BytesIn, a, line);
@@ -56,9 +61,27 @@ pub(super) fn template(template: &LogTemplate, a: &Access<'_>, line: &mut Vec<u8
     line.push(b'\n');
 }
 
+/// What lines of one listener, route and pool say of these.
+pub(super) fn place(names: [&str; 3]) -> Place {
+    let (mut text, mut json) = (Vec::new(), Vec::new());
+    for (key, name) in ["listener", "route", "pool"].into_iter().zip(names) {
+        text.push(b' ');
+        match name {
+            "" => text.push(b'-'),
+            name => escape(name.as_bytes(), Space::Escaped, &mut text),
+        }
+        json.extend_from_slice(format!(",\"{key}\":\"").as_bytes());
+        escape(name.as_bytes(), Space::Kept, &mut json);
+        json.push(b'"');
+    }
+    Place { text: text.into(), json: json.into() }
+}
+
 /// What a field holds.
 enum Held<'a> {
     Text(&'a [u8]),
+    /// A word of our own.
+    Word(&'static str),
     Number(u64),
     Seconds(Option<Duration>),
     Time(SystemTime),
@@ -67,7 +90,7 @@ enum Held<'a> {
 
 #[inline(always)]
 fn held<'a>(field: LogField, a: &Access<'a>) -> Held<'a> {
-    use Held::{Address, Number, Seconds, Text, Time};
+    use Held::{Address, Number, Seconds, Text, Time, Word};
     match field {
         LogField::Time => Time(a.time),
         LogField::Client => Address(a.client),
@@ -75,7 +98,7 @@ fn held<'a>(field: LogField, a: &Access<'a>) -> Held<'a> {
         LogField::Target => Text(a.target),
         LogField::Host => Text(a.host),
         LogField::Status => Number(u64::from(a.status)),
-        LogField::Reason => Text(a.reason.as_bytes()),
+        LogField::Reason => Word(a.reason),
         LogField::Listener => Text(a.listener.as_bytes()),
         LogField::Route => Text(a.route.as_bytes()),
         LogField::Pool => Text(a.pool.as_bytes()),
@@ -89,7 +112,7 @@ fn held<'a>(field: LogField, a: &Access<'a>) -> Held<'a> {
         LogField::RequestId => Text(a.request_id),
         LogField::Sni => Text(a.sni),
         LogField::Proxy => Text(a.proxy.as_bytes()),
-        LogField::Tls => Text(a.tls.as_bytes()),
+        LogField::Tls => Word(a.tls),
     }
 }
 
@@ -97,7 +120,10 @@ fn held<'a>(field: LogField, a: &Access<'a>) -> Held<'a> {
 #[inline(always)]
 fn put(field: LogField, a: &Access<'_>, out: &mut Vec<u8>) {
     match held(field, a) {
-        Held::Text(b"") | Held::Seconds(None) | Held::Address(None) => out.push(b'-'),
+        Held::Text(b"") | Held::Word("") | Held::Seconds(None) | Held::Address(None) => {
+            out.push(b'-');
+        }
+        Held::Word(word) => out.extend_from_slice(word.as_bytes()),
         Held::Text(text) => escape(text, Space::Escaped, out),
         Held::Number(number) => digits(number, out),
         Held::Seconds(Some(time)) => seconds(time, out),
@@ -115,9 +141,14 @@ pub(super) fn json(a: &Access<'_>, line: &mut Vec<u8>) {
     member(",\"target\":", F::Target, true, a, line);
     member(",\"host\":", F::Host, true, a, line);
     member(",\"reason\":", F::Reason, true, a, line);
-    member(",\"listener\":", F::Listener, true, a, line);
-    member(",\"route\":", F::Route, true, a, line);
-    member(",\"pool\":", F::Pool, true, a, line);
+    match a.place {
+        Some(place) => line.extend_from_slice(&place.json),
+        None => {
+            member(",\"listener\":", F::Listener, true, a, line);
+            member(",\"route\":", F::Route, true, a, line);
+            member(",\"pool\":", F::Pool, true, a, line);
+        }
+    }
     member(",\"backend\":", F::Backend, true, a, line);
     member(",\"status\":", F::Status, true, a, line);
     member(",\"tries\":", F::Tries, true, a, line);
@@ -138,7 +169,9 @@ pub(super) fn json(a: &Access<'_>, line: &mut Vec<u8>) {
 fn member(name: &str, field: LogField, always: bool, a: &Access<'_>, line: &mut Vec<u8>) {
     let held = held(field, a);
     match held {
-        Held::Text(b"") | Held::Seconds(None) | Held::Address(None) if !always => return,
+        Held::Text(b"") | Held::Word("") | Held::Seconds(None) | Held::Address(None) if !always => {
+            return;
+        }
         _ => line.extend_from_slice(name.as_bytes()),
     }
     match held {
@@ -148,6 +181,7 @@ fn member(name: &str, field: LogField, always: bool, a: &Access<'_>, line: &mut 
             line.push(b'"');
             match quoted {
                 Held::Text(text) => escape(text, Space::Kept, line),
+                Held::Word(word) => line.extend_from_slice(word.as_bytes()),
                 Held::Time(time) => push_rfc3339(time, line),
                 Held::Address(Some(client)) => address(client, line),
                 _ => {}

@@ -44,6 +44,7 @@ pub(in crate::telemetry) fn access() -> Access<'static> {
         tls: "1.3",
         sni: b"a.test",
         proxy: "192.0.2.8:1;tls=TLSv1.3",
+        place: None,
     }
 }
 
@@ -61,6 +62,7 @@ fn a_text_line_says_every_field_in_its_order() {
         sni: b"",
         tls: "",
         proxy: "",
+        place: None,
         connect: None,
         first_byte: Some(Duration::from_secs(2)),
         ..access()
@@ -194,6 +196,32 @@ fn names_and_empty_fields_keep_their_places() {
         line.contains(" \"- -\" a.test:80 200 - my\\u0020web api app a\\\"b\\\\ü 1 "),
         "{line}"
     );
+}
+
+#[test]
+fn names_that_were_written_before_are_written_alike() {
+    for [listener, route, pool] in
+        [["web", "api", "app"], ["my web", "a\"b\\ü", "\u{202e}"], [""; 3]]
+    {
+        let plain = Access { listener, route, pool, ..access() };
+        let place = Place::new(listener, route, pool);
+        let known = Access { place: Some(&place), ..plain };
+        let plain = Access { listener, route, pool, ..access() };
+        assert_eq!(text(&known), text(&plain));
+        assert_eq!(json(&known), json(&plain));
+    }
+}
+
+#[test]
+fn numbers_and_addresses_are_what_the_standard_library_writes() {
+    let said = |write: &dyn Fn(&mut Vec<u8>)| said(|out| write(out));
+    for n in (0..1100).chain([9_999, 10_000, 123_456, u64::MAX - 1, u64::MAX]) {
+        assert_eq!(said(&|out| digits(n, out)), n.to_string());
+    }
+    for octet in 0..=255_u8 {
+        let addr: SocketAddr = ([octet, 0, 255, 255 - octet], u16::from(octet) * 257).into();
+        assert_eq!(said(&|out| address(addr, out)), addr.to_string());
+    }
 }
 
 #[test]

@@ -11,7 +11,7 @@ mod number;
 mod trace;
 mod writer;
 
-pub use access::{Access, AccessLog};
+pub use access::{Access, AccessLog, Place};
 pub use errors::{Attempt, Ended, Errors, Kept, Kind, Spent};
 pub use escape::is_unseen;
 pub(crate) use escape::seen;

@@ -13,6 +13,29 @@ const TWO: [[u8; 2]; 100] = {
     all
 };
 
+/// `0.` to `255.`, and how long each is.
+const OCTETS: [([u8; 4], u8); 256] = {
+    let (mut all, mut n) = ([([b'.'; 4], 0); 256], 0);
+    while n < 256 {
+        let (text, len) = &mut all[n];
+        let mut place = if n > 99 {
+            100
+        } else if n > 9 {
+            10
+        } else {
+            1
+        };
+        while place > 0 {
+            text[*len as usize] = b'0' + (n / place % 10) as u8;
+            *len += 1;
+            place /= 10;
+        }
+        *len += 1;
+        n += 1;
+    }
+    all
+};
+
 /// The last two digits of a number.
 #[inline(always)]
 fn two(number: u64) -> [u8; 2] {
@@ -20,10 +43,21 @@ fn two(number: u64) -> [u8; 2] {
 }
 
 /// A number.
-pub(super) fn digits(mut number: u64, out: &mut Vec<u8>) {
-    if number < 10 {
-        return out.push(b'0' + number as u8);
+#[inline(always)]
+pub(super) fn digits(number: u64, out: &mut Vec<u8>) {
+    match number {
+        0..10 => out.push(b'0' + number as u8),
+        10..100 => out.extend_from_slice(&two(number)),
+        100..1000 => {
+            let [b, c] = two(number);
+            out.extend_from_slice(&[b'0' + (number / 100) as u8, b, c]);
+        }
+        _ => many(number, out),
     }
+}
+
+/// One of several digits.
+fn many(mut number: u64, out: &mut Vec<u8>) {
     let (mut text, mut at) = ([0; 20], 20);
     while number > 9 {
         at -= 2;
@@ -50,13 +84,14 @@ pub(super) fn seconds(time: Duration, out: &mut Vec<u8>) {
 pub(super) fn address(addr: SocketAddr, out: &mut Vec<u8>) {
     match addr.ip() {
         IpAddr::V4(ip) => {
-            for (n, octet) in ip.octets().into_iter().enumerate() {
-                if n > 0 {
-                    out.push(b'.');
-                }
-                digits(u64::from(octet), out);
+            let (mut text, mut at) = ([0; 16], 0);
+            for octet in ip.octets() {
+                let (digits, len) = OCTETS[usize::from(octet)];
+                text[at..at + 4].copy_from_slice(&digits);
+                at += usize::from(len);
             }
-            out.push(b':');
+            text[at - 1] = b':';
+            out.extend_from_slice(&text[..at]);
             digits(u64::from(addr.port()), out);
         }
         IpAddr::V6(_) => out.extend_from_slice(addr.to_string().as_bytes()),

@@ -6,7 +6,7 @@ use super::access::Access;
 use super::errors::Ended;
 use super::escape::readable;
 use crate::config;
-use crate::message::Head;
+use crate::message::{Head, Known, hex};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -18,9 +18,6 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 const SPANS: usize = 32;
 /// Bytes that are kept of what a client says.
 const LONGEST: usize = 512;
-
-const PARENT: &str = "traceparent";
-const STATE: &str = "tracestate";
 
 /// Who is called and who calls.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,10 +142,9 @@ impl Tracer {
 
     #[inline(never)]
     fn draw(&self, head: &mut Head) -> Option<Box<Trace>> {
-        let came = {
-            let mut all = head.find_all(PARENT);
-            let first = all.next();
-            first.filter(|_| all.next().is_none()).and_then(parse)
+        let came = match head.counted(Known::TraceParent) {
+            Some((only, 1)) => parse(only),
+            _ => None,
         };
         let (id, parent, flags) = match came {
             Some(came) => (came.trace, Some(came.span), came.flags),
@@ -162,18 +158,18 @@ impl Tracer {
         if flags & SAMPLED == 0 {
             if parent.is_none() {
                 // What belongs to no trace, or to a broken one, goes no further.
-                head.remove_named(STATE.as_bytes());
-                let _ = head.set(PARENT, &written(&id, &span_id(), 0));
+                head.remove(Known::TraceState);
+                says(head, &written(&id, span_id(), 0));
             }
             return None;
         }
         let state = match parent {
             None => {
-                head.remove_named(STATE.as_bytes());
+                head.remove(Known::TraceState);
                 Arc::default()
             }
             Some(_) => {
-                let all: Vec<&[u8]> = head.find_all(STATE).collect();
+                let all: Vec<&[u8]> = head.all(Known::TraceState).collect();
                 let all = all.join(&b',');
                 let fits = all.len() <= LONGEST;
                 if fits { readable(&all).into() } else { Arc::default() }
@@ -206,8 +202,7 @@ impl Trace {
         let id = span_id();
         self.current = Some(Try { id, backend: backend.into(), addr: addr.into(), begun });
         let mut head = Box::new(head.clone());
-        // Digits are a valid value.
-        let _ = head.set(PARENT, &written(&self.id, &id, self.flags));
+        says(&mut head, &written(&self.id, id, self.flags));
         head
     }
 
@@ -373,7 +368,7 @@ const RANDOM: u8 = 2;
 fn parse(text: &[u8]) -> Option<Parent> {
     let (head, more) = text.split_at_checked(55)?;
     let [a, b, b'-', rest @ ..] = head else { return None };
-    let version = hex(&[*a, *b])?;
+    let version = bytes(&[*a, *b])?;
     if version == [0xff] || (version == [0] && !more.is_empty()) {
         return None;
     }
@@ -383,14 +378,14 @@ fn parse(text: &[u8]) -> Option<Parent> {
     }
     let (trace, rest) = rest.split_at_checked(32)?;
     let (span, flags) = rest.strip_prefix(b"-")?.split_at_checked(16)?;
-    let flags: [u8; 1] = hex(flags.strip_prefix(b"-")?)?;
-    let (trace, span): ([u8; 16], [u8; 8]) = (hex(trace)?, hex(span)?);
+    let flags: [u8; 1] = bytes(flags.strip_prefix(b"-")?)?;
+    let (trace, span): ([u8; 16], [u8; 8]) = (bytes(trace)?, bytes(span)?);
     let is_some = trace != [0; 16] && span != [0; 8];
     is_some.then_some(Parent { trace, span, flags: flags[0] & (SAMPLED | RANDOM) })
 }
 
 /// Bytes of digits in lower case.
-fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
+fn bytes<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     let mut out = [0; N];
     if text.len() != 2 * N {
         return None;
@@ -406,16 +401,19 @@ fn hex<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     Some(out)
 }
 
-fn written(trace: &[u8; 16], span: &[u8; 8], flags: u8) -> [u8; 55] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+/// Makes this the only `traceparent`.
+fn says(head: &mut Head, parent: &[u8]) {
+    head.remove(Known::TraceParent);
+    head.push(Known::TraceParent, &[parent]);
+}
+
+fn written(trace: &[u8; 16], span: [u8; 8], flags: u8) -> [u8; 55] {
     let mut out = *b"00-00000000000000000000000000000000-0000000000000000-00";
-    for (from, bytes) in [(3, &trace[..]), (36, &span[..])] {
-        for (n, byte) in bytes.iter().enumerate() {
-            out[from + 2 * n] = DIGITS[usize::from(byte >> 4)];
-            out[from + 2 * n + 1] = DIGITS[usize::from(byte & 15)];
-        }
+    let parts = trace.as_chunks::<4>().0.iter().chain(span.as_chunks::<4>().0);
+    for (at, part) in [3, 11, 19, 27, 36, 44].into_iter().zip(parts) {
+        out[at..at + 8].copy_from_slice(&hex(u32::from_be_bytes(*part)));
     }
-    out[54] = DIGITS[usize::from(flags & 15)];
+    out[54] = b'0' + flags;
     out
 }
 

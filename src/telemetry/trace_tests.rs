@@ -5,6 +5,9 @@ use crate::message::Version;
 use proptest::prelude::*;
 use std::path::Path;
 
+const PARENT: &str = "traceparent";
+const STATE: &str = "tracestate";
+
 const GOOD: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 fn tracer(sample: &str, queue: usize) -> (Tracer, Receiver<Vec<Span>>) {
@@ -51,7 +54,7 @@ fn parents_are_read_as_the_recommendation_says() {
         assert_eq!(parse(text.as_bytes()).map(|p| p.flags & SAMPLED == 1), sampled, "{text}");
     }
     let read = parse(GOOD.as_bytes()).unwrap();
-    assert_eq!(written(&read.trace, &read.span, read.flags), *GOOD.as_bytes());
+    assert_eq!(written(&read.trace, read.span, read.flags), *GOOD.as_bytes());
 }
 
 proptest! {
@@ -118,7 +121,7 @@ fn each_try_is_a_span_of_its_own_below_the_requests() {
     assert_eq!((one.failed, two.failed, server.failed), (true, false, false));
     for (span, head) in [(one, first), (two, second)] {
         assert_eq!(span.parent, Some(server.id));
-        assert_eq!(said(&head, PARENT)[0].as_bytes(), written(&span.trace, &span.id, SAMPLED));
+        assert_eq!(said(&head, PARENT)[0].as_bytes(), written(&span.trace, span.id, SAMPLED));
         assert!(span.begun <= span.ended);
         assert!(server.begun <= span.begun && span.ended <= server.ended, "{span:?} {server:?}");
     }

@@ -380,6 +380,7 @@ impl<P> Session<P> {
             tls: "",
             sni: b"",
             proxy: "",
+            place: None,
         });
     }
 }
