@@ -142,10 +142,8 @@ impl Tracer {
 
     #[inline(never)]
     fn draw(&self, head: &mut Head) -> Option<Box<Trace>> {
-        let came = match head.counted(Known::TraceParent) {
-            Some((only, 1)) => parse(only),
-            _ => None,
-        };
+        let came = head.sole(Known::TraceParent).filter(|(_, is_sole)| *is_sole);
+        let came = came.and_then(|(said, _)| parse(said));
         let (id, parent, flags) = match came {
             Some(came) => (came.trace, Some(came.span), came.flags),
             None => {
