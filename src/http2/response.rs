@@ -56,7 +56,7 @@ pub struct Answering<'l> {
 }
 
 impl<'l> Answering<'l> {
-    /// Nothing was said yet; all its fields together may be so large before it ends the connection.
+    /// Nothing was said yet; behind so many bytes of fields nothing more is listened to.
     pub fn new(limits: &'l HeadLimits, most: usize) -> Self {
         Self {
             limits,

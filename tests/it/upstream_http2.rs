@@ -320,6 +320,52 @@ fn what_breaks_the_rules_is_refused() {
     assert_eq!(proxy.get("/").status, 200);
 }
 
+/// Another's answer on the same connection comes, whatever the others did.
+#[track_caller]
+fn beside_another(proxy: &Proxy, others: impl FnOnce()) {
+    let mut held = proxy.client();
+    held.send("GET /hold HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    until("it is held", || state(proxy, "streams") > 1 && open(proxy) == (1, 0));
+    others();
+    assert_eq!(state(proxy, "conns"), 2, "one, and the look whether it listens");
+    assert_eq!(proxy.get("/release").text(), "released");
+    assert_eq!(held.response().text(), "held");
+}
+
+#[test]
+fn answers_to_what_was_taken_back_harm_nobody() {
+    const ALL: usize = 700;
+    let server = Server::h2(&[]);
+    let proxy = two(server.addr, "");
+    beside_another(&proxy, || {
+        for all in (50..=ALL).step_by(50) {
+            let mut clients: Vec<Client> = (0..50).map(|_| proxy.client()).collect();
+            for client in &mut clients {
+                client.send("GET /silent HTTP/1.1\r\nHost: a.test\r\n\r\n");
+            }
+            until("all are there", || state(&proxy, "silent") == all);
+            drop(clients);
+            until("they were taken back", || state(&proxy, "resets") == all);
+        }
+        assert_eq!(proxy.get("/late").text(), ALL.to_string());
+    });
+}
+
+#[test]
+fn answers_that_cannot_be_used_harm_nobody_else() {
+    let server = Server::h2(&[]);
+    let proxy = two(server.addr, "");
+    beside_another(&proxy, || {
+        let mut client = proxy.client();
+        for n in 0..1200 {
+            let path = ["/fields", "/upper", "/enormous"][if n % 100 == 0 { 2 } else { n % 2 }];
+            let answer = client.ask("GET", path, "");
+            assert_eq!(answer.status, 502, "{n} {path}: {answer:?}");
+        }
+    });
+    assert!(hits(&proxy, "fields") >= 500, "it is counted");
+}
+
 #[test]
 fn an_early_answer_is_passed_on() {
     let server = Server::h2(&["window=1000"]);

@@ -1,5 +1,6 @@
 //! One connection without I/O: bytes in, bytes out, and what its streams say between.
-use super::streams::{Broken, Sent, Streams};
+use super::late::Late;
+use super::streams::{Broken, Recv, Sent, Streams};
 use crate::http1::HeadLimits;
 use crate::http2::frame::{Code, Frame, PREFACE, STREAM, flag, kind, write_number};
 use crate::http2::hpack::{Decoder, Encoder};
@@ -31,7 +32,7 @@ pub struct Limits {
     pub send_buffer: usize,
     /// Requests that a client takes back before they were seen.
     pub resets: usize,
-    /// Streams that we end for the peer's faults.
+    /// Streams that we end for the peer's faults: of one that is asked, those that were over already.
     pub local_resets: usize,
     /// Of a head.
     pub head: HeadLimits,
@@ -122,8 +123,8 @@ pub struct Core {
     pub(super) tally: Tally,
     /// Since when the tally was told of no time.
     pub(super) since: Instant,
-    /// Streams that we have reset lately: what comes for them was on its way.
-    pub(super) reset: VecDeque<u32>,
+    /// What may still come for streams that we have reset.
+    pub(super) late: Late,
     pub(super) unseen: usize,
     /// A request was refused that nobody has paid for.
     pub(super) refused: bool,
@@ -168,8 +169,6 @@ pub(super) const LISTS: usize = 4;
 pub(super) const WINDOW: i64 = 65_535;
 /// The largest window (RFC 9113 6.9.1).
 pub(super) const WINDOW_MOST: i64 = (1 << 31) - 1;
-/// So many streams that were reset are kept in mind.
-const RESETS: usize = 256;
 /// The least that may wait to be sent.
 const OUT: usize = 16 << 10;
 /// What a PING says that asks whether a goodbye was heard.
@@ -196,7 +195,7 @@ impl Core {
             last: 0,
             tally: Tally::default(),
             since: now,
-            reset: VecDeque::new(),
+            late: Late::default(),
             unseen: 0,
             refused: false,
             faults: 0,
@@ -449,21 +448,18 @@ impl Core {
     pub(super) fn write_reset(&mut self, id: u32, code: Code) {
         write_number(kind::RST_STREAM, id, code.0, &mut self.out);
         self.note(code);
-        if self.reset.len() == RESETS {
-            self.reset.pop_front();
-        }
-        self.reset.push_back(id);
+        let stream = self.streams.key(id).and_then(|key| self.streams.get(key));
+        let recv = stream.map_or(Recv::Body, |stream| stream.recv);
+        // A peer may not know our window yet.
+        let least = stream.map_or(i64::from(self.limits.window), |stream| stream.window);
+        let slack = (WINDOW - i64::from(self.limits.window)).max(0);
+        self.late.reset(recv, u64::try_from(least + slack).unwrap_or(0));
     }
 
     fn note(&mut self, code: Code) {
         if code == Code::REFUSED || code.error().is_some() {
             self.told.push(code);
         }
-    }
-
-    /// Whether what comes for a stream that is gone may have been on its way when we reset it.
-    pub(super) fn is_late(&self, id: u32) -> bool {
-        self.reset.contains(&id)
     }
 
     /// Ends a stream for what the peer did on it.
@@ -476,6 +472,10 @@ impl Core {
         self.write_reset(id, code);
         if let Some(key) = self.streams.key(id) {
             self.break_off(key, broken);
+            if self.side == Side::Client {
+                // There are no more of them than we ask for, and others have their answers here.
+                return Ok(());
+            }
         }
         self.faults += 1;
         if self.faults > self.limits.local_resets {

@@ -1,17 +1,15 @@
 //! Lists of fields that came: requests, answers, trailers.
 use super::core::{Core, Fault, LISTS, Leaving, Side, list};
+use super::late::WAITING;
 use super::streams::{Broken, Recv};
-use crate::http1::BodyLength;
+use crate::http1::{BodyLength, Rule};
 use crate::http2::fields::{Bound, Listen, Trailing};
 use crate::http2::frame::Code;
-use crate::http2::hpack::Wrong;
+use crate::http2::hpack::{Stop, Wrong};
 use crate::http2::request::Asking;
 use crate::http2::response::Answering;
 use crate::http2::tally::Kind;
 use crate::message::{Known, Method};
-
-/// Interim heads that may wait for whoever reads them.
-const WAITING: usize = 32;
 
 impl Core {
     /// A whole list came.
@@ -25,7 +23,8 @@ impl Core {
         let Some(key) = self.streams.key(id) else {
             // Behind the end of its stream; it may have been on its way when we reset that.
             self.skip(block)?;
-            let late = self.is_late(id) || matches!(self.leaving, Leaving::Last(last) if id > last);
+            let unserved = matches!(self.leaving, Leaving::Last(last) if id > last);
+            let late = unserved || self.late.head();
             let wrong = Fault::new(Code::STREAM_CLOSED, "a head behind the end");
             return if late { Ok(()) } else { Err(wrong) };
         };
@@ -49,10 +48,17 @@ impl Core {
         LISTS * list(&self.limits.head)
     }
 
-    fn decode(&mut self, block: &[u8], into: &mut impl Listen) -> Result<(), Fault> {
-        let decoded =
-            self.decoder.decode(block, |name, value, judged| into.field(name, value, judged));
-        decoded.map_err(|wrong| match wrong {
+    /// Says whether it is more than can be kept. Where we ask, that costs one answer alone: the rest
+    /// is decoded for the table that all share.
+    fn decode(&mut self, block: &[u8], into: &mut impl Listen) -> Result<bool, Fault> {
+        let (asks, mut over) = (self.side == Side::Client, false);
+        let decoded = self.decoder.decode(block, |name, value, judged| {
+            if !over {
+                over = into.field(name, value, judged).is_err();
+            }
+            if over && !asks { Err(Stop) } else { Ok(()) }
+        });
+        decoded.map(|()| over).map_err(|wrong| match wrong {
             Wrong::Block => Fault::new(Code::COMPRESSION, "fields that cannot be decoded"),
             Wrong::Stopped => Fault::flood(Kind::Other),
         })
@@ -61,7 +67,7 @@ impl Core {
     /// What nobody wants changes the table all the same.
     fn skip(&mut self, block: &[u8]) -> Result<(), Fault> {
         let mut bound = Bound(self.most());
-        self.decode(block, &mut bound)
+        self.decode(block, &mut bound).map(drop)
     }
 
     fn request(&mut self, id: u32, ends: bool, block: &[u8]) -> Result<(), Fault> {
@@ -99,8 +105,9 @@ impl Core {
         let Some(stream) = self.streams.get(key) else { return Ok(()) };
         let (id, limits) = (stream.id, stream.limits);
         let mut answering = Answering::new(&limits, self.most());
-        self.decode(block, &mut answering)?;
-        let head = match answering.finish() {
+        let over = self.decode(block, &mut answering)?;
+        let finished = if over { Err(Rule::HeadTooLarge.into()) } else { answering.finish() };
+        let head = match finished {
             Ok(head) => head,
             Err(refusal) => {
                 return self.stream_fault(id, Code::PROTOCOL, Broken::Refused(refusal));
@@ -130,7 +137,10 @@ impl Core {
 
     fn trailing(&mut self, key: u32, ends: bool, block: &[u8]) -> Result<(), Fault> {
         let mut trailing = Trailing::new(Bound(self.most()));
-        self.decode(block, &mut trailing)?;
+        let over = self.decode(block, &mut trailing)?;
+        if over {
+            trailing.refused = Some(Rule::TrailersTooLarge.into());
+        }
         let Some(stream) = self.streams.get_mut(key) else { return Ok(()) };
         let id = stream.id;
         if !ends {

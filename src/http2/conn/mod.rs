@@ -5,10 +5,13 @@
 
 mod core;
 mod heads;
+mod late;
 mod receive;
 mod send;
 mod streams;
 
+#[cfg(test)]
+mod late_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -159,7 +159,7 @@ impl Core {
             return Err(Fault::new(Code::FLOW_CONTROL, "more data than the connection's window"));
         }
         let ends = frame.has(flag::END_STREAM);
-        let Some(key) = self.data_for(id, frame.len, left as u64)? else {
+        let Some(key) = self.data_for(id, frame, left as u64)? else {
             // Of what nobody takes the window is opened at once.
             self.owe(frame.len as usize);
             self.reading = Reading::Skip(left + padding);
@@ -180,9 +180,10 @@ impl Core {
     }
 
     /// The stream that so many bytes are for; `None` where nobody wants them.
-    fn data_for(&mut self, id: u32, len: u32, data: u64) -> Result<Option<u32>, Fault> {
+    fn data_for(&mut self, id: u32, frame: Frame, data: u64) -> Result<Option<u32>, Fault> {
+        let len = frame.len;
         let Some(key) = self.streams.key(id) else {
-            if !self.is_late(id) {
+            if !self.late.data(len, frame.has(flag::END_STREAM)) {
                 self.stream_error(id, Code::STREAM_CLOSED, "data behind the end")?;
             }
             return Ok(None);

@@ -44,6 +44,7 @@ class Conn:
         self.h2.local_settings = h2.settings.Settings(client=False, initial_values=settings)
         self.requests = {}
         self.owed = {}
+        self.gone = []
 
     def flush(self):
         with self.lock:
@@ -95,6 +96,7 @@ class Conn:
         elif isinstance(event, h2.events.StreamEnded):
             self.answer(event.stream_id, *self.requests[event.stream_id])
         elif isinstance(event, h2.events.StreamReset):
+            self.gone.append(event.stream_id)
             with LOCK:
                 STATE["resets"] += 1
         elif isinstance(event, h2.events.PingReceived):
@@ -169,11 +171,20 @@ class Conn:
             fields = {"content-type": "application/grpc", "grpc-status": "14", **self.push_back(head)}
             self.respond(stream, 200, b"", fields)
         elif path == "/silent" or (path == "/slow" and "slow" in OPTIONS):
-            pass
+            with LOCK:
+                STATE["silent"] = STATE.get("silent", 0) + 1
         elif path == "/state":
             with LOCK:
                 text = " ".join(f"{k}={v}" for k, v in STATE.items())
             self.respond(stream, 200, text.encode(), {})
+        elif path == "/late":
+            # What was taken back is answered all the same, as by one that had not heard of it yet.
+            for gone in self.gone:
+                self.raw(1, 4, gone, b"\x88")
+                self.raw(8, 0, gone, (1000).to_bytes(4, "big"))
+                self.raw(0, 0, gone, b"late" * 100)
+                self.raw(1, 5, gone, b"\x00\x0bgrpc-status\x010")
+            self.respond(stream, 200, str(len(self.gone)).encode(), {})
         elif path == "/hold":
             threading.Thread(target=self.hold, args=(stream,), daemon=True).start()
         elif path == "/release":
@@ -240,6 +251,8 @@ class Conn:
             self.h2.send_headers(stream, [(":status", "101")])
         elif path == "/fields":
             self.respond(stream, 200, b"x", {f"x-{n}": "1" for n in range(150)})
+        elif path == "/enormous":
+            self.respond(stream, 200, b"x", {f"x-huge-{n}": "x" * 10000 for n in range(12)})
         elif path == "/huge":
             self.respond(stream, 200, b"x", {"x-huge": "x" * 40000})
         elif path == "/head-with-body":
