@@ -4,9 +4,11 @@
 use crate::config::{Backoff, Retry};
 use std::time::Duration;
 
-/// So often a request is sent again because its connection ended in order or was closed already; an
-/// HTTP/2 connection ends under many at once, and so may the next one.
+/// So often a request is sent again because its connection was closed already.
 const STALE: u32 = 5;
+/// And so often where it is known that nobody looked at it: an HTTP/2 connection ends in order under
+/// many at once, and so may the next one. It costs nobody but us anything.
+const UNSEEN: u32 = 20;
 
 /// What broke a try, by the words of `retry.on`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +78,8 @@ pub(crate) enum Wait {
 pub(crate) struct Course {
     /// Tries that are left.
     left: u32,
-    /// How often it was nobody's fault.
+    /// How often it was nobody's fault, and nobody may have begun with it; how often somebody may have.
+    unseen: u32,
     stale: u32,
     /// Tries that broke.
     broken: u32,
@@ -85,7 +88,7 @@ pub(crate) struct Course {
 impl Course {
     /// `attempts`: all tries, the first one too.
     pub(crate) fn new(attempts: u32) -> Self {
-        Self { left: attempts, stale: 0, broken: 0 }
+        Self { left: attempts, unseen: 0, stale: 0, broken: 0 }
     }
 
     /// Whether there may be a try after the one that is under way.
@@ -107,7 +110,11 @@ impl Course {
             return None;
         }
         let cause = match broke.cause {
-            Cause::Stale if self.stale < STALE => {
+            Cause::Stale if !broke.begun && self.unseen < UNSEEN => {
+                self.unseen += 1;
+                return Some(Again { costs, wait: Wait::None });
+            }
+            Cause::Stale if broke.begun && self.stale < STALE => {
                 self.stale += 1;
                 return Some(Again { costs, wait: Wait::None });
             }
@@ -217,12 +224,14 @@ mod tests {
     #[test]
     fn tries_end_and_those_that_are_nobodys_fault_too() {
         let rules = rules(3);
-        let more = |cause| {
+        let more = |broke| {
             let mut course = Course::new(rules.attempts);
-            (0..99).take_while(|n| course.after(broke(cause), &rules, None, *n).is_some()).count()
+            (0..99).take_while(|n| course.after(broke, &rules, None, *n).is_some()).count()
         };
-        assert_eq!(more(Cause::Stale), 5 + 2, "then they count as resets");
-        assert_eq!(more(Cause::Connect), 2);
+        assert_eq!(more(broke(Cause::Stale)), 5 + 2, "then they count as resets");
+        let unseen = Broke { begun: false, ..broke(Cause::Stale) };
+        assert_eq!(more(unseen), 20 + 2, "then as connects that failed");
+        assert_eq!(more(broke(Cause::Connect)), 2);
     }
 
     #[test]

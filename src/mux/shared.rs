@@ -128,6 +128,11 @@ impl Mux {
         state.core.takes_requests().then_some(most)
     }
 
+    /// Of a peer that went away before all requests that were begun: those that it served.
+    pub fn served(&self) -> Option<usize> {
+        self.lock().core.served()
+    }
+
     /// Takes no more requests, or begins none: it ends with the last that is under way.
     pub fn leave(&self) {
         let mut state = self.lock();

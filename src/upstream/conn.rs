@@ -1,5 +1,6 @@
 //! One HTTP/2 connection to a backend: who is on it, whether it lives, and its end.
 use super::link::Link;
+use super::span::Span;
 use crate::config::KeepAlive;
 use crate::http2::Kind;
 use crate::mux::{Mux, Wire};
@@ -9,7 +10,7 @@ use crate::reach::http2::{HeadMost, Spoken};
 use parking_lot::Mutex;
 use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant};
 use tokio::task::AbortHandle;
 
@@ -35,6 +36,8 @@ pub(super) struct Conn {
     flooded: Arc<AtomicBool>,
     task: AbortHandle,
     state: Arc<Mutex<State>>,
+    /// How many requests it gets, once it stands among others.
+    span: OnceLock<Arc<Span>>,
 }
 
 struct State {
@@ -42,6 +45,8 @@ struct State {
     leaves: bool,
     /// Requests on it.
     active: usize,
+    /// Requests that it got.
+    all: usize,
     /// As many as are let on.
     limit: usize,
     /// Since when it is idle, or leaves.
@@ -93,6 +98,7 @@ impl Conn {
         let state = Arc::new(Mutex::new(State {
             leaves: false,
             active: 0,
+            all: 0,
             limit: said.streams,
             since: born,
             idle: Some(Idle::new(backend)),
@@ -113,7 +119,27 @@ impl Conn {
             flooded,
             task: task.abort_handle(),
             state,
+            span: OnceLock::new(),
         })
+    }
+
+    /// It stands among others, from whose ends it learns.
+    pub(super) fn learns(&self, span: &Arc<Span>) {
+        self.span.get_or_init(|| span.clone());
+    }
+
+    fn span(&self) -> usize {
+        self.span.get().map_or(usize::MAX, |span| span.get())
+    }
+
+    /// The `nth` request on it is answered.
+    #[inline]
+    pub(super) fn answered(&self, nth: usize) {
+        if let Some(span) = self.span.get().filter(|span| nth >= span.get())
+            && self.mux.takes().is_some()
+        {
+            span.lives(nth);
+        }
     }
 
     /// The number of the way it was connected.
@@ -158,7 +184,7 @@ impl Conn {
 
     /// Requests that it takes at once.
     pub(super) fn room(&self) -> usize {
-        self.state.lock().limit.min(self.mux.takes().unwrap_or(0))
+        self.state.lock().limit.min(self.mux.takes().unwrap_or(0)).min(self.span())
     }
 
     /// Whether it is past its age, or was idle for too long.
@@ -177,26 +203,28 @@ impl Conn {
         self.mux.rest();
     }
 
-    /// Takes a place, if there is one. Whoever has it may begin, also when nobody is let on any more.
-    pub(super) fn enter(&self) -> bool {
+    /// Takes a place, if there is one, and says the how manieth it is. Whoever has it may begin, also
+    /// when nobody is let on any more.
+    pub(super) fn enter(&self) -> Option<usize> {
         if self.is_ended() {
-            return false;
+            return None;
         }
         let mut state = self.state.lock();
         if state.leaves {
-            return false;
+            return None;
         }
         let Some(most) = self.mux.takes() else {
             // It said that it goes away, or broke.
             self.gone(&mut state, Instant::now());
-            return false;
+            return None;
         };
-        if state.active >= state.limit.min(most) {
-            return false;
+        if state.active >= state.limit.min(most) || state.all >= self.span() {
+            return None;
         }
         state.idle = None;
         state.active += 1;
-        true
+        state.all += 1;
+        Some(state.all)
     }
 
     /// What requests are begun on.
@@ -210,6 +238,8 @@ impl Conn {
         state.active -= 1;
         if state.active == 0 {
             state.since = Instant::now();
+            // It may get no more.
+            state.leaves |= state.all >= self.span();
             let lives = !state.leaves && !self.is_ended();
             state.idle = lives.then(|| Idle::new(&self.backend));
             if state.leaves {
@@ -224,6 +254,11 @@ impl Conn {
     }
 
     fn gone(&self, state: &mut State, now: Instant) {
+        if let (Some(span), Some(served)) = (self.span.get(), self.mux.served())
+            && !state.leaves
+        {
+            span.ended(served);
+        }
         if !std::mem::replace(&mut state.leaves, true) {
             state.idle = None;
             if state.active == 0 {

@@ -148,7 +148,9 @@ impl Http2 {
         }
         let Some(stream) = &self.stream else { return Poll::Ready(Err(Error::Closed)) };
         let came = ready!(stream.poll_head(cx)).map_err(|cut| self.broke(cut))?;
-        self.heard = true;
+        if !std::mem::replace(&mut self.heard, true) {
+            self.slot.answered();
+        }
         *head = came;
         if head.status() == 101 {
             return Poll::Ready(Err(Error::Garbage(Rule::UnaskedSwitch.into())));

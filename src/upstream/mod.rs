@@ -13,6 +13,7 @@ mod link;
 mod patience;
 mod pump;
 mod shared;
+mod span;
 
 pub use connect::not_reached;
 pub use dialer::{Dialer, Outgoing};

@@ -4,6 +4,7 @@
 //! Nobody dials who may expect a place on a connection that is being dialled. The locks are this
 //! worker's own and never held across an await.
 use super::conn::Conn;
+use super::span::Span;
 use crate::mux::Mux;
 use crate::net::proxy_protocol::Written;
 use crate::pool::{Backend, Lease, Pool};
@@ -77,6 +78,7 @@ struct Group {
     waiting: usize,
     /// Requests that the last connection took at once.
     room: usize,
+    span: Arc<Span>,
     dialled: Arc<Notify>,
 }
 
@@ -112,6 +114,7 @@ impl Shared {
             dialing: 0,
             waiting: 0,
             room: usize::MAX,
+            span: Arc::default(),
             dialled: Arc::default(),
         });
         if let Some(slot) = group.slot(lease, wants.most, now) {
@@ -119,7 +122,8 @@ impl Shared {
         }
         // Who dials has a place of his own on what he dials.
         let shared = self.clone();
-        if group.waiting < group.dialing.saturating_mul(group.room - 1) {
+        let room = group.room.min(group.span.get());
+        if group.waiting < group.dialing.saturating_mul(room - 1) {
             group.waiting += 1;
             let dialled = group.dialled.clone();
             return Claim::Wait(Wait { shared, key, dialled });
@@ -213,8 +217,10 @@ pub(super) struct Ticket {
 impl Ticket {
     /// A connection was made: its first place. `None` where it takes nothing already.
     pub(super) fn made(self, conn: Arc<Conn>) -> Option<Slot> {
-        let slot = Slot::of(&conn, false);
+        let mut slot = None;
         self.shared.with(&self.key, |group| {
+            conn.learns(&group.span);
+            slot = Slot::of(&conn, false);
             group.room = conn.room().max(1);
             group.all.push(conn);
         });
@@ -266,12 +272,14 @@ impl Drop for Wait {
 /// A place on a connection, given back when dropped.
 pub(super) struct Slot {
     conn: Arc<Conn>,
+    /// The how manieth request it is for.
+    nth: usize,
     reused: bool,
 }
 
 impl Slot {
     fn of(conn: &Arc<Conn>, reused: bool) -> Option<Self> {
-        conn.enter().then(|| Self { conn: conn.clone(), reused })
+        conn.enter().map(|nth| Self { conn: conn.clone(), nth, reused })
     }
 
     /// What its request is begun on.
@@ -292,6 +300,11 @@ impl Slot {
     /// Bytes that came over the connection so far.
     pub(super) fn seen(&self) -> u64 {
         self.conn.seen()
+    }
+
+    /// The backend has answered.
+    pub(super) fn answered(&self) {
+        self.conn.answered(self.nth);
     }
 
     /// The backend goes away: nobody else is let on its connection.

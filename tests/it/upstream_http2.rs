@@ -571,6 +571,25 @@ fn nghttpd_serves_files_takes_uploads_and_restarts() {
     assert_eq!(proxy.get("/none").status, 404);
 }
 
+/// A crowd does not go on together from each connection that ends to the next one.
+#[test]
+fn nginx_that_ends_its_connections_under_a_crowd_loses_no_request() {
+    for requests in [1, 20, 50] {
+        let addr = nobody();
+        let more = format!("listen {addr} http2; keepalive_requests {requests};");
+        let _nginx = Nginx::start("two", &more);
+        let proxy = two(addr, "");
+        let url = format!("http://{}/name", proxy.addr());
+        let load =
+            Command::new("h2load").args(["-n", "3000", "-c", "4", "-m", "50", &url]).output();
+        let text = String::from_utf8_lossy(&load.unwrap().stdout).into_owned();
+        assert!(text.contains("3000 2xx"), "{requests}: {text}");
+        let plan = proxy.running().state().plan.load_full().unwrap();
+        let dialled = plan.pools["app"].members()[0].backend.cells.connect_ok.get();
+        assert!(dialled as usize <= 2 * 3000 / requests + 4, "{requests}: {dialled} connections");
+    }
+}
+
 /// nginx ends each connection in order after so many requests: none of them is lost.
 #[test]
 fn nginx_that_ends_its_connections_loses_no_request() {

@@ -341,6 +341,11 @@ impl Core {
         !leaves && self.fault.is_none() && !self.ended && self.last < STREAM - 2
     }
 
+    /// Of a peer that went away before all requests that were begun: those that it served.
+    pub fn served(&self) -> Option<usize> {
+        self.away.filter(|last| *last < self.last).map(|last| last.div_ceil(2) as usize)
+    }
+
     /// Whether nothing is left to be done.
     pub fn is_over(&self) -> bool {
         let leaves = matches!(self.leaving, Leaving::Last(_)) || self.away.is_some();
