@@ -57,6 +57,10 @@ const BULK: u64 = 64 << 10;
 /// turn, however fast the bytes come.
 const ROUNDS: usize = 32;
 
+/// So long what came before a side broke has time to go on: with less than 140 KB a second of the
+/// largest buffer that Linux gives a socket (4 MiB) the rest is cut.
+const LAST: Duration = Duration::from_secs(30);
+
 /// One direction.
 struct Way {
     buf: Chunk,
@@ -66,16 +70,18 @@ struct Way {
     total: u64,
     read_ended: bool,
     ended: bool,
+    /// Whom it came from broke: whom it goes to hears of that behind all that came before.
+    broken: Option<io::ErrorKind>,
 }
 
 enum Side {
-    From(io::Error),
-    To(io::Error),
+    From(io::ErrorKind),
+    To(io::ErrorKind),
 }
 
 impl Way {
     fn new(buf: Chunk) -> Self {
-        Self { buf, pipe: None, burst: 0, total: 0, read_ended: false, ended: false }
+        Self { buf, pipe: None, burst: 0, total: 0, read_ended: false, ended: false, broken: None }
     }
 
     /// Moves bytes until something would wait. Ready when the direction has ended.
@@ -90,6 +96,10 @@ impl Way {
             if self.ended {
                 return Poll::Ready(Ok(()));
             }
+            if let Some(kind) = self.broken {
+                // A reset takes back what is with our kernel.
+                return to.poll_taken(cx).map(|()| Err(Side::From(kind)));
+            }
             let step = words.as_mut().map(|words| words.step(self.buf.data()));
             if step == Some(Step::Drop) {
                 self.throw_away(words.as_deref_mut());
@@ -97,14 +107,14 @@ impl Way {
             if step == Some(Step::Say) || self.holds() {
                 match self.write(cx, to, words.as_deref_mut(), step) {
                     Poll::Pending => return Poll::Pending,
-                    Poll::Ready(Err(e)) => return Poll::Ready(Err(Side::To(e))),
+                    Poll::Ready(Err(e)) => return Poll::Ready(Err(Side::To(e.kind()))),
                     Poll::Ready(Ok(())) => continue,
                 }
             }
             if !to.is_flushed() {
                 match to.poll_flush(cx) {
                     Poll::Pending => return Poll::Pending,
-                    Poll::Ready(flushed) => flushed.map_err(Side::To)?,
+                    Poll::Ready(flushed) => flushed.map_err(|e| Side::To(e.kind()))?,
                 }
             }
             if self.read_ended {
@@ -119,12 +129,22 @@ impl Way {
                     self.rest();
                     return Poll::Pending;
                 }
-                Poll::Ready(Err(e)) => return Poll::Ready(Err(Side::From(e))),
+                Poll::Ready(Err(e)) => {
+                    self.rest();
+                    self.broken = Some(e.kind());
+                }
                 Poll::Ready(Ok(())) => {}
             }
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+
+    /// Nobody is left to take what it brings.
+    fn give_up(&mut self, ended: &mut Poll<Result<(), Side>>) {
+        if matches!(ended, Poll::Ready(Err(Side::To(_)))) {
+            (self.ended, *ended) = (true, Poll::Pending);
+        }
     }
 
     fn holds(&self) -> bool {
@@ -214,7 +234,8 @@ pub struct Goodbye<'a> {
 }
 
 /// Copies both ways until both ended. `from_left` and `from_right` are bytes already read from
-/// each side. A side's end is passed on as a half-close. Each direction uses splice after 64 KiB
+/// each side. A side's end is passed on as a half-close; where one broke, or ended in TLS without a
+/// word (RFC 8446 6.1), what it had sent goes on first. Each direction uses splice after 64 KiB
 /// where both sides are TCP; buffers and pipes are given back while nothing moves. `moved` is told
 /// of bytes as they move (left to right, right to left), for counters that are watched live.
 pub async fn two_way(
@@ -255,6 +276,7 @@ async fn copied(
     let until = how.max.map(|max| Instant::now() + max);
     let mut told = None;
     let mut first: Option<bool> = None;
+    let mut broken: Option<(Instant, Ended)> = None;
     let ended = poll_fn(|cx| {
         loop {
             let (mut to_right, mut to_left) = (None, None);
@@ -266,8 +288,22 @@ async fn copied(
                 }
                 (to_right, to_left) = (Some(&mut closing.there), Some(&mut closing.back));
             }
-            let there_ended = there.poll(cx, left, right, to_right);
-            let back_ended = back.poll(cx, right, left, to_left);
+            let mut there_ended = there.poll(cx, left, right, to_right);
+            let mut back_ended = back.poll(cx, right, left, to_left);
+            match (there.broken, back.broken) {
+                (None, None) => {}
+                (Some(kind), None) => {
+                    broken.get_or_insert_with(|| (Instant::now() + LAST, Ended::Left(kind)));
+                    back.give_up(&mut back_ended);
+                }
+                (None, Some(kind)) => {
+                    broken.get_or_insert_with(|| (Instant::now() + LAST, Ended::Right(kind)));
+                    there.give_up(&mut there_ended);
+                }
+                (Some(kind), Some(_)) => {
+                    return Poll::Ready(broken.map_or(Ended::Left(kind), |(_, ended)| ended));
+                }
+            }
             if first.is_none() && (there.read_ended || back.read_ended) {
                 first = Some(!there.read_ended);
             }
@@ -282,10 +318,10 @@ async fn copied(
             }
             match (there_ended, back_ended) {
                 (Poll::Ready(Err(Side::From(e))), _) | (_, Poll::Ready(Err(Side::To(e)))) => {
-                    return Poll::Ready(Ended::Left(e.kind()));
+                    return Poll::Ready(Ended::Left(e));
                 }
                 (Poll::Ready(Err(Side::To(e))), _) | (_, Poll::Ready(Err(Side::From(e)))) => {
-                    return Poll::Ready(Ended::Right(e.kind()));
+                    return Poll::Ready(Ended::Right(e));
                 }
                 (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => return Poll::Ready(Ended::Done),
                 _ => {}
@@ -300,6 +336,10 @@ async fn copied(
                     }
                 }
                 Some(Next::Open) | None => {
+                    if let Some((at, ended)) = broken {
+                        timer.set(timer.deadline().into_iter().chain([at]).min());
+                        return timer.poll(cx).map(|()| ended);
+                    }
                     return timer.poll(cx).map(|()| match until {
                         Some(until) if until <= Instant::now() => Ended::Max,
                         _ => Ended::Idle,

@@ -265,12 +265,14 @@ impl Raw {
         let mut nobody = Context::from_waker(Waker::noop());
         let _ = each!(&self.transport, s => s.poll_read_ready(&mut nobody));
     }
-    /// Becomes ready when the peer has nearly all of what was written, and acknowledged it: the kernel
-    /// calls a socket writable whose buffer is not full, and is given the smallest one for that. Only
+    /// Becomes ready when all that was written is on its way, and the peer has acknowledged nearly all of
+    /// it: the kernel calls a socket writable whose buffer is not full and of whose bytes none waits to
+    /// be sent, where it is given the smallest one and is asked for the latter. Only
     /// an end is to be written from then on. At once for a Unix socket, whose peer has it already.
     pub(super) fn poll_taken(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Transport::Tcp(stream) = &self.transport else { return Poll::Ready(()) };
-        let _ = socket2::SockRef::from(stream).set_send_buffer_size(1);
+        let socket = socket2::SockRef::from(stream);
+        let _ = (socket.set_send_buffer_size(1), socket.set_tcp_notsent_lowat(1));
         let is_taken = || {
             // Whether it has broken is for a read to say.
             let mut asked = [PollFd::new(stream, PollFlags::OUT)];

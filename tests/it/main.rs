@@ -60,6 +60,7 @@ mod tls;
 mod tls_agreed;
 mod tls_backends;
 mod tls_clients;
+mod tls_cut;
 mod tls_files;
 mod tls_hostile;
 mod tls_staples;

@@ -72,6 +72,12 @@ impl Client {
     pub(crate) fn stream(&mut self) -> &mut TcpStream {
         &mut self.stream
     }
+    /// Says TLS's own end (`close_notify`).
+    pub(crate) fn say_end(&mut self) {
+        let tls = self.tls.as_mut().expect("it speaks TLS");
+        tls.send_close_notify();
+        while tls.wants_write() && tls.write_tls(&mut self.stream).is_ok() {}
+    }
     pub(crate) fn end(&mut self) {
         self.stream.shutdown(Shutdown::Write).unwrap();
     }
