@@ -1,7 +1,7 @@
 //! How a connection came: who is at its other end, and what was said before it is served.
 use crate::net::proxy_protocol::{Ends, Header, Ssl, Tlvs};
 use crate::net::{Peer, Stream};
-use crate::tls::{Acceptor, Client};
+use crate::tls::{Client, Identity};
 use std::fmt::Write;
 use std::sync::Arc;
 
@@ -19,8 +19,8 @@ pub struct Arrival {
 /// What TLS agreed on.
 #[derive(Debug)]
 pub struct Secured {
-    /// Whose certificate was shown.
-    pub acceptor: Arc<Acceptor>,
+    /// The certificate that was shown, where the connection is for its names only.
+    pub only: Option<Arc<Identity>>,
     /// The name the client asked for.
     pub sni: Option<String>,
     /// `1.2` or `1.3`.
@@ -91,7 +91,7 @@ fn ends(peer: Peer, stream: &Stream) -> Ends {
 impl Secured {
     /// Whether requests to a host (no port) may come this way.
     pub fn covers(&self, host: &str) -> bool {
-        self.acceptor.covers(self.sni.as_deref(), host)
+        self.only.as_ref().is_none_or(|shown| shown.covers(host))
     }
 
     fn ssl(&self) -> Ssl {

@@ -3,7 +3,7 @@ use crate::arrival::Secured;
 use crate::http1;
 use crate::message::{Chunk, Fields, Known, Size};
 use crate::net::{NoHello, Stream, last_words};
-use crate::tls::Acceptor;
+use crate::tls::{Acceptor, Begun};
 use rustls::{Connection, HandshakeKind};
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
@@ -77,8 +77,8 @@ pub(super) async fn agree(
         Ok(hello) => acceptor.begin(hello).map_err(NoHello::refused),
         Err(fault) => Err(fault),
     };
-    let connection = match hello {
-        Ok(connection) => connection,
+    let Begun { connection, only } = match hello {
+        Ok(begun) => begun,
         Err(NoHello::Broken(error)) => return Err(Failed::of(error)),
         Err(NoHello::Refused(error, alert)) => {
             return Err(Failed::from(error).saying(stream, alert));
@@ -91,8 +91,11 @@ pub(super) async fn agree(
         _ => "1.2",
     };
     let connection = stream.tls().expect("it was agreed on");
+    if !acceptor.is_good(connection) {
+        return Err("client_certificate".into());
+    }
     let secured = Secured {
-        acceptor: acceptor.clone(),
+        only,
         sni: server.server_name().map(str::to_owned),
         version,
         client: acceptor.client(connection),

@@ -2,7 +2,8 @@
 //! `Forwarded` (RFC 7239), `X-Real-IP`, `X-Client-Cert-*`, `Via` (RFC 9110 7.6.3).
 //!
 //! A peer in `trusted_proxies` is believed and its words are extended; what any other peer says
-//! of these is taken out. A peer by Unix socket has no address and is not believed.
+//! of these is taken out. A peer by Unix socket has no address and is not believed. Of certificates
+//! nobody is believed: a proxy that knows nothing of such fields passes on what its clients write.
 use super::address::{IpText, Origin, node};
 use super::request_id;
 use crate::message::{Head, Known, Version, is_certificate_claim, is_claim};
@@ -34,9 +35,7 @@ pub(super) fn forwarded(
         return Err(Loop);
     }
     let believed = origin.peer.is_within(trusted);
-    if !believed {
-        remove_claims(head);
-    }
+    remove_claims(head, if believed { is_certificate_claim } else { is_claim });
     forwarded_for(head, origin, trusted, believed);
     if !head.has(Known::XForwardedProto) {
         match scheme {
@@ -182,8 +181,8 @@ fn forwarded_for(head: &mut Head, origin: &Origin, trusted: &[IpNet], believed: 
     }
 }
 
-/// Takes out every field by which a client could pass for another one.
-fn remove_claims(head: &mut Head) {
+/// Takes out every field of this kind, by which a client could pass for another one.
+fn remove_claims(head: &mut Head, is_claim: fn(&[u8]) -> bool) {
     // Those of nearly all clients begin with none of them.
     if !head.may_begin(b"xf") {
         return;
@@ -195,12 +194,8 @@ fn remove_claims(head: &mut Head) {
     }
 }
 
-/// Says what the client proved by its certificate, whatever others say of it.
+/// Says what the client proved by its certificate.
 fn client_certificate(head: &mut Head, client: Option<&Client>) {
-    let claims = head.iter().map(|(name, _)| name).filter(|name| is_certificate_claim(name));
-    for name in claims.map(<[u8]>::to_vec).collect::<Vec<_>>() {
-        head.remove_named(&name);
-    }
     let mut say = |name, value: &str| {
         // Visible ASCII, as it was made.
         let _ = head.append(name, value.as_bytes());
@@ -308,6 +303,8 @@ mod tests {
                     ("Forwarded", "for=1.1.1.1"),
                     ("X-Real-IP", "1.1.1.1"),
                     ("X-Request-Id", "a b"),
+                    ("X-Client-Cert-Verified", "yes"),
+                    ("X_Client-Cert_Subject", "CN=root"),
                 ],
             ),
             "[::ffff:10.0.0.8]:5000",
@@ -319,6 +316,8 @@ mod tests {
         assert_eq!(values(&head, "forwarded"), ["for=1.1.1.1", "for=10.0.0.8"]);
         assert_eq!(values(&head, "x-real-ip"), ["1.1.1.1"]);
         assert_eq!(values(&head, "x-request-id"), ["a b"]);
+        let is_said = head.iter().any(|(name, _)| is_certificate_claim(name));
+        assert!(!is_said, "of certificates nobody is believed");
     }
 
     #[test]

@@ -143,15 +143,14 @@ impl Reach {
         addr: &Addr,
         way: Way<'_>,
     ) -> Result<(Stream, bool), Error> {
-        let mut stream = net::connect(target).await.map_err(Error::Connect)?;
-        if let Some(header) = way.header {
-            say(&mut stream, header.bytes()).await.map_err(Error::Connect)?;
-        }
+        let stream = announced(target, way).await?;
         let Some(tls) = &self.tls else { return Ok((stream, way.offer == Offer::Http2)) };
-        let connection = tls.begin(addr, way.offer).map_err(Error::Tls)?;
-        // Boxed: with its connection it would be the largest part of each request's future.
-        let secured = Box::pin(stream.secure(connection.into())).await;
-        let stream = secured.map_err(|error| Error::Tls(words(&error)))?;
+        let mut stream = secure(tls, stream, addr, way.offer).await?;
+        if stream.tls().is_some_and(|agreed| tls.is_stale(agreed, addr)) {
+            // Boxed, as it hardly ever happens.
+            let again = async { secure(tls, announced(target, way).await?, addr, way.offer).await };
+            stream = Box::pin(again).await?;
+        }
         let agreed = stream.tls().and_then(|tls| tls.alpn_protocol()) == Some(b"h2");
         if way.offer == Offer::Http2 && !agreed {
             return Err(Error::Tls("it does not agree to HTTP/2 (ALPN h2)".into()));
@@ -165,6 +164,27 @@ fn version(said: config::ProxyProtocol) -> Version {
         config::ProxyProtocol::V1 => Version::V1,
         config::ProxyProtocol::V2 => Version::V2,
     }
+}
+
+/// Connects, and says what comes before anything else.
+async fn announced(target: &Target, way: Way<'_>) -> Result<Stream, Error> {
+    let mut stream = net::connect(target).await.map_err(Error::Connect)?;
+    if let Some(header) = way.header {
+        say(&mut stream, header.bytes()).await.map_err(Error::Connect)?;
+    }
+    Ok(stream)
+}
+
+async fn secure(
+    tls: &Connector,
+    stream: Stream,
+    addr: &Addr,
+    offer: Offer,
+) -> Result<Stream, Error> {
+    let connection = tls.begin(addr, offer).map_err(Error::Tls)?;
+    // Boxed: with its connection it would be the largest part of each request's future.
+    let secured = Box::pin(stream.secure(connection.into())).await;
+    secured.map_err(|error| Error::Tls(words(&error)))
 }
 
 /// Writes what comes first. A new socket takes it at once.

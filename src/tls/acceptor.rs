@@ -1,8 +1,9 @@
 //! The side that is called: a listener's TLS.
-use super::by_name::ByName;
+use super::by_name::{ByName, Choice};
 use super::der::common_name;
 use super::identity::{Identity, Shown, chain, shown, wrong};
 use super::provider::{LASTING, RECORD, lasting, provider};
+use super::resumption::{Judged, are_good};
 use super::staple::Stapled;
 use super::tickets;
 use crate::config::{Blob, Clients, ListenerTls, Problem, TlsVersion};
@@ -10,9 +11,8 @@ use rustls::server::{
     Accepted, AcceptedAlert, ClientHello, NoServerSessionStorage, ProducesTickets,
     ServerConnection, WebPkiClientVerifier,
 };
-use rustls::{RootCertStore, ServerConfig, SupportedProtocolVersion};
-use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use rustls::{HandshakeKind, RootCertStore, ServerConfig, SupportedProtocolVersion};
+use std::sync::{Arc, OnceLock};
 
 /// What a listener's handshakes need.
 #[derive(Debug)]
@@ -23,6 +23,16 @@ pub struct Acceptor {
     lasting: Option<Arc<ServerConfig>>,
     names: Arc<ByName>,
     tickets: Arc<dyn ProducesTickets>,
+}
+
+/// A handshake that was begun.
+#[derive(Debug)]
+pub struct Begun {
+    /// The connection.
+    pub connection: ServerConnection,
+    /// The certificate it is made with, where the connection is for its names only: where clients are
+    /// asked for certificates, what they prove is for those.
+    pub only: Option<Arc<Identity>>,
 }
 
 /// What a client's certificate says, ready for the fields of requests: visible ASCII.
@@ -60,7 +70,7 @@ impl Acceptor {
                 Ok(identity) => {
                     // Where it was in force, or nothing was, it is better than none.
                     let known = before.is_none_or(|b| b.said.certificates.contains(pair));
-                    problems.extend(expired(&identity).filter(|_| !known));
+                    problems.extend(identity.untimely().filter(|_| !known));
                     identities.push(Arc::new(identity));
                 }
                 Err(problem) => problems.push(problem),
@@ -85,6 +95,10 @@ impl Acceptor {
             TlsVersion::V12 => rustls::ALL_VERSIONS,
             TlsVersion::V13 => &[&rustls::version::TLS13],
         };
+        let ticketer = match &clients {
+            Some(_) => Arc::new(Judged(tickets.clone())),
+            None => tickets.clone(),
+        };
         let config = |provider, versions: &[&'static SupportedProtocolVersion]| {
             let config = ServerConfig::builder_with_provider(provider)
                 .with_protocol_versions(versions)
@@ -95,7 +109,7 @@ impl Acceptor {
             };
             let mut config = config.with_cert_resolver(names.clone());
             config.alpn_protocols = said.alpn.iter().map(|alpn| alpn.id().to_vec()).collect();
-            config.ticketer = tickets.clone();
+            config.ticketer = ticketer.clone();
             config.max_fragment_size = Some(RECORD);
             // Tickets are enough: what is remembered here would be remembered for each client.
             config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -121,8 +135,9 @@ impl Acceptor {
                 notes.push(wrong(&one.said.cert, &what).to_string());
             }
             let staple = one.stapled.as_ref().and_then(Stapled::note);
-            notes.extend(expired(one).into_iter().chain(staple).map(|problem| problem.to_string()));
-            notes.extend(one.said.key.caution().map(|problem| problem.to_string()));
+            let nameless = one.nameless().filter(|_| self.said.clients.is_some());
+            let said = one.notes().into_iter().chain(nameless).chain(staple);
+            notes.extend(said.map(|problem| problem.to_string()));
         }
         let tickets = self.said.tickets.as_ref().and_then(Blob::caution);
         notes.extend(tickets.map(|problem| problem.to_string()));
@@ -134,13 +149,19 @@ impl Acceptor {
     /// # Errors
     ///
     /// What TLS says where nothing can be agreed on.
-    pub fn begin(
-        &self,
-        hello: Accepted,
-    ) -> Result<ServerConnection, (rustls::Error, AcceptedAlert)> {
+    pub fn begin(&self, hello: Accepted) -> Result<Begun, (rustls::Error, AcceptedAlert)> {
         let lasting = self.lasting.as_ref().filter(|_| can_last(&hello.client_hello()));
-        let config = lasting.unwrap_or(&self.config).clone();
-        hello.into_connection(config)
+        let config = lasting.unwrap_or(&self.config);
+        if self.said.clients.is_none() {
+            let connection = hello.into_connection(config.clone())?;
+            return Ok(Begun { connection, only: None });
+        }
+        // Which one is shown the library tells nobody but who chooses it.
+        let choice = Arc::new(Choice { names: self.names.clone(), shown: OnceLock::new() });
+        let mut config = ServerConfig::clone(config);
+        config.cert_resolver = choice.clone();
+        let connection = hello.into_connection(Arc::new(config))?;
+        Ok(Begun { connection, only: choice.shown.get().cloned() })
     }
 
     /// Its certificates, in the order they were said.
@@ -148,16 +169,17 @@ impl Acceptor {
         &self.names.all
     }
 
-    /// Whether a client that asks for `name` (`None`: for none) may be shown this one.
+    /// Those that a client that asks for `name` (`None`: for none) may be shown.
     #[cfg(test)]
-    pub(super) fn is_for(&self, name: Option<&str>, one: &Identity) -> bool {
-        self.names.of(name).any(|found| std::ptr::eq(&**found, one))
+    pub(super) fn of(&self, name: Option<&str>) -> Vec<&Identity> {
+        self.names.of(name).map(|one| &**one).collect()
     }
 
-    /// Whether a connection whose client asked for `name` may carry requests to this host. Only
-    /// where clients are asked for certificates it matters: what they proved was for that name.
-    pub fn covers(&self, name: Option<&str>, host: &str) -> bool {
-        self.said.clients.is_none() || self.names.covers(name, host)
+    /// Whether what a client shows, or showed when its session began, is good still. A ticket is
+    /// judged before it is taken; here in the end it counts.
+    pub fn is_good(&self, connection: &rustls::Connection) -> bool {
+        let is_resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        !is_resumed || connection.peer_certificates().is_none_or(are_good)
     }
 
     /// The common name of the certificate that a client showed, empty where that has none; `None`
@@ -188,13 +210,6 @@ fn can_last(hello: &ClientHello<'_>) -> bool {
     let ours = [TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256];
     hello.named_groups().is_some_and(|groups| groups.contains(&LASTING))
         && hello.cipher_suites().iter().any(|suite| ours.contains(suite))
-}
-
-/// What is to be said of one that has run out.
-pub(super) fn expired(identity: &Identity) -> Option<Problem> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() as i64);
-    let problem = wrong(&identity.said.cert, "it has expired").hint("put a new one in its place");
-    (now > identity.not_after).then_some(problem)
 }
 
 fn verifier(

@@ -1,13 +1,15 @@
 //! The side that calls: a pool's TLS.
-use super::acceptor::expired;
 use super::identity::{Identity, chain, wrong};
 use super::provider::{RECORD, provider};
+use super::resumption::{Sessions, are_good};
 use crate::config::{Addr, PoolTls, Problem};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, IpAddr, ServerName, UnixTime};
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    ClientConfig, ClientConnection, Connection, DigitallySignedStruct, HandshakeKind,
+    RootCertStore, SignatureScheme,
 };
 use std::sync::Arc;
 
@@ -17,6 +19,8 @@ pub struct Connector {
     /// By what is offered, in the order of [`Offer`].
     configs: [Arc<ClientConfig>; 4],
     sni: Option<ServerName<'static>>,
+    verifier: Arc<dyn ServerCertVerifier>,
+    sessions: Arc<Sessions>,
     /// Who we show that we are.
     own: Option<Identity>,
 }
@@ -62,16 +66,13 @@ impl Connector {
         let config = ClientConfig::builder_with_provider(provider.clone())
             .with_protocol_versions(rustls::ALL_VERSIONS)
             .expect("each provider has both versions");
-        let config = if said.verify {
-            let roots = roots(said).map_err(|problem| problems.push(problem));
-            config.with_root_certificates(roots.unwrap_or_else(|()| RootCertStore::empty()))
-        } else {
-            config.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)))
-        };
+        let verifier = verifier(said, provider).map_err(|problem| problems.push(problem));
         let sni = said.sni.as_ref().map(|name| ServerName::try_from(name.clone())).transpose();
         let sni = sni.map_err(|_| {
             problems.push(Problem::new(&said.at, format!("{}.sni", said.key), "is no DNS name"));
         });
+        let Ok(verifier) = verifier else { return Err(problems) };
+        let config = config.dangerous().with_custom_certificate_verifier(verifier.clone());
         let config = match &own {
             Some(own) => {
                 let resolver = rustls::sign::SingleCertAndKey::from((*own.key).clone());
@@ -81,13 +82,16 @@ impl Connector {
         };
         match sni {
             Ok(sni) if problems.is_empty() => {
+                let sessions = Arc::new(Sessions::new());
                 let offering = |offer: Offer| {
                     let mut config = config.clone();
                     config.alpn_protocols = offer.ids();
                     config.max_fragment_size = Some(RECORD);
+                    config.resumption = Resumption::store(sessions.clone());
                     Arc::new(config)
                 };
-                Ok(Self { configs: Offer::ALL.map(offering), sni, own })
+                let configs = Offer::ALL.map(offering);
+                Ok(Self { configs, sni, verifier, sessions, own })
             }
             _ => Err(problems),
         }
@@ -96,8 +100,7 @@ impl Connector {
     /// What an operator should know of its files, though they are in force.
     pub fn notes(&self) -> Vec<String> {
         let Some(own) = &self.own else { return Vec::new() };
-        let problems = expired(own).into_iter().chain(own.said.key.caution());
-        problems.map(|problem| problem.to_string()).collect()
+        own.notes().iter().map(Problem::to_string).collect()
     }
 
     /// Begins a handshake with the backend of an address.
@@ -106,12 +109,34 @@ impl Connector {
     ///
     /// An address that is no name to verify.
     pub fn begin(&self, addr: &Addr, offer: Offer) -> Result<ClientConnection, String> {
-        let name = match &self.sni {
-            Some(name) => name.clone(),
-            None => name(addr)?,
-        };
+        let name = self.name(addr)?;
         let connection = ClientConnection::new(self.configs[offer as usize].clone(), name);
         connection.map_err(|error| error.to_string())
+    }
+
+    /// Whether a session was resumed whose backend would not be believed any more: the certificate
+    /// it showed when it began has run out. Then none is resumed any more: the next handshake is a
+    /// whole one, in which the backend shows what it has now.
+    pub fn is_stale(&self, connection: &Connection, addr: &Addr) -> bool {
+        let is_resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
+        let shown = connection.peer_certificates().filter(|_| is_resumed);
+        let Some(all @ [leaf, rest @ ..]) = shown else { return false };
+        if are_good(all) {
+            return false;
+        }
+        // What has run out may be one that nobody needs.
+        let judge = |name| {
+            self.verifier.verify_server_cert(leaf, rest, &name, &[], UnixTime::now()).is_err()
+        };
+        let is_stale = self.name(addr).is_ok_and(judge);
+        if is_stale {
+            self.sessions.forget();
+        }
+        is_stale
+    }
+
+    fn name(&self, addr: &Addr) -> Result<ServerName<'static>, String> {
+        self.sni.clone().map_or_else(|| name(addr), Ok)
     }
 }
 
@@ -122,6 +147,22 @@ fn name(addr: &Addr) -> Result<ServerName<'static>, String> {
         Addr::Host(host, _) => ServerName::try_from(host.to_string()).map_err(|_| unusable(host)),
         Addr::Unix(path) => Err(unusable(&path.display().to_string())),
     }
+}
+
+/// Who judges what backends show.
+fn verifier(
+    said: &PoolTls,
+    provider: Arc<CryptoProvider>,
+) -> Result<Arc<dyn ServerCertVerifier>, Problem> {
+    if !said.verify {
+        return Ok(Arc::new(Anybody(provider)));
+    }
+    let roots = Arc::new(roots(said)?);
+    let built = WebPkiServerVerifier::builder_with_provider(roots, provider).build();
+    let wrong = |error: rustls::client::VerifierBuilderError| {
+        Problem::new(&said.at, &*said.key, error.to_string())
+    };
+    Ok(built.map_err(wrong)?)
 }
 
 fn roots(said: &PoolTls) -> Result<RootCertStore, Problem> {

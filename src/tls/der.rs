@@ -1,6 +1,7 @@
 //! What the proxy tells about certificates, read from their DER (X.690, RFC 5280 4.1).
 use std::fmt::Write;
 use std::net::IpAddr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// What a certificate says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,10 +12,27 @@ pub(super) struct Facts {
     pub(super) issuer: String,
     /// As RFC 4514 writes it, in visible ASCII.
     pub(super) subject: String,
-    /// Seconds since 1970.
-    pub(super) not_before: i64,
-    /// Seconds since 1970.
-    pub(super) not_after: i64,
+    /// When it is good.
+    pub(super) good: Span,
+}
+
+/// From when until when, both included: seconds since 1970.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) from: i64,
+    pub(super) until: i64,
+}
+
+impl Span {
+    /// Whether it is now.
+    pub(super) fn is_now(self) -> bool {
+        (self.from..=self.until).contains(&now())
+    }
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() as i64)
 }
 
 pub(super) const INTEGER: u8 = 0x02;
@@ -48,9 +66,14 @@ pub(super) fn facts(certificate: &[u8]) -> Option<Facts> {
         serial: hex(serial.strip_prefix(&[0]).unwrap_or(serial)),
         issuer: name(issuer)?,
         subject: name(subject)?,
-        not_before: validity.time()?,
-        not_after: validity.time()?,
+        good: Span { from: validity.time()?, until: validity.time()? },
     })
+}
+
+/// When a certificate is good; `None` when it is none.
+pub(super) fn validity(certificate: &[u8]) -> Option<Span> {
+    let mut validity = Der(before_validity(certificate)?.take(SEQUENCE)?);
+    Some(Span { from: validity.time()?, until: validity.time()? })
 }
 
 /// The common name of a certificate's owner, the last one said; empty when it has none. `None` when
@@ -111,13 +134,20 @@ fn alternative_names(certificate: &[u8]) -> Option<&[u8]> {
 
 /// What comes behind the validity: the subject first.
 fn behind_validity(certificate: &[u8]) -> Option<Der<'_>> {
+    let mut rest = before_validity(certificate)?;
+    rest.take(SEQUENCE)?;
+    Some(rest)
+}
+
+/// The validity, and what comes behind it.
+fn before_validity(certificate: &[u8]) -> Option<Der<'_>> {
     let mut whole = Der(certificate);
     let mut tbs = Der(Der(whole.take(SEQUENCE)?).take(SEQUENCE)?);
     if tbs.begins(VERSION) {
         tbs.take(VERSION)?;
     }
-    // Serial, algorithm, issuer, validity.
-    for tag in [INTEGER, SEQUENCE, SEQUENCE, SEQUENCE] {
+    // Serial, algorithm, issuer.
+    for tag in [INTEGER, SEQUENCE, SEQUENCE] {
         tbs.take(tag)?;
     }
     Some(tbs)

@@ -1,14 +1,16 @@
 //! A certificate with its key, judged.
-use super::der;
+use super::der::{self, Span};
 use super::provider::{digest, provider};
 use super::staple::Stapled;
 use crate::config::{Blob, Certificate, Problem};
+use crate::telemetry::rfc3339;
 use rustls::SignatureScheme;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 /// Schemes that tell kinds of keys apart.
 const SCHEMES: [SignatureScheme; 5] = [
@@ -81,7 +83,7 @@ impl Identity {
             label,
             common_name,
             serial: facts.serial,
-            not_after: facts.not_after,
+            not_after: facts.good.until,
         })
     }
 
@@ -101,14 +103,58 @@ impl Identity {
         shared.map(String::as_str).filter(|_| same_kind)
     }
 
+    /// Why it is good for nothing now: its time, and that of those it was signed by.
+    pub(super) fn untimely(&self) -> Option<Problem> {
+        let now = der::now();
+        if now > self.not_after {
+            return Some(self.wrong("it has expired").hint("put a new one in its place"));
+        }
+        let (at, Span { from, .. }) = self.spans().find(|(_, span)| now < span.from)?;
+        let since = rfc3339(UNIX_EPOCH + Duration::from_secs(from.unsigned_abs()));
+        let what = match at {
+            0 => format!("it is not valid before {since}"),
+            at => format!("certificate {} of it is not valid before {since}", at + 1),
+        };
+        Some(self.wrong(&what).hint("put one in its place that is valid now, or look at the clock"))
+    }
+
+    /// What is to be known of it, though it is in force.
+    pub(super) fn notes(&self) -> Vec<Problem> {
+        let now = der::now();
+        // Clients may know another way to whom they trust.
+        let old = self.spans().skip(1).filter(|(_, span)| now > span.until).map(|(at, _)| {
+            let what = format!("certificate {} of it has expired", at + 1);
+            self.wrong(&what).hint("put the chain in its place that came with the certificate")
+        });
+        self.untimely().into_iter().chain(old).chain(self.said.key.caution()).collect()
+    }
+
+    /// Where it is good for no name at all.
+    pub(super) fn nameless(&self) -> Option<Problem> {
+        let what =
+            "it names nobody (no subjectAltName): with client_ca each request by it gets 421";
+        let hint = "let it be signed with its names as subjectAltName";
+        self.names.is_empty().then(|| self.wrong(what).hint(hint))
+    }
+
+    fn wrong(&self, what: &str) -> Problem {
+        wrong(&self.said.cert, what)
+    }
+
+    /// When each of its chain is good.
+    fn spans(&self) -> impl Iterator<Item = (usize, Span)> {
+        let all = self.key.cert.iter().enumerate();
+        all.filter_map(|(at, one)| Some((at, der::validity(one)?)))
+    }
+
     /// What a handshake shows.
     pub(super) fn shown(&self) -> &Arc<CertifiedKey> {
         self.stapled.as_ref().and_then(Stapled::key).unwrap_or(&self.key)
     }
 
-    /// Whether it is good for a host, in lower case, without a port; an address of IPv6 with or
-    /// without brackets.
-    pub(super) fn covers(&self, host: &str) -> bool {
+    /// Whether it is good for a host, without a port; an address of IPv6 with or without brackets.
+    pub fn covers(&self, host: &str) -> bool {
+        let host = &*host.trim_end_matches('.').to_ascii_lowercase();
         let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
         if let Ok(addr) = bare.parse::<IpAddr>() {
             // No wildcard stands for a part of an address.

@@ -8,13 +8,14 @@ mod der;
 mod identity;
 mod mac;
 mod provider;
+mod resumption;
 mod staple;
 mod tickets;
 
 #[cfg(test)]
 mod tests;
 
-pub use acceptor::{Acceptor, Client};
+pub use acceptor::{Acceptor, Begun, Client};
 pub use connector::{Connector, Offer};
 pub use identity::Identity;
 pub use mac::{Mac, TAG};

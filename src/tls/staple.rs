@@ -1,11 +1,12 @@
 //! What an authority says of a certificate, to be handed to clients with it (OCSP, RFC 6960 4.2.1;
 //! stapling, RFC 6066 8).
-use super::der::{Der, ENUMERATED, GENERALIZED_TIME, INTEGER, OCTET_STRING, OID, SEQUENCE, hex};
+use super::der::{
+    Der, ENUMERATED, GENERALIZED_TIME, INTEGER, OCTET_STRING, OID, SEQUENCE, Span, hex, now,
+};
 use super::identity::wrong;
 use crate::config::{Blob, Problem};
 use rustls::sign::CertifiedKey;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 /// `id-pkix-ocsp-basic`
 const BASIC: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 0x30, 1, 1];
@@ -21,13 +22,6 @@ pub(super) struct Stapled {
     file: Blob,
     /// `None` where it says nothing of this certificate.
     good: Option<Span>,
-}
-
-/// Seconds since 1970.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Span {
-    from: i64,
-    until: i64,
 }
 
 impl Stapled {
@@ -47,9 +41,7 @@ impl Stapled {
     /// The certificate with it, as long as it says something of it: clients take one that has
     /// expired, or that is of another certificate, for a reason to leave.
     pub(super) fn key(&self) -> Option<&Arc<CertifiedKey>> {
-        let now = now();
-        let good = self.good.is_some_and(|span| (span.from..=span.until).contains(&now));
-        good.then_some(&self.key)
+        self.good.is_some_and(Span::is_now).then_some(&self.key)
     }
 
     /// Why it is not handed out.
@@ -64,10 +56,6 @@ impl Stapled {
         let what = format!("{what}; clients get the certificate without it");
         Some(wrong(&self.file, &what).hint("put a new one in its place"))
     }
-}
-
-fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs() as i64)
 }
 
 /// From when and until when it says something of the certificate with this serial number; `None`

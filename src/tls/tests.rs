@@ -69,8 +69,8 @@ fn facts_are_what_the_certificate_says() {
     });
     let facts = der::facts(&made.der).unwrap();
     assert_eq!(facts.serial, "AB01");
-    assert_eq!(facts.not_before, 946_598_400);
-    assert_eq!(facts.not_after, 3_981_312_000);
+    assert_eq!((facts.good.from, facts.good.until), (946_598_400, 3_981_312_000));
+    assert_eq!(der::validity(&made.der), Some(facts.good));
     assert_eq!(facts.subject, "CN=\\ x\\0D\\0Ay\\ ,O=A\\, B \\C3\\A4 #1,C=DE");
     assert_eq!(facts.issuer, facts.subject);
     // Whatever is cut off or turned, nothing panics, and a prefix is never a certificate.
@@ -107,13 +107,16 @@ fn certificates_are_found_by_name() {
     let (acceptor, notes) = Acceptor::new(&listener(&all.each_ref()), None).unwrap();
     assert!(notes.is_empty());
     let found = |name: Option<&str>| {
-        acceptor.identities().iter().position(|one| acceptor.is_for(name, one)).unwrap()
+        let first = acceptor.of(name)[0];
+        acceptor.identities().iter().position(|one| std::ptr::eq(&**one, first)).unwrap()
     };
     for (name, at) in [
         (None, 0),
         (Some("unknown.test"), 0),
         (Some("a.test"), 1),
         (Some("A.Test"), 1),
+        (Some("a.test."), 1),
+        (Some("x.a.test."), 2),
         (Some("b.a.test"), 1),
         (Some("x.a.test"), 2),
         // A wildcard stands for one label (RFC 9525 6.3).
@@ -121,6 +124,24 @@ fn certificates_are_found_by_name() {
     ] {
         assert_eq!(found(name), at, "{name:?}");
     }
+}
+
+#[test]
+fn who_cannot_use_the_most_exact_one_gets_the_next() {
+    let all = [
+        make(&["first.test"], |_| {}),
+        make(&["second.test", "first.test"], |_| {}),
+        make(&["*.a.test"], |_| {}),
+        make(&["x.a.test"], |_| {}),
+    ];
+    let (acceptor, _) = Acceptor::new(&listener(&all.each_ref()), None).unwrap();
+    let of = |name: Option<&str>| -> Vec<&str> {
+        acceptor.of(name).iter().map(|one| one.names[0].as_str()).collect()
+    };
+    assert_eq!(of(Some("x.a.test")), ["x.a.test", "*.a.test", "first.test", "second.test"]);
+    assert_eq!(of(Some("y.a.test")), ["*.a.test", "first.test", "second.test"]);
+    assert_eq!(of(Some("second.test")), ["second.test", "first.test", "second.test"]);
+    assert_eq!(of(None), ["first.test", "second.test"]);
 }
 
 #[test]
@@ -178,6 +199,37 @@ fn one_that_expired_is_refused_where_it_is_new() {
     let other = make(&["b.test"], |params| params.not_after = rcgen::date_time_ymd(2001, 1, 1));
     let problems = Acceptor::new(&listener(&[&other]), Some(&running)).unwrap_err();
     assert!(problems[0].to_string().contains("it has expired; put a new one in its place"));
+}
+
+#[test]
+fn one_of_the_future_is_refused_where_it_is_new() {
+    let early =
+        |names: &[&str]| make(names, |params| params.not_before = rcgen::date_time_ymd(2040, 1, 1));
+    let (good, coming) = (make(&["a.test"], |_| {}), early(&["a.test"]));
+    let (running, notes) = Acceptor::new(&listener(&[&good]), None).unwrap();
+    assert!(notes.is_empty());
+    let said = Acceptor::new(&listener(&[&coming]), Some(&running)).unwrap_err();
+    let what = "cert.pem: it is not valid before 2040-01-01T00:00:00";
+    assert!(said[0].to_string().contains(what), "{}", said[0]);
+    // At a start there is nothing better.
+    let (_, notes) = Acceptor::new(&listener(&[&coming]), None).unwrap();
+    assert!(notes.len() == 1 && notes[0].contains(what), "{notes:?}");
+    // So it is with those that signed it.
+    let text = |made: &Made| String::from_utf8(made.pair.cert.bytes.to_vec()).unwrap();
+    let chained = |made: &Made, other: &Made| Made {
+        pair: Certificate {
+            cert: blob("cert.pem", format!("{}{}", text(made), text(other)).as_bytes()),
+            ..made.pair.clone()
+        },
+        der: made.der.clone(),
+    };
+    let chain = chained(&good, &early(&["ca.test"]));
+    let said = Acceptor::new(&listener(&[&chain]), Some(&running)).unwrap_err();
+    assert!(said[0].to_string().contains("certificate 2 of it is not valid before 2040"));
+    let old = make(&["ca.test"], |params| params.not_after = rcgen::date_time_ymd(2001, 1, 1));
+    let chain = chained(&good, &old);
+    let (_, notes) = Acceptor::new(&listener(&[&chain]), Some(&running)).unwrap();
+    assert!(notes.len() == 1 && notes[0].contains("certificate 2 of it has expired"), "{notes:?}");
 }
 
 #[test]

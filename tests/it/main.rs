@@ -63,6 +63,7 @@ mod tls_clients;
 mod tls_cut;
 mod tls_files;
 mod tls_hostile;
+mod tls_resumption;
 mod tls_staples;
 mod traces;
 mod udp;

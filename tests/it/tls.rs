@@ -71,6 +71,8 @@ fn the_certificate_is_that_of_the_name_asked_for() {
         (&["-servername", "deep.a.wild.test"], "CN = first"),
         (&["-servername", "A.Wild.Test"], "CN = wild"),
         (&["-servername", "exact.wild.test"], "CN = exact"),
+        (&["-servername", "exact.wild.test."], "CN = exact"),
+        (&["-servername", "a.wild.test."], "CN = wild"),
     ] {
         let seen = s_client(&proxy, name);
         assert!(seen.contains(&format!("subject={subject}")), "{name:?}: {seen}");

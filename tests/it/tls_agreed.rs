@@ -152,6 +152,34 @@ fn of_two_kinds_of_key_each_client_is_shown_the_one_it_knows() {
 }
 
 #[test]
+fn a_client_that_cannot_use_the_most_exact_certificate_gets_the_next_that_it_can_use() {
+    let (backend, certs) = (Backend::named("one"), Certs::new());
+    certs.make("default", &["default.test"]).make_rsa("other", &["default.test", "other.test"]);
+    certs.make("exact", &["x.w.test"]).make_rsa("wild", &["*.w.test"]);
+    certs.make("plain", &["plain.test"]);
+    let list = certs.table(&["default", "other", "exact", "wild", "plain"], "");
+    let proxy = Proxy::start(&secure(backend.addr, &list, ""));
+    let shown = |more: &[&str]| {
+        let seen = s_client(&proxy, more);
+        let name = seen.lines().find_map(|line| line.strip_prefix("subject=CN = "));
+        name.unwrap_or_else(|| panic!("no handshake: {seen}")).to_string()
+    };
+    for (name, by_any, by_rsa) in [
+        ("x.w.test", "exact", "wild"),
+        ("y.w.test", "wild", "wild"),
+        ("default.test", "default", "other"),
+        ("unknown.test", "default", "other"),
+        ("plain.test", "plain", "other"),
+    ] {
+        let rsa = ["-sigalgs", "RSA-PSS+SHA256:RSA+SHA256", "-servername", name];
+        assert_eq!(shown(&["-servername", name]), by_any, "{name}");
+        assert_eq!(shown(&rsa), by_rsa, "{name}");
+        assert_eq!(shown(&[&rsa[..], &["-tls1_2"]].concat()), by_rsa, "{name}");
+    }
+    assert_eq!(shown(&["-noservername", "-sigalgs", "RSA-PSS+SHA256"]), "other");
+}
+
+#[test]
 fn idle_clients_of_tls_give_way_and_leave_when_it_ends() {
     let (backend, certs) = (Backend::named("one"), Certs::new());
     certs.make("a", &["a.test"]);

@@ -67,10 +67,23 @@ fn what_clients_forge_never_reaches_a_backend_whatever_they_speak() {
     let forged: Vec<&str> = forged.iter().flat_map(|line| ["-H", line]).collect();
     let asked = certs.table(&["a"], &client_ca(&certs, "request"));
     let silent = certs.table(&["a"], "");
-    for version in ["--http1.1", "--http2"] {
+    // A proxy before us knows nothing of such fields: it passes on what its clients write.
+    let trusting = |words: String| {
+        words.replace("pool = \"app\"", "pool = \"app\"\ntrusted_proxies = [\"127.0.0.0/8\"]")
+    };
+    let kept = ["-H", "X-Forwarded-For: 192.0.2.9"];
+    for (version, trusts) in
+        ["--http1.1", "--http2"].into_iter().flat_map(|v| [(v, false), (v, true)])
+    {
+        let secure = |backend, tls: &str, more: &str| match trusts {
+            true => trusting(secure(backend, tls, more)),
+            false => secure(backend, tls, more),
+        };
         // Who is not asked, who shows nothing, and who shows something.
         let proxy = Proxy::start(&secure(backend.addr, &silent, ""));
-        let seen = text(&curl(&proxy, &certs, "a.test", &[&forged[..], &[version]].concat()));
+        let how = [&forged[..], &kept, &[version]].concat();
+        let seen = text(&curl(&proxy, &certs, "a.test", &how));
+        assert_eq!(seen.contains("X-Forwarded-For: 192.0.2.9"), trusts, "{seen}");
         let fields = |seen: &str| {
             assert!(seen.starts_with("GET / HTTP/1.1"), "{seen}");
             let mut fields: Vec<_> = seen
@@ -123,6 +136,34 @@ fn a_host_that_the_certificate_is_not_for_is_misdirected() {
             assert_eq!(seen, status, "{version} {host}");
             // Where nobody is asked, nothing was proved to one name alone.
             assert_eq!(text(&curl(&open, &certs, "a.test", &how)), "200", "{version} {host}");
+        }
+    }
+}
+
+#[test]
+fn only_the_certificate_that_was_shown_counts_for_a_host() {
+    let (backend, certs) = (Backend::named("one"), Certs::new());
+    certs
+        .make("a", &["a.test"])
+        .make_rsa("both", &["a.test", "b.test"])
+        .make("c", &["client.test"]);
+    let shown = own(&certs, "c");
+    let shown: Vec<&str> = shown.iter().map(String::as_str).collect();
+    let asked = certs.table(&["a", "both"], &client_ca(&certs, "require"));
+    let proxy = Proxy::start(&secure(backend.addr, &asked, ""));
+    let by = ["--tls-max", "1.2", "--ciphers"];
+    for version in ["--http1.1", "--http2"] {
+        for (cipher, host, status) in [
+            ("ECDHE-ECDSA-AES128-GCM-SHA256", "a.test", "200"),
+            ("ECDHE-ECDSA-AES128-GCM-SHA256", "b.test", "421"),
+            ("ECDHE-RSA-AES128-GCM-SHA256", "a.test", "200"),
+            ("ECDHE-RSA-AES128-GCM-SHA256", "b.test", "200"),
+            ("ECDHE-RSA-AES128-GCM-SHA256", "c.test", "421"),
+        ] {
+            let line = format!("Host: {host}");
+            let how = [cipher, version, "-H", &line, "-o", "/dev/null", "-w", "%{http_code}"];
+            let seen = curl(&proxy, &certs, "a.test", &[&by[..], &how, &shown].concat());
+            assert_eq!(text(&seen), status, "{version} {cipher} {host}");
         }
     }
 }

@@ -49,6 +49,7 @@ fn pairs(certs: &Certs) {
         certs.make_with(name, &["a.test"], |p| p.not_after = date_time_ymd(year, 1, 1));
     }
     certs.make_with("old", &["a.test"], |p| p.not_after = date_time_ymd(2001, 1, 1));
+    certs.make_with("early", &["a.test"], |p| p.not_before = date_time_ymd(2040, 1, 1));
 }
 
 /// Seconds since 1970 at the first of January.
@@ -93,9 +94,15 @@ fn files_that_change_are_taken_however_they_are_written_and_bad_ones_are_not() {
     copy("old.pem", "a.pem");
     until("it is refused", || refused(&process) == before + 3.0);
     assert_eq!((shown(&process).as_str(), not_after(&process)), ("three", year(2053)));
+    // One of the future.
+    copy("early.key", "a.key");
+    until("it is refused", || refused(&process) == before + 4.0);
+    copy("early.pem", "a.pem");
+    until("it is refused", || refused(&process) == before + 5.0);
+    assert_eq!((shown(&process).as_str(), not_after(&process)), ("three", year(2053)));
     // It is gone.
     std::fs::remove_file(at("a.pem")).unwrap();
-    until("it is refused", || refused(&process) == before + 4.0);
+    until("it is refused", || refused(&process) == before + 6.0);
     assert_eq!(shown(&process), "three");
     for end in ["pem", "key"] {
         copy(&format!("four.{end}"), &format!("a.{end}"));
@@ -108,6 +115,7 @@ fn files_that_change_are_taken_however_they_are_written_and_bad_ones_are_not() {
         "a.key: is not the key of",
         "a.pem: nothing in it begins with -----BEGIN CERTIFICATE-----",
         "a.pem: it has expired",
+        "a.pem: it is not valid before 2040-01-01T00:00:00",
         "a.pem: cannot be read",
     ] {
         assert!(said.contains(what), "{what}: {said}");
@@ -247,4 +255,36 @@ fn secrets_that_are_none_are_said_by_the_check_too_and_so_is_how_to_make_pem_of_
     openssl(&["x509", "-outform", "der", "-in", &at("old.pem"), "-out", &pem]);
     let (fits, said) = run(&words);
     assert!(!fits && said.contains(&format!("openssl x509 -inform der -in {pem}")), "{said}");
+}
+
+#[test]
+fn what_is_not_valid_now_or_names_nobody_is_a_warning_where_nothing_better_is_in_force() {
+    let (backend, certs) = (Backend::named("one"), Certs::new());
+    pairs(&certs);
+    certs.make("nobody", &[]);
+    let folder = tempfile::tempdir().unwrap();
+    let ca = format!(" }}], client_ca = \"{}\" ", certs.path("ca.pem").display());
+    for (name, asks, what) in [
+        ("old", false, Some("it has expired")),
+        ("early", false, Some("it is not valid before 2040-01-01T00:00:00")),
+        ("nobody", false, None),
+        ("nobody", true, Some("it names nobody (no subjectAltName): with client_ca each")),
+    ] {
+        for end in ["pem", "key"] {
+            let from = certs.path(&format!("{name}.{end}"));
+            std::fs::copy(from, folder.path().join(format!("a.{end}"))).unwrap();
+        }
+        let mut words = words(&backend, folder.path(), 1, 2);
+        if asks {
+            words = words.replace(" }] ", &ca);
+        }
+        let seen = check(&words, &[]);
+        let said = String::from_utf8_lossy(&seen.stderr).into_owned();
+        assert_eq!(seen.status.code(), Some(0), "{name}: {said}");
+        let warned = said.lines().find(|line| line.contains("a.pem: "));
+        match what {
+            Some(what) => assert!(warned.is_some_and(|line| line.contains(what)), "{said}"),
+            None => assert_eq!(warned, None),
+        }
+    }
 }
