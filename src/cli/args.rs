@@ -103,9 +103,9 @@ pub(super) struct Demo {
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Echo {
-    /// Where to listen.
-    #[arg(long)]
-    pub(super) bind: SocketAddr,
+    /// Where to listen; may be said more than once.
+    #[arg(long, required = true)]
+    pub(super) bind: Vec<SocketAddr>,
     /// What it calls itself; its address by default.
     #[arg(long)]
     pub(super) name: Option<String>,

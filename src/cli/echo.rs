@@ -14,16 +14,26 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::task::JoinSet;
 
 pub(super) fn echo(args: &args::Echo) -> Result<ExitCode, String> {
-    let name = args.name.clone().unwrap_or_else(|| args.bind.to_string());
     super::run::within(async {
-        if args.udp {
-            return datagrams(args.bind, &name).await;
+        let mut all = JoinSet::new();
+        for addr in args.bind.iter().copied() {
+            let name = args.name.clone().unwrap_or_else(|| addr.to_string());
+            if args.udp {
+                let socket = UdpSocket::bind(addr).await.map_err(|error| {
+                    format!("listen on {addr} (echo, UDP): {error}; choose another address")
+                })?;
+                say!("{name} listens on {addr}");
+                all.spawn(datagrams(socket));
+            } else {
+                let listener = listen(addr).await?;
+                say!("{name} listens on {addr}");
+                all.spawn(serve(listener, name.into(), args.tcp));
+            }
         }
-        let listener = listen(args.bind).await?;
-        say!("{name} listens on {}", args.bind);
-        serve(listener, name.into(), args.tcp).await;
+        all.join_all().await;
         Ok(ExitCode::SUCCESS)
     })
 }
@@ -48,12 +58,8 @@ pub(super) async fn serve(listener: TcpListener, name: Arc<str>, tcp: bool) {
     }
 }
 
-/// Sends each datagram back to where it came from, until the socket breaks.
-async fn datagrams(addr: SocketAddr, name: &str) -> Result<ExitCode, String> {
-    let broken =
-        |error: io::Error| format!("listen on {addr} (echo, UDP): {error}; choose another address");
-    let socket = UdpSocket::bind(addr).await.map_err(broken)?;
-    say!("{name} listens on {addr}");
+/// Sends each datagram back to where it came from.
+async fn datagrams(socket: UdpSocket) {
     let mut buf = vec![0; 64 << 10];
     loop {
         // What a client's side says against an answer is no fault of the socket.

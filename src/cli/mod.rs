@@ -6,6 +6,7 @@ mod args;
 mod ask;
 mod check;
 mod demo;
+mod dial;
 mod echo;
 mod explain;
 mod kept;

@@ -6,6 +6,7 @@ use super::draft::{Draft, Ref, Said};
 use super::faults::Faults;
 use super::hint::{did_you_mean, quoted};
 use super::model::{BindAddr, Pool, Protocol};
+use super::passthrough::passthrough;
 use super::pool_http::PoolHttp;
 use super::problem::{At, Problem, Wrong};
 use super::units::Name;
@@ -77,41 +78,12 @@ fn nameless(draft: &Draft, faults: &mut Faults) {
     }
 }
 
-/// Routes with `sni` and listeners that let TLS pass belong together.
-fn passthrough(draft: &Draft, faults: &mut Faults) {
-    const HINT: &str = "sni is for tcp listeners with tls = \"passthrough\"";
-    for to in &draft.sni_listeners {
-        known("listener", to, &draft.listener_names, faults);
-        let read = matches!(draft.listener_names.get(&to.name), Some((_, Some(_))));
-        if read && !draft.passthrough.contains(&to.name) {
-            let what = format!("{} does not let TLS pass", quoted(&to.name));
-            let said = Said { key: to.key.clone(), at: to.at.clone() };
-            say(faults, &said, Wrong::new(what).hint(HINT));
-        }
-    }
-    if draft.passthrough.is_empty() {
-        for said in &draft.sni_anywhere {
-            say(faults, said, Wrong::new("no listener lets TLS pass").hint(HINT));
-        }
-    }
-    let routed = |name: &Name| {
-        !draft.sni_anywhere.is_empty() || draft.sni_listeners.iter().any(|to| to.name == *name)
-    };
-    for listener in draft.passthrough.iter().filter_map(|name| draft.listeners.get(name)) {
-        if listener.pool.is_none() && !routed(&listener.name) {
-            let what = "goes nowhere: it has no pool, and no route with sni";
-            let problem = Problem::new(&listener.at, format!("listener.{}", listener.name), what);
-            faults.push(problem.hint("write pool = \"name\", or a route with sni"));
-        }
-    }
-}
-
-fn say(faults: &mut Faults, said: &Said, wrong: Wrong) {
+pub(super) fn say(faults: &mut Faults, said: &Said, wrong: Wrong) {
     let Wrong { what, hint } = wrong;
     faults.push(Problem { at: said.at.clone(), key: said.key.clone(), what, hint });
 }
 
-fn known<T>(kind: &str, to: &Ref, names: &BTreeMap<Name, T>, faults: &mut Faults) {
+pub(super) fn known<T>(kind: &str, to: &Ref, names: &BTreeMap<Name, T>, faults: &mut Faults) {
     if names.contains_key(&to.name) {
         return;
     }

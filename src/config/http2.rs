@@ -35,6 +35,9 @@ impl Default for Http2 {
 /// The largest window there is (RFC 9113 6.9.1).
 const WINDOW: u64 = (1 << 31) - 1;
 
+/// The least that may wait to be sent: one frame of usual size (RFC 9113 4.2).
+pub(super) const SEND_BUFFER: u64 = 16 << 10;
+
 pub(super) fn http2(item: &Item<'_>) -> Option<Http2> {
     item.table("listener.http2", |t| {
         let mut http2 = Http2::default();
@@ -53,7 +56,7 @@ pub(super) fn http2(item: &Item<'_>) -> Option<Http2> {
         if let Some(n) = size("connection_window", 65_535..=WINDOW) {
             http2.connection_window = n as u32;
         }
-        if let Some(n) = size("send_buffer", 1 << 10..=1 << 30) {
+        if let Some(n) = size("send_buffer", SEND_BUFFER..=1 << 30) {
             http2.send_buffer = n as usize;
         }
         http2

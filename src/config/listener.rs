@@ -68,6 +68,11 @@ fn listener(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) 
     let of_streams = |_: &Item<'_>| place != Place::Udp;
     let tls = tls.filter(of_streams).and_then(|item| secured(&item, protocol, draft));
     let passthrough = matches!(tls, Some(Secured::Passthrough));
+    if let Some(item) = proxy_protocol.as_ref().filter(|_| of_streams(item) && has_no_peers(&bind))
+    {
+        let what = "means nothing here: who comes by a Unix socket is served without a header";
+        item.key_wrong(Wrong::new(what).hint("leave it out, or bind an address of IP, too"));
+    }
     let proxy_protocol = proxy_protocol.filter(of_streams).map(|item| proxies(&item));
     let terminated = tls.as_ref().and_then(Secured::table);
     let http2 = t.take("http2").map(|item| multiplexed(&item, protocol, terminated));
@@ -156,6 +161,11 @@ fn secured(item: &Item<'_>, protocol: Option<Protocol>, draft: &mut Draft) -> Op
         return None;
     }
     Some(Secured::Passthrough)
+}
+
+/// Whether all its clients come by Unix sockets.
+fn has_no_peers(bind: &[Bind]) -> bool {
+    !bind.is_empty() && bind.iter().all(|bind| matches!(bind.addr, BindAddr::Unix(_)))
 }
 
 /// Networks whose connections begin with a PROXY header.

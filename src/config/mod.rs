@@ -34,6 +34,7 @@ mod open;
 mod outlier;
 mod over;
 mod over_retry;
+mod passthrough;
 mod pool;
 mod pool_http;
 mod problem;

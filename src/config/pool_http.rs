@@ -1,6 +1,7 @@
 //! `pool.http` and `pool.http2`: the version its backends are spoken to in, and the limits of
 //! connections that many requests share.
 use super::draft::Said;
+use super::http2::SEND_BUFFER;
 use super::pool::said;
 use super::problem::Wrong;
 use super::table::{Item, Table};
@@ -89,7 +90,8 @@ pub(super) fn limits(
         all.window = t.take("window").and_then(window).unwrap_or(all.window);
         all.connection_window =
             t.take("connection_window").and_then(window).unwrap_or(all.connection_window);
-        let buffer = t.take("send_buffer").and_then(|item| item.size(1024..=i32::MAX as u64));
+        let buffer =
+            t.take("send_buffer").and_then(|item| item.size(SEND_BUFFER..=i32::MAX as u64));
         all.send_buffer = buffer.map_or(all.send_buffer, |bytes| bytes as usize);
         all.ping = t.take("ping").and_then(|item| item.timeout()).unwrap_or(all.ping);
     });

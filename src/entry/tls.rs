@@ -2,6 +2,7 @@
 use crate::arrival::Secured;
 use crate::http1;
 use crate::message::{Chunk, Fields, Known, Size};
+use crate::net::client_hello::Fault;
 use crate::net::{NoHello, Stream, last_words};
 use crate::tls::{Acceptor, Begun};
 use rustls::{Connection, HandshakeKind};
@@ -11,6 +12,8 @@ use std::sync::Arc;
 
 /// The first byte of a TLS record that begins a handshake (RFC 8446 5.1).
 const HANDSHAKE: u8 = 22;
+/// What TLS says of something else.
+const NOT_TLS: Fault = Fault::NotTls;
 /// To a client that speaks HTTP to a port of HTTPS.
 const PLAIN: &[u8] = b"This port speaks HTTPS: ask with https:// instead of http://\n";
 
@@ -69,9 +72,12 @@ pub(super) async fn agree(
     let n = poll_fn(|cx| stream.poll_peek(cx, &mut first)).await.map_err(Failed::of)?;
     match first[..n] {
         [HANDSHAKE] => {}
-        [b'A'..=b'Z'] => return Err(Failed::from("plain_http").saying(stream, plain())),
+        // A method, or the empty line that may stand before it (RFC 9112 2.2).
+        [b'A'..=b'Z' | b'a'..=b'z' | b'\r' | b'\n'] => {
+            return Err(Failed::from("plain_http").saying(stream, plain()));
+        }
         [] => return Err("empty".into()),
-        _ => return Err("not_tls".into()),
+        _ => return Err(Failed::from("not_tls").saying(stream, NOT_TLS.alert().to_vec())),
     }
     let hello = match stream.hello().await {
         Ok(hello) => acceptor.begin(hello).map_err(NoHello::refused),

@@ -151,6 +151,7 @@ mod tests {
     fn names(routes: &str) -> Names {
         let text = format!(
             "[listener.tls]\nbind = \"127.0.0.1:0\"\nprotocol = \"tcp\"\ntls = \"passthrough\"\n\
+             [listener.other]\nbind = \"127.0.0.1:0\"\nprotocol = \"tcp\"\ntls = \"passthrough\"\n\
              {routes}\n[pool.app]\nbackends = []\n"
         );
         let config = crate::config::parse(&text, Path::new("x.toml")).unwrap();
@@ -168,7 +169,7 @@ mod tests {
     #[test]
     fn an_exact_name_counts_before_the_longest_wildcard_and_the_first_route_before_the_next() {
         let names = names(
-            "[[route]]\nname = \"any\"\nsni = \"*.a.test\"\npool = \"app\"\n\
+            "[[route]]\nname = \"any\"\nlistener = \"tls\"\nsni = \"*.a.test\"\npool = \"app\"\n\
              [[route]]\nname = \"b\"\nsni = [\"*.b.A.test\", \"c.test.\"]\npool = \"app\"\n\
              [[route]]\nname = \"late\"\nsni = [\"*.a.test\", \"x.b.a.test\"]\npool = \"app\"\n",
         );

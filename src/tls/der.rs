@@ -36,6 +36,7 @@ pub(super) fn now() -> i64 {
 }
 
 pub(super) const INTEGER: u8 = 0x02;
+const BIT_STRING: u8 = 0x03;
 pub(super) const OCTET_STRING: u8 = 0x04;
 pub(super) const OID: u8 = 0x06;
 pub(super) const ENUMERATED: u8 = 0x0a;
@@ -132,6 +133,30 @@ fn alternative_names(certificate: &[u8]) -> Option<&[u8]> {
     None
 }
 
+/// Who signed a certificate and whose it is, as hashed in words about it (RFC 6960 4.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Parties<'a> {
+    /// The name of who signed it, in DER.
+    pub(super) issuer: &'a [u8],
+    /// The name of its owner, in DER.
+    pub(super) subject: &'a [u8],
+    /// The bits of its owner's key.
+    pub(super) key: &'a [u8],
+}
+
+/// `None` when it is no certificate.
+pub(super) fn parties(certificate: &[u8]) -> Option<Parties<'_>> {
+    let mut rest = behind_algorithm(certificate)?;
+    let issuer = rest.take_whole(SEQUENCE)?;
+    rest.take(SEQUENCE)?;
+    let subject = rest.take_whole(SEQUENCE)?;
+    let mut key = Der(rest.take(SEQUENCE)?);
+    key.take(SEQUENCE)?;
+    // Whole bytes: none of their bits is unused.
+    let key = key.take(BIT_STRING)?.strip_prefix(&[0])?;
+    Some(Parties { issuer, subject, key })
+}
+
 /// What comes behind the validity: the subject first.
 fn behind_validity(certificate: &[u8]) -> Option<Der<'_>> {
     let mut rest = before_validity(certificate)?;
@@ -141,15 +166,20 @@ fn behind_validity(certificate: &[u8]) -> Option<Der<'_>> {
 
 /// The validity, and what comes behind it.
 fn before_validity(certificate: &[u8]) -> Option<Der<'_>> {
+    let mut rest = behind_algorithm(certificate)?;
+    rest.take(SEQUENCE)?;
+    Some(rest)
+}
+
+/// What comes behind the serial number and the algorithm: the issuer first.
+fn behind_algorithm(certificate: &[u8]) -> Option<Der<'_>> {
     let mut whole = Der(certificate);
     let mut tbs = Der(Der(whole.take(SEQUENCE)?).take(SEQUENCE)?);
     if tbs.begins(VERSION) {
         tbs.take(VERSION)?;
     }
-    // Serial, algorithm, issuer.
-    for tag in [INTEGER, SEQUENCE, SEQUENCE] {
-        tbs.take(tag)?;
-    }
+    tbs.take(INTEGER)?;
+    tbs.take(SEQUENCE)?;
     Some(tbs)
 }
 
@@ -193,6 +223,13 @@ impl<'a> Der<'a> {
 
     pub(super) fn take(&mut self, tag: u8) -> Option<&'a [u8]> {
         self.next().filter(|(found, _)| *found == tag).map(|(_, value)| value)
+    }
+
+    /// As `take`, with its tag and its length.
+    fn take_whole(&mut self, tag: u8) -> Option<&'a [u8]> {
+        let before = self.0;
+        self.take(tag)?;
+        before.get(..before.len() - self.0.len())
     }
 
     /// `YYMMDDHHMMSSZ`, or with four digits of a year.

@@ -69,7 +69,7 @@ impl Identity {
                 return Err(wrong(&said.key, &what));
             }
         }
-        let staple = |file| Stapled::new(&key, file, &facts.serial);
+        let staple = |file| Stapled::new(&key, file);
         let stapled = said.ocsp.as_ref().map(staple).transpose()?;
         let names = names(leaf);
         let common_name = der::common_name(leaf).unwrap_or_default();

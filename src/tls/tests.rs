@@ -78,8 +78,10 @@ fn facts_are_what_the_certificate_says() {
         assert_eq!(der::facts(&made.der[..end]), None);
         let mut turned = made.der.to_vec();
         turned[end] ^= 0x55;
-        let _ = der::facts(&turned);
+        let _ = (der::facts(&turned), der::parties(&turned), der::parties(&made.der[..end]));
     }
+    let parties = der::parties(&made.der).unwrap();
+    assert_eq!(parties.issuer, parties.subject);
 }
 
 #[test]

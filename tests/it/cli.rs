@@ -33,6 +33,11 @@ fn check_says_every_problem_or_a_summary() {
         String::from_utf8_lossy(&good.stdout),
         "proxy.toml: ok: 1 listeners, 0 routes, 1 pools, 1 backends\n"
     );
+    let by_name = "[listener.tls]\nbind = \"127.0.0.1:3\"\nprotocol = \"tcp\"\ntls = \"passthrough\"\n\
+                   [[route]]\nsni = \"a.test\"\npool = \"app\"\n";
+    let good = check(&(words(1, 2, "\"127.0.0.1:9\"") + by_name), &[]);
+    let said = String::from_utf8_lossy(&good.stdout).into_owned();
+    assert!(said.contains("ok: 2 listeners, 1 routes, 1 pools"), "{said}");
     let bad = words(1, 2, "\"127.0.0.1:9\"")
         .replace("pool = \"app\"", "pol = \"app\"\npool = \"ap\"")
         + "balance = \"fast\"\n";

@@ -296,3 +296,63 @@ fn names_of_tls_go_where_the_comments_say() {
         assert_eq!(String::from_utf8(client.rest()).unwrap(), pool, "{name}");
     }
 }
+
+/// The lines of an example's first comment that are to be typed.
+fn typed(name: &str) -> Vec<String> {
+    let text = read(name, &[]);
+    let lines = text.lines().take_while(|line| line.starts_with('#'));
+    let typed = lines.filter_map(|line| line.strip_prefix("#     "));
+    typed.map(str::to_owned).collect()
+}
+
+/// A process that is ended with the test.
+struct Typed(std::process::Child);
+
+impl Drop for Typed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn what_the_example_of_tls_has_one_type_runs_as_it_stands_there() {
+    let ports: Vec<(String, String)> = ["9001", "9002", "8443", "8080", "9443"]
+        .map(|port| (format!(":{port}"), format!(":{}", crate::support::nobody().port())))
+        .into();
+    let swap =
+        |text: &str| ports.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
+    let place = tempfile::tempdir().unwrap();
+    std::fs::create_dir(place.path().join("examples")).unwrap();
+    std::os::unix::fs::symlink(folder().join("tls"), place.path().join("examples/tls")).unwrap();
+    let file = swap(&read("tls.toml", &[("port = 8443", "port = 1")]));
+    // The admin side of each test is its own.
+    let admin = format!("[admin]\nbind = \"127.0.0.1:{}\"\n", crate::support::nobody().port());
+    std::fs::write(place.path().join("examples/tls.toml"), file + &admin).unwrap();
+    let command = |line: &str| {
+        let line = swap(line);
+        let mut words = line.split(' ');
+        let program = match words.next().unwrap() {
+            "evenkeel" => env!("CARGO_BIN_EXE_evenkeel"),
+            other => other,
+        };
+        let mut command = Command::new(program);
+        command.current_dir(place.path()).args(words);
+        command
+    };
+    let lines = typed("tls.toml");
+    let [echo, run, curl] = lines.as_slice() else { panic!("{lines:?}") };
+    let start =
+        |line: &str| Typed(command(line).stderr(std::process::Stdio::null()).spawn().unwrap());
+    let (_echo, _run) = (start(echo), start(run));
+    let mut names = std::collections::BTreeSet::new();
+    until("both backends answer", || {
+        let done = command(curl).args(["--silent"]).output().expect("curl is installed");
+        let text = String::from_utf8_lossy(&done.stdout).into_owned();
+        names.extend(
+            text.lines().find_map(|line| line.strip_prefix("backend: ")).map(str::to_owned),
+        );
+        names.len() == 2
+    });
+    assert!(names.iter().all(|name| ports[..2].iter().any(|(_, port)| name.ends_with(port))));
+}

@@ -268,7 +268,7 @@ fn more_streams_than_allowed_are_refused_and_the_others_go_on() {
     let web = crate::support::web(&[backend.addr], "");
     let proxy = Proxy::start(&web.replace(
         "protocol = \"http\"",
-        "protocol = \"http\"\nhttp2 = { streams = 2, send_buffer = \"4KiB\" }",
+        "protocol = \"http\"\nhttp2 = { streams = 2, send_buffer = \"16KiB\" }",
     ));
     let mut client = Frames::connect(proxy.addr());
     client.until("our settings are known", |f| f.kind == SETTINGS && f.flags == 1);

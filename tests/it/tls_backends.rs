@@ -279,3 +279,69 @@ fn a_backend_that_wants_a_certificate_says_so_behind_the_handshake_and_the_log_t
     let turned = log.lines().find(|line| line.contains("backend turned")).unwrap_or_default();
     assert!(turned.contains(said), "{log}");
 }
+
+#[test]
+fn the_check_dials_as_the_pools_say() {
+    use crate::cli::check;
+    use crate::support::nobody;
+    let (certs, others) = (Certs::new(), Certs::new());
+    certs.make("app", &["app.test"]).make("own", &["client.test"]);
+    certs.make_with("old", &["app.test"], |p| p.not_after = rcgen::date_time_ymd(2001, 1, 1));
+    certs.make_with("gone", &["client.test"], |p| p.not_after = rcgen::date_time_ymd(2001, 1, 1));
+    let [app, old] = ["app", "old"].map(|pair| nginx(&certs, pair, ""));
+    let (strict, plain) = (nobody(), Backend::named("plain"));
+    let ca_file = certs.path("ca.pem").display().to_string();
+    let asks = ["-tls1_3", "-www", "-Verify", "1", "-verify_return_error", "-CAfile", &ca_file];
+    let _strict = Server::start(strict, &certs, "app", &asks);
+    // It waits for a header.
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let heard = told.clone();
+    let waits = Backend::run(move |peer| heard.lock().unwrap().push(peer.rest()));
+    let of = |certs: &Certs, more: &str| format!("{{ {}, sni = \"app.test\"{more} }}", ca(certs));
+    let shows = |name: &str| of(&certs, &format!(", {}", certs.words(name)));
+    let good = of(&certs, "");
+    let pools = [
+        ("good", app.addr, good.as_str(), "", None),
+        ("name", app.addr, &format!("{{ {} }}", ca(&certs)), "", Some("not valid for name")),
+        ("authority", app.addr, &of(&others, ""), "", Some("TLS: invalid peer certificate")),
+        ("machine", app.addr, "{ sni = \"app.test\" }", "", Some("UnknownIssuer")),
+        ("old", old.addr, &good, "", Some("certificate expired")),
+        ("anybody", old.addr, "{ verify = false }", "", None),
+        ("no_h2", app.addr, &good, "http = \"2\"", Some("NoApplicationProtocol")),
+        ("either", app.addr, &good, "http = \"auto\"", None),
+        ("plain", plain.addr, &good, "", Some("TLS: ")),
+        ("unknown", strict, &good, "", Some("refused our certificate: certificate required")),
+        ("known", strict, &shows("own"), "", None),
+        ("too_late", strict, &shows("gone"), "", Some("refused our certificate: ")),
+        ("header", waits.addr, "false", "send_proxy_protocol = \"v1\"", None),
+    ];
+    let mut words = "[listener.web]\nbind = \"127.0.0.1:1\"\npool = \"good\"\n".to_string();
+    for (name, addr, tls, more, _) in &pools {
+        words += &format!("[pool.{name}]\nbackends = [\"{addr}\"]\ntls = {tls}\n{more}\n");
+    }
+    let dialled = || {
+        let done = check(&words, &["--connect"]);
+        assert_eq!(done.status.code(), Some(1));
+        String::from_utf8_lossy(&done.stderr).into_owned()
+    };
+    // Who refuses us behind the handshake is given a second: a busy machine may take longer.
+    let mut said = String::new();
+    until("those that refuse us are heard", || {
+        said = dialled();
+        said.matches("refused our certificate").count() == 2
+    });
+    for (name, addr, _, _, what) in &pools {
+        let key = format!("pool.{name}.backends.");
+        let line = said.lines().find(|line| line.contains(&key));
+        match what {
+            Some(what) => {
+                let connect = format!("connect to {addr}: ");
+                let line = line.unwrap_or_else(|| panic!("{name}: {said}"));
+                assert!(line.contains(&connect) && line.contains(what), "{name}: {line}");
+            }
+            None => assert_eq!(line, None, "{name}"),
+        }
+    }
+    until("the header came", || !told.lock().unwrap().is_empty());
+    assert_eq!(told.lock().unwrap()[0], b"PROXY UNKNOWN\r\n");
+}

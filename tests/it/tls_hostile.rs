@@ -169,6 +169,10 @@ fn plain_http_is_told_what_is_spoken_here() {
         "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 5\r\n\r\nhello",
         "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        // A method is of any letters, and an empty line may stand before it.
+        "get / HTTP/1.1\r\nHost: a.test\r\n\r\n",
+        "\r\nGET / HTTP/1.1\r\nHost: a.test\r\n\r\n",
+        "\nGET / HTTP/1.1\r\nHost: a.test\r\n\r\n",
     ] {
         let mut client = proxy.client();
         client.send(request);
@@ -178,6 +182,19 @@ fn plain_http_is_told_what_is_spoken_here() {
         assert_eq!(response.text(), said);
         assert!(client.is_closed());
     }
-    until("each is counted", || handshakes(proxy.running(), "none", "plain_http") == 3);
+    until("each is counted", || handshakes(proxy.running(), "none", "plain_http") == 6);
+    // What is neither is told so in the words of TLS: unexpected_message (RFC 8446 6.2).
+    for bytes in [
+        // Of SSL 2; an alert; data; nothing of the kind.
+        &b"\x80\x2e\x01\x03\x01\x00\x15\x00\x00\x00\x10"[..],
+        b"\x15\x03\x03\x00\x02\x02\x28",
+        b"\x17\x03\x03\x00\x01\x00",
+        b"\0\0\0\0",
+    ] {
+        let mut client = proxy.client();
+        client.send(bytes);
+        assert_eq!(client.rest(), [21, 3, 3, 0, 2, 2, 10], "{bytes:?}");
+    }
+    until("each is counted", || handshakes(proxy.running(), "none", "not_tls") == 4);
     assert_eq!(backend.connections(), 0);
 }

@@ -14,18 +14,26 @@ fn openssl(args: &[&str]) -> String {
 fn certificate(serial: u8) -> Certs {
     let certs = Certs::new();
     certs.make_with("a", &["a.test"], |p| p.serial_number = Some(vec![serial].into()));
+    // With who signed it.
+    let all = ["a.pem", "ca.pem"].map(|name| std::fs::read(certs.path(name)).unwrap()).concat();
+    std::fs::write(certs.path("a.pem"), all).unwrap();
     certs
 }
 
-/// What the authority says of serial number `serial`: `V` good, `R` revoked; for so many minutes.
+/// What the authority says of serial number `serial`: `V` good, `R` revoked, `U` that it knows none;
+/// for so many minutes.
 fn response(certs: &Certs, serial: u8, word: &str, minutes: &str) -> Vec<u8> {
     let path = |name: &str| certs.path(name).display().to_string();
     let gone = if word == "R" { "250101000000Z" } else { "" };
-    let line = format!("{word}\t991231235959Z\t{gone}\t{serial:02X}\tunknown\t/CN=a\n");
+    let known = if word == "U" { serial + 1 } else { serial };
+    let word = if word == "U" { "V" } else { word };
+    let line = format!("{word}\t991231235959Z\t{gone}\t{known:02X}\tunknown\t/CN=a\n");
     std::fs::write(certs.path("index.txt"), line).unwrap();
     let (ca, number) = (path("ca.pem"), serial.to_string());
     let (request, index, response) = (path("request"), path("index.txt"), path("response"));
     openssl(&["ocsp", "-no_nonce", "-issuer", &ca, "-serial", &number, "-reqout", &request]);
+    // None of before counts for a new one.
+    let _ = std::fs::remove_file(&response);
     let said = openssl(&[
         "ocsp",
         "-CA",
@@ -83,24 +91,47 @@ fn a_staple_is_handed_out_and_so_is_the_one_that_replaces_it() {
         assert!(seen.contains("OCSP Response Status: successful"), "{seen}");
         assert!(seen.contains("Cert Status: good"), "{seen}");
     }
-    put(&staple(&certs), &response(&certs, 7, "R", "600"));
-    until("the new one is seen", || seen(&process, "-tls1_3").contains("Cert Status: revoked"));
+    let until_when = |seen: &str| {
+        let line = seen.lines().find_map(|line| line.trim().strip_prefix("Next Update: "));
+        line.map(str::to_owned)
+    };
+    let first = until_when(&seen(&process, "-tls1_3"));
+    put(&staple(&certs), &response(&certs, 7, "V", "900"));
+    until("the new one is seen", || {
+        let now = until_when(&seen(&process, "-tls1_3"));
+        now.is_some() && now != first
+    });
     // Garbled: refused, and the one before stays.
     let refused = || process.metric("evenkeel_config_reloads_total{result=\"failure\"}");
     assert_eq!(refused(), Some(0.0));
     put(&staple(&certs), b"garbage");
     until("it is refused", || refused() == Some(1.0));
-    assert!(seen(&process, "-tls1_3").contains("Cert Status: revoked"));
-    // Another certificate's: no client is shown it.
-    put(&staple(&certs), &response(&certs, 8, "V", "600"));
-    until("none is shown", || {
-        seen(&process, "-tls1_3").contains("OCSP response: no response sent")
-    });
-    put(&staple(&certs), &response(&certs, 7, "V", "600"));
-    until("the good one is seen", || seen(&process, "-tls1_2").contains("Cert Status: good"));
+    assert!(seen(&process, "-tls1_3").contains("Cert Status: good"));
+    // What is no good word of this certificate, no client is shown.
+    let other = certificate(7);
+    for bad in [
+        response(&certs, 8, "V", "600"),
+        response(&other, 7, "V", "600"),
+        response(&certs, 7, "R", "600"),
+        response(&certs, 7, "U", "600"),
+    ] {
+        put(&staple(&certs), &bad);
+        until("none is shown", || {
+            seen(&process, "-tls1_3").contains("OCSP response: no response sent")
+        });
+        put(&staple(&certs), &response(&certs, 7, "V", "600"));
+        until("the good one is seen", || seen(&process, "-tls1_2").contains("Cert Status: good"));
+    }
     let said = process.end();
-    assert!(said.contains("a.der: is no OCSP response in DER"), "{said}");
-    assert!(said.contains("a.der: says nothing of this certificate"), "{said}");
+    for what in [
+        "a.der: is no OCSP response in DER",
+        "a.der: says nothing of this certificate",
+        "a.der: is of another authority than the one that signed this certificate",
+        "a.der: says that this certificate is revoked",
+        "a.der: says that its authority does not know this certificate",
+    ] {
+        assert!(said.contains(what), "{what}: {said}");
+    }
 }
 
 #[test]

@@ -9,6 +9,15 @@ pub enum HostMatch {
     Wildcard(String),
 }
 
+impl std::fmt::Display for HostMatch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Exact(name) => f.write_str(name),
+            Self::Wildcard(above) => write!(f, "*.{above}"),
+        }
+    }
+}
+
 /// A path to match.
 #[derive(Clone, Debug)]
 pub enum PathMatch {
