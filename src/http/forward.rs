@@ -126,7 +126,8 @@ pub(super) async fn forward<'g>(
             }
             Some(hedge) => {
                 let (dialer, host) = (site.dialer, &target.host);
-                let race = Race { hedge, dialer, outgoing: &sent, host };
+                let unwanted = &target.effective.retry.on.statuses;
+                let race = Race { hedge, dialer, outgoing: &sent, host, unwanted };
                 let came = Box::pin(race.run(lease, &mut tries, answer, client, timer)).await;
                 tries.raced(&came, report);
                 came

@@ -4,7 +4,7 @@
 use super::attempt::{Came, attempt, host_sent};
 use super::downstream::Downstream;
 use super::tries::{Tries, outcome};
-use crate::config::{Hedge, HedgeAfter, HostSent};
+use crate::config::{Hedge, HedgeAfter, HostSent, Statuses};
 use crate::message::{Broken, Empty, Head};
 use crate::net::Timer;
 use crate::pool::{Lease, Pool};
@@ -24,8 +24,12 @@ type Beside = Result<(Box<Exchange>, Heard, Head), Box<Failed>>;
 /// A try beside another one.
 type Other<'a> = Pin<Box<dyn Future<Output = Beside> + Send + 'a>>;
 
-/// From this status on an answer wins no race: who fails fast would win them all.
-const FAULT: u16 = 500;
+/// Whether an answer may win a race. Who fails fast, or turns requests away, would win them all; and of
+/// what `retry.on` names somebody else would be asked, who is.
+fn wins(head: &Head, unwanted: &Statuses) -> bool {
+    let status = head.status();
+    status < 500 && status != 429 && !unwanted.has(status)
+}
 
 /// A request without a body that may be sent to two backends at once.
 pub(super) struct Race<'a> {
@@ -35,6 +39,8 @@ pub(super) struct Race<'a> {
     pub(super) outgoing: &'a Outgoing<'a>,
     /// What Host each sees.
     pub(super) host: &'a HostSent,
+    /// `retry.on`
+    pub(super) unwanted: &'a Statuses,
 }
 
 /// Who came first.
@@ -69,7 +75,7 @@ impl Race<'_> {
                     other_vigil =
                         lease.as_ref().and_then(Lease::vigil).map(|v| (v, Instant::now()));
                     other = lease.map(|lease| -> Other<'_> { Box::pin(self.beside(lease)) });
-                    both(own.as_mut(), &mut other, &pool).await
+                    both(own.as_mut(), &mut other, &pool, self.unwanted).await
                 }
             }
         };
@@ -78,8 +84,9 @@ impl Race<'_> {
                 pool.learn_first_byte(begun.elapsed());
                 match other {
                     None => Ok(came),
-                    Some(other) if came.0.status() >= FAULT => {
-                        let (came, won) = outdone(came, other, answer, client, &pool).await;
+                    Some(other) if !wins(answer, self.unwanted) => {
+                        let (other, pool) = ((other, self.unwanted), &pool);
+                        let (came, won) = outdone(came, other, answer, client, pool).await;
                         if won {
                             tries.won_beside(backend);
                         }
@@ -155,11 +162,12 @@ async fn within(
     .await
 }
 
-/// Whoever ends first; the other one only with an answer that is no fault. One that broke is gone.
+/// Whoever ends first; the other one only with an answer that may win. One that broke is gone.
 async fn both(
     mut own: Pin<&mut impl Future<Output = Came>>,
     other: &mut Option<Other<'_>>,
     pool: &Pool,
+    unwanted: &Statuses,
 ) -> First {
     poll_fn(|cx| {
         if let Poll::Ready(came) = own.as_mut().poll(cx) {
@@ -168,7 +176,7 @@ async fn both(
         let Some(beside) = other else { return Poll::Pending };
         match beside.as_mut().poll(cx) {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(Ok((exchange, heard, head))) if head.status() < FAULT => {
+            Poll::Ready(Ok((exchange, heard, head))) if wins(&head, unwanted) => {
                 return Poll::Ready(First::Other(exchange, heard, head));
             }
             Poll::Ready(Ok((exchange, ..))) => exchange.discard(&mut Empty, Instant::now()),
@@ -208,17 +216,17 @@ async fn rescue(
     }
 }
 
-/// The try was answered by a fault, and the one beside it is under way: what that says counts if it is
-/// none; says whether it does.
+/// The try was answered by what wins nothing, and the one beside it is under way: what that says counts
+/// if it may; says whether it does.
 async fn outdone(
     own: Answer,
-    mut other: Other<'_>,
+    (mut other, unwanted): (Other<'_>, &Statuses),
     answer: &mut Head,
     client: &mut dyn Downstream,
     pool: &Pool,
 ) -> (Answer, bool) {
     match last(&mut other, client).await {
-        Some(Ok((exchange, heard, head))) if head.status() < FAULT => {
+        Some(Ok((exchange, heard, head))) if wins(&head, unwanted) => {
             own.0.discard(&mut Empty, Instant::now());
             pool.hedges_won.inc();
             *answer = head;
@@ -250,4 +258,24 @@ async fn last(other: &mut Other<'_>, client: &mut dyn Downstream) -> Option<Besi
 fn settle(failed: Failed) {
     let outcome = outcome(&failed.error, failed.stale);
     failed.lease.settle(outcome);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::message::Version;
+
+    #[test]
+    fn what_fails_sheds_or_would_be_asked_again_wins_no_race() {
+        let mut unwanted = Statuses::NONE;
+        unwanted.add(404);
+        let wins = |status| {
+            let mut head = Head::new();
+            head.start_response(status, Version::Http11);
+            wins(&head, &unwanted)
+        };
+        let losers = [404, 429, 500, 503, 599];
+        assert!((200..500).all(|status| wins(status) != losers.contains(&status)));
+        assert!(!losers.into_iter().any(wins));
+    }
 }

@@ -329,7 +329,8 @@ impl Backend {
     /// What became of its tries so far.
     pub(super) fn tally(&self) -> Tally {
         let answered: u64 = self.cells.by_class[1..5].iter().map(|class| class.get()).sum();
-        Tally { good: answered + self.cells.closed.get(), bad: self.hot.faults() }
+        let good = (answered + self.cells.closed.get()).saturating_sub(self.hot.failed_calls());
+        Tally { good, bad: self.hot.faults() }
     }
     /// A try begins, and its first byte is waited for.
     #[inline]

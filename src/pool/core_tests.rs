@@ -448,7 +448,8 @@ fn who_turns_requests_away_weighs_as_busy_and_has_failed_at_nothing() {
         let backend = lease.backend().clone();
         lease.settle(outcome);
         assert_eq!(backend.hot.recent.is_any(), weighs, "{outcome:?}");
-        assert_eq!(backend.hot.faults() > 0, fails, "{outcome:?}");
+        let tally = backend.tally();
+        assert_eq!((tally.good, tally.bad), if fails { (0, 1) } else { (1, 0) }, "{outcome:?}");
     }
 }
 

@@ -35,8 +35,10 @@ pub(super) struct Hot {
     place: AtomicU64,
     /// Tries that failed one after the other. A success writes it only when it is not 0.
     streak: AtomicU32,
-    /// Tries that failed. Both are written only where the pool has `outlier`.
+    /// Tries that failed, and those of them that were answered all the same: calls. All three are written
+    /// only where the pool has `outlier`.
     faults: AtomicU32,
+    failed_calls: AtomicU32,
     /// First bytes that came. Written only where the pool has `outlier.silence`.
     heard: AtomicU32,
     /// [`Quiet`], as a number.
@@ -61,6 +63,7 @@ impl Hot {
             place: AtomicU64::new(u64::MAX),
             streak: AtomicU32::new(0),
             faults: AtomicU32::new(0),
+            failed_calls: AtomicU32::new(0),
             heard: AtomicU32::new(0),
             quiet: AtomicU8::new(Quiet::No as u8),
             doubt: Doubt::default(),
@@ -131,6 +134,14 @@ impl Hot {
         if self.streak.load(Relaxed) != 0 {
             self.streak.store(0, Relaxed);
         }
+    }
+    /// A call that was answered failed.
+    pub(super) fn call_failed(&self) {
+        self.failed_calls.fetch_add(1, Relaxed);
+    }
+    /// Calls that were answered and failed so far.
+    pub(super) fn failed_calls(&self) -> u64 {
+        u64::from(self.failed_calls.load(Relaxed))
     }
     /// Tries that failed so far.
     pub(super) fn faults(&self) -> u64 {

@@ -303,9 +303,12 @@ impl Lease {
         let hot = &self.backend.hot;
         match self.outcome {
             fault if fault.is_fault() => {
+                if let Outcome::Called(_) = fault {
+                    hot.call_failed();
+                }
                 let row = hot.failed();
                 if row == 1 {
-                    self.pool.fails(&self.backend);
+                    self.pool.fails(&self.backend, self.now());
                 }
                 if row.is_multiple_of(most) && hot.is_usable() {
                     self.pool.failing(&self.backend, row, self.now());

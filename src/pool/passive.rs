@@ -4,7 +4,6 @@ use super::change::Change;
 use super::core::Pool;
 use super::hot::Quiet;
 use super::outlier::Tally;
-use super::row::Row;
 use super::silence::{Heard, Vote, Watch, far, is_contrast, others_answer};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -42,17 +41,16 @@ impl Pool {
 
     /// A first try of a backend failed after one that did not.
     #[cold]
-    pub(super) fn fails(&self, backend: &Backend) {
+    pub(super) fn fails(&self, backend: &Backend, now: Instant) {
         let (set, others) = self.others(backend);
-        *backend.row.lock() = Row::begin(set, others);
+        backend.row.lock().begin(set, others, now);
     }
 
     /// So many tries of a backend failed in a row: it is held against it, unless the others' fail alike.
     #[cold]
     pub(super) fn failing(&self, backend: &Backend, row: u32, now: Instant) {
         let (set, others) = self.others(backend);
-        let began = *backend.row.lock();
-        if !began.stands_out(row, set, others) {
+        if !backend.row.lock().stands_out(row, set, others, now) {
             return;
         }
         let detail = format!("{row} tries in a row failed");
@@ -170,13 +168,17 @@ impl Pool {
         backend.usual.get().patience(config.outlier.as_ref()?.silence.as_ref()?)
     }
 
-    /// What became of the tries of others so far, of a part of them where there are many, and the number
-    /// of the set that they are of.
-    fn others(&self, backend: &Backend) -> (u32, Tally) {
+    /// What became of the tries of others so far, of a part of them where there are many, and a number
+    /// that says who they are.
+    fn others(&self, backend: &Backend) -> (u64, Tally) {
         let snapshot = self.read.snapshot.load();
         let others = snapshot.candidates.iter().take(LOOKED_AT).map(|c| &c.backend);
-        let tallies = others.filter(|other| other.id != backend.id).map(|other| other.tally());
-        (snapshot.generation, tallies.fold(Tally::default(), Tally::and))
+        let others = others.filter(|other| other.id != backend.id);
+        others.fold((1, Tally::default()), |(set, sum), other| {
+            // As FNV-1 hashes.
+            let set = set.wrapping_mul(0x0100_0000_01b3) ^ u64::from(other.id.0);
+            (set, sum.and(other.tally()))
+        })
     }
 
     /// Whether one of the first candidates that are usable is such.

@@ -127,7 +127,7 @@ impl Snapshot {
         }
         let (mut given, mut weight) = (0, 0.0);
         for other in self.candidates.iter().filter(|other| other.backend.id != it.backend.id) {
-            if other.is_open(ask) {
+            if other.stands_in(ask) {
                 return false;
             }
             let works = other.backend.is_usable() && !ask.avoids(other.backend.id);

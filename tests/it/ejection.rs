@@ -68,6 +68,13 @@ fn what_fails_everywhere_ejects_nobody() {
     }
     assert_eq!(ejections(&proxy), [0, 0, 0]);
     assert!(backends.iter().all(|(_, asked)| asked.load(SeqCst) == 30), "all are asked alike");
+    // One is taken out: the rows of those that stay say no more than before.
+    let two = [backends[0].0.addr, backends[1].0.addr];
+    proxy.reload(&web(&two, THREE)).unwrap();
+    for _ in 0..60 {
+        assert!(client.ask("GET", "/", "").status >= 500);
+    }
+    assert_eq!(ejections(&proxy)[..2], [0, 0]);
 }
 
 /// Every 5xx, but for what speaks of the request. A 404 may be the client's fault as well.
