@@ -49,6 +49,13 @@ impl<'g> Shaped<'g> {
         self.drawn.take()
     }
 
+    /// Says in an answer of our own what its client is to know.
+    pub(super) fn own(&self, reply: &mut Reply) {
+        if let Some(standing) = &self.standing {
+            standing.say(reply.fields());
+        }
+    }
+
     /// Says in the answer of a backend what its client is to know. `outrun`: the backend was only faster
     /// than the first choice.
     pub(super) fn answered(&self, backend: &Backend, outrun: bool, answer: &mut Head) {

@@ -3,7 +3,7 @@
 //!
 //! Knows no version of HTTP/1 or 2: whoever carries the client's side copies the answer.
 use super::attempt::{hear, host_sent};
-use super::choose::{Chosen, choose};
+use super::choose::{Chosen, Shaped, choose};
 use super::downstream::Downstream;
 use super::gateway::{Gateway, Target};
 use super::headers;
@@ -66,7 +66,7 @@ pub(super) async fn forward<'g>(
     let Chosen { route, target, hash, mut shaped } = chosen;
     client.bound_body(&target.effective.limits);
     if is_too_long(client, target.effective.limits.body) {
-        return Journey::Own(Box::new(Reply::own(413, "body_too_large")));
+        return own(shaped.as_deref(), Box::new(Reply::own(413, "body_too_large")));
     }
     let upgrade = verdict.websocket && route.websocket;
     let trailers = headers::takes_trailers(head);
@@ -92,7 +92,7 @@ pub(super) async fn forward<'g>(
         // Boxed: to wait is the rare way, as all are that follow.
         Err(none) => match Box::pin(tries.wait(none, outgoing.until, client, report)).await {
             Ok(lease) => lease,
-            Err(Some(reply)) => return Journey::Own(reply),
+            Err(Some(reply)) => return own(shaped.as_deref(), reply),
             Err(None) => return Journey::Gone,
         },
     };
@@ -166,10 +166,19 @@ pub(super) async fn forward<'g>(
                 lease = other;
                 answer.clear();
             }
-            Next::Answer(reply) => return Journey::Own(reply),
+            Next::Answer(reply) => return own(shaped.as_deref(), reply),
             Next::Gone => return Journey::Gone,
         }
     }
+}
+
+/// An answer of our own to a request whose route is known.
+#[cold]
+fn own(shaped: Option<&Shaped<'_>>, mut reply: Box<Reply>) -> Journey {
+    if let Some(shaped) = shaped {
+        shaped.own(&mut reply);
+    }
+    Journey::Own(reply)
 }
 
 /// Why a request is answered before anything is looked up for it, if it is.

@@ -512,6 +512,8 @@ fn cause(error: &Error, retry: Retry, stale: bool) -> Cause {
         _ if stale => Cause::Stale,
         (Retry::NothingWritten | Retry::Refused, _) => Cause::Connect,
         (_, Error::Io(_) | Error::Closed | Error::Down | Error::Silent) => Cause::Reset,
+        // What came is no head.
+        (_, Error::Garbage(_) | Error::Malformed(_)) => Cause::Reset,
         (_, Error::FirstByte) => Cause::Timeout,
         _ => Cause::Other,
     }

@@ -1,7 +1,7 @@
 //! How often requests of one key may come: whose they are, what the refused are told, what is counted.
 use crate::readme::scrape;
 use crate::support::h2::{END_STREAM, Frames, HEADERS};
-use crate::support::{Backend, Client, Proxy, Response};
+use crate::support::{Backend, Client, Proxy, Response, nobody};
 use std::net::SocketAddr;
 
 /// So slow that no test sees a token come back.
@@ -73,6 +73,19 @@ fn what_comes_too_often_is_refused_and_told_when_to_come_again() {
 }
 
 /// What became of requests of these chains of addresses.
+/// Whoever answers, the token is spent.
+#[test]
+fn an_answer_of_our_own_says_where_the_client_stands_as_well() {
+    let limit = format!("{SLOW}, burst = 3");
+    let words = words(nobody(), "", &format!("{}\nlimits = {{ body = \"10B\" }}", limited(&limit)));
+    let proxy = Proxy::start(&words);
+    let mut client = proxy.client();
+    client.send("POST /api HTTP/1.1\r\nHost: a.test\r\nContent-Length: 50\r\n\r\n");
+    assert_eq!(told(&client.response()), (413, Some(3), Some(2)));
+    assert_eq!(told(&ask(&proxy, "/api", "")), (502, Some(3), Some(1)));
+    assert_eq!(told(&ask(&proxy, "/api", "")), (503, Some(3), Some(0)));
+}
+
 fn by_address(proxy: &Proxy, chains: &[&str]) -> Vec<u16> {
     let fields = |chain: &str| format!("X-Forwarded-For: {chain}\r\n");
     chains.iter().map(|chain| ask(proxy, "/api", &fields(chain)).status).collect()

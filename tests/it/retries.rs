@@ -93,8 +93,11 @@ fn a_backend_that_breaks_inside_its_head_is_not_the_last_word() {
     const HINTS: &str = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n";
     let half = "HTTP/1.1 200 OK\r\nX-Who: bad\r\nContent-Le";
     let long = format!("{HINTS}{half}").leak();
+    // No head at all, and one that nobody can rely on.
+    let twice = "HTTP/1.1 200 OK\r\nX-Who: bad\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n";
+    let go_on = "HTTP/1.1 100 Continue\r\n\r\n";
     let cases =
-        ["HTTP/", "HTTP/1.1 200", half, "HTTP/1.1 100 Continue\r\n\r\n", HINTS, HINTS, long];
+        ["HTTP/", "HTTP/1.1 200", half, go_on, HINTS, HINTS, long, "\0\u{1}garbage\r\n", twice];
     for (n, said) in cases.into_iter().enumerate() {
         let bad = Backend::run(move |peer| {
             if peer.request().is_some() {
