@@ -40,6 +40,9 @@ impl Balancer for Nobody {
 const TRIES: usize = 32;
 /// So many are passed over for a request, those that it has tried included.
 const AVOIDED: usize = 8;
+/// Others stand in for one in doubt if they weigh this part of it at the least, all together: for a
+/// moment they get so many times their share more, and that one with the weight of a trial none of it.
+const BEARABLE: u64 = 4;
 
 impl Snapshot {
     /// Nobody.
@@ -95,6 +98,9 @@ impl Snapshot {
         ask: &Ask<'_>,
         is_doubted: impl Fn(usize) -> bool,
     ) -> (usize, u32) {
+        if !self.others_bear(picked.0) {
+            return picked;
+        }
         let mut avoid = [BackendId(u32::MAX); AVOIDED];
         let before = ask.avoid.len();
         let Some(place) = avoid.get_mut(..before) else { return picked };
@@ -112,6 +118,13 @@ impl Snapshot {
             }
         }
         picked
+    }
+
+    /// Whether the others weigh enough to do the work of this one, too.
+    fn others_bear(&self, index: usize) -> bool {
+        let own = self.candidates.get(index).map_or(0, |it| u64::from(it.weight));
+        let all: u64 = self.candidates.iter().map(|it| u64::from(it.weight)).sum();
+        (all - own) * BEARABLE >= own
     }
 
     /// Whether one who was picked failed lately, all others are full, and it is not its turn.
@@ -163,6 +176,26 @@ mod tests {
     impl Balancer for Stubborn {
         fn pick(&self, _: &[Candidate], ask: &Ask<'_>) -> Option<usize> {
             Some(ask.seed as usize)
+        }
+    }
+
+    /// Picks the first one who may be.
+    struct First;
+    impl Balancer for First {
+        fn pick(&self, candidates: &[Candidate], ask: &Ask<'_>) -> Option<usize> {
+            candidates.iter().position(|candidate| candidate.is_open(ask))
+        }
+    }
+
+    #[test]
+    fn somebody_stands_in_whose_weight_bears_it() {
+        for (weights, picked) in [(&[4, 1][..], 1), (&[5, 1], 0), (&[1000, 1], 0), (&[8, 1, 1], 1)]
+        {
+            let candidates = weighted(weights).into();
+            let snapshot = Snapshot { candidates, balancer: Box::new(First), ..Snapshot::empty() };
+            let doubts = |backend: &Backend| backend.id == BackendId(0);
+            let taken = snapshot.take(&Ask::new(Instant::now(), 1), false, doubts);
+            assert_eq!(taken, Ok(picked), "{weights:?}");
         }
     }
 
