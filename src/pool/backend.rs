@@ -95,6 +95,8 @@ pub struct Backend {
     pub(super) watch: Mutex<Watch>,
     /// Its failures in a row beside what others did meanwhile: asked only where a row begins or is long.
     pub(super) row: Mutex<Row>,
+    /// When it last closed a kept connection under a request, in milliseconds and one; 0 for never.
+    raced: AtomicU64,
     /// Tries that failed, for `turns`.
     failed: AtomicU64,
     /// Places it was given while it failed and everybody else was full: asked only then.
@@ -145,6 +147,7 @@ impl Backend {
             usual: Learnt::default(),
             watch: Mutex::default(),
             row: Mutex::default(),
+            raced: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             turns: Mutex::default(),
             hot: Hot::new(u32::MAX),
@@ -357,6 +360,15 @@ impl Backend {
         let most = || rules().and_then(|rules| usual.most(&rules));
         let waits = self.active() > 0 && usual.is_known();
         waits && is_long(doubt.lasts(now), most()) && !doubt.lets(now)
+    }
+    /// It closed a kept connection under a request, whoever's.
+    pub(crate) fn raced(&self, now: Instant) {
+        self.raced.store(self.age(now).as_millis() as u64 + 1, Relaxed);
+    }
+    /// Whether it did so within this time.
+    pub(crate) fn has_raced(&self, within: Duration, now: Instant) -> bool {
+        let at = self.raced.load(Relaxed).checked_sub(1).map(Duration::from_millis);
+        at.is_some_and(|at| self.age(now).saturating_sub(at) < within)
     }
     fn millis(&self, now: Instant) -> u32 {
         self.age(now).as_millis() as u32

@@ -571,7 +571,7 @@ impl Exchange {
             Wire::Http2(wire) => wire.retry(&error),
         };
         if stale && matches!(self.wire, Wire::Http1(_)) {
-            self.dialer.idle.raced(lease.backend(), Instant::now());
+            lease.backend().raced(Instant::now());
         }
         Box::new(Failed { lease, error, retry, stale, connect, begun, next })
     }

@@ -46,7 +46,6 @@ struct Shelf {
     keep: Arc<crate::config::Pool>,
     pool: Arc<crate::pool::Pool>,
     kept: Vec<Kept>,
-    raced: Option<Instant>,
 }
 
 /// Addresses are spread by one multiplication: the keys are ours, not a client's.
@@ -86,7 +85,7 @@ impl Idle {
     pub(super) fn take(&self, backend: &Arc<Backend>, reuse: Reuse, now: Instant) -> Option<Kept> {
         let mut shelves = self.0.lock();
         let shelf = shelves.get_mut(&key(backend))?;
-        if reuse == Reuse::Sure && shelf.is_distrusted(now) {
+        if reuse == Reuse::Sure && backend.has_raced(RACE_MEMORY, now) {
             return None;
         }
         let reach = shelf.pool.reach_number();
@@ -110,7 +109,7 @@ impl Idle {
     ) -> Option<Kept> {
         let mut shelves = self.0.lock();
         let shelf = shelves.get_mut(&key(backend))?;
-        if reuse == Reuse::Sure && shelf.is_distrusted(now) {
+        if reuse == Reuse::Sure && backend.has_raced(RACE_MEMORY, now) {
             return None;
         }
         let reach = shelf.pool.reach_number();
@@ -135,7 +134,6 @@ impl Idle {
             keep: lease.pool().config(),
             pool: lease.pool().clone(),
             kept: Vec::new(),
-            raced: None,
         });
         let keep = &shelf.keep.keep_alive;
         let until = until(keep, link.born(), now);
@@ -166,13 +164,6 @@ impl Idle {
         any
     }
 
-    /// Remembers that this backend closed a kept connection under us.
-    pub(super) fn raced(&self, backend: &Arc<Backend>, now: Instant) {
-        if let Some(shelf) = self.0.lock().get_mut(&key(backend)) {
-            shelf.raced = Some(now);
-        }
-    }
-
     /// Closes what is too old or too many, what its backend closed, and what belongs to nobody any
     /// more; takes each pool's settings anew.
     pub(super) fn sweep(&self, now: Instant) {
@@ -198,8 +189,7 @@ impl Idle {
             shelf.kept.drain(..surplus);
             let closed = (before - shelf.kept.len()) as i64;
             shelf.backend.cells.idle.add(-closed);
-            let remembered = shelf.raced.is_some_and(|at| now.duration_since(at) < RACE_MEMORY);
-            !shelf.kept.is_empty() || (remembered && !gone)
+            !shelf.kept.is_empty()
         });
     }
 }
@@ -209,12 +199,6 @@ impl Drop for Idle {
         for shelf in self.0.lock().values() {
             shelf.backend.cells.idle.add(-(shelf.kept.len() as i64));
         }
-    }
-}
-
-impl Shelf {
-    fn is_distrusted(&self, now: Instant) -> bool {
-        self.raced.is_some_and(|at| now.duration_since(at) < RACE_MEMORY)
     }
 }
 

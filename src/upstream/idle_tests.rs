@@ -311,7 +311,7 @@ async fn what_cannot_be_sent_again_takes_a_young_one_only() {
 async fn a_backend_that_closed_one_under_us_is_not_trusted_for_a_minute() {
     let mut scene = Scene::new("{ idle = \"5m\" }").await;
     let (_far, port, _) = scene.keep("a").await;
-    scene.idle.raced(&scene.backend("a"), scene.now);
+    scene.backend("a").raced(scene.now);
     assert_eq!(scene.take("a", Reuse::Sure), None);
     assert_eq!(scene.counted("a"), (1, 1), "it stays for what can be sent again");
     assert_eq!(scene.take("a", Reuse::Any), Some(port));
