@@ -16,6 +16,8 @@ import threading
 import time
 import urllib.parse
 
+telling = threading.Lock()
+
 
 def server(port, cert=None, key=None):
     from websockets.exceptions import ConnectionClosed
@@ -35,7 +37,10 @@ def server(port, cert=None, key=None):
             pass
         # What it was told, not what it said itself.
         told = ws.protocol.close_rcvd
-        print(json.dumps({"path": path, "closed": told.code if told else 1006}), flush=True)
+        line = json.dumps({"path": path, "closed": told.code if told else 1006})
+        # One at a time: a line and its end are two writes, and each connection has a thread.
+        with telling:
+            print(line, flush=True)
 
     def push(ws):
         # Frames of all lengths, one behind the other.
