@@ -85,8 +85,9 @@ impl Race<'_> {
                 match other {
                     None => Ok(came),
                     Some(other) if !wins(answer, self.unwanted) => {
-                        let (other, pool) = ((other, self.unwanted), &pool);
-                        let (came, won) = outdone(came, other, answer, client, pool).await;
+                        let unwanted = self.unwanted;
+                        let (came, won) =
+                            outdone(came, other, answer, client, &pool, unwanted).await;
                         if won {
                             tries.won_beside(backend);
                         }
@@ -220,10 +221,11 @@ async fn rescue(
 /// if it may; says whether it does.
 async fn outdone(
     own: Answer,
-    (mut other, unwanted): (Other<'_>, &Statuses),
+    mut other: Other<'_>,
     answer: &mut Head,
     client: &mut dyn Downstream,
     pool: &Pool,
+    unwanted: &Statuses,
 ) -> (Answer, bool) {
     match last(&mut other, client).await {
         Some(Ok((exchange, heard, head))) if wins(&head, unwanted) => {

@@ -13,6 +13,10 @@ use std::time::{Duration, Instant};
 /// Of so many others it is looked at whether they have nothing to do, when one is silent.
 const LOOKED_AT: usize = 64;
 
+/// A row of failures is compared with the tries of so many others: enough to know what is common, and no
+/// more to look at where every other try fails.
+const COMPARED: usize = 16;
+
 /// What is heard of a whole pool, modulo 2^32. On a cache line of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -168,12 +172,12 @@ impl Pool {
         backend.usual.get().patience(config.outlier.as_ref()?.silence.as_ref()?)
     }
 
-    /// What became of the tries of others so far, of a part of them where there are many, and a number
+    /// What became of the tries of others so far, of some of them where there are many, and a number
     /// that says who they are.
     fn others(&self, backend: &Backend) -> (u64, Tally) {
         let snapshot = self.read.snapshot.load();
-        let others = snapshot.candidates.iter().take(LOOKED_AT).map(|c| &c.backend);
-        let others = others.filter(|other| other.id != backend.id);
+        let others = snapshot.candidates.iter().map(|c| &c.backend);
+        let others = others.filter(|other| other.id != backend.id).take(COMPARED);
         others.fold((1, Tally::default()), |(set, sum), other| {
             // As FNV-1 hashes.
             let set = set.wrapping_mul(0x0100_0000_01b3) ^ u64::from(other.id.0);

@@ -69,16 +69,7 @@ fn keys_are_exchanged_so_that_quantum_computers_learn_nothing_where_both_can() {
 fn a_backend_is_offered_the_same() {
     let certs = Certs::new();
     certs.make("app", &["app.test"]);
-    let pem = |end: &str| std::fs::read(certs.path(&format!("app.{end}"))).unwrap();
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-    let chain = vec![CertificateDer::from_pem_slice(&pem("pem")).unwrap()];
-    let key = PrivateKeyDer::from_pem_slice(&pem("key")).unwrap();
-    let config = rustls::ServerConfig::builder_with_provider(aws_lc_rs::default_provider().into())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
+    let config = certs.server("app");
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     let seen = Arc::new(Mutex::new(Vec::new()));

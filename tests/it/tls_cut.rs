@@ -75,17 +75,7 @@ fn what_a_client_sent_before_goes_on_first() {
 fn what_a_backend_sent_before_goes_on_first() {
     let certs = Certs::new();
     certs.make("app", &["app.test"]);
-    let pem = |end: &str| std::fs::read(certs.path(&format!("app.{end}"))).unwrap();
-    use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
-    let chain = vec![CertificateDer::from_pem_slice(&pem("pem")).unwrap()];
-    let key = PrivateKeyDer::from_pem_slice(&pem("key")).unwrap();
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let config = rustls::ServerConfig::builder_with_provider(provider.into())
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(chain, key)
-        .unwrap();
+    let config = certs.server("app");
     let (listener, config) = (TcpListener::bind("127.0.0.1:0").unwrap(), Arc::new(config));
     let addr = listener.local_addr().unwrap();
     // As many bytes as it is asked for, and whether it says its end.

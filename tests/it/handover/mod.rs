@@ -35,6 +35,15 @@ fn ask(addr: SocketAddr) -> String {
     client.response().text()
 }
 
+/// One that is open, to a backend that says back what it hears.
+fn tunnel(addr: SocketAddr) -> std::net::TcpStream {
+    let mut tunnel = std::net::TcpStream::connect(addr).unwrap();
+    tunnel.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    tunnel.write_all(b"x").unwrap();
+    tunnel.read_exact(&mut [0]).unwrap();
+    tunnel
+}
+
 #[test]
 fn what_probes_found_and_the_api_said_is_known_at_once() {
     let (one, two, three) = (Backend::named("one"), Backend::named("two"), Backend::named("three"));
@@ -277,11 +286,7 @@ fn a_drain_waits_for_the_process_before_and_status_names_it() {
     let mut tunnels: Vec<std::net::TcpStream> = Vec::new();
     let mut pids = Vec::new();
     for _ in 0..2 {
-        let mut tunnel = std::net::TcpStream::connect(raw).unwrap();
-        tunnel.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        tunnel.write_all(b"x").unwrap();
-        tunnel.read_exact(&mut [0]).unwrap();
-        tunnels.push(tunnel);
+        tunnels.push(tunnel(raw));
         pids.push(service.pid());
         service.hand_over();
         until("the one before drains", || {

@@ -1,5 +1,5 @@
 //! Whatever is wrong with the new process, the old one goes on and says why.
-use super::{ask, web};
+use super::{ask, tunnel, web};
 use crate::support::{Backend, Service, nobody, until};
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -262,11 +262,7 @@ fn one_hands_over_while_the_one_before_drains() {
     let mut tunnels: Vec<std::net::TcpStream> = Vec::new();
     let mut pids = vec![service.pid()];
     for _ in 0..2 {
-        let mut tunnel = std::net::TcpStream::connect(raw).unwrap();
-        tunnel.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
-        tunnel.write_all(b"x").unwrap();
-        tunnel.read_exact(&mut [0]).unwrap();
-        tunnels.push(tunnel);
+        tunnels.push(tunnel(raw));
         pids.push(service.hand_over());
     }
     // Two drain, each with its tunnel; signals to them change nothing but the first of each kind.

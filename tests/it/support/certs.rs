@@ -28,6 +28,20 @@ impl Certs {
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
+    /// A server of another kind than ours that shows `NAME.pem`.
+    pub(crate) fn server(&self, name: &str) -> rustls::ServerConfig {
+        use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+        let at = |end: &str| self.path(&format!("{name}.{end}"));
+        let chain = vec![CertificateDer::from_pem_file(at("pem")).unwrap()];
+        let key = PrivateKeyDer::from_pem_file(at("key")).unwrap();
+        let provider = rustls::crypto::aws_lc_rs::default_provider();
+        rustls::ServerConfig::builder_with_provider(provider.into())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap()
+    }
     /// Signs `NAME.pem` with `NAME.key` for these DNS names.
     pub(crate) fn make(&self, name: &str, hosts: &[&str]) -> &Self {
         self.make_with(name, hosts, |_| {})
