@@ -7,7 +7,7 @@ use super::tries::{Tries, outcome};
 use crate::config::{Hedge, HedgeAfter, HostSent, Statuses};
 use crate::message::{Broken, Empty, Head};
 use crate::net::Timer;
-use crate::pool::{Lease, Pool};
+use crate::pool::{BackendId, Lease, Pool, Vigil};
 use crate::upstream::{Dialer, Error, Exchange, Failed, Heard, Outgoing};
 use std::future::{Future, poll_fn};
 use std::pin::{Pin, pin};
@@ -15,20 +15,32 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-/// An answer, whose head is in its place.
-type Answer = (Box<Exchange>, Heard);
+/// An answer to a try beside, with its head.
+type Said = (Box<Exchange>, Heard, Head);
 
-/// What a try beside came to, with the head of its answer.
-type Beside = Result<(Box<Exchange>, Heard, Head), Box<Failed>>;
-
-/// A try beside another one.
-type Other<'a> = Pin<Box<dyn Future<Output = Beside> + Send + 'a>>;
+/// What a try beside comes to.
+type Beside<'a> = Pin<Box<dyn Future<Output = Result<Said, Box<Failed>>> + Send + 'a>>;
 
 /// Whether an answer may win a race. Who fails fast, or turns requests away, would win them all; and of
 /// what `retry.on` names somebody else would be asked, who is.
-fn wins(head: &Head, unwanted: &Statuses) -> bool {
-    let status = head.status();
+pub(crate) fn wins(status: u16, unwanted: &Statuses) -> bool {
     status < 500 && status != 429 && !unwanted.has(status)
+}
+
+/// How long a try may take before it gets one beside it; `None` where that is not known yet.
+pub(crate) fn delay(hedge: &Hedge, pool: &Pool) -> Option<Duration> {
+    match hedge.after {
+        HedgeAfter::Time(time) => Some(time),
+        HedgeAfter::Quantile(share) => Some(pool.first_byte_quantile(share)?.max(hedge.min)),
+    }
+}
+
+/// How long the one beside may take once the try itself came to no answer that wins. Where somebody else
+/// can be asked it is late as that was, after `delay`. Else it is the last hope to better an answer, and
+/// gets the time of all but one of a hundred: one that does not come then would not for long.
+pub(crate) fn patience(delay: Duration, pool: &Pool, others: bool) -> Duration {
+    let usual = pool.first_byte_quantile(0.99).unwrap_or(delay);
+    if others { delay.min(usual) } else { delay.max(usual) }
 }
 
 /// A request without a body that may be sent to two backends at once.
@@ -43,12 +55,37 @@ pub(super) struct Race<'a> {
     pub(super) unwanted: &'a Statuses,
 }
 
+/// A try beside another one, under way.
+struct Other<'a> {
+    backend: BackendId,
+    came: Beside<'a>,
+    vigil: Option<Vigil>,
+    begun: Instant,
+}
+
+impl Other<'_> {
+    /// It is cancelled.
+    fn lose(self, pool: &Pool) {
+        pool.hedges_lost.inc();
+        self.vigil.into_iter().for_each(|vigil| vigil.outrun(self.begun, Instant::now()));
+    }
+}
+
 /// Who came first.
 enum First {
     /// The try itself.
     Own(Came),
-    /// The one beside it, with an answer.
-    Other(Box<Exchange>, Heard, Head),
+    /// The one beside it, with an answer that wins.
+    Other(Said),
+}
+
+/// What came of waiting for the one beside.
+enum Second {
+    Came(Result<Said, Box<Failed>>),
+    /// Nothing in time.
+    Late,
+    /// The client went away.
+    Gone,
 }
 
 impl Race<'_> {
@@ -62,64 +99,65 @@ impl Race<'_> {
         timer: &mut Timer,
     ) -> Came {
         let (pool, backend, begun) = (lease.pool().clone(), lease.backend().id, tries.now());
-        let (own_vigil, mut other_vigil) = (lease.vigil(), None);
-        let mut other: Option<Other<'_>> = None;
+        let (vigil, delay) = (lease.vigil(), delay(self.hedge, &pool));
+        let mut other = None;
         let first = {
             let (client, timer) = (&mut *client, &mut *timer);
             let own = attempt(self.dialer, lease, self.outgoing, begun, answer, client, timer);
             let mut own = pin!(own);
-            match within(delay(self.hedge, &pool), begun, own.as_mut()).await {
+            match within(delay, begun, own.as_mut()).await {
                 Some(came) => First::Own(came),
                 None => {
                     let lease = tries.beside(self.hedge.budget, backend);
-                    other_vigil =
-                        lease.as_ref().and_then(Lease::vigil).map(|v| (v, Instant::now()));
-                    other = lease.map(|lease| -> Other<'_> { Box::pin(self.beside(lease)) });
+                    other = lease.map(|lease| self.other(lease));
                     both(own.as_mut(), &mut other, &pool, self.unwanted).await
                 }
             }
         };
-        match first {
-            First::Own(Ok(came)) => {
-                pool.learn_first_byte(begun.elapsed());
-                match other {
-                    None => Ok(came),
-                    Some(other) if !wins(answer, self.unwanted) => {
-                        let unwanted = self.unwanted;
-                        let (came, won) =
-                            outdone(came, other, answer, client, &pool, unwanted).await;
-                        if won {
-                            tries.won_beside(backend);
-                        }
-                        Ok(came)
-                    }
-                    Some(_) => {
-                        pool.hedges_lost.inc();
-                        if let Some((vigil, begun)) = other_vigil {
-                            vigil.outrun(begun, Instant::now());
-                        }
-                        Ok(came)
-                    }
-                }
-            }
-            First::Other(exchange, heard, head) => {
+        let own = match first {
+            First::Own(own) => own,
+            First::Other((exchange, heard, head)) => {
                 // The other one would have taken as long at the least.
                 pool.learn_first_byte(begun.elapsed());
                 pool.hedges_won.inc();
                 tries.won_beside(backend);
-                own_vigil.into_iter().for_each(|vigil| vigil.outrun(begun, Instant::now()));
+                vigil.into_iter().for_each(|vigil| vigil.outrun(begun, Instant::now()));
                 *answer = head;
-                Ok((exchange, heard))
+                return Ok((exchange, heard));
             }
-            First::Own(Err(failed)) => match other {
-                None => Err(failed),
-                Some(other) => rescue(failed, other, answer, client, &pool).await,
-            },
+        };
+        if own.is_ok() {
+            pool.learn_first_byte(begun.elapsed());
         }
+        let Some(mut other) = other else { return own };
+        if own.is_ok() && wins(answer.status(), self.unwanted) {
+            other.lose(&pool);
+            return own;
+        }
+        let others = tries.could_go_on(&own, answer);
+        // One that broke has no answer to be bettered: as the last try it may take as long as any other.
+        let limit = (own.is_ok() || others)
+            .then(|| other.begun + patience(delay.unwrap_or_default(), &pool, others));
+        let second = second(&mut other, limit, client, timer).await;
+        if others && matches!(second, Second::Late) {
+            tries.come_back_to(other.backend);
+        }
+        let answered = own.is_ok();
+        let (came, won) = self.last_word(own, other, second, answer, &pool);
+        if answered && won {
+            tries.won_beside(backend);
+        }
+        came
+    }
+
+    /// A try beside.
+    fn other(&self, lease: Lease) -> Other<'_> {
+        let (backend, vigil, begun) = (lease.backend().id, lease.vigil(), Instant::now());
+        Other { backend, came: Box::pin(self.beside(lease)), vigil, begun }
     }
 
     /// The try beside: its interim answers are nobody's.
-    async fn beside(&self, lease: Lease) -> Beside {
+    async fn beside(&self, lease: Lease) -> Result<Said, Box<Failed>> {
         let backend = lease.backend().clone();
         let host = host_sent(self.host, self.outgoing.head, &backend);
         let outgoing = Outgoing { host, fresh: false, ..*self.outgoing };
@@ -138,13 +176,41 @@ impl Race<'_> {
         }
         Err(exchange.fail(Error::Interim))
     }
-}
 
-/// How long a try may take; `None` where that is not known yet.
-fn delay(hedge: &Hedge, pool: &Pool) -> Option<Duration> {
-    match hedge.after {
-        HedgeAfter::Time(time) => Some(time),
-        HedgeAfter::Quantile(share) => Some(pool.first_byte_quantile(share)?.max(hedge.min)),
+    /// What the client gets of a try that came to no answer that wins and of the one beside it; says
+    /// whether that is the answer of the latter. Where the try broke, any answer is better.
+    fn last_word(
+        &self,
+        own: Came,
+        other: Other<'_>,
+        second: Second,
+        answer: &mut Head,
+        pool: &Pool,
+    ) -> (Came, bool) {
+        match second {
+            Second::Came(Ok((exchange, heard, head)))
+                if own.is_err() || wins(head.status(), self.unwanted) =>
+            {
+                match own {
+                    Ok((own, _)) => own.discard(&mut Empty, Instant::now()),
+                    Err(failed) => settle(*failed),
+                }
+                pool.hedges_won.inc();
+                *answer = head;
+                return (Ok((exchange, heard)), true);
+            }
+            Second::Came(beaten) => fail(beaten, pool),
+            Second::Late => other.lose(pool),
+            Second::Gone => {
+                pool.hedges_lost.inc();
+                let gone = own.map_err(|mut failed| {
+                    failed.error = Error::Body(Broken::Closed);
+                    failed
+                });
+                return (gone, false);
+            }
+        }
+        (own, false)
     }
 }
 
@@ -175,85 +241,46 @@ async fn both(
             return Poll::Ready(First::Own(came));
         }
         let Some(beside) = other else { return Poll::Pending };
-        match beside.as_mut().poll(cx) {
+        match beside.came.as_mut().poll(cx) {
             Poll::Pending => return Poll::Pending,
-            Poll::Ready(Ok((exchange, heard, head))) if wins(&head, unwanted) => {
-                return Poll::Ready(First::Other(exchange, heard, head));
+            Poll::Ready(Ok(said)) if wins(said.2.status(), unwanted) => {
+                return Poll::Ready(First::Other(said));
             }
-            Poll::Ready(Ok((exchange, ..))) => exchange.discard(&mut Empty, Instant::now()),
-            Poll::Ready(Err(failed)) => settle(*failed),
+            Poll::Ready(beaten) => fail(beaten, pool),
         }
         *other = None;
-        pool.hedges_failed.inc();
         Poll::Pending
     })
     .await
 }
 
-/// The try broke, and the one beside it is under way: whatever that comes to counts.
-async fn rescue(
-    mut failed: Box<Failed>,
-    mut other: Other<'_>,
-    answer: &mut Head,
+/// Waits for the one that is left, until then at the longest, and not for a client that goes away.
+async fn second(
+    other: &mut Other<'_>,
+    limit: Option<Instant>,
     client: &mut dyn Downstream,
-    pool: &Pool,
-) -> Came {
-    match last(&mut other, client).await {
-        Some(Ok((exchange, heard, head))) => {
-            settle(*failed);
-            pool.hedges_won.inc();
-            *answer = head;
-            Ok((exchange, heard))
+    timer: &mut Timer,
+) -> Second {
+    timer.set(limit);
+    poll_fn(|cx| {
+        if let Poll::Ready(came) = other.came.as_mut().poll(cx) {
+            return Poll::Ready(Second::Came(came));
         }
-        Some(Err(other)) => {
-            settle(*other);
-            pool.hedges_failed.inc();
-            Err(failed)
+        if client.poll_gone(cx).is_ready() {
+            return Poll::Ready(Second::Gone);
         }
-        None => {
-            failed.error = Error::Body(Broken::Closed);
-            Err(failed)
-        }
-    }
-}
-
-/// The try was answered by what wins nothing, and the one beside it is under way: what that says counts
-/// if it may; says whether it does.
-async fn outdone(
-    own: Answer,
-    mut other: Other<'_>,
-    answer: &mut Head,
-    client: &mut dyn Downstream,
-    pool: &Pool,
-    unwanted: &Statuses,
-) -> (Answer, bool) {
-    match last(&mut other, client).await {
-        Some(Ok((exchange, heard, head))) if wins(&head, unwanted) => {
-            own.0.discard(&mut Empty, Instant::now());
-            pool.hedges_won.inc();
-            *answer = head;
-            return ((exchange, heard), true);
-        }
-        Some(Ok((exchange, ..))) => {
-            exchange.discard(&mut Empty, Instant::now());
-            pool.hedges_failed.inc();
-        }
-        Some(Err(failed)) => {
-            settle(*failed);
-            pool.hedges_failed.inc();
-        }
-        None => pool.hedges_lost.inc(),
-    }
-    (own, false)
-}
-
-/// What the one that is left comes to; nothing where the client went away before.
-async fn last(other: &mut Other<'_>, client: &mut dyn Downstream) -> Option<Beside> {
-    poll_fn(|cx| match other.as_mut().poll(cx) {
-        Poll::Ready(came) => Poll::Ready(Some(came)),
-        Poll::Pending => client.poll_gone(cx).map(|()| None),
+        timer.poll(cx).map(|()| Second::Late)
     })
     .await
+}
+
+/// Nothing comes of a try beside.
+fn fail(beaten: Result<Said, Box<Failed>>, pool: &Pool) {
+    match beaten {
+        Ok((exchange, ..)) => exchange.discard(&mut Empty, Instant::now()),
+        Err(failed) => settle(*failed),
+    }
+    pool.hedges_failed.inc();
 }
 
 /// Nothing comes of a try that broke, but that it is counted.
@@ -265,19 +292,13 @@ fn settle(failed: Failed) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::message::Version;
 
     #[test]
     fn what_fails_sheds_or_would_be_asked_again_wins_no_race() {
         let mut unwanted = Statuses::NONE;
         unwanted.add(404);
-        let wins = |status| {
-            let mut head = Head::new();
-            head.start_response(status, Version::Http11);
-            wins(&head, &unwanted)
-        };
         let losers = [404, 429, 500, 503, 599];
-        assert!((200..500).all(|status| wins(status) != losers.contains(&status)));
-        assert!(!losers.into_iter().any(wins));
+        assert!((200..500).all(|status| wins(status, &unwanted) != losers.contains(&status)));
+        assert!(!losers.into_iter().any(|status| wins(status, &unwanted)));
     }
 }

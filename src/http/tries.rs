@@ -1,4 +1,5 @@
 //! The tries of one request: whom it was sent to, and whether a broken try is sent again.
+use super::attempt::Came;
 use super::downstream::Downstream;
 use super::gateway::Target;
 use super::relay::body_fault;
@@ -6,7 +7,7 @@ use super::reply::Reply;
 use super::report::Report;
 use super::retry::{Asked, Broke, Cause, Course, Wait};
 use super::unwanted::{Unwanted, asked, unwanted};
-use crate::config::Percent;
+use crate::config::{self, Percent};
 use crate::message::{Head, Method};
 use crate::net::Timer;
 use crate::pool::{Allowance, Ask, Backend, BackendId, Lease, NoLease, Outcome, Why};
@@ -238,15 +239,45 @@ impl<'a> Tries<'a> {
         self.outrun = Some(slower);
     }
 
+    /// A try beside was given up for somebody else: that one is asked again should nobody else be left.
+    pub(super) fn come_back_to(&mut self, late: BackendId) {
+        self.later.push((late, Instant::now()));
+    }
+
     /// Whether the one that is preferred only took longer than another one: its client stays its client.
     pub(super) fn is_outrun(&self) -> bool {
         self.prefer.is_some_and(|own| self.outrun == Some(own.id))
     }
 
+    /// Whether a further try could begin at once after this one, of which nothing came.
+    pub(super) fn could_go_on(&self, came: &Came, answer: &Head) -> bool {
+        let (cause, retry, first) = match came {
+            Ok((exchange, _)) => {
+                let cause = Cause::Status(answer.status());
+                (cause, Retry::OnlyIdempotent, exchange.lease().backend().id)
+            }
+            Err(failed) => {
+                let cause = cause(&failed.error, failed.retry, failed.stale);
+                (cause, failed.retry, failed.lease.backend().id)
+            }
+        };
+        let begun = retry == Retry::OnlyIdempotent;
+        let repeatable = retry != Retry::No;
+        let broke = Broke { cause, begun, repeatable, asked: Asked::Nothing };
+        let (pool, rules) = (&self.target.pool, &self.target.effective.retry);
+        let Some(again) = self.course.clone().after(broke, rules, None, self.seed) else {
+            return false;
+        };
+        let now = Instant::now();
+        let avoid = [&self.tried[..], &[first]].concat();
+        let is_open = || pool.is_open(&Ask::new(now, self.seed).hash(self.hash).avoid(&avoid));
+        (!again.costs || pool.allows_try(allowance(rules), now)) && is_open()
+    }
+
     /// What is told of tries of which one may have had another beside it.
     pub(super) fn raced(
         &mut self,
-        came: &Result<(Box<Exchange>, Heard), Box<Failed>>,
+        came: &Came,
         report: &mut Report<'_>,
     ) {
         report.tries += std::mem::take(&mut self.beside);
@@ -366,8 +397,7 @@ impl<'a> Tries<'a> {
         let until = with.outgoing.until;
         let left = until.map(|until| until.saturating_duration_since(self.now));
         let again = self.course.after(broke, retry, left, self.seed).ok_or(Stop::No)?;
-        let allowed =
-            Allowance { share: retry.budget.get(), floor: retry.floor, window: retry.window };
+        let allowed = allowance(retry);
         let costs = again.costs && next.is_none();
         if costs && !pool.allows_try(allowed, self.now) {
             pool.budget_exhausted.inc();
@@ -483,6 +513,11 @@ impl<'a> Tries<'a> {
         self.now = Instant::now();
         if there { Ok(()) } else { Err(Stop::Gone) }
     }
+}
+
+/// What a pool's further tries may come to.
+fn allowance(retry: &config::Retry) -> Allowance {
+    Allowance { share: retry.budget.get(), floor: retry.floor, window: retry.window }
 }
 
 fn leased(lease: Lease, report: &mut Report<'_>) -> Lease {

@@ -57,6 +57,11 @@ impl World {
         }
         let may_wait = self.pool.may_wait(&it.ask(self.now));
         let it = &mut self.requests[request];
+        if !it.later.is_empty() && !may_wait {
+            let later = std::mem::take(&mut it.later);
+            it.tried.retain(|tried| !later.contains(tried));
+            return self.another(request);
+        }
         let kept = it.after.as_mut().and_then(|after| after.kept.take());
         match kept {
             // Whoever waits holds no place.

@@ -1,26 +1,17 @@
 //! A try beside one that takes long, as `http::hedge` makes it. What may hold two places at once and is
 //! given up for another one's answer is played with the rest.
-use super::request::{Beside, How, Stage};
+use super::request::{After, Beaten, Beside, How, Stage};
 use super::server::Job;
 use super::world::{Event, World};
-use crate::config::HedgeAfter;
-use crate::http::SOME;
+use crate::http::{SOME, hedge_delay, hedge_patience, wins_hedge};
 use crate::metrics::Span;
 use crate::pool::{Allowance, Ask, Lease, Outcome, Why};
-
-/// From this status on an answer wins no race.
-const FAULT: u16 = 500;
 
 impl World {
     /// A try of somebody who hedges began.
     pub(super) fn may_hedge(&mut self, job: Job) {
         let Some(hedge) = &self.scene.hedge else { return };
-        let after = match hedge.after {
-            HedgeAfter::Time(time) => Some(time),
-            HedgeAfter::Quantile(share) => {
-                self.pool.first_byte_quantile(share).map(|time| time.max(hedge.min))
-            }
-        };
+        let after = hedge_delay(hedge, &self.pool);
         if let Some(after) = after.filter(|_| self.requests[job.request].repeatable) {
             self.plan(after, Event::Hedge(job));
         }
@@ -60,11 +51,17 @@ impl World {
         self.requests[job.request].beside.take_if(|beside| beside.attempt == job.attempt)
     }
 
-    /// The try beside was answered: its request, too, but by a fault.
+    /// Whether an answer to a request may win a race.
+    pub(super) fn wins(&self, request: usize, status: u16) -> bool {
+        wins_hedge(status, &self.requests[request].effective.retry.on.statuses)
+    }
+
+    /// The try beside was answered: its request, too, by what may win.
     pub(super) fn answered_beside(&mut self, job: Job, status: u16) -> bool {
         let Some(beside) = self.take_beside(job) else { return false };
+        let wins = self.wins(job.request, status);
         let it = &mut self.requests[job.request];
-        if status < FAULT
+        if wins
             && let Stage::Tried(own) = std::mem::replace(&mut it.stage, Stage::Resting)
         {
             it.is_outrun = it.home.as_ref().is_some_and(|home| home.id == own.backend().id);
@@ -109,16 +106,45 @@ impl World {
         vigil.into_iter().for_each(|vigil| vigil.outrun(sent, self.now));
     }
 
-    /// The try itself came to nothing, and the one beside it is under way: that counts. Says whether
-    /// there is one.
-    pub(super) fn rescue(&mut self, request: usize) -> bool {
-        let beside = self.requests[request].beside.take();
-        beside.map(|beside| self.stand_in(request, beside)).is_some()
+    /// The try itself came to nothing, and the one beside it is under way: what comes of that in time
+    /// counts. Says whether there is one.
+    pub(super) fn rescue(&mut self, job: Job, beaten: Beaten) -> bool {
+        let Some(beside) = self.requests[job.request].beside.take() else { return false };
+        let (now, allowed) = (self.now, self.allowed(job.request));
+        let it = &self.requests[job.request];
+        let again = it.course.clone().after(beaten.broke, &it.effective.retry, None, it.seed);
+        let others = again
+            .is_some_and(|again| !again.costs || self.pool.allows_try(allowed, now))
+            && self.pool.is_open(&it.ask(now));
+        let delay = self.scene.hedge.and_then(|hedge| hedge_delay(&hedge, &self.pool));
+        let patience = hedge_patience(delay.unwrap_or_default(), &self.pool, others);
+        if beaten.is_answer() || others {
+            let late = Event::Late(Job { attempt: beside.attempt, ..job });
+            self.plan_at(beside.sent + patience, late);
+        }
+        self.stand_in(job.request, beside);
+        self.requests[job.request].beaten = Some(beaten);
+        true
+    }
+
+    /// The one that is left takes too long, too: the next one, or what the try itself came to.
+    pub(super) fn late(&mut self, job: Job) {
+        let it = &mut self.requests[job.request];
+        let sent = it.sent;
+        let Some(Beaten { broke, id, end }) = it.beaten.take_if(|_| it.attempt == job.attempt)
+        else {
+            return;
+        };
+        let Some(lease) = self.lease(job) else { return };
+        self.requests[job.request].later.push(lease.backend().id);
+        self.give_up(lease, sent);
+        let after = After { costs: broke.begun, paid: false, end, kept: None };
+        self.again(job, broke, id, after, None);
     }
 
     fn stand_in(&mut self, request: usize, beside: Beside) {
         let it = &mut self.requests[request];
-        (it.attempt, it.long) = (beside.attempt, None);
+        (it.attempt, it.sent, it.long) = (beside.attempt, beside.sent, None);
         it.stage = Stage::Tried(beside.lease);
     }
 }

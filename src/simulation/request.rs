@@ -1,6 +1,6 @@
 //! One request, and what is known of it.
 use crate::config::Effective;
-use crate::http::Course;
+use crate::http::{Broke, Course};
 use crate::pool::{Ask, Backend, BackendId, Lease, Waiting, Why};
 use std::sync::Arc;
 use std::time::Instant;
@@ -58,6 +58,20 @@ pub(super) struct Beside {
     pub(super) sent: Instant,
 }
 
+/// What a try came to that has another one beside it, which may better it.
+#[derive(Debug)]
+pub(super) struct Beaten {
+    pub(super) broke: Broke,
+    pub(super) id: BackendId,
+    pub(super) end: End,
+}
+
+impl Beaten {
+    pub(super) fn is_answer(&self) -> bool {
+        matches!(self.end, End::Answered(_))
+    }
+}
+
 /// A further try that is on its way.
 #[derive(Debug)]
 pub(super) struct After {
@@ -91,6 +105,8 @@ pub(super) struct Request {
     pub(super) tries: u32,
     /// One beside that.
     pub(super) beside: Option<Beside>,
+    /// What it came to before one beside it stood in.
+    pub(super) beaten: Option<Beaten>,
     /// The one beside it was faster.
     pub(super) is_outrun: bool,
     /// Who comes.
@@ -102,6 +118,8 @@ pub(super) struct Request {
     /// When it last asked in vain and may soon find somebody.
     pub(super) asked: Instant,
     pub(super) tried: Vec<BackendId>,
+    /// Those of them that are asked again when nobody else is left.
+    pub(super) later: Vec<BackendId>,
     pub(super) course: Course,
     pub(super) after: Option<After>,
     pub(super) long: Option<Long>,
@@ -132,12 +150,14 @@ impl Request {
             attempt: 0,
             tries: 0,
             beside: None,
+            beaten: None,
             is_outrun: false,
             client: 0,
             home: None,
             sent: now,
             asked: now,
             tried: Vec::new(),
+            later: Vec::new(),
             course: Course::new(effective.retry.attempts),
             after: None,
             long: None,

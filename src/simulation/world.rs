@@ -1,7 +1,7 @@
 //! Where a scene is played: the queue of events, and what each of them does.
 use super::dice::Dice;
 use super::laws::{Laws, Tally};
-use super::request::{After, End, How, Request, Stage};
+use super::request::{After, Beaten, End, How, Request, Stage};
 use super::scene::Scene;
 use super::server::{Job, Met, Mood};
 use crate::config::Effective;
@@ -35,6 +35,8 @@ pub(super) enum Event {
     Look(Job),
     /// A try takes long.
     Hedge(Job),
+    /// The try that was beside another one, of which nothing came, takes long, too.
+    Late(Job),
     /// The rest before a further try is over.
     Again(Job),
     /// The client waits no longer, or `timeout.request` is over.
@@ -224,6 +226,7 @@ impl World {
             Event::Broke(job, how) => self.broke(job, how),
             Event::Look(job) => self.look(job),
             Event::Hedge(job) => self.hedge(job),
+            Event::Late(job) => self.late(job),
             Event::Again(job) => {
                 let request = &self.requests[job.request];
                 if request.attempt == job.attempt && matches!(request.stage, Stage::Resting) {
@@ -558,7 +561,7 @@ impl World {
     }
 
     /// The lease of a try, if it goes on.
-    fn lease(&mut self, job: Job) -> Option<Lease> {
+    pub(super) fn lease(&mut self, job: Job) -> Option<Lease> {
         let it = &mut self.requests[job.request];
         if it.attempt != job.attempt || !matches!(it.stage, Stage::Tried(_)) {
             return None;
@@ -584,13 +587,17 @@ impl World {
         if self.scene.hedge.is_some() {
             self.pool.learn_first_byte(self.now - it.sent);
         }
-        if status >= 500 && self.rescue(job.request) {
-            self.laws.settled(lease.backend().id);
+        let id = lease.backend().id;
+        let cause = Cause::Status(status);
+        let repeatable = self.requests[job.request].repeatable;
+        let broke = Broke { cause, begun: true, repeatable, asked: Told::Nothing };
+        let end = End::Answered(status);
+        if !self.wins(job.request, status) && self.rescue(job, Beaten { broke, id, end }) {
+            self.laws.settled(id);
             return lease.answered(status, Span::new(self.now, self.now));
         }
         self.cancel_beside(job.request, true);
         self.came_home(job.request, lease.backend());
-        let end = End::Answered(status);
         if !self.requests[job.request].effective.retry.on.statuses.has(status) {
             self.laws.settled(lease.backend().id);
             lease.answered(status, Span::new(self.now, self.now));
@@ -598,10 +605,6 @@ impl World {
         }
         let it = &mut self.requests[job.request];
         it.begun = true;
-        let repeatable = it.repeatable;
-        let cause = Cause::Status(status);
-        let broke = Broke { cause, begun: true, repeatable, asked: Told::Nothing };
-        let id = lease.backend().id;
         let after = After { costs: true, paid: false, end, kept: Some((lease, status)) };
         self.again(job, broke, id, after, None);
     }
@@ -655,15 +658,15 @@ impl World {
         self.laws.settled(id);
         self.laws.failed(id);
         lease.settle_at(outcome, self.now);
-        if self.rescue(job.request) {
-            return next.into_iter().for_each(|next| next.settle_at(Outcome::Stale, self.now));
-        }
         let begun = outcome == Outcome::Failed;
         let it = &mut self.requests[job.request];
         it.begun |= begun;
         let repeatable = !begun || it.repeatable;
         let broke = Broke { cause, begun, repeatable, asked: Told::Nothing };
         let end = End::Broken(how);
+        if self.rescue(job, Beaten { broke, id, end }) {
+            return next.into_iter().for_each(|next| next.settle_at(Outcome::Stale, self.now));
+        }
         let paid = next.is_some();
         self.again(job, broke, id, After { costs: begun, paid, end, kept: None }, next);
     }

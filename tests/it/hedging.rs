@@ -185,6 +185,47 @@ fn an_own_answer_that_is_a_fault_wins_nothing_while_the_other_is_under_way() {
     }
 }
 
+/// Of those behind it, whoever is asked first fails once the second one was asked, which never answers.
+fn failing_then_frozen() -> [Backend; 3] {
+    let (tell, told) = std::sync::mpsc::channel();
+    let (tell, told) = (std::sync::Mutex::new(tell), std::sync::Mutex::new(told));
+    let all = Arc::new((AtomicUsize::new(0), tell, told));
+    [(); 3].map(|()| {
+        let all = all.clone();
+        Backend::run(move |peer| {
+            while peer.request().is_some() {
+                let (asked, tell, told) = &*all;
+                match asked.fetch_add(1, SeqCst) {
+                    0 => {
+                        told.lock().unwrap().recv().unwrap();
+                        peer.send("HTTP/1.1 500 No\r\nContent-Length: 3\r\n\r\nown");
+                    }
+                    1 => {
+                        tell.lock().unwrap().send(()).unwrap();
+                        peer.rest();
+                        return;
+                    }
+                    _ => peer.answer("well"),
+                }
+            }
+        })
+    })
+}
+
+#[test]
+fn a_hedge_at_a_frozen_backend_holds_up_neither_a_further_try_nor_the_own_answer() {
+    let again = "attempts = 3, on = [\"5xx\"], budget = \"100%\"";
+    for (retry, wanted) in [(again, (200, "well")), ("attempts = 1", (500, "own"))] {
+        let backends = failing_then_frozen();
+        let more = format!("retry = {{ {retry} }}\ntimeout = {{ first_byte = \"5m\" }}");
+        let proxy = hedged(&backends.each_ref().map(|it| it.addr), HEDGED, &more);
+        let response = ask(&proxy, "GET");
+        assert_eq!((response.status, response.text().as_str()), wanted);
+        assert_eq!(outcomes(&proxy), [0, 1, 0], "the one beside was cancelled");
+        until("nobody is held", || active(&proxy) == 0);
+    }
+}
+
 #[test]
 fn a_try_that_breaks_while_one_is_beside_it_costs_nothing() {
     let (tell, told) = std::sync::mpsc::channel();
