@@ -2,7 +2,9 @@
 //! tries where there are none.
 use super::draft::{Draft, Said};
 use super::faults::Faults;
-use super::model::{Effective, Overrides, Pool, Protocol, RetryOn, RetryPart, Route};
+use super::model::{
+    Effective, Overrides, Pool, Protocol, Retry, RetryOn, RetryPart, Route, Statuses,
+};
 use super::problem::{At, Problem};
 use super::route::pools;
 use super::units::Name;
@@ -55,6 +57,10 @@ pub(super) enum Wait {
     Queue,
     /// `hedge.after`
     Hedge,
+    /// `hedge.min`
+    HedgeMin,
+    /// `retry.backoff.base`
+    Backoff,
     /// `outlier.silence.wait`
     Silence,
 }
@@ -71,6 +77,12 @@ impl Chain<'_> {
     /// What holds on it.
     pub(super) fn effective(&self) -> Effective {
         Effective::layered(self.layers.iter().map(|(_, over)| *over))
+    }
+
+    /// Who says this of retries last, and how near to the request.
+    fn says(&self, says: impl Fn(&RetryPart) -> bool) -> Option<(usize, &Owner)> {
+        let mut layers = self.layers.iter().enumerate().rev();
+        layers.find(|(_, (_, over))| says(&over.retry)).map(|(at, (owner, _))| (at, owner))
     }
 }
 
@@ -102,6 +114,45 @@ pub(super) fn bounds_without_tries(draft: &Draft, faults: &mut Faults) {
     }
 }
 
+/// Further tries that are asked for where the budget of farther tables allows none of them.
+pub(super) fn tries_without_budget(draft: &Draft, faults: &mut Faults) {
+    let all = chains(draft);
+    for (owner, said) in &draft.retries {
+        let Some(on) = &said.on else { continue };
+        let last = |chain: &Chain<'_>| chain.says(|said| said.on.is_some()).map(|(at, _)| at);
+        let is_own =
+            |chain: &&Chain<'_>| last(chain).is_some_and(|at| chain.layers[at].0 == *owner);
+        let unpaid: Option<Vec<_>> = all.iter().filter(is_own).map(without_budget).collect();
+        let Some(whose) = unpaid.and_then(|unpaid| unpaid.into_iter().next()) else { continue };
+        let budget = draft.retries.get(whose).into_iter().flat_map(|said| &said.bounds);
+        let Some((_, Said { key, at: At { file, line, column } })) =
+            budget.into_iter().find(|(key, _)| *key == "budget")
+        else {
+            continue;
+        };
+        let what = format!(
+            "{key} (\"0%\", {file}:{line}:{column}) and floor = \"0/s\" allow no further try but of what \
+             never connected"
+        );
+        let problem = Problem::new(&on.at, on.key.clone(), what);
+        faults.push(problem.hint("say a budget or a floor here, or write on = [\"connect\"]"));
+    }
+}
+
+/// Who says that further tries that cost may be none, where they are asked for nearer to the request.
+fn without_budget<'c>(chain: &'c Chain<'_>) -> Option<&'c Owner> {
+    let Retry { attempts, on, budget, floor, .. } = chain.effective().retry;
+    let costs = on.reset || on.timeout || on.statuses != Statuses::NONE;
+    if attempts == 1 || !costs || budget.get() > 0.0 || floor > 0.0 {
+        return None;
+    }
+    let (at, whose) = chain.says(|said| said.budget.is_some())?;
+    let floor = chain.says(|said| said.floor.is_some())?.0;
+    let on = chain.says(|said| said.on.is_some())?.0;
+    // Of one table it was said when that was read.
+    (at.max(floor) <= on && at.min(floor) < on).then_some(whose)
+}
+
 const ONE: &str = "attempts = 1";
 const NOTHING: &str = "on = []";
 
@@ -124,8 +175,7 @@ fn holds(chain: &Chain<'_>, owner: &Owner, key: &str) -> bool {
         "window" => said.window.is_some(),
         _ => said.backoff.is_some(),
     };
-    let last = chain.layers.iter().rev().find(|(_, over)| says(&over.retry));
-    last.is_some_and(|(last, _)| last == owner)
+    chain.says(says).is_some_and(|(_, last)| last == owner)
 }
 
 /// The tables that hold together, for each way that a request of HTTP can go.

@@ -1,6 +1,6 @@
 //! What only the whole document can tell: names that are not there, addresses said twice, keys of
 //! a pool that mean nothing to those who use it.
-use super::chains::bounds_without_tries;
+use super::chains::{bounds_without_tries, tries_without_budget};
 use super::datagrams::Carries;
 use super::draft::{Draft, Ref, Said};
 use super::faults::Faults;
@@ -40,6 +40,7 @@ pub(super) fn check(draft: &Draft, file: &At, faults: &mut Faults) {
         }
     }
     bounds_without_tries(draft, faults);
+    tries_without_budget(draft, faults);
     waits_in_vain(draft, faults);
     passthrough(draft, faults);
     binds(draft, faults);

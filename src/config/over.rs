@@ -77,6 +77,9 @@ pub(super) fn overrides(t: &mut Table<'_>, place: Place, only: &mut Only) -> Ove
             only.retry.waits.extend(item.inside(key).map(|item| (wait, said(&item))));
         }
     }
+    if let Some(item) = t.again("retry").and_then(|item| item.inside("backoff")?.inside("base")) {
+        only.retry.waits.push((Wait::Backoff, said(&item)));
+    }
     if let (Some(item), true) = (t.again("retry"), over.retry.on.is_some_and(|on| on.timeout)) {
         only.retry.waits.extend(item.inside("on").map(|item| (Wait::Again, said(&item))));
     }

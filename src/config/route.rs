@@ -83,8 +83,10 @@ fn route(item: &Item<'_>, t: &mut Table<'_>, index: usize, draft: &mut Draft) ->
     let place = if forwards { Place::Route } else { Place::Own };
     let mut only = Only::default();
     let over = over::overrides(t, place, &mut only);
-    let after = t.again("hedge").and_then(|item| item.inside("after"));
-    only.retry.waits.extend(after.map(|item| (Wait::Hedge, pool::said(&item))));
+    for (key, wait) in [("after", Wait::Hedge), ("min", Wait::HedgeMin)] {
+        let item = t.again("hedge").and_then(|item| item.inside(key));
+        only.retry.waits.extend(item.map(|item| (wait, pool::said(&item))));
+    }
     if let Some(name) = &name {
         draft.retries.insert(Owner::Route(name.clone()), only.retry);
     }

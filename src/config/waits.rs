@@ -53,7 +53,8 @@ fn says(wait: Wait) -> Option<fn(&Overrides) -> bool> {
         Wait::FirstByte => |over| over.timeout.first_byte.is_some(),
         Wait::Idle => |over| over.timeout.idle.is_some(),
         Wait::Again => |over| over.retry.on.is_some(),
-        Wait::Queue | Wait::Hedge | Wait::Silence => return None,
+        Wait::Backoff => |over| over.retry.backoff.is_some(),
+        Wait::Queue | Wait::Hedge | Wait::HedgeMin | Wait::Silence => return None,
     })
 }
 
@@ -65,7 +66,7 @@ fn last<'c>(chain: &'c Chain<'_>, says: fn(&Overrides) -> bool) -> Option<(usize
 }
 
 /// What ends the wait before on this way. Of what every place may say, a word nearer to the request
-/// than the wait's is no contradiction, it is what places are for; and of the same place it was said
+/// than the wait's is no contradiction, it is what places are for; and of the same table it was said
 /// when that was read.
 fn ends_before<'c>(chain: &'c Chain<'_>, owner: &Owner, wait: Wait) -> Option<First<'c>> {
     let effective = chain.effective();
@@ -80,7 +81,12 @@ fn ends_before<'c>(chain: &'c Chain<'_>, owner: &Owner, wait: Wait) -> Option<Fi
         Wait::Idle => (time.idle.get(), vec![request]),
         Wait::Again => (None, vec![first_byte]),
         Wait::Queue => (chain.pool.queue.map(|queue| queue.timeout), vec![request]),
+        Wait::Backoff => (Some(effective.retry.backoff.base), vec![request]),
         Wait::Hedge => (hedge(chain), vec![request, first_byte]),
+        Wait::HedgeMin => {
+            let hedge = chain.route.and_then(|route| route.hedge);
+            (hedge.map(|hedge| hedge.min), vec![request, first_byte])
+        }
         Wait::Silence => {
             let silence = chain.pool.outlier.as_ref().and_then(|outlier| outlier.silence);
             (silence.map(|silence| silence.wait), vec![request, first_byte])
@@ -97,7 +103,7 @@ fn ends_before<'c>(chain: &'c Chain<'_>, owner: &Owner, wait: Wait) -> Option<Fi
         let known = match (self::says(wait), whose) {
             // Nobody said it.
             (Some(_), None) => false,
-            (Some(_), Some((at, _))) => at < own,
+            (Some(_), Some((at, _))) => at < own || (at == own && wait == Wait::Backoff),
             (None, whose) => wait != Wait::Queue || whose.is_none_or(|(at, _)| at != own),
         };
         (ends && known).then_some((long, whose.map(|(_, owner)| owner), key, first))

@@ -43,11 +43,11 @@ mod wire;
 
 pub use explain::{Explanation, Key, Limited, Question, Rule};
 pub use gateway::{Gateway, RouteCells, Target};
+#[cfg(test)]
+pub(crate) use hedge::{delay as hedge_delay, patience as hedge_patience, wins as wins_hedge};
 pub use mirror::MirrorCells;
 pub use path::{Asked, BadPath, asked};
 pub use rate_limit::Limiter;
-#[cfg(test)]
-pub(crate) use hedge::{delay as hedge_delay, patience as hedge_patience, wins as wins_hedge};
 #[cfg(test)]
 pub(crate) use retry::{Asked as Told, Broke, Cause, Course, Wait};
 pub use route::{Action, Route};

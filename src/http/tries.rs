@@ -275,11 +275,7 @@ impl<'a> Tries<'a> {
     }
 
     /// What is told of tries of which one may have had another beside it.
-    pub(super) fn raced(
-        &mut self,
-        came: &Came,
-        report: &mut Report<'_>,
-    ) {
+    pub(super) fn raced(&mut self, came: &Came, report: &mut Report<'_>) {
         report.tries += std::mem::take(&mut self.beside);
         let lease = match came {
             Ok((exchange, _)) => exchange.lease(),

@@ -61,9 +61,7 @@ impl World {
         let Some(beside) = self.take_beside(job) else { return false };
         let wins = self.wins(job.request, status);
         let it = &mut self.requests[job.request];
-        if wins
-            && let Stage::Tried(own) = std::mem::replace(&mut it.stage, Stage::Resting)
-        {
+        if wins && let Stage::Tried(own) = std::mem::replace(&mut it.stage, Stage::Resting) {
             it.is_outrun = it.home.as_ref().is_some_and(|home| home.id == own.backend().id);
             self.give_up(own, self.requests[job.request].sent);
             self.stand_in(job.request, beside);
@@ -113,8 +111,7 @@ impl World {
         let (now, allowed) = (self.now, self.allowed(job.request));
         let it = &self.requests[job.request];
         let again = it.course.clone().after(beaten.broke, &it.effective.retry, None, it.seed);
-        let others = again
-            .is_some_and(|again| !again.costs || self.pool.allows_try(allowed, now))
+        let others = again.is_some_and(|again| !again.costs || self.pool.allows_try(allowed, now))
             && self.pool.is_open(&it.ask(now));
         let delay = self.scene.hedge.and_then(|hedge| hedge_delay(&hedge, &self.pool));
         let patience = hedge_patience(delay.unwrap_or_default(), &self.pool, others);

@@ -270,8 +270,9 @@ fn who_asked_for_a_while_is_asked_again_after_it() {
 fn what_has_no_time_to_wait_fails_at_once() {
     let answer = "HTTP/1.1 503 Busy\r\nContent-Length: 4\r\nRetry-After: 9\r\n\r\nbusy";
     let ((bad, _), (worse, _)) = (saying(answer), saying(answer));
-    let more = "timeout = { request = \"20s\" }\nretry = { on = [503], backoff = { base = \"30s\", max = \"60s\" } }";
-    let proxy = Proxy::http(&[bad.addr, worse.addr], &more.replace("20s", "5s"));
+    let more = "retry = { on = [503], backoff = { base = \"30s\", max = \"60s\" } }\n\
+                [[route]]\npath = \"/\"\npool = \"app\"\ntimeout = { request = \"5s\" }";
+    let proxy = Proxy::http(&[bad.addr, worse.addr], more);
     assert_eq!(ask(&proxy, "GET").text(), "busy");
 }
 
