@@ -156,7 +156,7 @@ impl Picks {
         self.sticky.add(sticky.get());
     }
     /// Whatever their reason.
-    pub(super) fn all(&self) -> u64 {
+    pub(crate) fn all(&self) -> u64 {
         let picks = self.policy.get() + self.retry.get() + self.hedge.get();
         picks + self.panic.get() + self.sticky.get()
     }

@@ -18,6 +18,10 @@ const RACE_MEMORY: Duration = Duration::from_secs(60);
 /// close idle connections after whole seconds.
 const YOUNG: Duration = Duration::from_secs(1);
 
+/// Nor is one that got fewer requests than this: it may close each connection after a few, and what was sent
+/// again on the way to so many would have told.
+const KNOWN: u64 = 64;
+
 /// Connections given back this recently may not have been seen by a sweep yet, which comes each
 /// second.
 const FRESH: Duration = Duration::from_secs(3);
@@ -85,7 +89,7 @@ impl Idle {
     pub(super) fn take(&self, backend: &Arc<Backend>, reuse: Reuse, now: Instant) -> Option<Kept> {
         let mut shelves = self.0.lock();
         let shelf = shelves.get_mut(&key(backend))?;
-        if reuse == Reuse::Sure && backend.has_raced(RACE_MEMORY, now) {
+        if reuse == Reuse::Sure && !is_trusted(backend, now) {
             return None;
         }
         let reach = shelf.pool.reach_number();
@@ -109,7 +113,7 @@ impl Idle {
     ) -> Option<Kept> {
         let mut shelves = self.0.lock();
         let shelf = shelves.get_mut(&key(backend))?;
-        if reuse == Reuse::Sure && backend.has_raced(RACE_MEMORY, now) {
+        if reuse == Reuse::Sure && !is_trusted(backend, now) {
             return None;
         }
         let reach = shelf.pool.reach_number();
@@ -215,6 +219,11 @@ impl Kept {
     fn is_expired(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| until <= now)
     }
+}
+
+/// Whether its kept connections may get what cannot be sent again.
+fn is_trusted(backend: &Backend, now: Instant) -> bool {
+    backend.picks().all() >= KNOWN && !backend.has_raced(RACE_MEMORY, now)
 }
 
 /// How many may be kept.

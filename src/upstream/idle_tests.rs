@@ -52,6 +52,11 @@ impl Scene {
             .unwrap()
             .commit();
     }
+    /// Both backends have been in use for a while.
+    fn knows(&self) {
+        (0..2 * KNOWN).for_each(|_| drop(self.lease("a")));
+        (0..KNOWN).for_each(|_| drop(self.lease("b")));
+    }
     fn lease(&self, name: &str) -> Lease {
         loop {
             let lease = self.pool.lease(&Ask::new(self.now, 1)).unwrap();
@@ -146,6 +151,7 @@ async fn is_closed(far: &mut TcpStream) -> bool {
 #[tokio::test]
 async fn a_kept_connection_is_handed_out_once_the_youngest_first() {
     let scene = Scene::new("{ idle = \"30s\" }").await;
+    scene.knows();
     let (_far, first, _) = scene.keep("a").await;
     let (_far, second, _) = scene.keep("a").await;
     let (_far, other, _) = scene.keep("b").await;
@@ -185,6 +191,7 @@ async fn one_that_was_made_for_a_client_is_handed_out_for_it_alone() {
 async fn a_connection_that_the_peer_closed_is_not_handed_out() {
     for reuse in [Reuse::Any, Reuse::Sure] {
         let scene = Scene::new("{ idle = \"30s\" }").await;
+        scene.knows();
         let (_far, open, _) = scene.keep("a").await;
         let (far, _, kernel) = scene.keep("a").await;
         drop(far);
@@ -208,6 +215,7 @@ async fn a_reset_connection_is_not_handed_out() {
 async fn bytes_that_nobody_asked_for_make_it_unusable() {
     for reuse in [Reuse::Any, Reuse::Sure] {
         let scene = Scene::new("{ idle = \"30s\" }").await;
+        scene.knows();
         let (mut far, _, kernel) = scene.keep("a").await;
         far.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").await.unwrap();
         heard(&kernel).await;
@@ -298,6 +306,8 @@ async fn an_old_one_is_closed_however_busy_it_was() {
 async fn what_cannot_be_sent_again_takes_a_young_one_only() {
     let mut scene = Scene::new("{ idle = \"30s\" }").await;
     let (_one, first, _) = scene.keep("a").await;
+    assert_eq!(scene.take("a", Reuse::Sure), None, "nobody knows it yet");
+    scene.knows();
     scene.now += SECOND - MS;
     assert_eq!(scene.take("a", Reuse::Sure), Some(first));
     let (_two, ..) = scene.keep("a").await;
@@ -310,6 +320,7 @@ async fn what_cannot_be_sent_again_takes_a_young_one_only() {
 #[tokio::test]
 async fn a_backend_that_closed_one_under_us_is_not_trusted_for_a_minute() {
     let mut scene = Scene::new("{ idle = \"5m\" }").await;
+    scene.knows();
     let (_far, port, _) = scene.keep("a").await;
     scene.backend("a").raced(scene.now);
     assert_eq!(scene.take("a", Reuse::Sure), None);

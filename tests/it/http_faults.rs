@@ -134,19 +134,44 @@ fn a_written_post_is_never_sent_twice() {
     let seen = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
     let count = seen.clone();
     let backend = Backend::run(move |peer| {
-        peer.request();
-        peer.answer("first");
+        for _ in 0..64 {
+            if peer.request().is_none() {
+                return;
+            }
+            peer.answer("one of the first");
+        }
         if peer.request().is_some() {
             count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
         }
     });
     let proxy = Proxy::http(&[backend.addr], "");
     let mut client = proxy.client();
-    client.send(GET);
-    assert_eq!(client.response().status, 200);
+    for _ in 0..64 {
+        client.send(GET);
+        assert_eq!(client.response().status, 200);
+    }
     client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
     assert_eq!(client.response().status, 502);
     assert_eq!(seen.load(std::sync::atomic::Ordering::SeqCst), 1);
+}
+
+/// It may close its connections after a few requests, at the moment of the next one.
+#[test]
+fn a_post_takes_no_kept_connection_of_a_backend_that_nobody_knows() {
+    let backend = Backend::run(|peer| {
+        peer.request();
+        peer.answer("first");
+        peer.request();
+        peer.reset();
+    });
+    let proxy = Proxy::http(&[backend.addr], "");
+    let mut client = proxy.client();
+    for _ in 0..20 {
+        client.send(GET);
+        assert_eq!(client.response().text(), "first", "sent again where it must be");
+        client.send("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi");
+        assert_eq!(client.response().text(), "first");
+    }
 }
 
 #[test]
