@@ -260,6 +260,11 @@ fn of_pools(text: &mut Text, plan: &Plan) {
         p.no_backend.get()
     });
     counter(
+        "evenkeel_balancer_passed_over_total",
+        "Picks that others got, as nobody had a first byte of the one picked for long.",
+        &|p| p.passed_over.get(),
+    );
+    counter(
         "evenkeel_retry_budget_exhausted_total",
         "Tries that the budget had no room for.",
         &|p| p.budget_exhausted.get(),

@@ -94,6 +94,7 @@ struct Candidate {
     active: u32,
     max_active: Option<u32>,
     open: bool,
+    doubt: bool,
 }
 
 #[derive(Debug, Serialize)]
@@ -348,6 +349,7 @@ fn chosen(said: crate::pool::Explained) -> Chosen {
         active: one.active,
         max_active: one.most,
         open: one.open,
+        doubt: one.doubt,
     };
     let pick = said.pick.map(|(name, why)| (name.to_string(), why));
     let candidates = said.candidates.into_iter().map(candidate).collect();

@@ -103,7 +103,10 @@ fn words(said: &Value) {
             sign.into(),
             text(&one["backend"]),
             text(&one["state"]),
-            text(&one["reason"]),
+            match one["doubt"] == true {
+                true => "in doubt".into(),
+                false => text(&one["reason"]),
+            },
             text(&one["weight"]),
             text(&one["active"]),
             text(&one["max_active"]),

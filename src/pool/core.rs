@@ -35,6 +35,8 @@ pub struct Pool {
     pub labels: String,
     /// `evenkeel_balancer_no_backend_total`; counted here, once for each lease refused.
     pub no_backend: Counter,
+    /// `evenkeel_balancer_passed_over_total`
+    pub passed_over: Counter,
     /// `evenkeel_upstream_retries_total` for `connect`.
     pub retries_connect: Counter,
     /// As above, for `reset`.
@@ -176,6 +178,7 @@ impl Pool {
             name: name.clone(),
             labels: labels(&[("pool", name)]),
             no_backend: Counter::new(),
+            passed_over: Counter::new(),
             retries_connect: Counter::new(),
             retries_reset: Counter::new(),
             retries_timeout: Counter::new(),

@@ -1,10 +1,11 @@
 //! Whom a pool would choose, and among whom, with nothing counted and nothing moved by the question.
-use super::backend::BackendId;
+use super::backend::{Backend, BackendId};
 use super::balance::Ask;
 use super::change::{Member, Reason, State};
 use super::core::Pool;
 use super::lease::NoLease;
 use crate::config::Name;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// Somebody who may, or may not, be chosen.
@@ -25,6 +26,9 @@ pub struct Standing {
     pub most: Option<u32>,
     /// Whether it could be chosen now.
     pub open: bool,
+    /// Whether others get its work for the moment, since nobody had a first byte of it for longer than is
+    /// usual.
+    pub doubt: bool,
 }
 
 /// See [`Pool::explain`].
@@ -65,6 +69,9 @@ impl Pool {
     pub fn explain(&self, ask: &Ask<'_>) -> Explained {
         let snapshot = self.snapshot();
         let in_set = |id: BackendId| snapshot.candidates.iter().find(|c| c.backend.id == id);
+        let least = self.read.doubt.load(Relaxed);
+        let rules = self.config().outlier.as_ref().and_then(|outlier| outlier.silence);
+        let doubts = |backend: &Backend| least > 0 && backend.seems_in_doubt(least, rules, ask.now);
         let standing = |member: Member| Standing {
             backend: member.backend.name.clone(),
             weight: in_set(member.backend.id).map_or(u32::from(member.weight), |c| c.weight),
@@ -73,11 +80,24 @@ impl Pool {
             active: member.backend.active(),
             most: member.backend.hot.limit(),
             open: in_set(member.backend.id).is_some_and(|candidate| candidate.is_open(ask)),
+            doubt: doubts(&member.backend),
         };
         let chosen = |ask: &Ask<'_>| {
-            let index = snapshot.balancer.peek(&snapshot.candidates, ask)?;
-            let candidate = snapshot.candidates.get(index).filter(|c| c.is_open(ask))?;
-            Some(candidate.backend.clone())
+            let picked = |ask: &Ask<'_>| {
+                let index = snapshot.balancer.peek(&snapshot.candidates, ask)?;
+                let candidate = snapshot.candidates.get(index).filter(|c| c.is_open(ask))?;
+                Some((index, candidate))
+            };
+            let (index, own) = picked(ask)?;
+            let beside = (doubts(&own.backend) && snapshot.others_bear(index))
+                .then(|| {
+                    let doubted = snapshot.candidates.iter().filter(|c| doubts(&c.backend));
+                    let doubted = doubted.map(|c| c.backend.id);
+                    let avoid: Vec<_> = ask.avoid.iter().copied().chain(doubted).collect();
+                    picked(&Ask { avoid: &avoid, ..*ask }).filter(|(_, it)| it.stands_in(ask))
+                })
+                .flatten();
+            Some(beside.map_or(own, |(_, other)| other).backend.clone())
         };
         let preferred = ask.prefer.filter(|backend| backend.is_open(ask)).cloned();
         let why = match (&preferred, snapshot.panic) {
@@ -108,5 +128,56 @@ impl Pool {
             runner_up: pick.as_ref().and_then(|_| chosen(&next)).map(|b| b.name.clone()),
             pick: pick.map(|backend| (backend.name.clone(), why)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config;
+    use crate::pool::testing::pool;
+    use crate::pool::{Ask, Outcome, Policies, Pool};
+    use std::time::{Duration, Instant};
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn who_is_in_doubt_is_said_and_passed_over_as_a_lease_would() {
+        let mut config = pool("app", &["a", "b"]);
+        let silence = config::Silence { wait: MS * 100, factor: 4.0, hold: MS * 1000 };
+        let eject = Duration::from_secs(30);
+        config.outlier = Some(config::Outlier {
+            consecutive_failures: None,
+            success_rate: None,
+            silence: Some(silence),
+            eject,
+            eject_max: eject,
+            max_ejected: config::Percent::new(0.5).unwrap(),
+        });
+        let prepared = Pool::prepare(&config.name, &config, &Policies::default(), None);
+        let (pool, _) = prepared.unwrap().commit();
+        let start = Instant::now();
+        for n in 0..64 {
+            let mut lease = pool.lease(&Ask::new(start, n)).unwrap();
+            lease.first_byte(MS);
+            lease.spoke(None);
+            lease.settle(Outcome::Answered(200));
+        }
+        let waits = pool.lease(&Ask::new(start, 1)).unwrap();
+        let name = &waits.backend().name;
+        let explained = |after: Duration| pool.explain(&Ask::new(start + after, 1));
+        let doubted = |after: Duration| {
+            let all = explained(after).candidates.into_iter();
+            all.filter(|one| one.doubt).map(|one| one.backend).collect::<Vec<_>>()
+        };
+        assert!(doubted(MS).is_empty());
+        assert_eq!(doubted(60 * MS), [name.clone()]);
+        let leased = || pool.lease(&Ask::new(start + 60 * MS, 1)).unwrap().backend().name.clone();
+        // One is let through at first.
+        (0..4).for_each(|_| drop(leased()));
+        for _ in 0..4 {
+            let (said, leased) = (explained(60 * MS).pick.unwrap().0, leased());
+            assert!(said != *name && leased != *name, "{said} {leased}");
+        }
+        assert!(pool.passed_over.get() > 0);
     }
 }

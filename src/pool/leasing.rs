@@ -77,9 +77,10 @@ impl Pool {
             return Ok(lease);
         }
         let snapshot = self.read.snapshot.load();
+        let (waits, passed) = (self.has_queue(), &self.passed_over);
         let index = match self.read.doubt.load(Relaxed) {
-            0 => snapshot.take(ask, self.has_queue(), |_| false),
-            least => snapshot.take(ask, self.has_queue(), |backend| {
+            0 => snapshot.take(ask, waits, passed, |_| false),
+            least => snapshot.take(ask, waits, passed, |backend| {
                 backend.is_in_doubt(least, || self.config().outlier.as_ref()?.silence, ask.now)
             }),
         }?;

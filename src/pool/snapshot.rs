@@ -2,6 +2,7 @@
 use super::backend::{Backend, BackendId, Candidate};
 use super::balance::{Ask, Balancer};
 use super::lease::NoLease;
+use crate::metrics::Counter;
 
 /// Who is usable, and how one is picked.
 pub(super) struct Snapshot {
@@ -58,11 +59,12 @@ impl Snapshot {
     }
 
     /// Picks somebody and counts one more in work there, below every limit. `waits`: who finds nobody
-    /// else may wait for one.
+    /// else may wait for one. `passed` counts those that another one got than was picked, for doubt.
     pub(super) fn take(
         &self,
         ask: &Ask<'_>,
         waits: bool,
+        passed: &Counter,
         doubts: impl Fn(&Backend) -> bool,
     ) -> Result<usize, NoLease> {
         for _ in 0..TRIES {
@@ -74,7 +76,7 @@ impl Snapshot {
             };
             let (index, most) = match is_doubted(picked.0) {
                 false => picked,
-                true => self.beside(picked, ask, is_doubted),
+                true => self.beside(picked, ask, passed, is_doubted),
             };
             if waits && self.is_better_left(index, ask) {
                 return Err(NoLease::Full);
@@ -96,6 +98,7 @@ impl Snapshot {
         &self,
         picked: (usize, u32),
         ask: &Ask<'_>,
+        passed: &Counter,
         is_doubted: impl Fn(usize) -> bool,
     ) -> (usize, u32) {
         if !self.others_bear(picked.0) {
@@ -113,7 +116,10 @@ impl Snapshot {
             let ask = ask.avoid(&avoid[..=n]);
             match self.balancer.pick_within(&self.candidates, &ask) {
                 Some((index, _)) if is_doubted(index) || !stands_in(index) => doubted = index,
-                Some(other) => return other,
+                Some(other) => {
+                    passed.inc();
+                    return other;
+                }
                 None => return picked,
             }
         }
@@ -121,7 +127,7 @@ impl Snapshot {
     }
 
     /// Whether the others weigh enough to do the work of this one, too.
-    fn others_bear(&self, index: usize) -> bool {
+    pub(super) fn others_bear(&self, index: usize) -> bool {
         let own = self.candidates.get(index).map_or(0, |it| u64::from(it.weight));
         let all: u64 = self.candidates.iter().map(|it| u64::from(it.weight)).sum();
         (all - own) * BEARABLE >= own
@@ -194,8 +200,9 @@ mod tests {
             let candidates = weighted(weights).into();
             let snapshot = Snapshot { candidates, balancer: Box::new(First), ..Snapshot::empty() };
             let doubts = |backend: &Backend| backend.id == BackendId(0);
-            let taken = snapshot.take(&Ask::new(Instant::now(), 1), false, doubts);
-            assert_eq!(taken, Ok(picked), "{weights:?}");
+            let passed = Counter::new();
+            let taken = snapshot.take(&Ask::new(Instant::now(), 1), false, &passed, doubts);
+            assert_eq!((taken, passed.get()), (Ok(picked), picked as u64), "{weights:?}");
         }
     }
 
@@ -204,16 +211,10 @@ mod tests {
         let candidates = weighted(&[1, 1]).into();
         let snapshot = Snapshot { candidates, balancer: Box::new(Stubborn), ..Snapshot::empty() };
         let now = Instant::now();
-        assert_eq!(snapshot.take(&Ask::new(now, 1), true, |_| false), Ok(1));
+        let take = |ask: &Ask<'_>| snapshot.take(ask, true, &Counter::new(), |_| false);
+        assert_eq!(take(&Ask::new(now, 1)), Ok(1));
         let avoid = [BackendId(1)];
-        assert_eq!(
-            snapshot.take(&Ask::new(now, 1).avoid(&avoid), true, |_| false),
-            Err(NoLease::Full)
-        );
-        assert_eq!(
-            snapshot.take(&Ask::new(now, 7), true, |_| false),
-            Err(NoLease::Full),
-            "out of the set"
-        );
+        assert_eq!(take(&Ask::new(now, 1).avoid(&avoid)), Err(NoLease::Full));
+        assert_eq!(take(&Ask::new(now, 7)), Err(NoLease::Full), "out of the set");
     }
 }
