@@ -11,6 +11,7 @@ use crate::pool::{Backend, Pool};
 use crate::tls::{Mac, TAG};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// So many cookies of our name are looked at: a browser sends one, or one more of a wider domain.
 const LOOKED_AT: usize = 4;
@@ -56,8 +57,8 @@ enum Found {
     Forged,
     /// Its backend is not there any more.
     Gone,
-    /// Its backend; whether it is time to renew it.
-    Backend(Arc<Backend>, bool),
+    /// Its backend; whether it is time to renew it; a number of the client.
+    Backend(Arc<Backend>, bool, u64),
 }
 
 impl Affinity {
@@ -91,7 +92,9 @@ impl Affinity {
                 Some((number, end, is_old)) => {
                     let half = self.said.ttl.as_secs() / 2;
                     return match self.pool.named(number) {
-                        Some(backend) => Found::Backend(backend, is_old || end - now <= half),
+                        Some(backend) => {
+                            Found::Backend(backend, is_old || end - now <= half, xxh3_64(value))
+                        }
                         None => Found::Gone,
                     };
                 }
@@ -165,9 +168,14 @@ impl Bond<'_> {
     /// The backend that it is of.
     pub(super) fn backend(&self) -> Option<&Arc<Backend>> {
         match &self.found {
-            Found::Backend(backend, _) => Some(backend),
+            Found::Backend(backend, ..) => Some(backend),
             _ => None,
         }
+    }
+
+    /// A number of the client, where there is one: no two clients have the same cookie.
+    pub(super) fn client(&self) -> u64 {
+        if let Found::Backend(.., client) = self.found { client } else { 0 }
     }
 
     /// Whether it is a good one, be its backend there or not.
@@ -186,7 +194,7 @@ impl Bond<'_> {
     pub(super) fn answered(&self, backend: &Backend, outrun: bool, answer: &mut Fields) {
         let cells = &self.affinity.pool.sticky;
         let renew = match &self.found {
-            Found::Backend(found, renew) if found.id == backend.id => {
+            Found::Backend(found, renew, _) if found.id == backend.id => {
                 cells.hit.inc();
                 *renew
             }

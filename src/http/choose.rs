@@ -39,9 +39,9 @@ pub(super) struct Shaped<'g> {
 }
 
 impl<'g> Shaped<'g> {
-    /// Who gets it if it may.
-    pub(super) fn preferred(&self) -> Option<&Arc<Backend>> {
-        self.bond.as_ref()?.backend()
+    /// Who gets it if it may, and a number of the client.
+    pub(super) fn preferred(&self) -> (Option<&Arc<Backend>>, u64) {
+        self.bond.as_ref().map_or((None, 0), |bond| (bond.backend(), bond.client()))
     }
 
     /// Its copy, to be made once.

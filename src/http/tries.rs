@@ -103,6 +103,7 @@ pub(super) struct Tries<'a> {
     hash: Option<u64>,
     /// Who gets it if it may.
     prefer: Option<&'a Arc<Backend>>,
+    client: u64,
     seed: u64,
     now: Instant,
     course: Course,
@@ -126,6 +127,7 @@ impl<'a> Tries<'a> {
             target,
             hash,
             prefer: None,
+            client: 0,
             seed,
             now,
             course: Course::new(target.effective.retry.attempts),
@@ -139,9 +141,9 @@ impl<'a> Tries<'a> {
         }
     }
 
-    /// Asks this one first.
-    pub(super) fn prefer(&mut self, backend: Option<&'a Arc<Backend>>) {
-        self.prefer = backend;
+    /// Asks this one first, for a client of this number.
+    pub(super) fn prefer(&mut self, (backend, client): (Option<&'a Arc<Backend>>, u64)) {
+        (self.prefer, self.client) = (backend, client);
     }
 
     /// When the current try began.
@@ -286,7 +288,7 @@ impl<'a> Tries<'a> {
 
     fn ask(&self) -> Ask<'_> {
         let ask = Ask::new(self.now, self.seed).hash(self.hash).avoid(&self.tried);
-        ask.prefer(self.prefer).why(self.why)
+        ask.prefer(self.prefer).client(self.client).why(self.why)
     }
 
     /// Whether an answer is one that somebody else may be asked for.

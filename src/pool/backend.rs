@@ -335,6 +335,11 @@ impl Backend {
         let good = (answered + self.cells.closed.get()).saturating_sub(self.hot.failed_calls());
         Tally { good, bad: self.hot.faults() }
     }
+    /// As `tally`, but for failures that say nothing new.
+    pub(super) fn judged(&self) -> Tally {
+        let Tally { good, bad } = self.tally();
+        Tally { good, bad: bad.saturating_sub(self.row.lock().repeats()) }
+    }
     /// A try begins, and its first byte is waited for.
     #[inline]
     pub(super) fn wait_from(&self, now: Instant) {
@@ -356,10 +361,18 @@ impl Backend {
     }
     #[cold]
     fn doubts(&self, rules: impl FnOnce() -> Option<Silence>, now: Instant) -> bool {
-        let (doubt, usual, now) = (&self.hot.doubt, self.usual.get(), self.millis(now));
+        self.waits_long(rules, now) && !self.hot.doubt.lets(self.millis(now))
+    }
+    fn waits_long(&self, rules: impl FnOnce() -> Option<Silence>, now: Instant) -> bool {
+        let (usual, lasts) = (self.usual.get(), self.hot.doubt.lasts(self.millis(now)));
         let most = || rules().and_then(|rules| usual.most(&rules));
-        let waits = self.active() > 0 && usual.is_known();
-        waits && is_long(doubt.lasts(now), most()) && !doubt.lets(now)
+        self.active() > 0 && usual.is_known() && is_long(lasts, most())
+    }
+    /// As `is_in_doubt`, whoever may be let through: for who only wants to know.
+    pub(super) fn seems_in_doubt(&self, least: u32, rules: Option<Silence>, now: Instant) -> bool {
+        self.hot.doubt.is_waited_for(self.hot.heard())
+            && self.hot.doubt.lasts(self.millis(now)) >= least
+            && self.waits_long(|| rules, now)
     }
     /// It closed a kept connection under a request, whoever's.
     pub(crate) fn raced(&self, now: Instant) {

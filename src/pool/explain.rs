@@ -170,7 +170,7 @@ mod tests {
             all.filter(|one| one.doubt).map(|one| one.backend).collect::<Vec<_>>()
         };
         assert!(doubted(MS).is_empty());
-        assert_eq!(doubted(60 * MS), [name.clone()]);
+        assert_eq!(doubted(60 * MS), std::slice::from_ref(name));
         let leased = || pool.lease(&Ask::new(start + 60 * MS, 1)).unwrap().backend().name.clone();
         // One is let through at first.
         (0..4).for_each(|_| drop(leased()));

@@ -178,9 +178,9 @@ impl Known {
             wanted: usize::from(wanted),
         }
     }
-    /// What became of its tries so far.
+    /// What became of its tries so far, as rates see it.
     pub(super) fn tally(&self) -> Tally {
-        self.backend.tally()
+        self.backend.judged()
     }
     /// Whether its ejection may end: one for silence not before a probe was good.
     pub(super) fn may_return(&self, probed: bool, now: Instant) -> bool {

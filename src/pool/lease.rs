@@ -87,6 +87,8 @@ pub struct Lease {
     took: Option<Duration>,
     /// Where the pool listens for silence: what was heard when it began to be waited for.
     heard: Option<Heard>,
+    /// Who is bound to the backend; 0: nobody.
+    bound: u32,
     /// What came before, for a further try.
     before: Option<Box<Before>>,
 }
@@ -117,6 +119,7 @@ impl Lease {
             ended: None,
             took: None,
             heard,
+            bound: ask.bound(),
             before,
         }
     }
@@ -305,6 +308,9 @@ impl Lease {
             fault if fault.is_fault() => {
                 if let Outcome::Called(_) = fault {
                     hot.call_failed();
+                }
+                if self.bound != 0 && self.backend.row.lock().is_repeat(self.bound) {
+                    return self.pool.fails_again(&self.backend, most, self.now());
                 }
                 let row = hot.failed();
                 if row == 1 {

@@ -62,6 +62,22 @@ impl Pool {
         turns.iter().for_each(|turn| turn.log(&self.name));
     }
 
+    /// A try of somebody failed who is bound to a backend and failed there lately.
+    #[cold]
+    pub(super) fn fails_again(&self, backend: &Backend, most: u32, now: Instant) {
+        let (row, begins) = backend.hot.failed_again();
+        if begins {
+            return self.fails(backend, now);
+        }
+        let again = backend.row.lock().again(now);
+        if let Some(again) = again
+            && again.is_multiple_of(most)
+            && backend.is_usable()
+        {
+            self.failing(backend, row + again, now);
+        }
+    }
+
     /// Whether it listens for silence. One relaxed load.
     pub(super) fn listens(&self) -> bool {
         self.read.silence.load(Relaxed)

@@ -35,13 +35,14 @@ struct Asker {
     seed: u64,
     why: Why,
     prefer: Option<Arc<Backend>>,
+    client: u64,
     answer: oneshot::Sender<Answer>,
 }
 
 impl Asker {
     fn ask(&self, now: Instant) -> Ask<'_> {
         let ask = Ask::new(now, self.seed).hash(self.hash).avoid(&self.avoid);
-        ask.why(self.why).prefer(self.prefer.as_ref())
+        ask.why(self.why).prefer(self.prefer.as_ref()).client(self.client)
     }
 }
 
@@ -137,6 +138,7 @@ impl Pool {
             seed: ask.seed,
             why: ask.why,
             prefer: ask.prefer.cloned(),
+            client: ask.client,
             answer,
         };
         let entered = {

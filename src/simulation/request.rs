@@ -172,6 +172,7 @@ impl Request {
             .hash(Some(self.hash))
             .avoid(&self.tried)
             .prefer(self.home.as_ref())
+            .client(self.client as u64)
             .why(if self.tried.is_empty() { Why::First } else { Why::Again })
     }
 

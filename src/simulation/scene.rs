@@ -22,6 +22,8 @@ pub(super) struct Scene {
     pub(super) mixes: Vec<(Duration, (f64, u32))>,
     /// From when on which share of requests asks for a page that is broken: 500 at once, everywhere.
     pub(super) broken: (Duration, f64),
+    /// Whoever asks for it is one and the same client.
+    pub(super) alone: bool,
     /// Requests a second.
     pub(super) rate: f64,
     /// They come for so long.
@@ -85,6 +87,7 @@ impl Scene {
             turns,
             mixes: Vec::new(),
             broken: (Duration::MAX, 0.0),
+            alone: false,
             rate,
             time,
             repeatable: dice.one_of(&[1.0, 0.9, 0.5]),
@@ -105,6 +108,7 @@ impl Scene {
             turns: Vec::new(),
             mixes: Vec::new(),
             broken: (Duration::MAX, 0.0),
+            alone: false,
             rate: n as f64 * 800.0 * load,
             time,
             repeatable: 1.0,

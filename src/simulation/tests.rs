@@ -234,6 +234,31 @@ fn a_broken_page_ejects_hardly_anybody() {
     }
 }
 
+/// Who is bound to one backend and asks there for a broken page in a loop ejects nobody; who fails by
+/// himself goes as soon as ever, and where there is no other client within seconds.
+#[test]
+fn a_client_bound_to_a_backend_ejects_it_by_its_page_nowhere() {
+    let hash = balance("consistent_hash");
+    for (policy, clients) in [("balance = \"round_robin\"", 200), (&*hash, 0)] {
+        let play = |seed, load: f64, broken: f64, fails: bool| {
+            let section = format!("{policy}\noutlier = {{}}\nretry = {{ attempts = 1 }}");
+            let mut scene = Scene::plain(seed, 4, section, 0.0, 40_000 * MS);
+            (scene.rate, scene.clients, scene.alone) = (load, clients, true);
+            scene.broken = (1000 * MS, broken);
+            scene.turns = if fails { vec![(10_000 * MS, 0, Mood::Fails)] } else { Vec::new() };
+            World::new(scene, false).play()
+        };
+        for seed in 0..4 {
+            let page = play(seed, 80.0, 0.6, false);
+            assert_eq!(page.ejections, 0, "{policy}: a page");
+            let failing = play(seed, 80.0, 0.6, true);
+            let met = failing.picks[0].iter().filter(|at| **at >= 10_000 * MS).count();
+            println!("{policy}: {met} of {}", failing.picks[0].len());
+            assert_eq!(failing.ejections, 1, "{policy}: a backend");
+        }
+    }
+}
+
 /// Three of 1 ms a page, 200 a second each; what befalls the first one after a second.
 fn quick(policy: &str, seed: u64, turns: &[(Duration, Mood)]) -> Tally {
     let retry = "retry = { attempts = 3 }\noutlier = {}";

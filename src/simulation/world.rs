@@ -388,13 +388,18 @@ impl World {
             self.plan(gap, Event::Arrive);
         }
         let repeatable = self.dice.happens(self.scene.repeatable);
-        let chance = (self.dice.number(), self.dice.number());
+        let mut chance = (self.dice.number(), self.dice.number());
         let request = self.requests.len();
         let (from, share) = self.scene.broken;
         let broken = self.now - self.start >= from && self.dice.happens(share);
+        let alone = self.scene.alone;
+        if alone && broken {
+            chance.1 = 7;
+        }
         let it = Request::new(repeatable, &self.effective, self.now, chance);
         let client = match self.homes.len() {
             0 => 0,
+            _ if alone && broken => 0,
             n => self.dice.number() as usize % n,
         };
         let home = self.homes.get(client).cloned().flatten();

@@ -56,6 +56,37 @@ fn failures_in_a_row_eject_and_the_last_one_stays() {
     assert_eq!((ejections(&proxy)[0], proxy.state("b2").as_str()), (1, "up"));
 }
 
+/// Whoever is bound to one backend asks nobody else for his page: that one fails by it is no sign.
+#[test]
+fn one_client_bound_to_a_backend_does_not_eject_it_and_several_do() {
+    let broken = Backend::run(move |peer| {
+        while let Some(head) = peer.request() {
+            let status = if head.starts_with("GET /bug") { "500 No" } else { "200 OK" };
+            peer.send(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n"));
+        }
+    });
+    let (well, _) = answering("200 OK");
+    let hash = "balance = { policy = \"consistent_hash\", key = [\"query:user\"] }";
+    let proxy = Proxy::http(&[broken.addr, well.addr], &format!("{THREE}\n{hash}"));
+    let mut client = proxy.client();
+    let mut ask =
+        |page: &str, user: usize| client.ask("GET", &format!("/{page}?user={user}"), "").status;
+    let bound: Vec<usize> = (0..).filter(|user| ask("bug", *user) == 500).take(1).collect();
+    for _ in 0..9 {
+        let said: Vec<u16> = (0..5).map(|_| ask("bug", bound[0])).collect();
+        assert_eq!(said, [500; 5], "it is there");
+        assert_eq!(ask("page", bound[0]), 200);
+    }
+    assert_eq!(proxy.state("b1"), "up");
+    let mut users = 100..;
+    until("several are another thing", || {
+        ask("bug", users.next().unwrap());
+        proxy.state("b1") == "ejected"
+    });
+    assert_eq!((reason(&proxy, 0), ejections(&proxy)[0]), ("consecutive_failures", 1));
+    assert!(users.start < 140, "{} were asked", users.start);
+}
+
 /// A page that is broken, or what all of them need: it is nobody's fault alone.
 #[test]
 fn what_fails_everywhere_ejects_nobody() {

@@ -25,6 +25,8 @@ pub struct Ask<'a> {
     pub avoid: &'a [BackendId],
     /// Who gets it if it may, whatever the policy.
     pub prefer: Option<&'a Arc<Backend>>,
+    /// A number of the client that comes back to it.
+    pub client: u64,
     /// Now.
     pub now: Instant,
     /// Randomness, fresh for each ask.
@@ -36,7 +38,7 @@ pub struct Ask<'a> {
 impl<'a> Ask<'a> {
     /// Without a hash and with nothing to avoid.
     pub const fn new(now: Instant, seed: u64) -> Self {
-        Self { hash: None, avoid: &[], prefer: None, now, seed, why: Why::First }
+        Self { hash: None, avoid: &[], prefer: None, client: 0, now, seed, why: Why::First }
     }
     /// With a hash.
     #[must_use]
@@ -61,6 +63,20 @@ impl<'a> Ask<'a> {
     pub const fn prefer(mut self, prefer: Option<&'a Arc<Backend>>) -> Self {
         self.prefer = prefer;
         self
+    }
+    /// With a number of the client that comes back to somebody.
+    #[must_use]
+    pub const fn client(mut self, client: u64) -> Self {
+        self.client = client;
+        self
+    }
+    /// A number of who is bound to one backend, by a hash or by whom it prefers; 0: nobody is.
+    pub(in crate::pool) fn bound(&self) -> u32 {
+        let number = match self.prefer {
+            Some(_) => Some(self.client),
+            None => self.hash,
+        };
+        number.map_or(0, |number| (number >> 32) as u32 ^ number as u32 | 1)
     }
     /// Whether it is for the first try of a request.
     pub(in crate::pool) fn is_first(&self) -> bool {
