@@ -30,8 +30,6 @@ pub(super) struct Site<'a> {
     pub(super) scheme: &'static str,
     /// Randomness, fresh for each request.
     pub(super) seed: u64,
-    /// Whether anybody wants to know how long the first byte takes.
-    pub(super) timed: bool,
 }
 
 /// How a request's journey ended.
@@ -81,7 +79,7 @@ pub(super) async fn forward<'g>(
         },
     };
     let until = patience(target, client, head).map(|limit| report.begun + limit);
-    let outgoing = outgoing(site, target, head, verdict.body, (upgrade, trailers), until);
+    let outgoing = outgoing(target, head, verdict.body, (upgrade, trailers), until);
     let hedge = route.hedge.as_ref().filter(|_| may_hedge(&outgoing));
     let mut tries = Tries::new(target, hash, site.seed, report.begun);
     if let Some(shaped) = &shaped {
@@ -197,7 +195,6 @@ fn refused(site: &Site<'_>, head: &mut Head) -> Option<(u16, &'static str)> {
 /// What all tries of a request have in common.
 #[inline(always)]
 fn outgoing<'a>(
-    site: &Site<'_>,
     target: &'a Target,
     head: &'a Head,
     body: BodyLength,
@@ -220,7 +217,6 @@ fn outgoing<'a>(
         leaves: false,
         asks: (None, 0),
         fresh: false,
-        timed: site.timed,
         effective: &target.effective,
         until,
     }

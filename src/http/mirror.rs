@@ -229,7 +229,6 @@ impl Copy {
             asks: (None, 0),
             fresh: false,
             header: self.header.as_deref(),
-            timed: false,
             effective,
             until: Some(until),
         };

@@ -154,7 +154,9 @@ pub(super) async fn body_begun(
         }
         if !armed {
             armed = true;
-            timer.set(Some(Instant::now() + HOLD));
+            let now = Instant::now();
+            exchange.stands(now);
+            timer.set(Some(now + HOLD));
         }
         timer.poll(cx).map(Ok)
     })

@@ -7,10 +7,10 @@ use super::route::Route;
 use crate::message::{Head, Known};
 use crate::metrics::Span;
 use crate::pool::Backend;
-use crate::telemetry::{Access, Attempt, Ended, Moment, Spent, Telemetry, Trace};
+use crate::telemetry::{Access, Attempt, Ended, Moment, Spent, Telemetry, Trace, since_1970};
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// What is known of one request.
 #[derive(Debug)]
@@ -32,8 +32,8 @@ pub(super) struct Report<'g> {
     pub(super) bytes_out: u64,
     /// How long the last try's connection took to be made; `None` for a kept one.
     pub(super) connect: Option<Duration>,
-    /// How long the first byte of its answer took; zero where nobody wanted to know, and all of the
-    /// answer came at once.
+    /// How long the first byte of its answer took; zero where nobody measured it and nothing had to be
+    /// waited for behind it.
     pub(super) first_byte: Option<Duration>,
     /// When its last try had a connection, or, where it has none, began.
     pub(super) turn: Instant,
@@ -118,17 +118,33 @@ impl Report<'_> {
         if let Some(lost) = self.lost {
             return lost;
         }
-        let until = self.turn.saturating_duration_since(self.begun);
-        let rest = took.saturating_sub(until);
-        let backend = match self.first_byte {
-            // All of the answer came at once.
-            Some(Duration::ZERO) => Some(rest),
+        let until = self.until();
+        let backend = match self.first_byte(took) {
             // Who was cut before anybody answered spent what is left with whoever was asked.
-            None if self.tries > 0 => Some(rest),
+            None if self.tries > 0 => Some(took.saturating_sub(until)),
             known => known,
         };
         let waited = until.saturating_sub(self.connect.unwrap_or_default());
         Spent { waited, connect: self.connect, backend }
+    }
+
+    /// How long it was until its last try had a connection.
+    #[inline]
+    fn until(&self) -> Duration {
+        if self.turn == self.begun {
+            return Duration::ZERO;
+        }
+        self.turn.saturating_duration_since(self.begun)
+    }
+
+    /// How long the first byte of its answer took.
+    #[inline]
+    fn first_byte(&self, took: Duration) -> Option<Duration> {
+        match self.first_byte {
+            // All of the answer came at once.
+            Some(Duration::ZERO) => Some(took.saturating_sub(self.until())),
+            known => known,
+        }
     }
 
     /// It ended, now at the latest.
@@ -174,7 +190,7 @@ impl Report<'_> {
         if let Some(backend) = self.backend.as_ref().filter(|_| gateway.compat.haproxy) {
             let told = &backend.cells.told;
             told.moved(self.bytes_in, self.bytes_out);
-            told.ended(self.reason, took, self.connect, self.first_byte);
+            told.ended(self.reason, took, self.connect, self.first_byte(took));
         }
     }
 
@@ -210,11 +226,8 @@ impl Report<'_> {
         let id = id.or(new.as_ref().map(<[u8; 32]>::as_slice)).unwrap_or_default();
         let told = self.told(gateway, (head, id), came, origin, took);
         if let Some(kind) = kind {
-            let whole = self.first_byte == Some(Duration::ZERO);
-            let spent = self.spent(took);
-            let first_byte = if whole { spent.backend } else { self.first_byte };
-            let told = Access { first_byte, ..told };
-            telemetry.errors.keep(kind, (ended, spent), &told, self.attempts.clone());
+            let how = (ended, self.spent(took));
+            telemetry.errors.keep(kind, how, &told, self.attempts.clone());
         }
         if written {
             telemetry.access.write(&told);
@@ -236,7 +249,7 @@ impl Report<'_> {
     ) -> Access<'a> {
         let method = self.method.map_or(head.method_token(), str::as_bytes);
         Access {
-            time: SystemTime::now() - took,
+            time: since_1970(self.begun),
             client: origin.peer.addr(),
             method,
             target: head.target_that_came(),
@@ -253,7 +266,7 @@ impl Report<'_> {
             bytes_out: self.bytes_out,
             duration: took,
             connect: self.connect,
-            first_byte: self.first_byte,
+            first_byte: self.first_byte(took),
             request_id,
             tls: origin.tls.as_ref().map_or("", |tls| tls.version),
             sni: origin.server_name(),

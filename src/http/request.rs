@@ -86,8 +86,8 @@ async fn served<'g>(
     spell: &Spell<'g>,
 ) -> After {
     let mut answer = Head::new();
-    let (seed, timed) = (fastrand::u64(..), spell.telemetry.is_timed());
-    let site = Site { gateway, dialer: spell.dialer, scheme: client.origin.scheme(), seed, timed };
+    let (scheme, seed) = (client.origin.scheme(), fastrand::u64(..));
+    let site = Site { gateway, dialer: spell.dialer, scheme, seed };
     let journey = forward(&site, head, verdict, &mut answer, client, timer, report).await;
     let stays = verdict.keep_alive && spell.watch.phase() == Phase::Run;
     let effective = report.target.map_or(&gateway.effective, |target| &target.effective);

@@ -2,8 +2,8 @@
 use super::route::Target;
 use crate::arrival::Arrival;
 use crate::config::Name;
-use crate::telemetry::{Access, AccessLog};
-use std::time::{Duration, Instant, SystemTime};
+use crate::telemetry::{Access, AccessLog, since_1970};
+use std::time::{Duration, Instant};
 
 /// What is known of one connection.
 pub(super) struct Report<'a> {
@@ -45,7 +45,7 @@ impl Report<'_> {
         }
         let duration = self.begun.elapsed();
         access.write(&Access {
-            time: SystemTime::now() - duration,
+            time: since_1970(self.begun),
             client: arrival.peer.addr(),
             method: b"-",
             target: b"-",

@@ -1,7 +1,7 @@
 //! The access log: a line a request or TCP connection, written by a thread of its own. How a line
 //! looks is said in `line.rs`.
 use super::lanes::Lanes;
-use super::line::{json, place, template, text};
+use super::line::{json, most, most_of, place, template, text};
 use super::writer::{Order, writer};
 use crate::config::{self, LineFormat, LogTarget, LogTemplate, Problem};
 use arc_swap::ArcSwapOption;
@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::Thread;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 /// Orders to the writer that may wait; each is rare.
 const ORDERS: usize = 64;
@@ -30,7 +30,8 @@ const LOOKS: u32 = 100;
 #[derive(Debug)]
 #[allow(missing_docs, reason = "the fields of the access log, as the README lists them")]
 pub struct Access<'a> {
-    pub time: SystemTime,
+    /// When it began, since 1970.
+    pub time: Duration,
     pub client: Option<SocketAddr>,
     pub method: &'a [u8],
     pub target: &'a [u8],
@@ -223,10 +224,10 @@ impl AccessLog {
         }
         let lanes = &self.0.lanes;
         match self.0.form.load(Relaxed) {
-            TEXT => lanes.say(|out| text(access, out)),
-            JSON => lanes.say(|out| json(access, out)),
+            TEXT => lanes.say(most(access), |line| text(access, line)),
+            JSON => lanes.say(most(access), |line| json(access, line)),
             _ => match self.0.template.load().as_deref() {
-                Some(said) => lanes.say(|out| template(said, access, out)),
+                Some(said) => lanes.say(most_of(said, access), |line| template(said, access, line)),
                 None => return,
             },
         }

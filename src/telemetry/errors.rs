@@ -8,7 +8,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Bytes that are kept of what a client may make as long as it likes.
 const LONGEST: usize = 2048;
@@ -220,7 +220,7 @@ impl Errors {
         };
         let kept = Kept {
             kind,
-            time: access.time,
+            time: UNIX_EPOCH + access.time,
             client: access.client,
             method: text(access.method),
             target: text(access.target),

@@ -9,7 +9,7 @@ fn result(status: u16, reason: &'static str, own: bool) -> Ended {
 fn keep(errors: &Errors, status: u16, reason: &'static str, id: &str, seconds: u64) {
     let (result, took) = (result(status, reason, true), Duration::from_secs(seconds));
     let Some(kind) = errors.kind(result, took) else { return };
-    let time = SystemTime::UNIX_EPOCH + Duration::from_secs(id.parse().unwrap_or(0));
+    let time = Duration::from_secs(id.parse().unwrap_or(0));
     let access = Access { time, status, reason, request_id: id.as_bytes(), ..access() };
     errors.keep(kind, (result, Spent::default()), &access, Vec::new());
 }

@@ -1,5 +1,6 @@
 //! Text that somebody else gave, so that it is harmless in a line.
-use crate::message::{HIGH, ONES};
+use super::room::Line;
+use crate::message::{HIGH, ONES, hex};
 use std::borrow::Cow;
 
 /// Whether a space may stand in a field.
@@ -9,60 +10,79 @@ pub(super) enum Space {
     Escaped,
 }
 
-/// Whether all are visible ASCII that needs no escape. Eight are judged at a time, the last of them
-/// again where they are no multiple.
-fn is_harmless(bytes: &[u8]) -> bool {
-    // The highest bit of each byte that is harmless. A byte that has it reaches into the next one by
-    // its sums, but then its own bit is missing.
-    let judge = |word: u64| {
-        let seen = word.wrapping_add((0x80 - 0x21) * ONES) & !word.wrapping_add(ONES);
-        let other_than = |byte: u8| (word ^ (u64::from(byte) * ONES)).wrapping_add(0x7f * ONES);
-        !word & seen & other_than(b'"') & other_than(b'\\')
-    };
-    let harmless = match (bytes.last_chunk::<8>(), bytes.first_chunk::<4>()) {
-        (Some(last), _) => {
-            let words = bytes.as_chunks::<8>().0;
-            let all = words.iter().fold(HIGH, |all, word| all & judge(u64::from_le_bytes(*word)));
-            all & judge(u64::from_le_bytes(*last))
+/// Whether all bytes of a word are visible ASCII that needs no escape. The few below the quote are not
+/// told from it: they are looked at one by one.
+#[inline(always)]
+fn is_harmless(word: u64) -> bool {
+    // The highest bit of a byte says so; one that is no ASCII reaches into the next one by its sums, but
+    // then its own bit is missing.
+    let beyond_quote = word.wrapping_add((0x80 - 0x23) * ONES);
+    let no_backslash = (word ^ (u64::from(b'\\') * ONES)).wrapping_add(0x7f * ONES);
+    let too_high = word | word.wrapping_add(ONES);
+    beyond_quote & no_backslash & !too_high & HIGH == HIGH
+}
+
+/// Copies text to where it has room, eight bytes at a time, the last of them again where they are no
+/// multiple. Says whether it was all harmless: else what is there means nothing.
+#[inline(always)]
+fn copy(from: &[u8], to: &mut [u8]) -> bool {
+    let (mut rest, mut to_rest) = (from, &mut *to);
+    while let (Some((word, more)), Some((to_word, to_more))) =
+        (rest.split_first_chunk(), to_rest.split_first_chunk_mut())
+    {
+        *to_word = *word;
+        if !is_harmless(u64::from_le_bytes(*word)) {
+            return false;
         }
-        (None, Some(first)) => {
-            let last = bytes.last_chunk::<4>().unwrap_or(first);
-            let (first, last) = (u32::from_le_bytes(*first), u32::from_le_bytes(*last));
-            judge(u64::from(first) | u64::from(last) << 32)
-        }
-        // No byte that is missing does harm.
-        (None, None) => bytes.iter().fold(HIGH, |all, byte| all & judge(u64::from(*byte) * ONES)),
-    };
-    harmless & HIGH == HIGH
+        (rest, to_rest) = (more, to_more);
+    }
+    if rest.is_empty() {
+        return true;
+    }
+    if let (Some(last), Some(to_last)) = (from.last_chunk(), to.last_chunk_mut()) {
+        *to_last = *last;
+        return is_harmless(u64::from_le_bytes(*last));
+    }
+    let mut word = u64::from(b'a') * ONES;
+    for (byte, to) in from.iter().zip(to) {
+        *to = *byte;
+        word = word << 8 | u64::from(*byte);
+    }
+    is_harmless(word)
 }
 
 /// Writes text so that it is harmless on a terminal and valid inside a JSON string: quotes and
 /// backslashes are escaped, control characters and what turns the direction of writing become
 /// `\u00xx`. Bytes that are no UTF-8 become `\u00xx`, too, one for each byte.
-pub(super) fn escape(bytes: &[u8], space: Space, out: &mut Vec<u8>) {
-    // Nearly always none is.
-    if is_harmless(bytes) {
-        return out.extend_from_slice(bytes);
+#[inline(always)]
+pub(super) fn escape(bytes: &[u8], space: Space, line: &mut Line<'_>) {
+    if !line.put_if(bytes, copy) {
+        escaped(bytes, space, line);
     }
+}
+
+/// No byte becomes more than so many.
+pub(super) const LONGEST: usize = 6;
+
+#[cold]
+fn escaped(bytes: &[u8], space: Space, line: &mut Line<'_>) {
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {
-                '"' | '\\' => out.extend([b'\\', c as u8]),
-                ' ' if space == Space::Kept => out.push(b' '),
-                c if c == ' ' || is_unseen(c) => code(u32::from(c), out),
-                c => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
+                '"' | '\\' => line.put(&[b'\\', c as u8]),
+                ' ' if space == Space::Kept => line.put(b" "),
+                c if c == ' ' || is_unseen(c) => line.put(&code(u32::from(c))),
+                c => line.put(c.encode_utf8(&mut [0; 4]).as_bytes()),
             }
         }
-        chunk.invalid().iter().for_each(|b| code(u32::from(*b), out));
+        chunk.invalid().iter().for_each(|b| line.put(&code(u32::from(*b))));
     }
 }
 
 /// `\u00xx`; no number is above 0xffff.
-fn code(number: u32, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"\\u");
-    for shift in [12, 8, 4, 0] {
-        out.push(b"0123456789abcdef"[(number >> shift & 15) as usize]);
-    }
+fn code(number: u32) -> [u8; 6] {
+    let [.., a, b, c, d] = hex(number);
+    [b'\\', b'u', a, b, c, d]
 }
 
 /// Text without what is not seen or turns the direction of writing: `\u202e` in its place, which in JSON
@@ -76,7 +96,7 @@ pub(crate) fn seen(text: &str, is_kept: impl Fn(char) -> bool) -> Cow<'_, str> {
     let mut out = Vec::with_capacity(text.len() + 16);
     for c in text.chars() {
         match odd(c) {
-            true => code(u32::from(c), &mut out),
+            true => out.extend_from_slice(&code(u32::from(c))),
             false => out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
@@ -111,15 +131,17 @@ mod tests {
     #[test]
     fn a_byte_that_does_harm_is_found_at_every_place() {
         for byte in 0..=u8::MAX {
-            let harmless = byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\');
+            let harmless = (b'#'..=b'~').contains(&byte) && byte != b'\\';
             for len in 1..40 {
                 for at in 0..len {
-                    let mut text = vec![b'~'; len];
+                    let mut text: Vec<u8> = (b'0'..).take(len).collect();
                     text[at] = byte;
-                    assert_eq!(is_harmless(&text), harmless, "{byte} at {at} of {len}");
+                    let mut to = vec![0; len];
+                    assert_eq!(copy(&text, &mut to), harmless, "{byte} at {at} of {len}");
+                    assert!(!harmless || to == text, "{byte} at {at} of {len}");
                 }
             }
         }
-        assert!(is_harmless(b""));
+        assert!(copy(b"", &mut []));
     }
 }

@@ -1,5 +1,6 @@
 //! The way of lines to their writer. Each thread that says some has a lane of its own, which the writer
 //! empties now and then: nobody waits for another one's line, and a line is written where it lies.
+use super::room::{Line, Lines};
 use parking_lot::Mutex;
 use std::cell::Cell;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -13,7 +14,7 @@ pub(super) const ROOM: usize = 4 << 20;
 /// On cache lines of its own: every line of its thread moves it.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Lane(Mutex<Vec<u8>>);
+struct Lane(Mutex<Lines>);
 
 /// All lanes, and what is shared with the writer besides.
 #[derive(Debug, Default)]
@@ -33,12 +34,14 @@ thread_local! {
 }
 
 impl Lanes {
-    /// Has a line written at the end of this thread's lane; drops it where that is full. It waits for
-    /// the writer at the most, which holds a lane for as long as it takes to put another in its place.
-    pub(super) fn say(&self, line: impl FnOnce(&mut Vec<u8>)) {
+    /// Has a line of `most` bytes at the most written at the end of this thread's lane; drops it where
+    /// that is full. It waits for the writer at the most, which holds a lane for as long as it takes to
+    /// put another in its place.
+    #[inline]
+    pub(super) fn say(&self, most: usize, line: impl FnOnce(&mut Line<'_>)) {
         let mut lane = self.lanes[MINE.get()].0.lock();
-        if lane.len() < ROOM {
-            line(&mut lane);
+        if lane.bytes().len() < ROOM {
+            lane.add(most, line);
         } else {
             drop(lane);
             self.dropped.fetch_add(1, Relaxed);
@@ -53,10 +56,10 @@ impl Lanes {
 
     /// Puts this in the place of the first lane from `next` on that holds something, and says where
     /// to look next. Lines of one lane are in their order.
-    pub(super) fn swap(&self, next: usize, empty: &mut Vec<u8>) -> Option<usize> {
+    pub(super) fn swap(&self, next: usize, empty: &mut Lines) -> Option<usize> {
         (next..LANES).find_map(|at| {
             let mut lane = self.lanes[at].0.lock();
-            if lane.is_empty() {
+            if lane.bytes().is_empty() {
                 return None;
             }
             std::mem::swap(&mut *lane, empty);
@@ -66,6 +69,6 @@ impl Lanes {
 
     /// Whether nothing waits.
     pub(super) fn is_empty(&self) -> bool {
-        self.lanes.iter().all(|lane| lane.0.lock().is_empty())
+        self.lanes.iter().all(|lane| lane.0.lock().bytes().is_empty())
     }
 }

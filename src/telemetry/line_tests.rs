@@ -3,27 +3,28 @@ use super::super::number::rfc3339;
 use super::*;
 use std::time::UNIX_EPOCH;
 
-fn said(line: impl FnOnce(&mut Vec<u8>)) -> String {
-    let mut out = Vec::new();
-    line(&mut out);
-    String::from_utf8(out).unwrap()
+/// In no more room than `most`: what does not fit would be missing.
+fn said(most: usize, line: impl FnOnce(&mut Line<'_>)) -> String {
+    let mut lines = Lines::default();
+    lines.add(most, line);
+    String::from_utf8(lines.bytes().to_vec()).unwrap()
 }
 
 pub(in crate::telemetry) fn text(access: &Access<'_>) -> String {
-    said(|out| super::text(access, out))
+    said(most(access), |line| super::text(access, line))
 }
 
 fn json(access: &Access<'_>) -> String {
-    said(|out| super::json(access, out))
+    said(most(access), |line| super::json(access, line))
 }
 
 fn template(template: &LogTemplate, access: &Access<'_>) -> String {
-    said(|out| super::template(template, access, out))
+    said(most_of(template, access), |line| super::template(template, access, line))
 }
 
 pub(in crate::telemetry) fn access() -> Access<'static> {
     Access {
-        time: UNIX_EPOCH + Duration::from_millis(1_709_210_096_007),
+        time: Duration::from_millis(1_709_210_096_007),
         client: Some("192.0.2.7:4711".parse().unwrap()),
         method: b"GET",
         target: b"/p?q=1",
@@ -167,11 +168,7 @@ fn numbers_are_what_the_standard_library_writes() {
     );
     for _ in 0..2000 {
         let number = random.u64(..) >> random.u32(..64);
-        let said = |put: &dyn Fn(&mut Vec<u8>)| {
-            let mut out = Vec::new();
-            put(&mut out);
-            String::from_utf8(out).unwrap()
-        };
+        let said = |put: &dyn Fn(&mut Line<'_>)| said(64, |line| put(line));
         assert_eq!(said(&|out| digits(number, out)), number.to_string());
         let micros = Duration::from_micros(number >> 20);
         assert_eq!(
@@ -214,8 +211,17 @@ fn names_that_were_written_before_are_written_alike() {
 
 #[test]
 fn numbers_and_addresses_are_what_the_standard_library_writes() {
-    let said = |write: &dyn Fn(&mut Vec<u8>)| said(|out| write(out));
-    for n in (0..1100).chain([9_999, 10_000, 123_456, u64::MAX - 1, u64::MAX]) {
+    let said = |write: &dyn Fn(&mut Line<'_>)| said(64, |line| write(line));
+    for n in (0..1100).chain([
+        9_999,
+        10_000,
+        123_456,
+        99_999_999,
+        100_000_000,
+        1_000_000_007,
+        u64::MAX - 1,
+        u64::MAX,
+    ]) {
         assert_eq!(said(&|out| digits(n, out)), n.to_string());
     }
     for octet in 0..=255_u8 {

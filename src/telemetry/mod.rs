@@ -2,16 +2,19 @@
 //! that failed, and traces.
 
 mod access;
+mod clock;
 mod errors;
 mod escape;
 mod lanes;
 mod line;
 mod log;
 mod number;
+mod room;
 mod trace;
 mod writer;
 
 pub use access::{Access, AccessLog, Place};
+pub(crate) use clock::since_1970;
 pub use errors::{Attempt, Ended, Errors, Kept, Kind, Spent};
 pub use escape::is_unseen;
 pub(crate) use escape::seen;
@@ -34,12 +37,6 @@ pub struct Telemetry {
 }
 
 impl Telemetry {
-    /// Whether somebody wants to know how long each phase takes.
-    #[inline]
-    pub fn is_timed(&self) -> bool {
-        self.access.is_on()
-    }
-
     /// What a configuration says of it; nothing changes on an error.
     ///
     /// # Errors

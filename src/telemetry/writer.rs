@@ -1,18 +1,20 @@
 //! The thread that writes the access log: it empties the lanes and writes many lines at once.
 use super::lanes::Lanes;
+use super::room::Lines;
 use std::io::{self, Write};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::time::{Duration, Instant};
 
-/// Room that is kept for the next lines: what the busiest worker says in three rests (100,000 lines a
-/// second), since to give it back and ask for it again costs a page fault for each 4 KiB. A burst need not
-/// be remembered by its own.
-const KEPT: usize = 512 << 10;
-/// How long it rests when nothing is there, so that nobody need wake it for the next line.
-const REST: Duration = Duration::from_millis(5);
-/// After so many rests in a row it sleeps until it is woken, or for this long.
-const RESTS: u32 = 20;
+/// Room that is kept for the next lines: what the busiest worker says in a rest (100,000 lines a second),
+/// and half as much, since to give it back and ask for it again costs a page fault for each 4 KiB. A burst
+/// need not be remembered by its own.
+const KEPT: usize = 1 << 20;
+/// How long it rests, so that nobody need wake it for the next line, and writes many at once: to wake and
+/// to write cost as much as 150 lines do, whatever there is to write.
+const REST: Duration = Duration::from_millis(20);
+/// After so many rests in a row with nothing to write it sleeps until it is woken, or for this long.
+const RESTS: u32 = 5;
 const SLEEP: Duration = Duration::from_millis(500);
 /// A pipe whose reader takes nothing for so long loses what is gathered.
 const STILL: Duration = Duration::from_secs(1);
@@ -36,7 +38,7 @@ impl std::fmt::Debug for Order {
 /// Writes lines until nobody can send any more. What cannot be written is dropped and counted.
 pub(super) fn writer(receive: &Receiver<Order>, lanes: &Lanes) {
     let target: Box<dyn Write + Send> = Box::new(io::sink());
-    let mut out = Out { target, lines: Vec::new(), torn: false, said: None };
+    let mut out = Out { target, lines: Lines::default(), torn: false, said: None };
     let mut rests = 0;
     loop {
         match receive.try_recv() {
@@ -77,7 +79,7 @@ fn take(order: Order, out: &mut Out) {
 /// Lines on their way to a target.
 struct Out {
     target: Box<dyn Write + Send>,
-    lines: Vec<u8>,
+    lines: Lines,
     /// The target holds a part of a line whose rest is lost.
     torn: bool,
     /// When it was last said that nothing can be written.
@@ -97,39 +99,40 @@ impl Out {
 
     /// Writes what is gathered; what cannot be written is lost, line by line, and counted.
     fn write(&mut self, lanes: &Lanes) {
-        let ended = usize::from(self.torn);
-        if self.torn {
-            self.lines.insert(0, b'\n');
+        let lines = std::mem::take(&mut self.lines);
+        let mut rest = lines.bytes();
+        let result = if self.torn { self.put(&mut &b"\n"[..]) } else { Ok(()) };
+        if let Err(error) = result.and_then(|()| self.put(&mut rest)) {
+            let lost = memchr::memchr_iter(b'\n', rest).count() as u64;
+            lanes.dropped.fetch_add(lost, Relaxed);
+            self.say(&error);
         }
-        let (mut at, mut moved) = (0, None);
-        let failed = loop {
-            match self.target.write(&self.lines[at..]) {
-                Ok(0) => break Some(io::ErrorKind::WriteZero.into()),
-                Ok(n) if at + n >= self.lines.len() => break self.target.flush().err(),
-                Ok(n) => (at, moved) = (at + n, None),
+        self.lines = lines;
+        self.lines.clear(KEPT);
+    }
+
+    /// Writes these; what could not be is left.
+    fn put(&mut self, rest: &mut &[u8]) -> io::Result<()> {
+        let mut moved = None;
+        while !rest.is_empty() {
+            match self.target.write(rest) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    self.torn = rest[n - 1] != b'\n';
+                    (*rest, moved) = (&rest[n..], None);
+                }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 // A pipe whose reader is slow.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if moved.get_or_insert_with(Instant::now).elapsed() >= STILL {
-                        break Some(error);
+                        return Err(error);
                     }
                     std::thread::sleep(REST);
                 }
-                Err(error) => break Some(error),
-            }
-        };
-        match failed {
-            None => self.torn = false,
-            Some(error) => {
-                self.torn = if at > 0 { self.lines[at - 1] != b'\n' } else { self.torn };
-                let rest = &self.lines[at.max(ended)..];
-                let lost = memchr::memchr_iter(b'\n', rest).count() as u64;
-                lanes.dropped.fetch_add(lost, Relaxed);
-                self.say(&error);
+                Err(error) => return Err(error),
             }
         }
-        self.lines.clear();
-        self.lines.shrink_to(KEPT);
+        self.target.flush()
     }
 
     fn say(&mut self, error: &io::Error) {

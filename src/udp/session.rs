@@ -8,12 +8,12 @@ use crate::config::Name;
 use crate::drain::{Phase, Watch};
 use crate::net::{Batch, Flow};
 use crate::pool::{Ask, BackendId, Lease, NoLease, Outcome};
-use crate::telemetry::{Access, AccessLog};
+use crate::telemetry::{Access, AccessLog, since_1970};
 use crate::upstream::{Error, not_reached};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 /// Datagrams of one session taken in its turn, so that none keeps the others waiting.
 const TURN: usize = 8;
@@ -359,7 +359,7 @@ impl<P> Session<P> {
         let report = &self.report;
         let duration = report.begun.elapsed();
         access.write(&Access {
-            time: SystemTime::now() - duration,
+            time: since_1970(report.begun),
             client: Some(self.flow.peer),
             method: b"-",
             target: b"-",

@@ -61,8 +61,6 @@ pub struct Outgoing<'a> {
     /// What the backend is told of the client before it, where the pool says so: then only a
     /// connection that was made for the same one will do.
     pub header: Option<&'a Written>,
-    /// Whether the time to its first byte is wanted; a policy that learns from it gets it anyway.
-    pub timed: bool,
     /// What holds.
     pub effective: &'a Effective,
     /// When all tries must be over.
@@ -73,7 +71,7 @@ pub struct Outgoing<'a> {
 macro_rules! exchange {
     ($self:ident, $lease:ident, $request:ident, $begun:ident, $connect:ident, $wire:expr) => {{
         let place = Box::new_uninit();
-        let timed = $request.timed || $lease.pool().wants_time() || $lease.is_sample();
+        let timed = $lease.pool().wants_time() || $lease.is_sample();
         let (timeout, retry) = (&$request.effective.timeout, &$request.effective.retry);
         let (share, floor, window) = (retry.budget.get(), retry.floor, retry.window);
         let exchange = Exchange {

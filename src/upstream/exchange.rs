@@ -274,8 +274,8 @@ impl Exchange {
         if self.next.is_some() { Err(Error::Silent) } else { Ok(()) }
     }
 
-    /// Its body did not come at once with its head: where nobody wanted to know when that was, it was
-    /// about now.
+    /// What follows its first byte is waited for, its backend or its client: where nobody measured it,
+    /// that byte came about now.
     pub fn stands(&mut self, now: Instant) {
         if self.first_byte == Some(Duration::ZERO) {
             self.first_byte = Some(now.saturating_duration_since(self.begun));

@@ -127,3 +127,26 @@ fn a_pipe_that_nobody_reads_is_a_problem_and_holds_nothing_up() {
     assert!(line.contains("/piped"), "{line}");
     proxy.stop();
 }
+
+#[test]
+fn a_body_that_comes_late_makes_no_late_first_byte() {
+    let (folder, words) = crate::support::access_log();
+    let (go, gone) = std::sync::mpsc::channel();
+    let gone = std::sync::Mutex::new(gone);
+    let backend = Backend::run(move |peer| {
+        while peer.request().is_some() {
+            peer.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n");
+            let _ = gone.lock().unwrap().recv();
+            peer.send("ok");
+        }
+    });
+    let proxy = Proxy::http(&[backend.addr], &words);
+    let mut client = proxy.client();
+    client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    client.until("\r\n\r\n");
+    go.send(()).unwrap();
+    assert_eq!(client.bytes(2), b"ok");
+    let line: serde_json::Value = serde_json::from_str(&access_lines(&folder, 1)[0]).unwrap();
+    let [first_byte, duration] = ["first_byte", "duration"].map(|name| line[name].as_f64());
+    assert!(first_byte < duration, "{line}");
+}

@@ -139,9 +139,8 @@ async fn served<'g>(
             return turn.own(&Reply::own(status, word)).await;
         }
     }
-    let timed = carrier.telemetry.is_timed();
     let (scheme, seed) = (carrier.origin.scheme(), fastrand::u64(..));
-    let site = Site { gateway, dialer: &carrier.dialer, scheme, seed, timed };
+    let site = Site { gateway, dialer: &carrier.dialer, scheme, seed };
     let journey = forward(&site, head, verdict, &mut answer, stream, timer, report).await;
     let mut turn = Turn { stream, timer, head, gateway, report };
     answered(carrier, &mut turn, journey, answer, verdict).await;
@@ -218,7 +217,7 @@ impl Turn<'_, '_> {
         let empty = matches!(framing, BodyLength::None | BodyLength::Exact(0));
         self.report.status = answer.status();
         let head = |out: &mut _| http2::response(answer.status(), answer, framing, out);
-        let result = match self.say(empty, head).await {
+        let result = match self.say(empty, head, || exchange.stands(Instant::now())).await {
             Ok(()) => relay(&mut exchange, self.stream, framing, empty, self.timer).await,
             Err(cut) => Err(cut),
         };
@@ -303,11 +302,11 @@ impl Turn<'_, '_> {
             let status = Status::of(reply.status(), reply.reason());
             self.report.status = 200;
             let fields = status.fields(true);
-            return self.say(true, |out| http2::answer_of(200, &fields, out)).await;
+            return self.say(true, |out| http2::answer_of(200, &fields, out), || {}).await;
         }
         let body = reply.http2_body();
         let mut rest = if self.head.method() == Method::Head { &[] } else { body };
-        self.say(rest.is_empty(), |out| reply.write_http2(out)).await?;
+        self.say(rest.is_empty(), |out| reply.write_http2(out), || {}).await?;
         while !rest.is_empty() {
             let n = self.waited(|client, cx| client.poll_room(cx, rest.len())).await?;
             let (now, behind) = rest.split_at(n.map_err(|_| Cut::Client)?);
@@ -319,9 +318,21 @@ impl Turn<'_, '_> {
         Ok(())
     }
 
-    /// Sends a head once there is room for it; `end`: nothing follows.
-    async fn say(&mut self, end: bool, head: impl FnOnce(&mut Encoder)) -> Result<(), Cut> {
-        self.waited(mux::Stream::poll_turn).await?;
+    /// Sends a head once there is room for it; `end`: nothing follows; `waits`: there is none yet.
+    async fn say(
+        &mut self,
+        end: bool,
+        head: impl FnOnce(&mut Encoder),
+        mut waits: impl FnMut(),
+    ) -> Result<(), Cut> {
+        let turn = |stream: &mux::Stream, cx: &mut Context<'_>| {
+            let turn = stream.poll_turn(cx);
+            if turn.is_pending() {
+                waits();
+            }
+            turn
+        };
+        self.waited(turn).await?;
         self.stream.sender.respond(end, head).map_err(|Gone| Cut::Client)
     }
 
