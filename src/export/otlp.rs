@@ -2,8 +2,10 @@
 //! are few and written by hand.
 use crate::telemetry::{Attribute, Span, SpanKind};
 
+/// Room for one span, as most of them need.
+const SPAN: usize = 512;
+
 /// A message under way.
-#[derive(Default)]
 struct Message(Vec<u8>);
 
 impl Message {
@@ -34,10 +36,21 @@ impl Message {
         self.varint(bytes.len() as u64);
         self.0.extend(bytes);
     }
+    /// A message inside this one, written where it stays: its length has a byte before it, and it makes
+    /// room where that takes more.
     fn message(&mut self, field: u32, write: impl FnOnce(&mut Self)) {
-        let mut inner = Self::default();
-        write(&mut inner);
-        self.bytes(field, &inner.0);
+        self.key(field, 2);
+        self.0.push(0);
+        let begin = self.0.len();
+        write(self);
+        let end = self.0.len();
+        self.varint((end - begin) as u64);
+        let (length, more) = (self.0.len() - end, self.0.len() - end - 1);
+        let mut said = [0; 10];
+        said[..length].copy_from_slice(&self.0[end..]);
+        self.0.truncate(end + more);
+        self.0.copy_within(begin..end, begin + more);
+        self.0[begin - 1..begin + more].copy_from_slice(&said[..length]);
     }
     /// A `KeyValue` of `common.v1`.
     fn attribute(&mut self, field: u32, name: &str, value: &Attribute) {
@@ -60,7 +73,7 @@ const REMOTE: u32 = 0x200;
 
 /// An `ExportTraceServiceRequest` of these spans.
 pub(super) fn request(service: &str, spans: &[Span]) -> Vec<u8> {
-    let mut out = Message::default();
+    let mut out = Message(Vec::with_capacity(SPAN * (spans.len() + 1)));
     let text = |text: &str| Attribute::Text(text.into());
     out.message(1, |resource_spans| {
         resource_spans.message(1, |resource| {
@@ -103,4 +116,19 @@ fn span(span: &Span, out: &mut Message) {
         out.message(15, |status| status.number(3, 2));
     }
     out.fixed32(16, DRAWN | KNOWN | if span.remote && span.parent.is_some() { REMOTE } else { 0 });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_inside_another_is_as_long_as_it_says() {
+        for len in [0, 1, 127, 128, 300, 16_383, 16_384, 3_000_000] {
+            let (mut out, mut plain) = (Message(b"before".to_vec()), Message(b"before".to_vec()));
+            out.message(9, |inner| inner.0.extend((0..len).map(|n| n as u8)));
+            plain.bytes(9, &(0..len).map(|n| n as u8).collect::<Vec<_>>());
+            assert!(out.0 == plain.0, "{len}");
+        }
+    }
 }

@@ -19,13 +19,15 @@ impl Lines {
         if self.room.len() - self.used < most {
             self.grow(most);
         }
-        let mut line = Line { room: &mut self.room[self.used..], end: 0 };
+        let room = &mut self.room[self.used..];
+        let before = room.len();
+        let mut line = Line { rest: room };
         write(&mut line);
-        let end = line.end;
+        let rest = line.rest;
+        self.used += before - rest.len();
         // What the next line needs comes from memory, as much as a cache holds lies between the two: it
         // comes while others work, instead of when it is waited for.
-        line.room[end..].chunks_mut(CACHED).take(AHEAD).for_each(|next| next[0] = 0);
-        self.used += end;
+        rest.chunks_mut(CACHED).take(AHEAD).for_each(|next| next[0] = 0);
     }
 
     #[cold]
@@ -48,18 +50,15 @@ impl Lines {
 /// A line while it is written. What has no room is left out, so that nothing here asks for more, or
 /// fails.
 pub(super) struct Line<'a> {
-    room: &'a mut [u8],
-    end: usize,
+    rest: &'a mut [u8],
 }
 
 impl Line<'_> {
     /// These bytes.
     #[inline(always)]
     pub(super) fn put(&mut self, bytes: &[u8]) {
-        let end = self.end.saturating_add(bytes.len());
-        if let Some(room) = self.room.get_mut(self.end..end) {
+        if let Some(room) = self.take(bytes.len()) {
             room.copy_from_slice(bytes);
-            self.end = end;
         }
     }
 
@@ -67,9 +66,10 @@ impl Line<'_> {
     /// the others.
     #[inline(always)]
     pub(super) fn put_first<const N: usize>(&mut self, count: usize, bytes: [u8; N]) {
-        let end = self.end;
-        self.put(&bytes);
-        self.end = self.end.min(end + count);
+        if let Some(room) = self.rest.first_chunk_mut() {
+            *room = bytes;
+            self.take(count);
+        }
     }
 
     /// These bytes, if `copy` says so when it has written them.
@@ -79,11 +79,20 @@ impl Line<'_> {
         bytes: &[u8],
         copy: impl FnOnce(&[u8], &mut [u8]) -> bool,
     ) -> bool {
-        let end = self.end.saturating_add(bytes.len());
-        let fits = self.room.get_mut(self.end..end).is_some_and(|room| copy(bytes, room));
+        let fits = self.rest.get_mut(..bytes.len()).is_some_and(|room| copy(bytes, room));
         if fits {
-            self.end = end;
+            self.take(bytes.len());
         }
         fits
+    }
+
+    #[inline(always)]
+    fn take(&mut self, count: usize) -> Option<&mut [u8]> {
+        if count > self.rest.len() {
+            return None;
+        }
+        let (room, rest) = std::mem::take(&mut self.rest).split_at_mut(count);
+        self.rest = rest;
+        Some(room)
     }
 }
