@@ -1,7 +1,7 @@
 //! `evenkeel check --connect`: whether each backend is there, and speaks what its pool says.
 use crate::config::{Addr, Config, Pool, Problem};
 use crate::net::proxy_protocol::Header;
-use crate::net::{Stream, Target, knock};
+use crate::net::{Named, Stream, Target, knock};
 use crate::reach::http2::{HeadMost, begin};
 use crate::reach::{self, Reach, Way};
 use std::collections::BTreeMap;
@@ -56,15 +56,14 @@ async fn dial(pool: &Pool, reach: &Reach, addr: &Addr) -> Result<(), String> {
         Addr::Ip(addr) => Target::Ip(*addr),
         Addr::Unix(path) => Target::Unix(Arc::new(path.clone())),
         Addr::Host(host, port) => {
-            let mut all = tokio::net::lookup_host((&**host, *port))
-                .await
-                .map_err(|error| error.to_string())?;
-            Target::Ip(all.next().ok_or("its name has no address")?)
+            let all = tokio::net::lookup_host((&**host, *port)).await;
+            Target::Name(Arc::new(Named::new(all.map_err(|error| error.to_string())?.collect())))
         }
     };
     let all = async {
         if pool.carries.datagrams() {
-            knock(&target).await.map_err(|error| error.to_string())?;
+            let addr = target.addr().ok_or("it has no address")?;
+            knock(addr).await.map_err(|error| error.to_string())?;
         }
         if pool.carries.streams() { greet(reach, &target, addr).await } else { Ok(()) }
     };

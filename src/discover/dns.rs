@@ -115,10 +115,13 @@ fn take(pool: &Pool, id: BackendId, host: &str, answer: io::Result<Vec<SocketAdd
         Ok(addrs) if !addrs.is_empty() => addrs,
         other => {
             let why = other.err().map_or_else(|| "no address".into(), |e| e.to_string());
-            let kept =
-                if known.is_empty() { "the backend is down" } else { "the last answer is kept" };
+            let kept = if known.addrs().is_empty() {
+                "the backend is down"
+            } else {
+                "the last answer is kept"
+            };
             tracing::warn!(pool = %pool.name, backend = %backend.name, host, why, "name not resolved; {kept}");
-            if known.is_empty() {
+            if known.addrs().is_empty() {
                 pool.apply(Change::Resolved { id, addrs: Vec::new() }, Instant::now());
             }
             return;
@@ -126,7 +129,7 @@ fn take(pool: &Pool, id: BackendId, host: &str, answer: io::Result<Vec<SocketAdd
     };
     addrs.sort();
     addrs.dedup();
-    if addrs == *known {
+    if addrs == known.addrs() {
         return;
     }
     tracing::info!(pool = %pool.name, backend = %backend.name, host, ?addrs, "name resolved");
@@ -178,7 +181,7 @@ mod tests {
         take(&pool, id, "app.internal", Ok(vec![addr, addr]));
         take(&pool, id, "app.internal", Ok(Vec::new()));
         take(&pool, id, "app.internal", Err(io::Error::other("no server answers")));
-        assert_eq!(*pool.members()[0].backend.resolved(), [addr]);
+        assert_eq!(pool.members()[0].backend.resolved().addrs(), [addr]);
         assert_eq!(pool.members()[0].state.word(), "up");
     }
 }

@@ -31,9 +31,12 @@ const FIELDS_BYTES: usize = 4 << 10;
 /// A new field store: as large as most heads, so that it does not grow step by step.
 const FIELDS_NEW: (usize, usize) = (512, 16);
 
+/// All of it is initialised.
+type Block = Box<[u8]>;
+
 struct Free {
-    heads: List<Vec<u8>>,
-    bodies: List<Vec<u8>>,
+    heads: List<Block>,
+    bodies: List<Block>,
     fields: List<(Vec<u8>, Vec<Field>)>,
 }
 
@@ -96,7 +99,7 @@ pub fn trim() {
 /// A growing byte buffer: `[consumed | data | spare]`.
 #[derive(Debug)]
 pub struct Chunk {
-    bytes: Vec<u8>,
+    bytes: Block,
     start: usize,
     end: usize,
     place: Place,
@@ -108,8 +111,8 @@ impl Chunk {
         Self { bytes: block(size), start: 0, end: 0, place: Place::none() }
     }
     /// A buffer that holds nothing, not even memory. `spare()` is empty until `reserve`.
-    pub const fn none() -> Self {
-        Self { bytes: Vec::new(), start: 0, end: 0, place: Place::none() }
+    pub fn none() -> Self {
+        Self { bytes: Block::default(), start: 0, end: 0, place: Place::none() }
     }
     /// Whether it holds memory.
     pub fn is_lent(&self) -> bool {
@@ -180,7 +183,9 @@ impl Chunk {
                 wanted.next_power_of_two()
             };
             memory().take(len - self.bytes.len());
-            self.bytes.resize(len, 0);
+            let mut bytes = std::mem::take(&mut self.bytes).into_vec();
+            bytes.resize(len, 0);
+            self.bytes = bytes.into_boxed_slice();
         }
     }
     /// Appends.
@@ -233,7 +238,7 @@ impl Drop for Chunk {
 }
 
 /// From this thread's free list, or from the allocator.
-fn block(size: Size) -> Vec<u8> {
+fn block(size: Size) -> Block {
     let kept = FREE.try_with(|free| {
         let mut free = free.borrow_mut();
         match size {
@@ -241,16 +246,19 @@ fn block(size: Size) -> Vec<u8> {
             Size::Body => free.bodies.pop(),
         }
     });
-    kept.ok().flatten().unwrap_or_else(|| {
-        let len = if size == Size::Head { HEAD } else { BODY };
-        memory().take(len);
-        vec![0; len]
-    })
+    kept.ok().flatten().unwrap_or_else(|| allocate(size))
+}
+
+#[cold]
+fn allocate(size: Size) -> Block {
+    let len = if size == Size::Head { HEAD } else { BODY };
+    memory().take(len);
+    vec![0; len].into_boxed_slice()
 }
 
 /// To this thread's free list, or to the allocator.
 #[inline(never)]
-fn give_back(bytes: Vec<u8>) {
+fn give_back(bytes: Block) {
     let len = bytes.len();
     let kept = FREE.try_with(|free| {
         let mut free = free.borrow_mut();

@@ -3,7 +3,7 @@
 //!
 //! The kernel's headers hold pointers, so they stay on their thread: each worker has one
 //! [`Batch`], lent for as long as nothing waits.
-use super::socket::{Target, connect_datagrams};
+use super::socket::connect_datagrams;
 use nix::errno::Errno;
 use nix::libc::{in_addr, in_pktinfo, in6_addr, in6_pktinfo};
 use nix::sys::socket::{
@@ -273,8 +273,8 @@ const REFUSAL: Duration = Duration::from_millis(300);
 /// # Errors
 ///
 /// The refusal, or the kernel's.
-pub async fn knock(target: &Target) -> io::Result<()> {
-    let socket = watch(connect_datagrams(target)?)?;
+pub async fn knock(addr: SocketAddr) -> io::Result<()> {
+    let socket = watch(connect_datagrams(addr)?)?;
     rustix::net::send(socket.get_ref(), &[], rustix::net::SendFlags::NOSIGNAL)?;
     // A refusal makes a socket not readable but broken, which is told to who writes.
     let refused = tokio::time::timeout(REFUSAL, async { socket.writable().await.map(drop) });

@@ -1,6 +1,6 @@
 //! Batches of datagrams between real sockets.
 use super::datagrams::{BATCH, Door, Flow, with_batch};
-use super::socket::{Neighbours, Target, bind_datagrams, connect_datagrams};
+use super::socket::{Neighbours, bind_datagrams, connect_datagrams};
 use crate::config::BindAddr;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
@@ -101,7 +101,7 @@ fn one_that_cannot_be_sent_does_not_keep_the_others() {
 #[test]
 fn the_longest_datagram_is_whole_and_a_connected_socket_hears_that_nobody_is_there() {
     let backend = client("127.0.0.1:0");
-    let fd = connect_datagrams(&Target::Ip(backend.local_addr().unwrap())).unwrap();
+    let fd = connect_datagrams(backend.local_addr().unwrap()).unwrap();
     let ours = UdpSocket::from(fd.try_clone().unwrap());
     let long = vec![7; 65_507];
     backend.send_to(&long, ours.local_addr().unwrap()).unwrap();

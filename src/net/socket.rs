@@ -1,4 +1,5 @@
 //! Sockets as the proxy opens them: listening ones and dialled ones.
+use super::named::Named;
 use super::stream::Stream;
 use crate::config::BindAddr;
 use nix::sys::socket::{setsockopt, sockopt};
@@ -105,12 +106,10 @@ pub(super) fn datagram_options(socket: &Socket, addr: SocketAddr) -> io::Result<
 ///
 /// # Errors
 ///
-/// The kernel's; a Unix socket is not supported.
-pub fn connect_datagrams(target: &Target) -> io::Result<OwnedFd> {
-    let Target::Ip(addr) = target else { return Err(io::ErrorKind::Unsupported.into()) };
-    let socket =
-        Socket::new(Domain::for_address(*addr), Type::DGRAM.nonblocking().cloexec(), None)?;
-    socket.connect(&(*addr).into())?;
+/// The kernel's.
+pub fn connect_datagrams(addr: SocketAddr) -> io::Result<OwnedFd> {
+    let socket = Socket::new(Domain::for_address(addr), Type::DGRAM.nonblocking().cloexec(), None)?;
+    socket.connect(&addr.into())?;
     Ok(socket.into())
 }
 
@@ -214,12 +213,36 @@ fn is_stale(path: &Path, at: &SockAddr) -> bool {
 }
 
 /// Where to dial.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug)]
 pub enum Target {
-    /// TCP.
+    /// One address.
     Ip(SocketAddr),
+    /// Any address of a name.
+    Name(Arc<Named>),
     /// Unix stream socket.
     Unix(Arc<PathBuf>),
+}
+
+impl Target {
+    /// One address of it, of a name the next.
+    pub fn addr(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Ip(addr) => Some(*addr),
+            Self::Name(named) => named.next(),
+            Self::Unix(_) => None,
+        }
+    }
+    /// The same with another port. A Unix socket has none.
+    pub fn with_port(self, port: u16) -> Self {
+        let other = |addr: &SocketAddr| SocketAddr::new(addr.ip(), port);
+        match self {
+            Self::Ip(addr) => Self::Ip(other(&addr)),
+            Self::Name(named) => {
+                Self::Name(Arc::new(Named::new(named.addrs().iter().map(other).collect())))
+            }
+            Self::Unix(path) => Self::Unix(path),
+        }
+    }
 }
 
 /// Dials. TCP_NODELAY is set. No limit on time: the caller has one.
@@ -229,13 +252,15 @@ pub enum Target {
 /// The kernel's.
 pub async fn connect(target: &Target) -> io::Result<Stream> {
     match target {
-        Target::Ip(addr) => {
-            let stream = TcpStream::connect(*addr).await?;
-            stream.set_nodelay(true)?;
-            Ok(stream.into())
-        }
+        Target::Ip(addr) => plain(TcpStream::connect(*addr).await?),
+        Target::Name(named) => plain(Box::pin(named.connect()).await?),
         Target::Unix(path) => Ok(UnixStream::connect(path.as_path()).await?.into()),
     }
+}
+
+fn plain(stream: TcpStream) -> io::Result<Stream> {
+    stream.set_nodelay(true)?;
+    Ok(stream.into())
 }
 
 /// Whether an error is a shortage of our own machine (EMFILE, ENFILE, ENOBUFS, ENOMEM,

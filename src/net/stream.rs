@@ -183,6 +183,10 @@ impl Stream {
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.raw.local_addr()
     }
+    /// The address at the other end; `None` for a Unix socket.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.raw.tcp().and_then(|stream| stream.peer_addr().ok())
+    }
     /// Becomes ready when a read would not wait. Holds no buffer.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! A backend in its three shapes: said ([`Endpoint`]), known ([`Backend`]), usable ([`Candidate`]).
 use super::adaptive::{Adaptive, Bounds, End, Heard};
+use super::addresses::{Addresses, Place};
 use super::balance::Ask;
 use super::cells::{Cells, Picks};
 use super::doubt::is_long;
@@ -12,13 +13,11 @@ use super::row::Row;
 use super::silence::{Learnt, Watch};
 use crate::config::{Addr, MaxActive, Name, Silence, Weight};
 use crate::metrics::labels;
-use crate::net::Target;
-use arc_swap::ArcSwap;
+use crate::net::{Named, Target};
 use parking_lot::Mutex;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use xxhash_rust::xxh3::xxh3_64;
@@ -71,15 +70,10 @@ pub struct Backend {
     pub labels: String,
     /// Counters.
     pub cells: Cells,
-    addr: Addr,
+    addresses: Addresses,
     written: String,
     /// Its name as a number: the same in every process.
     number: u64,
-    /// The path of a Unix socket, made once because it is dialled often.
-    unix: Option<Arc<PathBuf>>,
-    resolved: ArcSwap<Vec<SocketAddr>>,
-    /// Which of several addresses is dialled next.
-    turn: AtomicU32,
     born: Instant,
     leave: watch::Sender<Leave>,
     is_over: AtomicBool,
@@ -122,10 +116,6 @@ impl Backend {
         most: Option<MaxActive>,
         now: Instant,
     ) -> Self {
-        let unix = match &endpoint.addr {
-            Addr::Unix(path) => Some(Arc::new(path.clone())),
-            Addr::Ip(_) | Addr::Host(..) => None,
-        };
         let new = Self {
             id,
             name: endpoint.name.clone(),
@@ -134,10 +124,7 @@ impl Backend {
             cells: Cells::default(),
             written: endpoint.addr.to_string(),
             number: xxh3_64(endpoint.name.as_bytes()),
-            addr: endpoint.addr.clone(),
-            unix,
-            resolved: ArcSwap::default(),
-            turn: AtomicU32::new(0),
+            addresses: Addresses::new(endpoint.addr.clone()),
             born: now,
             leave: watch::Sender::new(Leave::default()),
             is_over: AtomicBool::new(false),
@@ -201,26 +188,28 @@ impl Backend {
     }
     /// The address as written.
     pub fn addr(&self) -> &Addr {
-        &self.addr
+        &self.addresses.written
     }
-    /// Where to dial now: for a name, its resolved addresses in turn; `None` when a name has none.
-    pub fn dial(&self) -> Option<Target> {
-        if let Some(path) = &self.unix {
-            return Some(Target::Unix(path.clone()));
-        }
-        if let Addr::Ip(addr) = &self.addr {
-            return Some(Target::Ip(*addr));
-        }
-        let all = self.resolved.load();
-        let turn = self.turn.fetch_add(1, Relaxed) as usize;
-        all.get(turn.checked_rem(all.len())?).copied().map(Target::Ip)
+    /// Where to dial now; `None` when a name has no address.
+    pub fn dial(&self) -> Option<(Target, Place)> {
+        self.addresses.dial()
+    }
+    /// Whether a connection to there is one to this backend still: not where its name has left that
+    /// address.
+    #[inline]
+    pub fn holds(&self, place: &Place) -> bool {
+        self.addresses.holds(place)
     }
     /// The resolved addresses of a name.
-    pub fn resolved(&self) -> Arc<Vec<SocketAddr>> {
-        self.resolved.load_full()
+    pub fn resolved(&self) -> Arc<Named> {
+        self.addresses.resolved()
+    }
+    /// This address of its name could not be reached: others come before it for a while.
+    pub fn missed(&self, addr: SocketAddr) {
+        self.addresses.resolved().missed(addr);
     }
     pub(super) fn resolve(&self, addrs: Vec<SocketAddr>) {
-        self.resolved.store(Arc::new(addrs));
+        self.addresses.resolve(addrs);
     }
     /// How often it was picked, by reason.
     pub fn picks(&self) -> &Picks {
@@ -445,38 +434,5 @@ impl Candidate {
     /// would get what is everybody's.
     pub(super) fn stands_in(&self, ask: &Ask<'_>) -> bool {
         self.is_open(ask) && !self.backend.failed_lately(ask.now)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn backend(addr: Addr) -> Backend {
-        let name = Name::new("b").unwrap();
-        let endpoint = Endpoint { name: name.clone(), addr, weight: Weight::DEFAULT, tier: 1 };
-        Backend::new(BackendId(0), &name, &endpoint, None, Instant::now())
-    }
-
-    #[test]
-    fn addresses_of_a_name_are_dialled_in_turn() {
-        let named = backend(Addr::Host("app.internal".into(), 80));
-        assert_eq!(named.dial(), None, "no address yet");
-        let addrs: Vec<SocketAddr> =
-            vec!["10.0.0.1:80".parse().unwrap(), "10.0.0.2:80".parse().unwrap()];
-        named.resolve(addrs.clone());
-        let mut dialled: Vec<_> = (0..4).map(|_| named.dial().unwrap()).collect();
-        assert_ne!(dialled[0], dialled[1]);
-        assert_eq!(dialled[..2], dialled[2..]);
-        dialled.truncate(2);
-        assert!(addrs.iter().all(|addr| dialled.contains(&Target::Ip(*addr))));
-    }
-
-    #[test]
-    fn plain_addresses_are_dialled_as_written() {
-        let ip: SocketAddr = "127.0.0.1:80".parse().unwrap();
-        assert_eq!(backend(Addr::Ip(ip)).dial(), Some(Target::Ip(ip)));
-        let unix = backend(Addr::Unix("/run/app".into())).dial();
-        assert_eq!(unix, Some(Target::Unix(Arc::new("/run/app".into()))));
     }
 }

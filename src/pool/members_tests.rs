@@ -203,7 +203,7 @@ fn a_name_that_does_not_resolve_is_a_down_backend() {
         let turns = play.resolved("a", &[addr()]);
         assert_eq!((turns[0].from, turns[0].to), (State::Down, state));
         assert_eq!(play.state("a"), (state, reason));
-        assert_eq!(*play.member("a").backend.resolved(), [addr()]);
+        assert_eq!(play.member("a").backend.resolved().addrs(), [addr()]);
     }
 }
 

@@ -9,6 +9,7 @@
 //! ```
 
 mod adaptive;
+mod addresses;
 mod allow;
 mod backend;
 mod balance;
@@ -47,6 +48,7 @@ mod waiting;
 mod words;
 
 pub use self::core::Pool;
+pub use addresses::Place;
 pub use backend::{Backend, BackendId, Candidate, Endpoint, Leave, news};
 pub use balance::{Ask, Balancer, Policies, Why, client_hash, key_hash};
 pub use budget::Allowance;

@@ -55,7 +55,7 @@ impl Known {
             ever_up: self.ever_up,
             lasts: ago(self.since),
             probe: self.last_probe.as_ref().map(|(at, word)| (ago(*at), word.clone())),
-            resolved: self.answered.then(|| self.backend.resolved().to_vec()),
+            resolved: self.answered.then(|| self.backend.resolved().addrs().to_vec()),
         }
     }
 
@@ -179,7 +179,7 @@ mod tests {
         assert_eq!(states(&after), expect);
         assert_eq!(after.remember(now), said, "and could hand it on as it got it");
         assert!(after.publish(now).is_none(), "whoever is up gets work at once");
-        assert_eq!(after.members()[2].backend.resolved()[..], ["127.0.0.9:3".parse().unwrap()]);
+        assert_eq!(after.members()[2].backend.resolved().addrs(), ["127.0.0.9:3".parse().unwrap()]);
         // Rise and fall go on in the middle, an ejection ends when it would have ended.
         for pool in [&before, &after] {
             probe(pool, 0, false, now);

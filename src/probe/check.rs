@@ -6,6 +6,7 @@ use crate::net::{self, Stream, Target};
 use crate::pool::Backend;
 use crate::reach::{self, Offer, Reach, Way};
 use std::io;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 /// How long the connect probe of a pool without `health` may take.
@@ -36,7 +37,7 @@ pub(super) async fn run(config: &Pool, reach: &Reach, backend: &Backend) -> Verd
 }
 
 async fn ask(config: &Pool, reach: &Reach, backend: &Backend) -> Result<(), Verdict> {
-    let mut target =
+    let (mut target, _) =
         backend.dial().ok_or_else(|| Verdict::Bad("its name has no address".into()))?;
     // A backend that waits for a header would refuse whoever sends none; a probe that says what to
     // ask says whether to send one.
@@ -46,7 +47,7 @@ async fn ask(config: &Pool, reach: &Reach, backend: &Backend) -> Result<(), Verd
     let dial = async |target: &Target, offer| dial(reach, target, backend.addr(), way(offer)).await;
     let Some(health) = &config.health else {
         if config.carries.datagrams() {
-            udp::knock(&target).await?;
+            datagrams(backend, &target, udp::knock).await?;
         }
         if !config.carries.streams() {
             return Ok(());
@@ -54,12 +55,13 @@ async fn ask(config: &Pool, reach: &Reach, backend: &Backend) -> Result<(), Verd
         let (stream, is_http2) = dial(&target, reach.offer()).await?;
         return if is_http2 { http2::greet(stream).await.map_err(Verdict::Bad) } else { Ok(()) };
     };
-    if let (Some(port), Target::Ip(addr)) = (health.port, &mut target) {
-        addr.set_port(port);
+    if let Some(port) = health.port {
+        target = target.with_port(port);
     }
     let offer = match &health.check {
         Check::Udp { send, expect } => {
-            return udp::check(&target, send, expect.as_deref()).await;
+            let check = async |addr| udp::check(addr, send, expect.as_deref()).await;
+            return datagrams(backend, &target, check).await;
         }
         Check::Grpc { .. } => Offer::Http2,
         Check::Http { .. } | Check::Tcp { .. } => reach.offer(),
@@ -95,6 +97,21 @@ fn own_host(addr: &Addr) -> String {
         Addr::Unix(_) => "localhost".into(),
         addr => addr.to_string(),
     }
+}
+
+/// Asks one address by datagrams: of several that of a name which are good come first.
+async fn datagrams(
+    backend: &Backend,
+    target: &Target,
+    check: impl AsyncFnOnce(SocketAddr) -> Result<(), Verdict>,
+) -> Result<(), Verdict> {
+    let none = || Verdict::Bad("datagrams need an address".into());
+    let addr = target.addr().ok_or_else(none)?;
+    let checked = check(addr).await;
+    if let Err(Verdict::Bad(_)) = &checked {
+        backend.missed(addr);
+    }
+    checked
 }
 
 async fn dial(

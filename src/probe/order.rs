@@ -40,7 +40,8 @@ impl Order {
         state: State,
         reason: Reason,
     ) -> Self {
-        let unresolved = matches!(backend.addr(), Addr::Host(..)) && backend.resolved().is_empty();
+        let unresolved =
+            matches!(backend.addr(), Addr::Host(..)) && backend.resolved().addrs().is_empty();
         let wanted = !matches!(state, State::Drain | State::Maintenance);
         match (&config.health, out) {
             _ if unresolved => Self::Rest,

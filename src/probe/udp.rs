@@ -2,18 +2,18 @@
 //! and whether anybody says that nobody is there.
 use super::check::Verdict;
 use super::tcp::{show, words};
-use crate::net::{self, Target};
+use crate::net;
 use std::io;
-use std::net::UdpSocket as Plain;
+use std::net::{SocketAddr, UdpSocket as Plain};
 use tokio::net::UdpSocket;
 
 /// Sends a datagram and waits for one that holds what is expected; others are passed over.
 pub(super) async fn check(
-    target: &Target,
+    addr: SocketAddr,
     send: &[u8],
     expect: Option<&[u8]>,
 ) -> Result<(), Verdict> {
-    let socket = open(target)?;
+    let socket = open(addr)?;
     socket.send(send).await.map_err(|error| failed("send", error))?;
     let mut buf = vec![0; 64 << 10];
     let expect = expect.unwrap_or_default();
@@ -27,12 +27,12 @@ pub(super) async fn check(
 }
 
 /// Good unless a refusal comes: there is no other sign of a socket that need not answer.
-pub(super) async fn knock(target: &Target) -> Result<(), Verdict> {
-    net::knock(target).await.map_err(|error| failed("knock", error))
+pub(super) async fn knock(addr: SocketAddr) -> Result<(), Verdict> {
+    net::knock(addr).await.map_err(|error| failed("knock", error))
 }
 
-fn open(target: &Target) -> Result<UdpSocket, Verdict> {
-    let socket = net::connect_datagrams(target).map(Plain::from).and_then(UdpSocket::from_std);
+fn open(addr: SocketAddr) -> Result<UdpSocket, Verdict> {
+    let socket = net::connect_datagrams(addr).map(Plain::from).and_then(UdpSocket::from_std);
     socket.map_err(|error| failed("connect", error))
 }
 

@@ -1,7 +1,6 @@
 //! Addresses that are no client's: our own listeners' and our backends'. What claims to come from
 //! there is a reflection, and would go round for ever.
 use crate::config::BindAddr;
-use crate::net::Target;
 use crate::pool::Pool;
 use parking_lot::RwLock;
 use std::collections::HashSet;
@@ -53,11 +52,6 @@ impl Ours {
         })
     }
 
-    /// Whether a backend may be reached there without reaching ourselves.
-    pub(super) fn leads_back(&self, target: &Target) -> bool {
-        matches!(target, Target::Ip(addr) if self.is_listener(*addr))
-    }
-
     fn is_backend(&self, addr: SocketAddr) -> bool {
         let backends = self.backends.read();
         // A pool that is gone is heard of no more.
@@ -77,7 +71,7 @@ impl Ours {
         for pool in &self.pools {
             pool.glance(|member| match member.backend.addr() {
                 crate::config::Addr::Ip(addr) => drop(backends.all.insert(*addr)),
-                _ => backends.all.extend(member.backend.resolved().iter().copied()),
+                _ => backends.all.extend(member.backend.resolved().addrs()),
             });
         }
     }

@@ -208,11 +208,11 @@ impl<P> Session<P> {
         }
         self.report.tries += 1;
         self.report.backend = Some(lease.backend().name.clone());
-        let target = lease.backend().dial();
-        if target.as_ref().is_some_and(|target| ours.leads_back(target)) {
+        let addr = lease.backend().dial().and_then(|(target, _)| target.addr());
+        if addr.is_some_and(|addr| ours.is_listener(addr)) {
             return Err("loop");
         }
-        match Way::open(lease, target, now) {
+        match Way::open(lease, addr, now) {
             Ok(way) => {
                 self.way = Some(way);
                 // From its first look on the socket rings by itself.
@@ -230,8 +230,9 @@ impl<P> Session<P> {
     /// The backend cannot be reached: another one is tried if nothing was heard of this one yet.
     fn lost(&mut self, error: std::io::Error) -> Verdict {
         let Some(way) = self.way.take() else { return Ok(()) };
-        let answered = way.answered;
+        let (answered, addr) = (way.answered, way.addr);
         let Some(lease) = way.end() else { return Ok(()) };
+        lease.backend().missed(addr);
         let missed = self.missed(lease, &Error::Connect(error));
         if answered {
             // It went under way: the client's next datagram finds another one.

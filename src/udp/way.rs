@@ -1,11 +1,12 @@
 //! A session's way to its backend: a lease and a connected socket, which hears that backend alone.
 use super::ring::Ring;
-use crate::net::{self, Batch, Target};
+use crate::net::{self, Batch};
 use crate::pool::{Lease, Outcome};
 use crate::upstream::Error;
 use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
@@ -16,6 +17,8 @@ use tokio::io::unix::AsyncFd;
 #[derive(Debug)]
 pub(super) struct Way {
     lease: Option<Lease>,
+    /// Where it leads.
+    pub(super) addr: SocketAddr,
     socket: AsyncFd<OwnedFd>,
     begun: Instant,
     /// The backend has sent something.
@@ -39,15 +42,15 @@ impl Way {
     /// The lease, and why.
     pub(super) fn open(
         lease: Lease,
-        target: Option<Target>,
+        addr: Option<SocketAddr>,
         now: Instant,
     ) -> Result<Self, Box<(Lease, Error)>> {
         let failed = |lease, error| Err(Box::new((lease, error)));
-        let Some(target) = target else { return failed(lease, Error::Unresolved) };
-        match net::connect_datagrams(&target).and_then(net::watch) {
+        let Some(addr) = addr else { return failed(lease, Error::Unresolved) };
+        match net::connect_datagrams(addr).and_then(net::watch) {
             Ok(socket) => {
                 lease.backend().cells.open.add(1);
-                Ok(Self { lease: Some(lease), socket, begun: now, answered: false })
+                Ok(Self { lease: Some(lease), addr, socket, begun: now, answered: false })
             }
             Err(error) if is_unreached(&error) => failed(lease, Error::Connect(error)),
             Err(error) => failed(lease, Error::Local(error)),

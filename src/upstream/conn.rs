@@ -4,7 +4,7 @@ use super::span::Span;
 use crate::config::KeepAlive;
 use crate::http2::Kind;
 use crate::mux::{Mux, Wire};
-use crate::pool::Backend;
+use crate::pool::{Backend, Place};
 use crate::reach::Reach;
 use crate::reach::http2::{HeadMost, Spoken};
 use parking_lot::Mutex;
@@ -25,6 +25,7 @@ const PONG: u64 = 17;
 /// One HTTP/2 connection to a backend.
 pub(super) struct Conn {
     backend: Arc<Backend>,
+    place: Place,
     reach: u64,
     is_tls: bool,
     most: HeadMost,
@@ -87,7 +88,7 @@ impl Conn {
         spoken: Spoken<Link>,
         reach: &Reach,
         most: HeadMost,
-        backend: &Arc<Backend>,
+        (backend, place): (&Arc<Backend>, Place),
         born: Instant,
     ) -> Arc<Self> {
         let said = reach.http2();
@@ -109,6 +110,7 @@ impl Conn {
         let task = tokio::spawn(drive(wire, mux.clone(), over));
         Arc::new(Self {
             backend: backend.clone(),
+            place,
             reach: reach.number,
             is_tls: reach.is_tls(),
             most,
@@ -145,6 +147,11 @@ impl Conn {
     /// The number of the way it was connected.
     pub(super) fn reach(&self) -> u64 {
         self.reach
+    }
+
+    /// Whether it leads to its backend still: not where the name has left that address.
+    pub(super) fn is_there(&self) -> bool {
+        self.backend.holds(&self.place)
     }
 
     /// Whether TLS is spoken on it.

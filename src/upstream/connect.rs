@@ -2,8 +2,8 @@
 use super::conn::Conn;
 use super::error::Error;
 use super::link::Link;
-use crate::net;
 use crate::net::proxy_protocol::Written;
+use crate::net::{self, Target};
 use crate::pool::{Backend, Change, Lease, Pool};
 use crate::reach::http2::HeadMost;
 use crate::reach::{self, Offer, Reach, Way};
@@ -95,7 +95,7 @@ async fn attempt(
     reach: &Reach,
     wanted: Wanted<'_>,
 ) -> Result<Dialled, Error> {
-    let target = backend.dial().ok_or(Error::Unresolved)?;
+    let (target, place) = backend.dial().ok_or(Error::Unresolved)?;
     let way = Way { offer: wanted.offer, header: wanted.header };
     let connected = reach.connect(&target, backend.addr(), way).await;
     let (stream, shared) = connected.map_err(|error| match error {
@@ -104,14 +104,18 @@ async fn attempt(
         reach::Error::Changed => Error::Changed,
         reach::Error::Tls(what) => Error::Tls(what),
     })?;
+    let place = match target {
+        Target::Name(_) => place.found(stream.peer_addr()),
+        _ => place,
+    };
     let born = Instant::now();
-    let link = Link::new(stream, backend, reach.number, wanted.header.cloned(), born);
+    let link = Link::new(stream, backend, reach.number, place, wanted.header.cloned(), born);
     if !shared {
         return Ok(Dialled::Link(link));
     }
     let spoken = Box::pin(reach::http2::begin(link, reach.http2(), wanted.most)).await;
     let spoken = spoken.map_err(Error::Connect)?;
-    Ok(Dialled::Shared(Conn::carry(spoken, reach, wanted.most, backend, born)))
+    Ok(Dialled::Shared(Conn::carry(spoken, reach, wanted.most, (backend, place), born)))
 }
 
 /// Counts a connect that failed. A backend that was not reached is taken out for new work at once,

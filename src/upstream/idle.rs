@@ -142,7 +142,7 @@ impl Idle {
         let keep = &shelf.keep.keep_alive;
         let until = until(keep, link.born(), now);
         let kept = Kept { link, since: now, until };
-        let same_way = kept.link.reach() == lease.pool().reach_number();
+        let same_way = kept.link.reach() == lease.pool().reach_number() && kept.link.is_there();
         if !same_way || kept.is_expired(now) {
             return;
         }
@@ -186,8 +186,8 @@ impl Idle {
             }
             let reach = shelf.pool.reach_number();
             shelf.kept.retain_mut(|kept| {
-                let wanted = !gone && kept.link.reach() == reach && !kept.is_expired(now);
-                wanted && !kept.link.has_news()
+                let same_way = kept.link.reach() == reach && kept.link.is_there();
+                !gone && same_way && !kept.is_expired(now) && !kept.link.has_news()
             });
             let surplus = shelf.kept.len().saturating_sub(room(keep));
             shelf.kept.drain(..surplus);

@@ -32,6 +32,11 @@ struct Pair {
     kernel: OwnedFd,
 }
 
+/// Where the backend of a lease is dialled now.
+fn place(lease: &Lease) -> crate::pool::Place {
+    lease.backend().dial().unwrap().1
+}
+
 impl Scene {
     async fn new(keep_alive: &str) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -79,7 +84,8 @@ impl Scene {
     async fn keep(&self, name: &str) -> (TcpStream, u16, OwnedFd) {
         let Pair { near, far, port, kernel } = self.connect().await;
         let lease = self.lease(name);
-        let link = Link::new(near, lease.backend(), lease.pool().reach_number(), None, self.now);
+        let (reach, place) = (lease.pool().reach_number(), place(&lease));
+        let link = Link::new(near, lease.backend(), reach, place, None, self.now);
         self.idle.give(&lease, link, self.now);
         lease.settle(Outcome::Answered(200));
         (far, port, kernel)
@@ -96,7 +102,8 @@ impl Scene {
         let Pair { near, far, port, .. } = self.connect().await;
         let lease = self.lease(name);
         let reach = lease.pool().reach_number();
-        let link = Link::new(near, lease.backend(), reach, Some(header(client)), self.now);
+        let link =
+            Link::new(near, lease.backend(), reach, place(&lease), Some(header(client)), self.now);
         self.idle.give(&lease, link, self.now);
         lease.settle(Outcome::Answered(200));
         (far, port)
@@ -290,7 +297,8 @@ async fn an_old_one_is_closed_however_busy_it_was() {
     let Pair { near, far: mut peer, kernel, .. } = scene.connect().await;
     drop(kernel);
     let lease = scene.lease("a");
-    let link = Link::new(near, lease.backend(), lease.pool().reach_number(), None, born);
+    let (reach, place) = (lease.pool().reach_number(), place(&lease));
+    let link = Link::new(near, lease.backend(), reach, place, None, born);
     scene.now += 599 * SECOND;
     scene.idle.give(&lease, link, scene.now);
     assert_eq!(scene.counted("a"), (1, 1));

@@ -1,7 +1,7 @@
 //! An open connection to a backend, counted for as long as it lives.
 use crate::net::Stream;
 use crate::net::proxy_protocol::Written;
-use crate::pool::Backend;
+use crate::pool::{Backend, Place};
 use std::borrow::{Borrow, BorrowMut};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -20,6 +20,7 @@ struct Open {
     born: Instant,
     /// The number of the way it was connected.
     reach: u64,
+    place: Place,
     /// For whom it was made, where the backend was told.
     header: Option<Box<Written>>,
     backend: Arc<Backend>,
@@ -31,12 +32,13 @@ impl Link {
         stream: Stream,
         backend: &Arc<Backend>,
         reach: u64,
+        place: Place,
         header: Option<Written>,
         born: Instant,
     ) -> Self {
         backend.cells.open.add(1);
         let (header, backend) = (header.map(Box::new), backend.clone());
-        Self(Box::new(Open { stream, born, reach, header, backend }))
+        Self(Box::new(Open { stream, born, reach, place, header, backend }))
     }
     /// For whom it was made, where the backend was told: it carries nobody else's requests.
     pub(super) fn header(&self) -> Option<&Written> {
@@ -45,6 +47,10 @@ impl Link {
     /// The number of the way it was connected ([`crate::pool::Pool::reach_number`]).
     pub(super) fn reach(&self) -> u64 {
         self.0.reach
+    }
+    /// Whether it leads to its backend still: not where the name has left that address.
+    pub(super) fn is_there(&self) -> bool {
+        self.0.backend.holds(&self.0.place)
     }
     /// When it was made.
     pub fn born(&self) -> Instant {

@@ -142,7 +142,7 @@ impl Shared {
     }
 
     /// Closes idle connections that are too old or too many, and those of backends that are gone or
-    /// are spoken to in another way now; asks silent ones whether they live. Called each
+    /// are spoken to in another way or elsewhere now; asks silent ones whether they live. Called each
     /// second, and when a reload has come about.
     pub(super) fn sweep(&self, now: Instant) {
         // Those of all its clients count for a backend.
@@ -161,7 +161,8 @@ impl Shared {
             for conn in group.all.iter().rev() {
                 *idle += usize::from(conn.is_idle());
                 conn.rest();
-                let over = gone || conn.reach() != reach || conn.is_past(keep, now);
+                let elsewhere = conn.reach() != reach || !conn.is_there();
+                let over = gone || elsewhere || conn.is_past(keep, now);
                 if over || (conn.is_idle() && *idle > room) {
                     conn.leave(now);
                 }
@@ -201,6 +202,7 @@ impl Group {
         let fits = |conn: &&Arc<Conn>| {
             (kept || !conn.is_idle())
                 && conn.reach() == reach
+                && conn.is_there()
                 && conn.carries(most)
                 && !conn.is_too_old(keep, now)
         };

@@ -39,6 +39,7 @@ mod logs;
 mod memory;
 mod metrics;
 mod mirror;
+mod names;
 mod nginx;
 mod nginx_files;
 mod oracle;

@@ -1,6 +1,6 @@
 """A backend that speaks HTTP/2 by the `h2` of PyPI and misbehaves as its path says.
 
-backend.py PORT [streams=N] [window=N] [mute] [refuse]: cleartext, prior knowledge.
+backend.py PORT [host=ADDRESS] [streams=N] [window=N] [mute] [refuse]: cleartext, prior knowledge.
 """
 
 import socket
@@ -355,7 +355,7 @@ class Conn:
 
 
 def main():
-    listener = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+    listener = socket.create_server((OPTIONS.get("host", "127.0.0.1"), int(sys.argv[1])))
     while True:
         sock, _ = listener.accept()
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

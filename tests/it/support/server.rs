@@ -36,9 +36,13 @@ impl Server {
     }
     /// `tests/it/http2/backend.py`
     pub(crate) fn h2(options: &[&str]) -> Self {
-        let addr = nobody();
+        Self::h2_at(nobody(), options)
+    }
+    /// The same at this address.
+    pub(crate) fn h2_at(addr: SocketAddr, options: &[&str]) -> Self {
         let mut command = python("http2/backend.py");
-        command.arg(addr.port().to_string()).args(options);
+        let host = format!("host={}", addr.ip());
+        command.arg(addr.port().to_string()).arg(host).args(options);
         Self::start(command, addr)
     }
     pub(crate) fn signal(&self, signal: Signal) {

@@ -1,0 +1,153 @@
+//! Backends whose name has several addresses, or others after a while, by real sockets.
+use crate::support::{Backend, Client, Proxy, Server, nobody, until};
+use evenkeel::discover::{Answer, Resolver};
+use evenkeel::server::Options;
+use parking_lot::Mutex;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::Duration;
+
+const FIRST: Ipv4Addr = Ipv4Addr::LOCALHOST;
+const SECOND: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
+
+/// What the name `app.internal` has.
+#[derive(Clone)]
+struct Zone(Arc<Mutex<Vec<Ipv4Addr>>>);
+
+impl Zone {
+    fn new(addrs: &[Ipv4Addr]) -> Self {
+        Self(Arc::new(Mutex::new(addrs.to_vec())))
+    }
+    fn set(&self, addrs: &[Ipv4Addr]) {
+        *self.0.lock() = addrs.to_vec();
+    }
+    /// A proxy whose one backend has the name, at this port.
+    fn proxy(&self, port: u16, listener: &str, pool: &str) -> Proxy {
+        let toml = format!(
+            "[server]\nworkers = 1\n[listener.web]\nbind = \"127.0.0.1:0\"\npool = \"app\"\n{listener}\n\
+             [pool.app]\nresolve = {{ interval = \"20ms\" }}\n\
+             backends = [{{ name = \"b1\", addr = \"app.internal:{port}\" }}]\n{pool}\n"
+        );
+        Proxy::start_with(&toml, Options { resolver: Arc::new(self.clone()), ..Options::default() })
+    }
+}
+
+impl Resolver for Zone {
+    fn resolve<'a>(&'a self, name: &'a str) -> Answer<'a> {
+        assert_eq!(name, "app.internal");
+        let all = self.0.lock().iter().copied().map(IpAddr::V4).collect();
+        Box::pin(async move { Ok(all) })
+    }
+}
+
+/// A port at which nobody listens on the first address, and a backend on the second.
+fn at_second(name: &'static str) -> Backend {
+    Backend::at(SocketAddr::from((SECOND, nobody().port())), name)
+}
+
+#[test]
+fn an_address_that_refuses_costs_nobody_anything_while_another_takes_connections() {
+    let backend = at_second("second");
+    let zone = Zone::new(&[FIRST, SECOND]);
+    let tcp = "[listener.raw]\nbind = \"127.0.0.1:0\"\nprotocol = \"tcp\"\npool = \"app\"";
+    for health in ["", "health = { tcp = true, interval = \"20ms\" }"] {
+        // No try but the first: nothing is owed to retries.
+        let pool =
+            format!("retry = {{ attempts = 1 }}\nkeep_alive = {{ idle = \"off\" }}\n{health}");
+        let proxy = zone.proxy(backend.addr.port(), tcp, &pool);
+        proxy.until_state("b1", "up");
+        for _ in 0..20 {
+            assert_eq!(proxy.get("/").text(), "second");
+            let mut raw = Client::connect(proxy.addr_of("raw"));
+            assert_eq!(raw.ask("GET", "/", "").text(), "second");
+        }
+        assert_eq!(proxy.state("b1"), "up");
+        let plan = proxy.running().state().plan.load_full().unwrap();
+        let cells = &plan.pools["app"].members()[0].backend.cells;
+        assert_eq!(cells.connect_refused.get(), 0, "it was reached each time");
+    }
+}
+
+#[test]
+fn a_backend_of_which_every_address_refuses_is_down() {
+    let zone = Zone::new(&[FIRST, SECOND]);
+    let proxy = zone.proxy(nobody().port(), "", "");
+    assert!([502, 503].contains(&proxy.get("/").status));
+    proxy.until_state("b1", "down");
+}
+
+#[test]
+fn kept_connections_go_where_the_name_does() {
+    let port = nobody().port();
+    let one = Backend::at(SocketAddr::from((FIRST, port)), "one");
+    let two = Backend::at(SocketAddr::from((SECOND, port)), "two");
+    let zone = Zone::new(&[FIRST]);
+    let proxy = zone.proxy(port, "", "");
+    let mut client = proxy.client();
+    for _ in 0..3 {
+        assert_eq!(client.ask("GET", "/", "").text(), "one");
+    }
+    assert_eq!(one.connections(), 1);
+    zone.set(&[FIRST, SECOND]);
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(
+        (client.ask("GET", "/", "").text().as_str(), one.connections()),
+        ("one", 1),
+        "it is still one"
+    );
+    zone.set(&[SECOND]);
+    // It is asked all the time, so that its connection never lies idle for long.
+    until("the other one answers", || client.ask("GET", "/", "").text() == "two");
+    for _ in 0..10 {
+        assert_eq!(client.ask("GET", "/", "").text(), "two");
+    }
+    assert_eq!((one.connections(), two.connections()), (1, 1));
+}
+
+#[test]
+fn shared_connections_go_where_the_name_does() {
+    let port = nobody().port();
+    let [one, two] = [FIRST, SECOND].map(|host| Server::h2_at(SocketAddr::from((host, port)), &[]));
+    let zone = Zone::new(&[FIRST]);
+    let proxy = zone.proxy(port, "", "http = \"2\"");
+    let mut client = proxy.client();
+    let number = |text: &str, word: &str| {
+        let found = text.split(' ').find_map(|pair| pair.strip_prefix(word)?.strip_prefix('='));
+        found.unwrap().parse::<usize>().unwrap()
+    };
+    assert_eq!(number(&client.ask("GET", "/state", "").text(), "streams"), 1);
+    assert_eq!(number(&client.ask("GET", "/state", "").text(), "streams"), 2);
+    zone.set(&[SECOND]);
+    until("the other one answers", || {
+        number(&client.ask("GET", "/state", "").text(), "streams") == 1
+    });
+    drop((one, two));
+}
+
+#[test]
+fn datagrams_pass_over_an_address_that_refuses() {
+    let port = nobody().port();
+    let socket = UdpSocket::bind((SECOND, port)).unwrap();
+    std::thread::spawn(move || {
+        let mut buf = [0; 64];
+        while let Ok((n, from)) = socket.recv_from(&mut buf) {
+            let _ = socket.send_to(&buf[..n], from);
+        }
+    });
+    let zone = Zone::new(&[FIRST, SECOND]);
+    let udp = "[listener.udp]\nbind = \"127.0.0.1:0\"\nprotocol = \"udp\"\npool = \"dns\"\n\
+        [pool.dns]\nresolve = { interval = \"20ms\" }\n";
+    let backends = format!("backends = [{{ name = \"d1\", addr = \"app.internal:{port}\" }}]");
+    let proxy = zone.proxy(nobody().port(), &format!("{udp}{backends}"), "");
+    let ask = |word: &[u8]| {
+        let client = UdpSocket::bind((FIRST, 0)).unwrap();
+        client.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        client.send_to(word, proxy.addr_of("udp")).unwrap();
+        let mut buf = [0; 64];
+        client.recv(&mut buf).is_ok_and(|n| &buf[..n] == word)
+    };
+    until("it is known which one refuses", || ask(b"first"));
+    for _ in 0..10 {
+        assert!(ask(b"more"), "of sessions begun since then none meets it");
+    }
+}
