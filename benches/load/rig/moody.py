@@ -8,6 +8,7 @@ relay  PORT passes to the port in MOOD (`relay:PORT`), every byte a quarter of a
 """
 
 import asyncio
+import contextlib
 import random
 import signal
 import socket
@@ -111,16 +112,30 @@ async def main():
         listener.listen(1024 if willing else 0)
         (listening.set if willing else listening.clear)()
 
+    async def readable():
+        there = loop.create_future()
+        loop.add_reader(listener, lambda: there.done() or there.set_result(None))
+        try:
+            await there
+        finally:
+            loop.remove_reader(listener)
+
     loop.add_signal_handler(signal.SIGUSR1, accept, False)
     loop.add_signal_handler(signal.SIGUSR2, accept, True)
     tasks = set()
     while True:
         await listening.wait()
         try:
-            async with asyncio.timeout(0.05):
-                accepted, _ = await loop.sock_accept(listener)
-        except (TimeoutError, OSError):
+            # Not `sock_accept` under a timeout: one that was accepted as that rang would be reset.
+            accepted, _ = listener.accept()
+        except BlockingIOError:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(0.05):
+                    await readable()
             continue
+        except OSError:
+            continue
+        accepted.setblocking(False)
         reader, writer = await asyncio.open_connection(sock=accepted)
         task = asyncio.create_task(kept(reader, writer))
         tasks.add(task)
