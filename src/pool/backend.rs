@@ -7,6 +7,7 @@ use super::doubt::is_long;
 use super::ewma::tick;
 use super::fairness::{Given, Turns};
 use super::hot::{Hot, Quiet};
+use super::missing::{Found, Missing};
 use super::outlier::Tally;
 use super::recent::ONE;
 use super::row::Row;
@@ -89,6 +90,8 @@ pub struct Backend {
     pub(super) watch: Mutex<Watch>,
     /// Its failures in a row beside what others did meanwhile: asked only where a row begins or is long.
     pub(super) row: Mutex<Row>,
+    /// Its answers of 404: touched by those alone.
+    pub(super) missing: Missing,
     /// When it last closed a kept connection under a request, in milliseconds and one; 0 for never.
     raced: AtomicU64,
     /// Tries that failed, for `turns`.
@@ -134,6 +137,7 @@ impl Backend {
             usual: Learnt::default(),
             watch: Mutex::default(),
             row: Mutex::default(),
+            missing: Missing::default(),
             raced: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             turns: Mutex::default(),
@@ -323,6 +327,11 @@ impl Backend {
         let answered: u64 = self.cells.by_class[1..5].iter().map(|class| class.get()).sum();
         let good = (answered + self.cells.closed.get()).saturating_sub(self.hot.failed_calls());
         Tally { good, bad: self.hot.faults() }
+    }
+    /// Its answers so far.
+    pub(super) fn found(&self) -> Found {
+        let all = self.cells.by_class[1..].iter().map(|class| class.get()).sum();
+        Found { all, missing: self.missing.so_far() }
     }
     /// As `tally`, but for failures that say nothing new.
     pub(super) fn judged(&self) -> Tally {

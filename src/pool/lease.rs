@@ -67,10 +67,14 @@ impl Outcome {
             _ => None,
         }
     }
-    /// Whether it turned a request away because it has too many. Policies hold that against it, for it
-    /// would be idle for ever else; to passive health it is an answer.
+    /// Whether it turned a request away because it has too many: to passive health that is an answer.
     fn sheds(self) -> bool {
         matches!(self, Self::Answered(429) | Self::Called(429))
+    }
+    /// Whether policies hold it against the backend, which would be idle for ever else: one that can do
+    /// nothing of what it is asked for (501) is as fast as one that fails.
+    fn weighs(self) -> bool {
+        self.is_fault() || self.sheds() || self == Self::Answered(501)
     }
 }
 
@@ -392,7 +396,8 @@ impl Drop for Lease {
             // Answers are counted where they are told.
             Outcome::Answered(_) | Outcome::Called(_) | Outcome::Closed | Outcome::Stale => {}
         }
-        if self.outcome.is_fault() || self.outcome.sheds() {
+        let missing = self.outcome == Outcome::Answered(404);
+        if self.outcome.weighs() || (missing && self.pool.misses(&self.backend)) {
             self.backend.penalise(self.now(), self.pool.wants_cost());
         }
         if self.backend.is_over() {

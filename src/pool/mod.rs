@@ -30,6 +30,7 @@ mod lease;
 mod leasing;
 mod line;
 mod members;
+mod missing;
 mod outlier;
 mod passive;
 mod prepare;

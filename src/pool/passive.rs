@@ -3,6 +3,7 @@ use super::backend::Backend;
 use super::change::Change;
 use super::core::Pool;
 use super::hot::Quiet;
+use super::missing::Found;
 use super::outlier::Tally;
 use super::silence::{Heard, Vote, Watch, far, is_contrast, others_answer};
 use std::sync::Arc;
@@ -76,6 +77,17 @@ impl Pool {
         {
             self.failing(backend, row + again, now);
         }
+    }
+
+    /// A backend answered 404: whether it does so where others do not.
+    #[cold]
+    pub(super) fn misses(&self, backend: &Backend) -> bool {
+        if backend.missing.count() {
+            let others =
+                self.of_others(backend, Found::default(), |sum, other| sum.and(other.found()));
+            backend.missing.look(backend.found(), others);
+        }
+        backend.missing.stands_out()
     }
 
     /// Whether it listens for silence. One relaxed load.
@@ -191,13 +203,18 @@ impl Pool {
     /// What became of the tries of others so far, of some of them where there are many, and a number
     /// that says who they are.
     fn others(&self, backend: &Backend) -> (u64, Tally) {
+        self.of_others(backend, Tally::default(), |sum, other| sum.and(other.tally()))
+    }
+
+    /// What is summed up of some others, and a number that says who they are.
+    fn of_others<T>(&self, backend: &Backend, none: T, sum: impl Fn(T, &Backend) -> T) -> (u64, T) {
         let snapshot = self.read.snapshot.load();
         let others = snapshot.candidates.iter().map(|c| &c.backend);
         let others = others.filter(|other| other.id != backend.id).take(COMPARED);
-        others.fold((1, Tally::default()), |(set, sum), other| {
+        others.fold((1, none), |(set, all), other| {
             // As FNV-1 hashes.
             let set = set.wrapping_mul(0x0100_0000_01b3) ^ u64::from(other.id.0);
-            (set, sum.and(other.tally()))
+            (set, sum(all, other))
         })
     }
 

@@ -12,6 +12,8 @@ pub(super) enum Mood {
     Misjudged,
     /// Answers 429 at once.
     Sheds,
+    /// Answers at once that there is nothing (404), or that it can do nothing (501).
+    Says(u16),
     /// Breaks each connection before the answer.
     Resets,
     /// Takes so many times as long.
@@ -88,6 +90,7 @@ impl Server {
             Mood::Full => Met::Hangs,
             Mood::Fails => Met::Answered(500),
             Mood::Sheds => Met::Answered(429),
+            Mood::Says(status) => Met::Answered(status),
             Mood::Resets => Met::Reset,
             Mood::Well | Mood::Misjudged | Mood::Slow(_) | Mood::Frozen => {
                 if self.line.len() >= self.room {
@@ -149,7 +152,7 @@ impl Server {
             Mood::Well => Some((true, MS)),
             Mood::Slow(times) => Some((true, MS * times)),
             Mood::Misjudged => Some((false, MS)),
-            Mood::Fails | Mood::Sheds | Mood::Resets => Some((!self.honest, MS)),
+            Mood::Fails | Mood::Sheds | Mood::Says(_) | Mood::Resets => Some((!self.honest, MS)),
             Mood::Gone => Some((false, MS / 5)),
             Mood::Frozen | Mood::Full => None,
         }

@@ -86,6 +86,12 @@ fn who_fails_fast_attracts_nobody_for_long() {
         ("peak_ewma", "", Mood::Sheds),
         ("least_connections", outlier, Mood::Sheds),
         ("p2c", "", Mood::Sheds),
+        ("peak_ewma", "", Mood::Says(404)),
+        ("least_connections", outlier, Mood::Says(404)),
+        ("p2c", "", Mood::Says(404)),
+        ("peak_ewma", "", Mood::Says(501)),
+        ("least_connections", "", Mood::Says(501)),
+        ("p2c", "", Mood::Says(501)),
     ] {
         for seed in 0..5 {
             let section = format!("{}\n{more}\nretry = {{ attempts = 1 }}", balance(policy));

@@ -108,6 +108,21 @@ fn what_fails_everywhere_ejects_nobody() {
     assert_eq!(ejections(&proxy)[..2], [0, 0]);
 }
 
+/// One that was deployed empty is the fastest of all, and one that can do nothing, too.
+#[test]
+fn who_answers_404_or_501_where_others_do_not_attracts_nobody_and_stays() {
+    for status in ["404 Not Found", "501 Not Implemented"] {
+        let ((empty, asked), (full, _)) = (answering(status), answering("200 OK"));
+        let more = format!("{THREE}\nbalance = \"least_connections\"");
+        let proxy = Proxy::http(&[empty.addr, full.addr], &more);
+        let mut client = proxy.client();
+        (0..400).for_each(|_| drop(client.ask("GET", "/", "")));
+        let asked = asked.load(SeqCst);
+        assert!(asked < 100, "{status}: {asked} of 400");
+        assert_eq!(proxy.state("b1"), "up");
+    }
+}
+
 /// Every 5xx, but for what speaks of the request. A 404 may be the client's fault as well.
 #[test]
 fn every_status_that_blames_its_server_is_a_failure() {
