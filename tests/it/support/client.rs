@@ -1,6 +1,8 @@
 //! A raw HTTP/1 client: sends what it is told, reads answers strictly.
+use super::PATIENCE;
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::time::Instant;
 
 pub(crate) struct Client {
     stream: TcpStream,
@@ -126,10 +128,16 @@ impl Client {
         while self.more() {}
         std::mem::take(&mut self.seen)
     }
-    /// Everything up to and with this text; what came if it never does.
+    /// Everything up to and with this text; what came if the connection ends before it. A stream that says
+    /// other things without end fails in time.
+    #[track_caller]
     pub(crate) fn until(&mut self, text: &str) -> Vec<u8> {
         let found = |seen: &[u8]| seen.windows(text.len()).position(|w| w == text.as_bytes());
-        while found(&self.seen).is_none() && self.more() {}
+        let deadline = Instant::now() + PATIENCE;
+        while found(&self.seen).is_none() && self.more() {
+            let said = String::from_utf8_lossy(&self.seen);
+            assert!(Instant::now() < deadline, "{text:?} never came; so far: {said:?}");
+        }
         let n = found(&self.seen).map_or(self.seen.len(), |at| at + text.len());
         self.seen.drain(..n).collect()
     }
