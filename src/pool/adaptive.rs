@@ -20,6 +20,7 @@
 //! What was measured at rest holds for the pages of then. Where others come that take longer, the limit
 //! would fall as if requests queued, down to its lower bound. So what is cut down to half of what it
 //! was, or to that bound, and stays there, is measured again at once: at that load nothing queues.
+use super::refusals::{Refusals, Share, Sign};
 use std::time::{Duration, Instant};
 
 /// So long a window takes at the least. Envoy's default.
@@ -71,6 +72,8 @@ pub(super) struct Adaptive {
     cut: u32,
     measure: Measure,
     window: Window,
+    /// Whether answers of 503 are a sign of load.
+    refusals: Refusals,
     seed: u64,
 }
 
@@ -98,6 +101,7 @@ struct Window {
     answers: u32,
     faults: u32,
     refusals: u32,
+    turned: u32,
     /// Most in work.
     most: u32,
     took: Vec<f32>,
@@ -105,10 +109,10 @@ struct Window {
 
 impl Window {
     fn new(begun: Instant) -> Self {
-        Self { begun, answers: 0, faults: 0, refusals: 0, most: 0, took: Vec::new() }
+        Self { begun, answers: 0, faults: 0, refusals: 0, turned: 0, most: 0, took: Vec::new() }
     }
     fn all(&self) -> u32 {
-        self.answers + self.faults + self.refusals
+        self.answers + self.faults + self.refusals + self.turned
     }
     fn learn(&mut self, took: f32) {
         let at = self.answers as usize % KEPT;
@@ -147,8 +151,10 @@ pub(super) enum End {
     Took(Duration),
     /// The application failed: whether it has too much to do, nobody knows.
     Fault,
-    /// It was turned away, or broke, or came too late.
+    /// It broke, or came too late.
     Refused,
+    /// It was turned away (503).
+    Turned,
 }
 
 impl Adaptive {
@@ -166,6 +172,7 @@ impl Adaptive {
             cut: 0,
             measure,
             window: Window::new(now),
+            refusals: Refusals::default(),
             seed,
         };
         new.measure_later(now, Duration::ZERO);
@@ -194,6 +201,7 @@ impl Adaptive {
         match heard.end {
             End::Fault => self.window.faults += 1,
             End::Refused => self.window.refusals += 1,
+            End::Turned => self.window.turned += 1,
             End::Took(took) if self.counts(heard.begun) => self.window.learn(took.as_secs_f32()),
             End::Took(_) => return,
         }
@@ -270,9 +278,18 @@ impl Adaptive {
 
     /// The end of a window.
     fn adapt(&mut self, now: Instant) {
+        let sign = self.sign(now);
+        if let Sign::Wrong(from) = sign {
+            self.limit = self.limit.max(from);
+        }
         let window = &mut self.window;
         let share = |of: u32| f64::from(of) / f64::from(window.all());
-        let (failed, refused) = (share(window.faults), share(window.refusals));
+        let (failed, refused) = match sign {
+            Sign::Load => (share(window.faults), share(window.refusals + window.turned)),
+            Sign::None | Sign::Wrong(_) => {
+                (share(window.faults + window.turned), share(window.refusals))
+            }
+        };
         let used = f64::from(window.most) * 2.0 >= self.limit * self.whole;
         let (mut next, mut slow) = (self.limit, false);
         if let Some(took) = window.median() {
@@ -302,6 +319,16 @@ impl Adaptive {
         self.peak = self.peak.max(self.limit);
         self.window.clear(now);
         self.doubt(slow, now);
+    }
+
+    /// What answers of 503 mean in this window.
+    fn sign(&mut self, now: Instant) -> Sign {
+        let share = Share { turned: self.window.turned, all: self.window.all() };
+        if f64::from(share.turned) <= TOLERATED * f64::from(share.all) {
+            self.refusals.calm();
+            return Sign::Load;
+        }
+        self.refusals.window(share, self.limit, f64::from(self.bounds.min), now)
     }
 
     /// A limit that latency has cut down and keeps down is no proof that requests queue: what a first

@@ -230,3 +230,54 @@ fn new_bounds_hold_at_once() {
     adaptive.bound(Bounds { min: 30, max: 40 });
     assert_eq!(adaptive.limit(), 30);
 }
+
+/// A page that answers 503 at once, every second answer, whatever the limit.
+#[test]
+fn a_page_that_turns_everybody_away_closes_a_backend_for_a_moment_only() {
+    for young in [false, true] {
+        let mut now = Instant::now();
+        let mut adaptive = Adaptive::new(BOUNDS, 7, now);
+        let server = Server { width: 100.0, work: 10 * MS, fails: None };
+        if !young {
+            run(&mut adaptive, &server, 60, &mut now, Duration::from_secs(10));
+        }
+        let mut at = Vec::new();
+        // Ten minutes: what comes of it is looked at after the first ten seconds.
+        for n in 0..600 * 500u32 {
+            now += MS * 2;
+            let end = if n % 2 == 0 { End::Turned } else { End::Took(10 * MS) };
+            let active = adaptive.limit().min(60);
+            adaptive.learn(Heard { begun: now - 10 * MS, end, active }, now);
+            at.push(adaptive.limit());
+        }
+        let low = at[5_000..].iter().filter(|limit| **limit < 25).count();
+        assert!(low < at.len() / 20, "young: {young}: low for {low} of {}", at.len());
+    }
+}
+
+/// A backend that turns away whatever is beyond what it can do, at once.
+#[test]
+fn who_turns_away_what_is_too_much_gets_what_it_can_do() {
+    let mut now = Instant::now();
+    let mut adaptive = Adaptive::new(BOUNDS, 7, now);
+    for (width, patience) in [(40u32, 10), (200, 20), (20, 3), (40, 600)] {
+        let mut at = Vec::new();
+        let begun = now;
+        while now < begun + Duration::from_secs(patience + 20) {
+            let active = adaptive.limit();
+            let good = active.min(width);
+            // Of what is turned away another one comes at once, five times while one is worked on.
+            let all = good + (active - good) * 5;
+            for n in 0..all {
+                now += 10 * MS / all;
+                let end = if n < good { End::Took(10 * MS) } else { End::Turned };
+                adaptive.learn(Heard { begun: now - 10 * MS, end, active }, now);
+            }
+            if now > begun + Duration::from_secs(patience) {
+                at.push(active);
+            }
+        }
+        let limit = median(at);
+        assert!((width / 2..=width * 2).contains(&limit), "{limit} of {width}");
+    }
+}

@@ -357,7 +357,7 @@ impl Lease {
     fn adapt(&self) {
         let end = match self.outcome {
             Outcome::NotReached | Outcome::Failed => Some(End::Refused),
-            Outcome::Answered(503) | Outcome::Called(503) => Some(End::Refused),
+            Outcome::Answered(503) | Outcome::Called(503) => Some(End::Turned),
             fault if fault.is_fault() => Some(End::Fault),
             Outcome::Answered(_) | Outcome::Called(_) if !self.outcome.sheds() => {
                 self.took.map(End::Took)

@@ -36,6 +36,7 @@ mod passive;
 mod prepare;
 mod queue;
 mod recent;
+mod refusals;
 mod ring;
 mod row;
 mod silence;
