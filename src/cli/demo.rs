@@ -18,7 +18,9 @@ pub(super) fn demo(args: &args::Demo, tidy: fn()) -> Result<ExitCode, String> {
         for n in 0..args.backends {
             let addr = SocketAddr::from((Ipv4Addr::LOCALHOST, FIRST_PORT + n));
             let listener = echo::listen(addr).await?;
-            say!("demo: backend b{} on {addr}", n + 1);
+            let unused =
+                if names(&config, addr) { "" } else { ", which no pool of the file names" };
+            say!("demo: backend b{} on {addr}{unused}", n + 1);
             tokio::spawn(echo::serve(listener, format!("b{}", n + 1).into(), false));
         }
         invite(&config);
@@ -34,6 +36,12 @@ fn load(path: &Path) -> Result<Config, Vec<Problem>> {
     }
     say!("demo: no ./proxy.toml here, using the built-in one");
     config::parse(BUILT_IN, path)
+}
+
+/// Whether a pool has a backend there.
+fn names(config: &Config, addr: SocketAddr) -> bool {
+    let mut backends = config.pools.values().flat_map(|pool| &pool.backends);
+    backends.any(|backend| matches!(&backend.addr, config::Addr::Ip(at) if *at == addr))
 }
 
 /// Says what to try.

@@ -86,7 +86,7 @@ fn redirect(t: &mut Table<'_>) -> Option<Redirect> {
                 item.word("route.redirect.scheme", &[("http", "http"), ("https", "https")])
             })
             .map(Into::into),
-        host: t.take("host").and_then(|item| item.checked(addr::host)),
+        host: t.take("host").and_then(|item| item.checked(addr::redirect_host)),
         port: t.take("port").and_then(|item| item.count(1..=65_535)),
         path: t
             .take("path")

@@ -178,6 +178,21 @@ pub(super) fn host(text: &str) -> Result<String, Wrong> {
     }
 }
 
+/// A host to send clients to; a port has a key of its own.
+///
+/// # Errors
+///
+/// A port; as [`host`].
+pub(super) fn redirect_host(text: &str) -> Result<String, Wrong> {
+    let name = host(text)?;
+    let port = text.rsplit_once(':').map(|(_, port)| port);
+    match port.filter(|port| is_port(port) && !text.ends_with(']')) {
+        Some(port) => Err(Wrong::new(format!("{} has a port", quoted(text)))
+            .hint(format!("write host = \"{name}\", port = {port}"))),
+        None => Ok(name),
+    }
+}
+
 /// A host that may keep its port: what is written into a `Host` field.
 ///
 /// # Errors
@@ -273,6 +288,18 @@ mod tests {
             bind(":80", path).unwrap_err().hint.unwrap(),
             "write \"0.0.0.0:80\" for IPv4, \"[::]:80\" for IPv6"
         );
+    }
+
+    #[test]
+    fn a_port_that_would_count_for_nothing_is_told() {
+        let wrong = redirect_host("h.test:8080").unwrap_err();
+        assert_eq!(wrong.what, "\"h.test:8080\" has a port");
+        assert_eq!(wrong.hint.unwrap(), "write host = \"h.test\", port = 8080");
+        assert!(redirect_host("[::1]:8443").unwrap_err().what.ends_with("has a port"));
+        for text in ["h.test", "[::1]", "10.0.0.1"] {
+            assert_eq!(redirect_host(text).unwrap(), text);
+        }
+        assert!(authority("h.test:80").is_ok());
     }
 
     #[test]

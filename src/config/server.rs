@@ -71,6 +71,9 @@ fn workers(item: &Item<'_>) -> Option<usize> {
     item.count(1..=THREADS)
 }
 
+/// The least: the blocks of some dozens of connections.
+const MEMORY: u64 = 1 << 20;
+
 fn memory(item: &Item<'_>) -> Option<Memory> {
     let parse = |text: &str| match text.ends_with('%') {
         true => measure::percent(text).map(Memory::Share),
@@ -80,10 +83,12 @@ fn memory(item: &Item<'_>) -> Option<Memory> {
         Kind::Text => item.checked(parse)?,
         _ => Memory::Bytes(ByteSize(item.size(1..=i64::MAX as u64)?)),
     };
-    if matches!(memory, Memory::Bytes(ByteSize(0)))
-        || matches!(memory, Memory::Share(share) if share.get() <= 0.0)
-    {
-        item.fault("no memory at all is too little");
+    let too_little = match memory {
+        Memory::Bytes(bytes) => bytes.0 < MEMORY,
+        Memory::Share(share) => share.get() <= 0.0,
+    };
+    if too_little {
+        item.wrong(Wrong::new("is too little to carry requests").hint("write 1MiB or more"));
         return None;
     }
     Some(memory)

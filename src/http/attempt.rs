@@ -41,7 +41,7 @@ pub(super) fn host_sent<'a>(
     match host {
         HostSent::Preserve if head.has(Known::Host) || head.authority().is_some() => None,
         HostSent::Name(name) => Some(name.as_bytes()),
-        HostSent::Preserve | HostSent::Backend => Some(backend.written().as_bytes()),
+        HostSent::Preserve | HostSent::Backend => Some(backend.host().as_bytes()),
     }
 }
 

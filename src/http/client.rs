@@ -64,12 +64,7 @@ struct Body {
 }
 
 impl Client {
-    pub(super) fn new(
-        stream: Stream,
-        arrival: Arrival,
-        limits: HeadLimits,
-        trailers: usize,
-    ) -> Self {
+    pub(super) fn new(stream: Stream, arrival: Arrival, limits: &Limits) -> Self {
         let none = Body {
             length: Length::Empty,
             data: 0,
@@ -80,7 +75,7 @@ impl Client {
             ended: true,
             back: Back::NONE,
         };
-        let machine = Server::new(limits, trailers);
+        let machine = Server::new(heads(limits), limits.trailers);
         Self {
             stream,
             origin: Origin::new(arrival),
@@ -92,6 +87,12 @@ impl Client {
             tunnelled: AtomicU64::new(0),
             body: none,
         }
+    }
+
+    /// What bounds heads and trailers from the next request on.
+    #[inline]
+    pub(super) fn bound_heads(&mut self, limits: &Limits) {
+        self.machine.bound(heads(limits), limits.trailers);
     }
 
     /// Reads until a request head is complete.
@@ -223,6 +224,10 @@ impl Client {
             self.body.rate.wait();
         }
     }
+}
+
+fn heads(limits: &Limits) -> HeadLimits {
+    HeadLimits { head: limits.head, fields: limits.fields, target: limits.target }
 }
 
 impl Downstream for Client {

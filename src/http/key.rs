@@ -40,7 +40,7 @@ pub(super) fn parts(
 #[inline(always)]
 fn of<'a>(part: &KeyPart, asked: &'a Asked<'_>, client: Option<&'a Octets>) -> Option<&'a [u8]> {
     let value = match part {
-        KeyPart::Header(name) => asked.head.find(name),
+        KeyPart::Header(name) => asked.head.host_of_target(name).or_else(|| asked.head.find(name)),
         KeyPart::Cookie(name) => {
             asked.head.all(Known::Cookie).find_map(|field| query::cookie(field, name))
         }

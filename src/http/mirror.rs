@@ -213,7 +213,7 @@ impl Copy {
                 None
             }
             HostSent::Name(name) => Some(name.as_bytes()),
-            HostSent::Preserve | HostSent::Backend => Some(backend.written().as_bytes()),
+            HostSent::Preserve | HostSent::Backend => Some(backend.host().as_bytes()),
         };
         let outgoing = Outgoing {
             head: &self.head,

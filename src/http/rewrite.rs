@@ -53,15 +53,18 @@ impl PathChange {
     }
 }
 
-/// What an expression made may begin without a slash, or join what it caught to a dot segment.
+/// What an expression made may begin without a slash. Dot segments that it put together would lead out
+/// of the folder it leads to.
 fn made(target: &[u8]) -> Result<Vec<u8>, BadPath> {
     let (path, query) = match memchr::memchr(b'?', target) {
         Some(at) => (&target[..at], Some(&target[at + 1..])),
         None => (target, None),
     };
     let slash: &[u8] = if path.first() == Some(&b'/') { b"" } else { b"/" };
-    let (path, _) = normalise(&[slash, path].concat()).map(|(path, _)| (path.into_owned(), ()))?;
-    Ok(with_query(path, query))
+    match normalise(&[slash, path].concat())? {
+        (_, true) => Err(BadPath::Traversal),
+        (path, false) => Ok(with_query(path.into_owned(), query)),
+    }
 }
 
 fn unslashed(mut path: &[u8]) -> &[u8] {
@@ -147,7 +150,8 @@ mod tests {
             ("^/x/(.*)$", "/$1", "/x/a/b", Ok("/a/b")),
             ("^/x/(.*)$", "$1", "/x/a", Ok("/a")),
             ("^/x/(.*)$", "/$1", "/y", Ok("/y")),
-            ("^/x(.*)$", "/$1", "/x../etc", Ok("/etc")),
+            ("^/x(.*)$", "/data/$1", "/x../etc", Err(BadPath::Traversal)),
+            ("^/x-(.*)$", "/$1", "/x-../etc", Err(BadPath::Traversal)),
             ("^/x(.*)$", "/.$1", "/x.%2Fetc", Err(BadPath::Traversal)),
             ("^/u/([0-9]+)$", "/user?id=$1", "/u/7", Ok("/user?id=7")),
             (".*", "", "/x", Ok("/")),

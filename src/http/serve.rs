@@ -9,7 +9,7 @@ use super::request::{After, Spell, refuse, request, unfinished};
 use crate::arrival::Arrival;
 use crate::config::{Alpn, Effective};
 use crate::drain::{Phase, Watch};
-use crate::http1::{HeadLimits, Refusal, Rule};
+use crate::http1::{Refusal, Rule};
 use crate::message::Head;
 use crate::net::{Stream, Timer};
 use crate::telemetry::Telemetry;
@@ -58,9 +58,7 @@ impl Connection {
     ) -> Self {
         let (client, limit) = {
             let Effective { limits, timeout, .. } = &slot.load().effective;
-            let head =
-                HeadLimits { head: limits.head, fields: limits.fields, target: limits.target };
-            (Client::new(stream, arrival, head, limits.trailers), timeout.header.get())
+            (Client::new(stream, arrival, limits), timeout.header.get())
         };
         let rest = (Instant::now(), limit);
         Self { client, timer: Timer::new(), slot, watch, dialer, rest, kept: false }
@@ -205,7 +203,8 @@ async fn busy(
     let mut slot = Cache::new(spell.slot);
     loop {
         let gateway = slot.load();
-        let timeout = &gateway.effective.timeout;
+        let Effective { timeout, limits, .. } = &gateway.effective;
+        client.bound_heads(limits);
         let after =
             match next_head(client, &mut head, timer, timeout.header.get(), spell.watch).await {
                 Ok(Some(Read::Idle)) => return Ok(rest),

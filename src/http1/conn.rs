@@ -112,6 +112,12 @@ impl Server {
     pub fn new(limits: HeadLimits, trailers: usize) -> Self {
         Self(Reader::new(State::Head, limits, trailers))
     }
+    /// Other bounds from the next head on.
+    #[inline]
+    pub fn bound(&mut self, limits: HeadLimits, trailers: usize) {
+        self.0.trailer_limits = HeadLimits { head: trailers, ..limits };
+        self.0.limits = limits;
+    }
     /// Takes one step over the bytes at hand and says how many of them are used up (for `Data`,
     /// those up to the end of the range). `eof`: no byte will follow `wire`.
     ///

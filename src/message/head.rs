@@ -523,6 +523,10 @@ impl Head {
         let end = after.iter().position(|b| matches!(b, b'/' | b'?')).unwrap_or(after.len());
         Some(&after[..end])
     }
+    /// What an absolute target says in the place of `Host` (RFC 9112 3.2.2), where that is the name.
+    pub fn host_of_target(&self, name: &str) -> Option<&[u8]> {
+        self.authority().filter(|_| name.eq_ignore_ascii_case("host"))
+    }
     /// Adds a field with what the client called the host: of an absolute target, else `Host`.
     pub fn push_host(&mut self, name: Known) {
         let Some(host) = self.authority().or_else(|| self.get(Known::Host)) else { return };

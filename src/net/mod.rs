@@ -43,7 +43,7 @@ pub use scratch::poll_read_buf;
 pub use session::Early;
 pub use socket::{
     Bound, Neighbours, Target, bind, bind_beside, bind_datagrams, connect, connect_datagrams,
-    is_local_fault, raise_descriptor_limit,
+    is_local_fault, raise_descriptor_limit, resolved,
 };
 pub use splice::{Pipe, Spliced};
 pub use stream::{Peer, Stream, is_within};

@@ -69,11 +69,7 @@ const WAITING: usize = 4 << 20;
 ///
 /// The kernel's; nothing stays bound.
 pub fn bind_datagrams(addr: &BindAddr, workers: usize, others: Neighbours) -> io::Result<Bound> {
-    let addr = match addr {
-        BindAddr::Ip(addr) => *addr,
-        BindAddr::Host(host, port) => first_of(host, *port)?,
-        BindAddr::Unix(_) => return Err(io::ErrorKind::Unsupported.into()),
-    };
+    let addr = resolved(addr)?;
     let (addr, sockets) = group(addr, workers, others, datagram_socket)?;
     let sockets = sockets.into_iter().map(OwnedFd::from).collect();
     Ok(Bound { addr: BindAddr::Ip(addr), sockets, foreign: false })
@@ -111,6 +107,19 @@ pub fn connect_datagrams(addr: SocketAddr) -> io::Result<OwnedFd> {
     let socket = Socket::new(Domain::for_address(addr), Type::DGRAM.nonblocking().cloexec(), None)?;
     socket.connect(&addr.into())?;
     Ok(socket.into())
+}
+
+/// The address that is bound: a host name is resolved (blocking; control runtime only).
+///
+/// # Errors
+///
+/// The resolver's; a Unix socket has none.
+pub fn resolved(addr: &BindAddr) -> io::Result<SocketAddr> {
+    match addr {
+        BindAddr::Ip(addr) => Ok(*addr),
+        BindAddr::Host(host, port) => first_of(host, *port),
+        BindAddr::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
+    }
 }
 
 fn first_of(host: &str, port: u16) -> io::Result<SocketAddr> {

@@ -54,6 +54,11 @@ impl Addresses {
         (!none).then_some((target, place))
     }
 
+    /// Whether it is a Unix socket.
+    pub(super) fn is_path(&self) -> bool {
+        self.unix.is_some()
+    }
+
     pub(super) fn resolved(&self) -> Arc<Named> {
         self.resolved.load_full()
     }

@@ -190,6 +190,11 @@ impl Backend {
     pub fn written(&self) -> &str {
         &self.written
     }
+    /// What `Host` says where it names the backend: the address as written, `localhost` for a path, which
+    /// cannot stand there (RFC 9110 7.2).
+    pub fn host(&self) -> &str {
+        if self.addresses.is_path() { "localhost" } else { &self.written }
+    }
     /// The address as written.
     pub fn addr(&self) -> &Addr {
         &self.addresses.written

@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::io;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use tokio::sync::watch;
@@ -30,6 +31,9 @@ pub(super) enum Kind {
 /// A bound address as the config writes it. Two listeners may both ask for any free port; other
 /// addresses belong to whoever names them.
 pub(super) type Key = (BindAddr, Kind, Option<Name>);
+
+/// What this process has bound, and what it takes.
+pub(super) type Held = (BindAddr, Kind);
 
 /// The keys of a listener's addresses.
 pub(super) fn keys(listener: &Listener) -> impl Iterator<Item = Key> + '_ {
@@ -58,20 +62,26 @@ pub(super) struct Sockets {
 impl Sockets {
     /// Binds one more address beside those that are held.
     ///
-    /// `held` are the addresses that this process has bound. One that overlaps with a wanted one
-    /// (`127.0.0.1:80` becomes `0.0.0.0:80`) must let it in: it is closed only after the commit.
+    /// `held` are the addresses that this process has bound, and `going` those of them that nobody names
+    /// any more. One that overlaps with a wanted one (`127.0.0.1:80` becomes `0.0.0.0:80`), or goes and
+    /// is the same in other words (`localhost:80`), must let it in: it is closed only after the commit.
     pub(super) fn bind(
         &mut self,
         key: Key,
         workers: usize,
-        held: &[(BindAddr, Kind)],
+        (held, going): (&[Held], &[Held]),
     ) -> io::Result<()> {
         let (addr, kind, _) = &key;
         let mut bound = bind(addr, *kind, workers, Neighbours::Refused);
         let in_use = matches!(&bound, Err(error) if error.kind() == io::ErrorKind::AddrInUse);
         let ours = held.iter().map(|(held, of)| (held, *of));
         let mut ours = ours.chain(self.bound.iter().map(|((_, of, _), bound)| (&bound.addr, *of)));
-        if in_use && ours.any(|(held, of)| of == *kind && overlaps(held, addr)) {
+        let wanted = if in_use { net::resolved(addr).ok() } else { None };
+        let is_ours = wanted.is_some_and(|wanted| {
+            ours.any(|(held, of)| of == *kind && overlaps(held, wanted))
+                || going.iter().any(|(gone, of)| of == kind && *gone == BindAddr::Ip(wanted))
+        });
+        if is_ours {
             bound = bind(addr, *kind, workers, Neighbours::Welcome);
         }
         drop(ours);
@@ -109,9 +119,10 @@ fn bind(addr: &BindAddr, kind: Kind, workers: usize, others: Neighbours) -> io::
 }
 
 /// Whether two addresses share a port of which one takes every address.
-fn overlaps(held: &BindAddr, wanted: &BindAddr) -> bool {
-    let (BindAddr::Ip(a), BindAddr::Ip(b)) = (held, wanted) else { return false };
-    a.port() == b.port() && a != b && (a.ip().is_unspecified() || b.ip().is_unspecified())
+fn overlaps(held: &BindAddr, wanted: SocketAddr) -> bool {
+    let BindAddr::Ip(held) = held else { return false };
+    let every = held.ip().is_unspecified() || wanted.ip().is_unspecified();
+    held.port() == wanted.port() && *held != wanted && every
 }
 
 fn remove_file(addr: &BindAddr) {

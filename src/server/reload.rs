@@ -299,12 +299,15 @@ impl Reloader {
             .map(|door| (door.addr.clone(), door.kind))
             .chain(before)
             .collect();
+        let named: BTreeSet<_> = wanted(plan).collect();
+        let going = held.iter().chain(&leaving).filter(|(key, _)| !named.contains(*key));
+        let going: Vec<_> = going.map(|(_, door)| (door.addr.clone(), door.kind)).collect();
         let mut sockets = Sockets::default();
         for key in wanted(plan).filter(|key| !held.contains_key(key)) {
             let (addr, workers) = (key.0.clone(), parts.workers.len());
             let bound = match inherited.of_door(&key) {
                 Some(open) => sockets.adopt(key, open, workers),
-                None => sockets.bind(key, workers, &ours),
+                None => sockets.bind(key, workers, (&ours, &going)),
             };
             bound.map_err(|error| ReloadError::Bind(addr, error))?;
         }

@@ -311,7 +311,7 @@ impl Dialer {
         connect: Option<Duration>,
     ) -> Box<Exchange> {
         let backend = lease.backend().clone();
-        let wire = Http2::begin(slot, request, backend.written());
+        let wire = Http2::begin(slot, request, backend.host());
         exchange!(self, lease, request, begun, connect, Wire::Http2(Box::new(wire)))
     }
 

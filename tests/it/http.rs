@@ -457,11 +457,14 @@ fn a_unix_socket_serves_and_is_dialled() {
     std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         let mut buf = [0; 4096];
-        let _ = stream.read(&mut buf).unwrap();
+        let n = stream.read(&mut buf).unwrap();
+        // A path is no host.
+        let head = String::from_utf8_lossy(&buf[..n]).to_ascii_lowercase();
+        assert!(head.contains("\r\nhost: localhost\r\n"), "{head}");
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nunix").unwrap();
     });
     let toml = format!(
-        "[listener.web]\nbind = \"unix:{}\"\nprotocol = \"http\"\npool = \"app\"\n[pool.app]\nbackends = [\"unix:{}\"]\n",
+        "[listener.web]\nbind = \"unix:{}\"\nprotocol = \"http\"\npool = \"app\"\n[pool.app]\nhost = \"backend\"\nbackends = [\"unix:{}\"]\n",
         front.display(),
         back.display()
     );

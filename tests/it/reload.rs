@@ -113,6 +113,49 @@ fn an_address_in_use_leaves_the_old_plan() {
 }
 
 #[test]
+fn an_address_may_be_written_in_other_words() {
+    let one = Backend::named("one");
+    let port = nobody().port();
+    let at = |binds: &str| web(&[one.addr], "").replace("\"127.0.0.1:0\"", binds);
+    let (name, number) = (format!("\"localhost:{port}\""), format!("\"127.0.0.1:{port}\""));
+    let proxy = Proxy::start(&at(&number));
+    let mut kept = proxy.client();
+    for binds in [&name, &number, &format!("\"0.0.0.0:{port}\""), &name] {
+        assert_eq!(kept.ask("GET", "/", "").text(), "one");
+        proxy.reload(&at(binds)).unwrap();
+        let mut client = Client::connect(([127, 0, 0, 1], port).into());
+        assert_eq!(client.ask("GET", "/", "").text(), "one", "{binds}");
+    }
+    let twice = proxy.reload(&at(&format!("[{name}, {number}]")));
+    assert!(matches!(twice, Err(ReloadError::Bind(..))), "the first stays: {twice:?}");
+    assert_eq!(kept.ask("GET", "/", "").text(), "one");
+}
+
+#[test]
+fn open_connections_are_held_to_the_limits_of_the_last_file() {
+    let one = Backend::named("one");
+    let proxy = Proxy::start(&web(&[one.addr], ""));
+    let strict = "[defaults]\nlimits = { target = \"100B\", fields = 5, head = \"1KiB\" }\n";
+    let strict = format!("{strict}{}", web(&[one.addr], ""));
+    let (long, many) = (format!("/{}", "x".repeat(200)), "A: b\r\n".repeat(6));
+    let mut clients = [proxy.client(), proxy.client(), proxy.client()];
+    for client in &mut clients {
+        assert_eq!(client.ask("GET", &long, &many).status, 200);
+    }
+    proxy.reload(&strict).unwrap();
+    let large = format!("A: {}\r\n", "b".repeat(2000));
+    let asked = [(long.as_str(), ""), ("/", many.as_str()), ("/", large.as_str())];
+    for (client, (target, fields)) in clients.iter_mut().zip(asked) {
+        let refused = client.ask("GET", target, fields).status;
+        assert_eq!(refused, if target == "/" { 431 } else { 414 });
+    }
+    let mut client = proxy.client();
+    assert_eq!(client.ask("GET", "/", "").status, 200);
+    proxy.reload(&web(&[one.addr], "")).unwrap();
+    assert_eq!(client.ask("GET", &long, &many).status, 200, "they are raised, too");
+}
+
+#[test]
 fn listeners_come_and_go_while_their_connections_finish() {
     let go = Arc::new(AtomicBool::new(false));
     let wait = go.clone();

@@ -71,12 +71,16 @@ fn bit(method: Method) -> u16 {
 
 /// A repeated field matches when one of its values does.
 fn header_holds(head: &Head, name: &str, wanted: &ValueMatch) -> bool {
+    let any = |holds: &dyn Fn(&[u8]) -> bool| match head.host_of_target(name) {
+        Some(host) => holds(host),
+        None => head.find_all(name).any(holds),
+    };
     match wanted {
-        ValueMatch::Exact(value) => head.find_all(name).any(|v| v == value.as_bytes()),
+        ValueMatch::Exact(value) => any(&|v| v == value.as_bytes()),
         ValueMatch::Regex(regex) => {
-            head.find_all(name).any(|v| std::str::from_utf8(v).is_ok_and(|v| regex.is_match(v)))
+            any(&|v| std::str::from_utf8(v).is_ok_and(|v| regex.is_match(v)))
         }
-        ValueMatch::Present(wanted) => head.find(name).is_some() == *wanted,
+        ValueMatch::Present(wanted) => any(&|_| true) == *wanted,
     }
 }
 

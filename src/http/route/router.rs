@@ -215,6 +215,19 @@ mod tests {
     }
 
     #[test]
+    fn an_absolute_target_stands_in_the_place_of_host_in_conditions_too() {
+        check(
+            &[("z", "", "/", "header:host=z.test"), ("q", "", "/", "header:Host=~^q")],
+            &[
+                ("GET http://z.test/ - Host=q.test", Some("z")),
+                ("GET http://q.test/ - Host=z.test", Some("q")),
+                ("GET / - Host=z.test", Some("z")),
+                ("GET http://x.test/ - Host=z.test", None),
+            ],
+        );
+    }
+
+    #[test]
     fn the_more_specific_host_comes_first() {
         check(
             &[
