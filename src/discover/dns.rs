@@ -1,4 +1,5 @@
 //! Resolves the names of backends again and again; the last answer is kept on error.
+use super::rhythm::{Named, Rhythm};
 use crate::config::{Addr, Family};
 use crate::pool::{BackendId, Change, Pool};
 use std::collections::HashMap;
@@ -13,8 +14,8 @@ use tokio::task::JoinSet;
 /// How long one look-up may take: two tries of the system's resolver at its usual 5 s are cut to one.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// Names of one pool that are looked up at the same time.
-const AT_ONCE: usize = 16;
+/// A pool that changes all the time is asked for its names no more often than this.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// An answer that is on its way.
 pub type Answer<'a> = Pin<Box<dyn Future<Output = io::Result<Vec<IpAddr>>> + Send + 'a>>;
@@ -39,50 +40,52 @@ impl Resolver for SystemResolver {
 
 /// Keeps the names of a pool's backends resolved (`Change::Resolved`) for as long as it is polled.
 pub async fn run(pool: Arc<Pool>, resolver: Arc<dyn Resolver>) {
-    let mut changes = pool.changes();
-    let mut due: HashMap<BackendId, Instant> = HashMap::new();
+    let (mut changes, mut rhythm) = (pool.changes(), Rhythm::default());
+    let (mut asked, mut ids) = (JoinSet::new(), HashMap::new());
+    // When the names are to be read again.
+    let mut read = Instant::now();
+    let mut look = Some(read);
     loop {
-        changes.mark_unchanged();
-        let settings = pool.config().resolve.clone();
-        let names = names(&pool);
-        due.retain(|id, _| names.iter().any(|(known, ..)| known == id));
-        let now = Instant::now();
-        let is_due =
-            |(id, ..): &(BackendId, Arc<str>, u16)| due.get(id).is_none_or(|at| *at <= now);
-        let mut names = names.into_iter().filter(is_due).collect::<Vec<_>>().into_iter();
-        // One that gets no answer must not hold the others up.
-        let mut asked = JoinSet::new();
-        loop {
-            for (id, host, port) in names.by_ref().take(AT_ONCE - asked.len()) {
-                let (resolver, family) = (resolver.clone(), settings.family);
-                asked.spawn(async move {
-                    let answer = look_up(&*resolver, &host, port, family).await;
-                    (id, host, answer)
-                });
-            }
-            match asked.join_next().await {
-                Some(Ok((id, host, answer))) => {
-                    take(&pool, id, &host, answer);
-                    due.insert(id, Instant::now() + jittered(settings.interval));
-                }
-                // A resolver that panicked: the next round asks again.
-                Some(Err(_)) => {}
-                None => break,
-            }
+        let (settings, now) = (pool.config().resolve.clone(), Instant::now());
+        if look.is_some_and(|at| at <= now) {
+            (read, look) = (now, None);
+            changes.mark_unchanged();
+            rhythm.follow(names(&pool), now);
         }
-        match due.values().min() {
-            None => drop(changes.changed().await),
-            Some(at) => {
-                tokio::select! {
-                    _ = changes.changed() => {}
-                    () = tokio::time::sleep_until((*at).into()) => {}
+        for (id, host, port) in rhythm.next(now) {
+            let (resolver, family) = (resolver.clone(), settings.family);
+            let asking = asked.spawn(async move {
+                let answer = look_up(&*resolver, &host, port, family).await;
+                (host, answer)
+            });
+            ids.insert(asking.id(), id);
+        }
+        let wakes = rhythm.wakes(now).into_iter().chain(look).min();
+        tokio::select! {
+            Some(ended) = asked.join_next_with_id() => {
+                let task = ended.as_ref().map_or_else(|error| error.id(), |(task, _)| *task);
+                let Some(id) = ids.remove(&task) else { continue };
+                // A resolver that panicked is asked again.
+                if let Ok((_, (host, answer))) = ended {
+                    take(&pool, id, &host, answer);
                 }
+                let now = Instant::now();
+                rhythm.answered(id, now, now + jittered(settings.interval));
             }
+            _ = changes.changed(), if look.is_none() => look = Some(now.max(read + LOOK)),
+            () = until(wakes) => {}
         }
     }
 }
 
-fn names(pool: &Pool) -> Vec<(BackendId, Arc<str>, u16)> {
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn names(pool: &Pool) -> Vec<Named> {
     let name = |m: crate::pool::Member| match m.backend.addr() {
         Addr::Host(host, port) if !m.removed => Some((m.backend.id, host.clone(), *port)),
         _ => None,

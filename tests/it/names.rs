@@ -151,3 +151,75 @@ fn datagrams_pass_over_an_address_that_refuses() {
         assert!(ask(b"more"), "of sessions begun since then none meets it");
     }
 }
+
+/// One name that is never answered; all others have the first address.
+#[derive(Clone, Default)]
+struct Deaf(Arc<Mutex<Asked>>);
+
+#[derive(Default)]
+struct Asked {
+    /// Look-ups of the name that is never answered: how many began, and whether one is under way.
+    hung: usize,
+    hangs: bool,
+    /// Each other look-up: its name, and the one that hung meanwhile.
+    others: Vec<(String, Option<usize>)>,
+}
+
+/// A look-up that hangs, for as long as it is waited for.
+struct Hangs(Arc<Mutex<Asked>>);
+
+impl Drop for Hangs {
+    fn drop(&mut self) {
+        self.0.lock().hangs = false;
+    }
+}
+
+impl Resolver for Deaf {
+    fn resolve<'a>(&'a self, name: &'a str) -> Answer<'a> {
+        let mut asked = self.0.lock();
+        if name != "deaf.internal" {
+            let meanwhile = asked.hangs.then_some(asked.hung);
+            asked.others.push((name.to_string(), meanwhile));
+            return Box::pin(async { Ok(vec![IpAddr::V4(FIRST)]) });
+        }
+        asked.hung += 1;
+        asked.hangs = true;
+        let hangs = Hangs(self.0.clone());
+        Box::pin(async move {
+            let _hangs = hangs;
+            std::future::pending().await
+        })
+    }
+}
+
+#[test]
+fn a_name_without_an_answer_holds_no_other_up() {
+    let (backend, names) = (Backend::named("first"), Deaf::default());
+    let toml = |name: &str| {
+        let port = backend.addr.port();
+        format!(
+            "[listener.web]\nbind = \"127.0.0.1:0\"\npool = \"app\"\n[pool.app]\n\
+             resolve = {{ interval = \"20ms\" }}\nbackends = [\"deaf.internal:{port}\", \"{name}:{port}\"]\n"
+        )
+    };
+    let resolver: Arc<dyn Resolver> = Arc::new(names.clone());
+    let options = Options { resolver, ..Options::default() };
+    let proxy = Proxy::start_with(&toml("good.internal"), options);
+    until("a name has its own rhythm", || {
+        let asked = names.0.lock();
+        let during = |hung| asked.others.iter().filter(|(_, at)| *at == Some(hung)).count();
+        (1..=asked.hung).any(|hung| during(hung) >= 3)
+    });
+    assert_eq!(proxy.get("/").text(), "first");
+    let mut n = 0;
+    until("a new name is looked up while another hangs", || {
+        n += 1;
+        let name = format!("new{n}.internal");
+        let hung = Some(names.0.lock().hung);
+        proxy.reload(&toml(&name)).unwrap();
+        let first = || names.0.lock().others.iter().find(|(n, _)| *n == name).cloned();
+        until("it is looked up", || first().is_some());
+        assert_eq!(proxy.get("/").text(), "first");
+        first().is_some_and(|(_, at)| at == hung)
+    });
+}
