@@ -85,6 +85,14 @@ fn of_process(text: &mut Text, state: &State) {
         "Access log lines lost.",
         dropped as f64,
     );
+    let dropped = state.log.as_ref().map_or(0, |log| log.dropped());
+    one(
+        text,
+        "evenkeel_process_log_dropped_total",
+        Kind::Counter,
+        "Lines of the process's own log lost.",
+        dropped as f64,
+    );
     let name = "evenkeel_trace_spans_total";
     text.family(name, Kind::Counter, "Spans by what became of them.");
     let spans = &state.telemetry.tracer.cells;

@@ -24,8 +24,7 @@ pub(super) fn demo(args: &args::Demo, tidy: fn()) -> Result<ExitCode, String> {
             tokio::spawn(echo::serve(listener, format!("b{}", n + 1).into(), false));
         }
         invite(&config);
-        run::serve(signals, None, config, path, tidy).await?;
-        Ok(ExitCode::SUCCESS)
+        run::serve(signals, None, config, path, tidy).await
     })
 }
 

@@ -3,12 +3,18 @@ use super::args;
 use crate::admin;
 use crate::config::{self, Bind, BindAddr, Config, Problem};
 use crate::server::{self, Ending, Giver, Inherited, Legacy, Notify, Options, Past, Role, Signals};
-use crate::telemetry;
+use crate::telemetry::{self, LogHandle};
 use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
+
+/// So long at the end who reads the log may take for what is said already.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+/// The same of a process that is to end at once.
+const AT_ONCE: Duration = Duration::from_millis(100);
 
 /// The runtime of config, probes, discovery, admin and signals: one thread beside the workers.
 pub(super) fn control() -> Result<Runtime, String> {
@@ -39,8 +45,7 @@ pub(super) fn run(args: &args::Run, tidy: fn()) -> Result<ExitCode, String> {
             Some(_) => past,
             None => Past { inherited: Inherited::from_service_manager()?, legacy: None },
         };
-        serve(signals, Some(past), config, &args.config, tidy).await?;
-        Ok(ExitCode::SUCCESS)
+        serve(signals, Some(past), config, &args.config, tidy).await
     })
 }
 
@@ -85,16 +90,43 @@ pub(super) fn said(problems: &[Problem]) -> String {
 /// Serves a configuration, and the file it came from when that is edited. Without a past it has no
 /// future either: it hands nothing over.
 pub(super) async fn serve(
+    signals: Signals,
+    past: Option<Past>,
+    config: Config,
+    path: &Path,
+    tidy: fn(),
+) -> Result<ExitCode, String> {
+    let log = match telemetry::init(&config.log) {
+        Ok(log) => log,
+        Err(why) => return Err(refused(past.unwrap_or_default(), why).await),
+    };
+    let done = serve_all(signals, past, config, path, tidy, log.clone()).await;
+    log.flush(if done == Ok(Told::AtOnce) { AT_ONCE } else { LAST_WORDS });
+    let Err(why) = done else { return Ok(ExitCode::SUCCESS) };
+    // By the log, too: where nobody reads it, nobody is waited for.
+    log.say(&format!("evenkeel: {why}"));
+    log.flush(LAST_WORDS);
+    Ok(ExitCode::FAILURE)
+}
+
+/// How a process was told to end.
+#[derive(PartialEq)]
+enum Told {
+    InOrder,
+    AtOnce,
+}
+
+async fn serve_all(
     mut signals: Signals,
     past: Option<Past>,
     config: Config,
     path: &Path,
     tidy: fn(),
-) -> Result<(), String> {
+    log: LogHandle,
+) -> Result<Told, String> {
     let (hands_over, mut past) = (past.is_some(), past.unwrap_or_default());
-    let opened = telemetry::init(&config.log).and_then(|log| Ok((log, doors(&config, &mut past)?)));
-    let (log, doors) = match opened {
-        Ok(opened) => opened,
+    let doors = match doors(&config, &mut past) {
+        Ok(doors) => doors,
         Err(why) => return Err(refused(past, why).await),
     };
     let (roles, doors): (Vec<_>, Vec<_>) = doors.into_iter().unzip();
@@ -128,16 +160,19 @@ pub(super) async fn serve(
     let ending = server::until_over(&mut signals, &reloader, path, giving).await;
     let handed_over = ending == Ending::HandedOver;
     let ended = async { if handed_over { running.leave().await } else { running.stop().await } };
-    tokio::select! {
-        () = ended => tracing::info!("ended"),
-        () = signals.told_to_end(&reloader, handed_over) => {}
+    let told = tokio::select! {
+        () = ended => Told::InOrder,
+        () = signals.told_to_end(&reloader, handed_over) => Told::AtOnce,
+    };
+    if told == Told::InOrder {
+        tracing::info!("ended");
     }
     // Waited for, so that their files are gone when the process is.
     for admin in admins {
         admin.abort();
         let _ = admin.await;
     }
-    Ok(())
+    Ok(told)
 }
 
 type Served = (admin::Socket, admin::Access);

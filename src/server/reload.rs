@@ -17,7 +17,6 @@ use crate::export::{self, Exporter};
 use crate::message;
 use crate::plan::{self, Plan, Pools};
 use crate::pool::{Change, Policies, Prepared};
-use crate::telemetry::LogHandle;
 use crate::udp::Ours;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -78,7 +77,6 @@ pub(super) struct Parts {
     pub(super) policies: Policies,
     pub(super) resolver: Arc<dyn Resolver>,
     pub(super) control: Handle,
-    pub(super) log: Option<LogHandle>,
     /// Connections that the descriptor limit carries.
     pub(super) carried: Carried,
     pub(super) notify: Notify,
@@ -456,7 +454,7 @@ impl Reloader {
             );
         }
         parts.state.gate.set_most(most);
-        if let Some(Err(error)) = parts.log.as_ref().map(|log| log.apply(&config.log)) {
+        if let Some(Err(error)) = parts.state.log.as_ref().map(|log| log.apply(&config.log)) {
             tracing::error!(%error, "log not changed");
         }
     }

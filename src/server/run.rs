@@ -141,7 +141,7 @@ pub async fn start_from(
         on_disk.map(Kept::load).transpose().map_err(StartError::Words)?.unwrap_or_default();
     notes.iter().for_each(|note| tracing::error!("{note}"));
     let (words, orders) = Desk::new(said, kept);
-    let state = Arc::new(State::new(Gate::new(max_connections), words));
+    let state = Arc::new(State::new(Gate::new(max_connections), words, options.log));
     tokio::spawn(writer::run(Arc::downgrade(&state), orders));
     tokio::spawn(writer::listen(Arc::downgrade(&state)));
     let parts = Parts {
@@ -150,7 +150,6 @@ pub async fn start_from(
         policies: options.policies,
         resolver: options.resolver,
         control: Handle::current(),
-        log: options.log,
         carried,
         notify: options.notify.clone(),
         inherited: past.inherited.into(),

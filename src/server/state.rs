@@ -8,7 +8,7 @@ use super::writer::Desk;
 use crate::config::{BindAddr, Name};
 use crate::metrics::{Counter, Panics, Words};
 use crate::plan::{Listener, Plan};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{LogHandle, Telemetry};
 use crate::udp::Ours;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
@@ -86,6 +86,8 @@ pub struct State {
     pub plan: ArcSwapOption<Plan>,
     /// What is told of requests and connections.
     pub telemetry: Telemetry,
+    /// The process's own log, where this server is all of a process.
+    pub log: Option<LogHandle>,
     /// Panics caught.
     pub panics: Arc<Panics>,
     /// Reloads taken and refused.
@@ -123,11 +125,12 @@ pub struct State {
 }
 
 impl State {
-    pub(super) fn new(gate: Arc<Gate>, words: Desk) -> Self {
+    pub(super) fn new(gate: Arc<Gate>, words: Desk, log: Option<LogHandle>) -> Self {
         Self {
             started: Instant::now(),
             plan: ArcSwapOption::empty(),
             telemetry: Telemetry::default(),
+            log,
             panics: Arc::default(),
             reloads: (Counter::new(), Counter::new()),
             last: Mutex::new(None),

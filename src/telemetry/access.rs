@@ -1,8 +1,8 @@
 //! The access log: a line a request or TCP connection, written by a thread of its own. How a line
 //! looks is said in `line.rs`.
-use super::lanes::Lanes;
 use super::line::{json, most, most_of, place, template, text};
-use super::writer::{Order, writer};
+use super::outlet::{Outlet, WAIT};
+use super::writer::Whose;
 use crate::config::{self, LineFormat, LogTarget, LogTemplate, Problem};
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
@@ -15,16 +15,7 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, Ordering::Relaxed};
-use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
-use std::thread::Thread;
 use std::time::Duration;
-
-/// Orders to the writer that may wait; each is rare.
-const ORDERS: usize = 64;
-/// So long at the most is waited for a writer that stands still.
-const WAIT: Duration = Duration::from_secs(1);
-/// How often it is looked meanwhile.
-const LOOKS: u32 = 100;
 
 /// One request or one TCP connection, at its end.
 #[derive(Debug)]
@@ -88,9 +79,8 @@ struct State {
     only_errors: AtomicBool,
     /// The share of the others, of `u32::MAX`.
     sample: AtomicU32,
-    lanes: Arc<Lanes>,
+    out: Outlet,
     config: Mutex<Option<config::AccessLog>>,
-    queue: ArcSwapOption<Queue>,
 }
 
 impl Default for State {
@@ -101,18 +91,10 @@ impl Default for State {
             template: ArcSwapOption::empty(),
             only_errors: AtomicBool::new(false),
             sample: AtomicU32::new(u32::MAX),
-            lanes: Arc::default(),
+            out: Outlet::new(Whose::Access),
             config: Mutex::default(),
-            queue: ArcSwapOption::empty(),
         }
     }
-}
-
-/// The way to the writer.
-#[derive(Debug)]
-struct Queue {
-    sender: SyncSender<Order>,
-    thread: Thread,
 }
 
 /// The access log: bounded lanes to a thread of its own. Cloning shares it, and a reload may
@@ -157,7 +139,7 @@ impl AccessLog {
             return Ok(());
         }
         if let Some(config) = config {
-            let opened = open(&config.to).and_then(|target| self.aim(target));
+            let opened = open(&config.to).and_then(|target| self.0.out.aim(target));
             opened.map_err(|error| unopened(config, &error))?;
             let (form, template) = match &config.format {
                 LineFormat::Text => (TEXT, None),
@@ -173,34 +155,6 @@ impl AccessLog {
         self.0.on.store(config.is_some(), Relaxed);
         *current = config.cloned();
         Ok(())
-    }
-    /// Starts the writer where there is none; waits a little for a place in its queue.
-    pub(super) fn send(&self, mut order: Order) -> io::Result<()> {
-        let queue = match self.0.queue.load_full() {
-            Some(queue) => queue,
-            None => {
-                let (sender, receive) = sync_channel(ORDERS);
-                let lanes = self.0.lanes.clone();
-                let started = std::thread::Builder::new()
-                    .name("access-log".into())
-                    .spawn(move || writer(&receive, &lanes))?;
-                let queue = Arc::new(Queue { sender, thread: started.thread().clone() });
-                self.0.queue.store(Some(queue.clone()));
-                queue
-            }
-        };
-        for _ in 0..LOOKS {
-            match queue.sender.try_send(order) {
-                Ok(()) => {
-                    queue.thread.unpark();
-                    return Ok(());
-                }
-                Err(TrySendError::Full(back)) => order = back,
-                Err(TrySendError::Disconnected(_)) => return Err(io::ErrorKind::BrokenPipe.into()),
-            }
-            std::thread::sleep(WAIT / LOOKS);
-        }
-        Err(io::Error::new(io::ErrorKind::WouldBlock, "what it writes to stands still"))
     }
     /// Whether anything is written at all.
     #[inline]
@@ -222,7 +176,7 @@ impl AccessLog {
         if !self.is_on() {
             return;
         }
-        let lanes = &self.0.lanes;
+        let lanes = &self.0.out.lanes;
         match self.0.form.load(Relaxed) {
             TEXT => lanes.say(most(access), |line| text(access, line)),
             JSON => lanes.say(most(access), |line| json(access, line)),
@@ -231,38 +185,23 @@ impl AccessLog {
                 None => return,
             },
         }
-        if lanes.wakes()
-            && let Some(queue) = &*self.0.queue.load()
-        {
-            queue.thread.unpark();
-        }
-    }
-    /// Writes to this from here on: when it returns, nothing more is written to what was before,
-    /// unless that stands still.
-    pub(super) fn aim(&self, target: Box<dyn Write + Send>) -> io::Result<()> {
-        let (done, wait) = sync_channel(1);
-        self.send(Order::Target(target, done))?;
-        let _ = wait.recv_timeout(WAIT);
-        Ok(())
+        self.0.out.wake();
     }
     /// Opens the file again (SIGUSR1).
     pub fn reopen(&self) {
         let Some(config) = self.0.config.lock().clone() else { return };
-        let done = open(&config.to).and_then(|target| self.aim(target));
+        let done = open(&config.to).and_then(|target| self.0.out.aim(target));
         if let Err(error) = done {
             tracing::error!(to = %config.to, %error, "access log not reopened; the old file is kept");
         }
     }
     /// Lines dropped since the start (`evenkeel_log_dropped_total`).
     pub fn dropped(&self) -> u64 {
-        self.0.lanes.dropped.load(Relaxed)
+        self.0.out.dropped()
     }
     /// Waits until what is queued is written, a second at most.
     pub fn flush(&self) {
-        let (done, wait) = sync_channel(1);
-        if self.0.queue.load().is_some() && self.send(Order::Flush(done)).is_ok() {
-            let _ = wait.recv_timeout(WAIT);
-        }
+        self.0.out.flush(WAIT);
     }
 }
 

@@ -27,7 +27,7 @@ impl Write for Gate {
 fn gated() -> (AccessLog, Sender<()>, Receiver<Vec<u8>>) {
     let log = AccessLog::off();
     let ((open, opened), (said, hear)) = (channel(), channel());
-    log.aim(Box::new(Gate { opened, open: false, said })).unwrap();
+    log.0.out.aim(Box::new(Gate { opened, open: false, said })).unwrap();
     log.0.on.store(true, Relaxed);
     (log, open, hear)
 }
@@ -80,7 +80,7 @@ impl Write for Broken {
 #[test]
 fn a_target_that_breaks_is_counted_and_can_be_replaced() {
     let log = AccessLog::off();
-    log.aim(Box::new(Broken)).unwrap();
+    log.0.out.aim(Box::new(Broken)).unwrap();
     log.0.on.store(true, Relaxed);
     log.write(&access());
     log.flush();
@@ -88,7 +88,7 @@ fn a_target_that_breaks_is_counted_and_can_be_replaced() {
     let (said, hear) = channel();
     let (open, opened) = channel();
     open.send(()).unwrap();
-    log.aim(Box::new(Gate { opened, open: false, said })).unwrap();
+    log.0.out.aim(Box::new(Gate { opened, open: false, said })).unwrap();
     log.write(&Access { status: 599, ..access() });
     let line = hear.recv_timeout(Duration::from_secs(60)).expect("the new target is written");
     assert!(String::from_utf8(line).unwrap().contains(" 599 "));
@@ -191,7 +191,7 @@ fn a_full_disk_loses_whole_lines_each_counted_and_the_next_begins_anew() {
     let (said, hear) = channel();
     let line = text(&access()).len();
     let room = Arc::new(std::sync::atomic::AtomicUsize::new(2 * line + 10));
-    log.aim(Box::new(Disk { room: room.clone(), said })).unwrap();
+    log.0.out.aim(Box::new(Disk { room: room.clone(), said })).unwrap();
     log.0.on.store(true, Relaxed);
     (0..5).for_each(|_| log.write(&access()));
     log.flush();
@@ -237,7 +237,7 @@ fn a_share_is_drawn_and_what_failed_is_always_there() {
 fn who_sleeps_is_woken_and_who_is_gone_takes_its_thread_along() {
     let (log, open, hear) = gated();
     open.send(()).unwrap();
-    let lanes = log.0.lanes.clone();
+    let lanes = log.0.out.lanes.clone();
     let patience = Instant::now() + Duration::from_secs(60);
     while !lanes.asleep.load(Relaxed) {
         assert!(Instant::now() < patience, "it never sleeps");

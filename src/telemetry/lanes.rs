@@ -39,7 +39,17 @@ impl Lanes {
     /// put another in its place.
     #[inline]
     pub(super) fn say(&self, most: usize, line: impl FnOnce(&mut Line<'_>)) {
-        let mut lane = self.lanes[MINE.get()].0.lock();
+        self.say_in(&self.lanes[MINE.get()], most, line);
+    }
+
+    /// The same with one lane for all: rare lines that stay in their order, whoever says them.
+    pub(super) fn say_in_order(&self, line: &[u8]) {
+        self.say_in(&self.lanes[0], line.len(), |lane| lane.put(line));
+    }
+
+    #[inline]
+    fn say_in(&self, lane: &Lane, most: usize, line: impl FnOnce(&mut Line<'_>)) {
+        let mut lane = lane.0.lock();
         if lane.bytes().len() < ROOM {
             lane.add(most, line);
         } else {

@@ -1,9 +1,14 @@
-//! The process's own log: for people or as JSON, on standard error, changeable at a reload.
+//! The process's own log: for people or as JSON, on standard error, changeable at a reload. A thread of
+//! its own writes it: whoever reads it, or does not, nobody who says something waits.
 use super::escape::seen;
+use super::outlet::Outlet;
+use super::writer::Whose;
 use crate::config::{Log, LogFormat};
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
+use std::sync::Arc;
+use std::time::Duration;
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::layer::{Layer, Layered, SubscriberExt};
 use tracing_subscriber::registry::Registry;
@@ -17,6 +22,7 @@ type Form = Box<dyn Layer<Filtered> + Send + Sync>;
 pub struct LogHandle {
     filter: reload::Handle<EnvFilter, Registry>,
     form: reload::Handle<Form, Filtered>,
+    out: Arc<Outlet>,
 }
 
 impl std::fmt::Debug for LogHandle {
@@ -29,15 +35,18 @@ impl std::fmt::Debug for LogHandle {
 ///
 /// # Errors
 ///
-/// When the level is no filter, or a log is set up already.
+/// When the level is no filter, a log is set up already, or its thread cannot start.
 pub fn init(log: &Log) -> Result<LogHandle, String> {
+    let out = Arc::new(Outlet::new(Whose::Process));
     // Filter and form are layers of their own: a layer that carries its filter cannot be replaced.
     let (filter, filter_handle) = reload::Layer::new(filter(log)?);
-    let (form, form_handle) = reload::Layer::new(form(log));
+    let (form, form_handle) = reload::Layer::new(form(log, &out));
+    let aimed = out.aim(Box::new(io::stderr()));
+    aimed.map_err(|error| format!("start of the log's thread: {error}"))?;
     tracing::subscriber::set_global_default(Registry::default().with(filter).with(form))
         .map_err(|e| e.to_string())?;
     std::panic::set_hook(Box::new(panicked));
-    Ok(LogHandle { filter: filter_handle, form: form_handle })
+    Ok(LogHandle { filter: filter_handle, form: form_handle, out })
 }
 
 /// One line for a panic, in the log's own form: what reads the log must not meet another.
@@ -60,9 +69,10 @@ fn filter(log: &Log) -> Result<EnvFilter, String> {
     EnvFilter::try_new(&log.level).map_err(|e| format!("log.level: {e}"))
 }
 
-fn form(log: &Log) -> Form {
+fn form(log: &Log, out: &Arc<Outlet>) -> Form {
     let ansi = log.format == LogFormat::Text && io::stderr().is_terminal();
-    let writer = move || Seen { to: io::stderr(), ansi };
+    let out = Said(out.clone());
+    let writer = move || Seen { to: out.clone(), ansi };
     match log.format {
         LogFormat::Text => {
             fmt::layer().with_writer(writer).with_ansi(ansi).with_target(false).boxed()
@@ -92,7 +102,35 @@ impl<W: Write> Write for Seen<W> {
     }
 }
 
+/// What is said to the writer.
+#[derive(Clone)]
+struct Said(Arc<Outlet>);
+
+impl Write for Said {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0.lanes.say_in_order(line);
+        self.0.wake();
+        Ok(line.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl LogHandle {
+    /// Says this as it is, after all that was said before: the last words of a process.
+    pub fn say(&self, words: &str) {
+        self.out.lanes.say_in_order(format!("{words}\n").as_bytes());
+        self.out.wake();
+    }
+    /// Waits until what was said is written, so long at the most.
+    pub fn flush(&self, most: Duration) {
+        self.out.flush(most);
+    }
+    /// Lines lost since the start (`evenkeel_process_log_dropped_total`).
+    pub fn dropped(&self) -> u64 {
+        self.out.dropped()
+    }
     /// Applies another level or format.
     ///
     /// # Errors
@@ -101,7 +139,7 @@ impl LogHandle {
     pub fn apply(&self, log: &Log) -> Result<(), String> {
         let filter = filter(log)?;
         self.filter.reload(filter).map_err(|e| e.to_string())?;
-        self.form.reload(form(log)).map_err(|e| e.to_string())
+        self.form.reload(form(log, &self.out)).map_err(|e| e.to_string())
     }
 }
 
@@ -110,7 +148,6 @@ mod tests {
     use super::*;
     use crate::telemetry::is_unseen;
     use parking_lot::Mutex;
-    use std::sync::Arc;
 
     #[derive(Clone, Default)]
     struct Sink(Arc<Mutex<Vec<u8>>>);

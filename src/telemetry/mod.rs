@@ -1,4 +1,4 @@
-//! The process's own log, the access log with its writer thread, the last requests
+//! The process's own log and the access log, each with its writer thread, the last requests
 //! that failed, and traces.
 
 mod access;
@@ -9,6 +9,7 @@ mod lanes;
 mod line;
 mod log;
 mod number;
+mod outlet;
 mod room;
 mod trace;
 mod writer;

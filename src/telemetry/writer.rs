@@ -1,4 +1,4 @@
-//! The thread that writes the access log: it empties the lanes and writes many lines at once.
+//! The thread that writes a log: it empties the lanes and writes many lines at once.
 use super::lanes::Lanes;
 use super::room::Lines;
 use std::io::{self, Write};
@@ -21,6 +21,25 @@ const STILL: Duration = Duration::from_secs(1);
 /// A target that cannot be written is said no more often than this.
 const SAID: Duration = Duration::from_secs(10);
 
+/// Whose lines they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whose {
+    /// Of requests and connections.
+    Access,
+    /// Of the process itself.
+    Process,
+}
+
+impl Whose {
+    /// The name of the thread that writes them.
+    pub(super) const fn thread(self) -> &'static str {
+        match self {
+            Self::Access => "access-log",
+            Self::Process => "log",
+        }
+    }
+}
+
 /// What the writer is told besides lines. Each is answered when it is done.
 pub(super) enum Order {
     /// Lines that are said from here on go there.
@@ -36,9 +55,10 @@ impl std::fmt::Debug for Order {
 }
 
 /// Writes lines until nobody can send any more. What cannot be written is dropped and counted.
-pub(super) fn writer(receive: &Receiver<Order>, lanes: &Lanes) {
+pub(super) fn writer(receive: &Receiver<Order>, lanes: &Lanes, whose: Whose) {
     let target: Box<dyn Write + Send> = Box::new(io::sink());
-    let mut out = Out { target, lines: Lines::default(), torn: false, said: None };
+    let lines = Lines::default();
+    let mut out = Out { whose, target, lines, torn: false, failed: false, said: None, told: 0 };
     let mut rests = 0;
     loop {
         match receive.try_recv() {
@@ -78,17 +98,30 @@ fn take(order: Order, out: &mut Out) {
 
 /// Lines on their way to a target.
 struct Out {
+    whose: Whose,
     target: Box<dyn Write + Send>,
     lines: Lines,
     /// The target holds a part of a line whose rest is lost.
     torn: bool,
+    /// Of what was written last not all is there.
+    failed: bool,
     /// When it was last said that nothing can be written.
     said: Option<Instant>,
+    /// Lost lines that the process's log has told of.
+    told: u64,
 }
 
 impl Out {
     /// Writes what is in the lanes; whether there was anything.
     fn empty(&mut self, lanes: &Lanes) -> bool {
+        let any = self.sweep(lanes);
+        if any && self.whose == Whose::Process {
+            self.tell(lanes);
+        }
+        any
+    }
+
+    fn sweep(&mut self, lanes: &Lanes) -> bool {
         let (mut next, mut any) = (0, false);
         while let Some(after) = lanes.swap(next, &mut self.lines) {
             (next, any) = (after, true);
@@ -102,7 +135,9 @@ impl Out {
         let lines = std::mem::take(&mut self.lines);
         let mut rest = lines.bytes();
         let result = if self.torn { self.put(&mut &b"\n"[..]) } else { Ok(()) };
-        if let Err(error) = result.and_then(|()| self.put(&mut rest)) {
+        let result = result.and_then(|()| self.put(&mut rest));
+        self.failed = result.is_err();
+        if let Err(error) = result {
             let lost = memchr::memchr_iter(b'\n', rest).count() as u64;
             lanes.dropped.fetch_add(lost, Relaxed);
             self.say(&error);
@@ -136,9 +171,20 @@ impl Out {
     }
 
     fn say(&mut self, error: &io::Error) {
-        if self.said.is_none_or(|said| said.elapsed() >= SAID) {
+        // The process's log tells of its own when it can be written again.
+        if self.whose == Whose::Access && self.said.is_none_or(|said| said.elapsed() >= SAID) {
             self.said = Some(Instant::now());
             tracing::error!(%error, "access log cannot be written; lines are lost and counted");
+        }
+    }
+
+    /// Tells of what the process's log has lost, by a line of that log, once there is room for it.
+    fn tell(&mut self, lanes: &Lanes) {
+        let lost = lanes.dropped.load(Relaxed);
+        if lost > self.told && !self.failed && lanes.is_empty() {
+            tracing::warn!(lines = lost - self.told, "lines of this log are lost: nobody read it");
+            self.told = lost;
+            self.sweep(lanes);
         }
     }
 }

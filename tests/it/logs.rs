@@ -1,7 +1,9 @@
-//! The access log: forms, shares, a file that is moved, and a disk that is full.
-use crate::support::{Backend, Proxy, access_lines, nobody, until, web};
+//! The access log: forms, shares, a file that is moved, and a disk that is full. The process's own log:
+//! nobody who reads it holds the process up.
+use crate::support::{Backend, Proxy, Service, access_lines, nobody, until, web};
 use rustix::fs::{CWD, Mode, mkfifoat};
-use std::io::{BufRead, BufReader};
+use rustix::process::Signal;
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::process::Command;
@@ -149,4 +151,68 @@ fn a_body_that_comes_late_makes_no_late_first_byte() {
     let line: serde_json::Value = serde_json::from_str(&access_lines(&folder, 1)[0]).unwrap();
     let [first_byte, duration] = ["first_byte", "duration"].map(|name| line[name].as_f64());
     assert!(first_byte < duration, "{line}");
+}
+
+/// Of which a refusal makes a long line.
+fn wrong() -> String {
+    (0..400).map(|n| format!("{}{n} = 1\n", "x".repeat(1000))).collect()
+}
+
+#[test]
+fn a_standard_error_that_nobody_reads_holds_nothing_up_and_loses_lines_that_are_counted() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    let (one, two) = (Backend::named("one"), Backend::named("two"));
+    let start = |_: &Path, command: &mut Command| {
+        command.stderr(writer);
+    };
+    let mut service = Service::start_with(&web(&[one.addr], ""), start);
+    let (pid, lost) = (service.first_pid(), "evenkeel_process_log_dropped_total");
+    service.write(&format!("{}{}", wrong(), web(&[one.addr], "")));
+    until("lines are lost", || {
+        service.signal(pid, Signal::HUP);
+        service.metric(lost).unwrap() > 0.0
+    });
+    // It reads its file, answers, and ends in order, once it is read what it lost, too.
+    service.write(&web(&[two.addr], ""));
+    service.signal(pid, Signal::HUP);
+    until("it is reloaded", || service.get("/v1/status")["generation"] == 2);
+    let mut reader = BufReader::new(reader).lines();
+    until("it is told what was lost", || {
+        let line = reader.next().unwrap().unwrap();
+        line.contains("lines of this log are lost: nobody read it lines=")
+    });
+    let rest = std::thread::spawn(move || reader.map_while(Result::ok).last());
+    service.signal(pid, Signal::TERM);
+    assert_eq!(service.first_ended(), Some(0));
+    assert!(rest.join().unwrap().is_some_and(|last| last.ends_with(" ended")));
+}
+
+#[test]
+fn two_signals_end_a_process_whose_standard_error_nobody_reads() {
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let backend = Backend::run(|peer| drop(peer.request().map(|_| peer.rest())));
+    let start = |_: &Path, command: &mut Command| {
+        command.stderr(writer);
+    };
+    let config = web(&[backend.addr], "[server]\ngrace = \"1h\"\n");
+    let mut service = Service::start_with(&config, start);
+    let pid = service.first_pid();
+    let bound = service.get("/v1/status")["listeners"][0]["bound"][0].clone();
+    let bound = bound.as_str().unwrap().parse().unwrap();
+    let mut client = crate::support::Client::connect(bound);
+    client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    let active = "evenkeel_backend_active{pool=\"app\",backend=\"b1\"}";
+    until("it is served", || service.metric(active) == Some(1.0));
+    // The pipe is full before it is told to end.
+    service.write(&format!("{}{config}", wrong()));
+    service.signal(pid, Signal::HUP);
+    let refused = "evenkeel_config_reloads_total{result=\"failure\"}";
+    until("it is refused", || service.metric(refused) == Some(1.0));
+    service.signal(pid, Signal::TERM);
+    until("it drains", || service.metric("evenkeel_stage{stage=\"draining\"}") == Some(1.0));
+    service.signal(pid, Signal::TERM);
+    assert_eq!(service.first_ended(), Some(0));
+    let mut said = String::new();
+    reader.read_to_string(&mut said).unwrap();
+    assert!(said.contains("reload refused"), "{}", said.len());
 }
