@@ -52,6 +52,16 @@ impl Named {
         }
     }
 
+    /// Whether another one comes before this for a while.
+    pub fn shuns(&self, addr: SocketAddr) -> bool {
+        let now = Instant::now();
+        let missed = self.missed.lock();
+        let is_missed = |addr| {
+            missed.iter().any(|(other, at)| *other == addr && now.duration_since(*at) < LAST)
+        };
+        is_missed(addr) && !self.addrs.iter().all(|addr| is_missed(*addr))
+    }
+
     /// All of them in turn, those that could not be reached lately behind the others.
     fn order(&self, now: Instant) -> Vec<SocketAddr> {
         if self.addrs.len() < 2 {

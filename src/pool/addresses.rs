@@ -8,10 +8,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 /// Where a connection leads to, by what was known when it was dialled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Place {
+    /// The one of a name.
     addr: Option<SocketAddr>,
-    moves: u32,
+    /// What was looked at last.
+    moves: AtomicU32,
+}
+
+impl Clone for Place {
+    fn clone(&self) -> Self {
+        Self { addr: self.addr, moves: self.moves.load(Relaxed).into() }
+    }
 }
 
 impl Place {
@@ -27,7 +35,7 @@ pub(super) struct Addresses {
     /// The path of a Unix socket, made once because it is dialled often.
     unix: Option<Arc<PathBuf>>,
     resolved: ArcSwap<Named>,
-    /// How often an address left the name.
+    /// How often an address left the name, or was given up for a while.
     moves: AtomicU32,
 }
 
@@ -44,7 +52,7 @@ impl Addresses {
     /// Where to dial now; `None` when a name has no address.
     pub(super) fn dial(&self) -> Option<(Target, Place)> {
         // Before the addresses are read: what leaves meanwhile is then seen later.
-        let place = Place { addr: None, moves: self.moves.load(Relaxed) };
+        let place = Place { addr: None, moves: self.moves.load(Relaxed).into() };
         let target = match (&self.unix, &self.written) {
             (Some(path), _) => Target::Unix(path.clone()),
             (None, Addr::Ip(addr)) => Target::Ip(*addr),
@@ -71,16 +79,32 @@ impl Addresses {
         }
     }
 
-    /// Whether a connection to there is one to this backend still: one relaxed load, as long as no
-    /// address left the name.
+    /// Nothing good came from there: connections to it are given nothing for a while, where the name has
+    /// others. What is dialled goes to those first.
+    pub(super) fn doubt(&self, place: &Place) {
+        if let Some(addr) = place.addr {
+            self.resolved.load().missed(addr);
+            self.moves.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Whether a connection to there is one to this backend still: two relaxed loads, as long as nothing
+    /// has changed.
     #[inline]
     pub(super) fn holds(&self, place: &Place) -> bool {
-        place.moves == self.moves.load(Relaxed) || self.has(place)
+        let moves = self.moves.load(Relaxed);
+        place.moves.load(Relaxed) == moves || self.has(place, moves)
     }
 
     #[cold]
-    fn has(&self, place: &Place) -> bool {
-        place.addr.is_none_or(|addr| self.resolved.load().addrs().contains(&addr))
+    fn has(&self, place: &Place, moves: u32) -> bool {
+        let named = self.resolved.load();
+        let has = |addr| named.addrs().contains(&addr) && !named.shuns(addr);
+        let holds = place.addr.is_none_or(has);
+        if holds {
+            place.moves.store(moves, Relaxed);
+        }
+        holds
     }
 }
 
@@ -120,5 +144,9 @@ mod tests {
         assert!(named.holds(&at_two));
         named.resolve(vec![one, two]);
         assert!(named.holds(&at_one), "it is back");
+        named.doubt(&at_one);
+        assert!(!named.holds(&at_one) && named.holds(&at_two), "the other is asked first");
+        named.doubt(&at_two);
+        assert!(named.holds(&at_one) && named.holds(&at_two), "neither is better");
     }
 }

@@ -213,6 +213,10 @@ impl Backend {
     pub fn resolved(&self) -> Arc<Named> {
         self.addresses.resolved()
     }
+    /// Nothing good came from one of its name's addresses: others are preferred for a while.
+    pub fn doubt_place(&self, place: &Place) {
+        self.addresses.doubt(place);
+    }
     /// This address of its name could not be reached: others come before it for a while.
     pub fn missed(&self, addr: SocketAddr) {
         self.addresses.resolved().missed(addr);

@@ -3,7 +3,7 @@ use super::{grpc, http, http2, tcp, udp};
 use crate::config::{Addr, Check, Pool};
 use crate::net::proxy_protocol::Header;
 use crate::net::{self, Stream, Target};
-use crate::pool::Backend;
+use crate::pool::{Backend, Place};
 use crate::reach::{self, Offer, Reach, Way};
 use std::io;
 use std::net::SocketAddr;
@@ -37,7 +37,7 @@ pub(super) async fn run(config: &Pool, reach: &Reach, backend: &Backend) -> Verd
 }
 
 async fn ask(config: &Pool, reach: &Reach, backend: &Backend) -> Result<(), Verdict> {
-    let (mut target, _) =
+    let (mut target, place) =
         backend.dial().ok_or_else(|| Verdict::Bad("its name has no address".into()))?;
     // A backend that waits for a header would refuse whoever sends none; a probe that says what to
     // ask says whether to send one.
@@ -70,6 +70,7 @@ async fn ask(config: &Pool, reach: &Reach, backend: &Backend) -> Result<(), Verd
         Verdict::Refused(what) if health.port.is_some() => Verdict::Bad(what),
         verdict => verdict,
     })?;
+    let mut suspect = Suspect::new(backend, place, &stream);
     let own = own_host(backend.addr());
     let checked = match &health.check {
         Check::Udp { .. } => Ok(()),
@@ -88,7 +89,36 @@ async fn ask(config: &Pool, reach: &Reach, backend: &Backend) -> Result<(), Verd
             grpc::check(stream, service, host, reach.is_tls()).await
         }
     };
+    suspect.is_cleared = checked.is_ok();
     checked.map_err(Verdict::Bad)
+}
+
+/// Who is being asked at one of its name's addresses: unless it is cleared, others are asked first from
+/// then on, by probes and by work.
+struct Suspect<'a> {
+    backend: &'a Backend,
+    place: Place,
+    is_cleared: bool,
+}
+
+impl<'a> Suspect<'a> {
+    fn new(backend: &'a Backend, place: Place, stream: &Stream) -> Self {
+        // The probe may have been sent to another port.
+        let at = |peer: SocketAddr| match backend.addr() {
+            Addr::Host(_, port) => Some(SocketAddr::new(peer.ip(), *port)),
+            _ => None,
+        };
+        let place = place.found(stream.peer_addr().and_then(at));
+        Self { backend, place, is_cleared: false }
+    }
+}
+
+impl Drop for Suspect<'_> {
+    fn drop(&mut self) {
+        if !self.is_cleared {
+            self.backend.doubt_place(&self.place);
+        }
+    }
 }
 
 /// What `Host` names when nothing is said: the address as written. A path is none (RFC 9110 7.2).

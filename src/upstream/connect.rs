@@ -109,7 +109,8 @@ async fn attempt(
         _ => place,
     };
     let born = Instant::now();
-    let link = Link::new(stream, backend, reach.number, place, wanted.header.cloned(), born);
+    let header = wanted.header.cloned();
+    let link = Link::new(stream, backend, reach.number, place.clone(), header, born);
     if !shared {
         return Ok(Dialled::Link(link));
     }

@@ -69,6 +69,27 @@ fn an_address_that_refuses_costs_nobody_anything_while_another_takes_connections
 }
 
 #[test]
+fn an_address_that_takes_connections_and_says_nothing_is_passed_over() {
+    let port = nobody().port();
+    let mute = Backend::run_at(SocketAddr::from((FIRST, port)), |peer| drop(peer.rest()));
+    let _well = Backend::at(SocketAddr::from((SECOND, port)), "second");
+    let zone = Zone::new(&[FIRST, SECOND]);
+    let asks = |proxy: &Proxy| (0..16).map(|_| proxy.get("/").status).collect::<Vec<_>>();
+    // Probes find it.
+    let health = "health = { http = \"/\", interval = \"20ms\", timeout = \"100ms\" }\n\
+        keep_alive = { idle = \"off\" }\nretry = { attempts = 1 }";
+    let proxy = zone.proxy(port, "", health);
+    until("a probe was sent there", || mute.connections() > 0);
+    proxy.until_state("b1", "up");
+    until("it is known", || asks(&proxy) == [200; 16]);
+    // Where there are none, those find it who wait there.
+    let proxy =
+        zone.proxy(port, "", "timeout = { first_byte = \"100ms\" }\nretry = { attempts = 1 }");
+    let all: Vec<u16> = (0..4).flat_map(|_| asks(&proxy)).collect();
+    assert!(all.iter().filter(|status| **status != 200).count() <= 1, "{all:?}");
+}
+
+#[test]
 fn a_backend_of_which_every_address_refuses_is_down() {
     let zone = Zone::new(&[FIRST, SECOND]);
     let proxy = zone.proxy(nobody().port(), "", "");

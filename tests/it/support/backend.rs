@@ -26,7 +26,11 @@ impl Backend {
         Self::run_at(nobody(), script)
     }
 
-    fn run_at(addr: SocketAddr, script: impl Fn(&mut Peer) + Send + Sync + 'static) -> Self {
+    /// As [`Backend::run`], at an address of [`nobody`].
+    pub(crate) fn run_at(
+        addr: SocketAddr,
+        script: impl Fn(&mut Peer) + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind(addr).unwrap();
         let addr = listener.local_addr().unwrap();
         let (connections, ended) =
