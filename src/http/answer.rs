@@ -51,7 +51,8 @@ impl Redirect {
         let path = with_query(path, asked.query);
         let host = self.said.host.as_deref().map(str::as_bytes).or_else(|| asked.host());
         let Some(host) = host else {
-            let slashes = path.iter().take_while(|b| **b == b'/').count();
+            // Two would name a host; browsers take `\` for another slash.
+            let slashes = path.iter().take_while(|b| matches!(b, b'/' | b'\\')).count();
             return Some([b"/", &path[slashes..]].concat());
         };
         let mut location = Vec::with_capacity(64 + path.len());
@@ -154,6 +155,7 @@ mod tests {
             (&none, "/", Some("a."), "/p", "http://a/p"),
             (&none, "/", None, "/p", "/p"),
             (&none, "/", None, "//evil.example/p", "/evil.example/p"),
+            (&none, "/", None, "/\\evil.example/p", "/evil.example/p"),
             (&host, "/", None, "//evil.example/p", "http://b.example//evil.example/p"),
             (&none, "/", Some("a"), "http://c:81/p", "http://c:81/p"),
         ];
