@@ -2,6 +2,7 @@
 //! let pass; lease, dial, copy both ways, settle, one access line.
 
 mod explain;
+mod itself;
 mod passthrough;
 mod relay;
 mod report;

@@ -1,7 +1,7 @@
 //! One TCP connection, from its first byte to its last.
-use super::passthrough;
 use super::report::Report;
 use super::route::{Compiler, Names, Route, Target};
+use super::{itself, passthrough};
 use crate::arrival::Arrival;
 use crate::config::{Compat, Config, Effective, Listener, Name, Problem};
 use crate::drain::Watch;
@@ -15,6 +15,7 @@ use crate::upstream::{self, Dialer, Link};
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// The service of a tcp listener.
@@ -27,6 +28,8 @@ pub struct Relay {
     /// What is counted.
     pub cells: Arc<ListenerCells>,
     compat: Compat,
+    /// Whether it was said that a connection came back.
+    looped: AtomicBool,
     /// Where TLS is let pass: where each name goes.
     pub(super) names: Option<Names>,
     /// The listener's own pool.
@@ -53,11 +56,15 @@ impl Relay {
             let key = format!("listener.{}.pool", listener.name);
             return Err(vec![Problem::new(&listener.at, key, "names no pool")]);
         }
+        if let Some(problem) = itself::problem(listener, config) {
+            return Err(vec![problem]);
+        }
         Ok(Self {
             listener: listener.name.clone(),
             effective: Effective::layered([&config.defaults, &listener.over]),
             cells,
             compat: config.compat,
+            looped: AtomicBool::new(false),
             names,
             default,
         })
@@ -91,8 +98,13 @@ impl Relay {
             }
             Err(reason) => report.reason = reason,
         }
-        if matches!(report.reason, "no_backend" | "max_active" | "queue") {
+        if matches!(report.reason, "no_backend" | "max_active" | "queue" | "loop") {
             self.cells.own.inc(report.reason);
+        }
+        if report.reason == "loop" && !self.looped.swap(true, Relaxed) {
+            let backend = report.backend.as_deref();
+            tracing::error!(listener = %self.listener, backend, "a backend of this listener is the listener \
+                itself: connections are refused, they would come back for ever; name another one");
         }
         if let Some(limit) = limit(report.reason) {
             self.cells.limit_hits.inc(limit);
@@ -157,7 +169,6 @@ impl Relay {
             (std::sync::atomic::AtomicU64::new(0), std::sync::atomic::AtomicU64::new(0));
         let told = self.compat.haproxy.then(|| lease.backend().clone());
         let moved = |there: u64, back: u64| {
-            use std::sync::atomic::Ordering::Relaxed;
             self.cells.received.add(there);
             self.cells.sent.add(back);
             received.fetch_add(there, Relaxed);
@@ -194,7 +205,7 @@ async fn reach(
     dialer: &Dialer,
     report: &mut Report<'_>,
 ) -> Result<(Lease, Link), &'static str> {
-    let hash = target.hash(arrival.peer);
+    let (hash, here) = (target.hash(arrival.peer), stream.local_addr());
     let seed = fastrand::u64(..);
     let connect = target.effective.timeout.connect.get();
     let mut tried: Vec<BackendId> = Vec::new();
@@ -217,6 +228,13 @@ async fn reach(
             Err(NoLease::Queue) if tried.is_empty() => return Err("queue"),
             Err(_) => return Err(reason),
         };
+        if here.is_some_and(|here| itself::comes_back(here, lease.backend())) {
+            reason = "loop";
+            report.backend = Some(lease.backend().name.clone());
+            tried.push(lease.backend().id);
+            lease.settle(Outcome::Stale);
+            continue;
+        }
         if report.tries > 0 {
             target.pool.retries_connect.inc();
         }

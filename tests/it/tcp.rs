@@ -1,8 +1,11 @@
 //! Layer 4, with scripted and with real protocols behind it.
 use crate::support::{Backend, Client, Proxy, access_lines, access_log, nobody, until};
-use std::net::SocketAddr;
+use evenkeel::discover::{Answer, Resolver};
+use evenkeel::server::Options;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 
 fn raw(backends: &[SocketAddr], more: &str) -> Proxy {
     let list: Vec<String> = backends.iter().map(|a| format!("\"{a}\"")).collect();
@@ -279,4 +282,91 @@ fn a_client_of_nobody_is_let_go() {
     let proxy = raw(&[nobody()], "");
     let mut client = Client::connect(proxy.addr());
     assert!(client.is_closed());
+}
+
+/// Every name is this machine's.
+struct Own;
+
+impl Resolver for Own {
+    fn resolve<'a>(&'a self, _: &'a str) -> Answer<'a> {
+        Box::pin(async { Ok(vec![IpAddr::V4(Ipv4Addr::LOCALHOST)]) })
+    }
+}
+
+#[test]
+fn a_connection_that_would_come_back_is_refused_and_another_backend_takes_it() {
+    let (folder, log) = access_log();
+    let port = nobody().port();
+    let toml = |backends: &str| {
+        format!(
+            "[listener.web]\nbind = \"0.0.0.0:{port}\"\nprotocol = \"tcp\"\npool = \"app\"\n\
+             [pool.app]\nbackends = [{{ name = \"own\", addr = \"own.internal:{port}\" }}{backends}]\n{log}"
+        )
+    };
+    let options = Options { resolver: Arc::new(Own), ..Options::default() };
+    let proxy = Proxy::start_with(&toml(""), options);
+    proxy.until_state("own", "up");
+    let cells = || proxy.running().state().plan.load_full().unwrap().listeners["web"].cells.clone();
+    let looped =
+        || cells().own.all().iter().find(|(word, _)| *word == "loop").map_or(0, |own| own.1);
+    // Straight, and by another address of the machine, of which it is known a round later.
+    for (rounds, ip) in [(1, [127, 0, 0, 1]), (2, [127, 0, 0, 2])] {
+        let before = cells().accepted.get();
+        let mut client = Client::connect(SocketAddr::from((ip, port)));
+        assert_eq!(client.rest(), b"");
+        drop(client);
+        until("it is over", || cells().open.get() == 0);
+        assert_eq!(cells().accepted.get() - before, rounds, "{ip:?}");
+    }
+    assert_eq!(looped(), 2);
+    assert_eq!(proxy.state("own"), "up", "what is set up wrong is no fault of a backend");
+    let lines = access_lines(&folder, 3);
+    assert_eq!(lines.iter().filter(|l| l.contains(r#""reason":"loop""#)).count(), 2, "{lines:#?}");
+    // Beside one that is elsewhere nobody is refused.
+    let backend = Backend::named("elsewhere");
+    proxy.reload(&toml(&format!(", \"{}\"", backend.addr))).unwrap();
+    for _ in 0..4 {
+        let mut client = Client::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, port)));
+        assert_eq!(client.ask("GET", "/", "").text(), "elsewhere");
+    }
+}
+
+#[test]
+fn a_file_whose_listener_leads_to_itself_is_refused() {
+    let listener = |name: &str, bind: &str, more: &str| {
+        format!("[listener.{name}]\nbind = \"{bind}\"\nprotocol = \"tcp\"\n{more}\n")
+    };
+    let pool = |name: &str, to: &str| format!("[pool.{name}]\nbackends = [\"{to}\"]\n");
+    let one = |bind: &str, to: &str| listener("a", bind, "pool = \"a\"") + &pool("a", to);
+    let through = |bind: &str, to: &str| {
+        let route = "[[route]]\nname = \"r\"\nsni = \"a.test\"\npool = \"a\"\n";
+        listener("a", bind, "tls = \"passthrough\"") + route + &pool("a", to)
+    };
+    let two = |to: &str| {
+        one("127.0.0.1:7001", "127.0.0.1:7002")
+            + &listener("b", "127.0.0.1:7002", "pool = \"b\"")
+            + &pool("b", to)
+    };
+    for (toml, is_loop) in [
+        (one("127.0.0.1:7001", "127.0.0.1:7001"), true),
+        (one("0.0.0.0:7001", "127.0.0.9:7001"), true),
+        (one("0.0.0.0:7001", "192.0.2.1:7001"), false),
+        (one("127.0.0.2:7001", "127.0.0.1:7001"), false),
+        (one("[::]:7001", "[::1]:7001"), true),
+        (one("[::]:7001", "127.0.0.1:7001"), false),
+        (one("unix:/run/a.sock", "unix:/run/a.sock"), true),
+        (one("localhost:7001", "localhost:7001"), true),
+        (through("127.0.0.1:7001", "127.0.0.1:7001"), true),
+        (two("127.0.0.1:7001"), true),
+        (two("127.0.0.1:7003"), false),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("proxy.toml");
+        std::fs::write(&file, &toml).unwrap();
+        let mut check = Command::new(env!("CARGO_BIN_EXE_evenkeel"));
+        let done = check.arg("check").arg("-c").arg(&file).output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert_eq!(done.status.success(), !is_loop, "{toml}{said}");
+        assert_eq!(said.contains("would come back to it for ever"), is_loop, "{said}");
+    }
 }
