@@ -316,6 +316,10 @@ impl Client {
         };
         Ok((used, event))
     }
+    /// Whether the current request is HEAD, whose answer has no body whatever its head says.
+    pub fn asks_head(&self) -> bool {
+        self.method == Method::Head
+    }
     /// Whether a byte of the current response was seen.
     pub fn is_begun(&self) -> bool {
         self.begun

@@ -248,6 +248,12 @@ impl Raw {
         let peeked = rustix::net::recv(self, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT);
         matches!(peeked, Err(e) if e == rustix::io::Errno::AGAIN)
     }
+    /// Whether bytes are there, by the kernel's word.
+    pub(super) fn has_bytes(&self) -> bool {
+        let mut byte = [0u8; 1];
+        let peeked = rustix::net::recv(self, &mut byte[..], RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        peeked.is_ok_and(|(n, _)| n > 0)
+    }
     /// Whether the runtime has heard of bytes or an end: no system call, no waker kept. What it
     /// remembers may have been read already.
     #[inline]

@@ -67,6 +67,11 @@ impl Session {
         self.plain > 0 || self.closed
     }
 
+    /// Whether bytes are there that the peer said.
+    pub(super) fn has_bytes(&self) -> bool {
+        self.plain > 0
+    }
+
     /// Whether everything that was taken is with the kernel.
     pub(super) fn is_flushed(&self) -> bool {
         !self.connection.wants_write()

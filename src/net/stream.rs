@@ -294,6 +294,11 @@ impl Stream {
     pub fn has_news(&mut self) -> bool {
         self.is_readable() && self.heard()
     }
+    /// Whether bytes are there, not an end. Asked once there is news.
+    #[cold]
+    pub fn has_bytes(&self) -> bool {
+        self.tls.as_ref().map_or_else(|| self.raw.has_bytes(), |tls| tls.has_bytes())
+    }
     #[cold]
     fn heard(&mut self) -> bool {
         if self.tls.is_none() {

@@ -94,6 +94,8 @@ pub struct Backend {
     pub(super) missing: Missing,
     /// When it last closed a kept connection under a request, in milliseconds and one; 0 for never.
     raced: AtomicU64,
+    /// When bytes came behind an answer that has no body; the same.
+    spilled: AtomicU64,
     /// Tries that failed, for `turns`.
     failed: AtomicU64,
     /// Places it was given while it failed and everybody else was full: asked only then.
@@ -139,6 +141,7 @@ impl Backend {
             row: Mutex::default(),
             missing: Missing::default(),
             raced: AtomicU64::new(0),
+            spilled: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             turns: Mutex::default(),
             hot: Hot::new(u32::MAX),
@@ -383,11 +386,26 @@ impl Backend {
     }
     /// It closed a kept connection under a request, whoever's.
     pub(crate) fn raced(&self, now: Instant) {
-        self.raced.store(self.age(now).as_millis() as u64 + 1, Relaxed);
+        self.raced.store(self.stamp(now), Relaxed);
     }
     /// Whether it did so within this time.
     pub(crate) fn has_raced(&self, within: Duration, now: Instant) -> bool {
-        let at = self.raced.load(Relaxed).checked_sub(1).map(Duration::from_millis);
+        self.was_stamped(&self.raced, within, now)
+    }
+    /// Bytes came behind an answer that has no body.
+    pub(crate) fn spilled(&self, now: Instant) {
+        self.spilled.store(self.stamp(now), Relaxed);
+    }
+    /// Whether they did within this time.
+    pub(crate) fn has_spilled(&self, within: Duration, now: Instant) -> bool {
+        self.was_stamped(&self.spilled, within, now)
+    }
+    /// A moment as it is kept: 0 is never.
+    fn stamp(&self, now: Instant) -> u64 {
+        self.age(now).as_millis() as u64 + 1
+    }
+    fn was_stamped(&self, stamp: &AtomicU64, within: Duration, now: Instant) -> bool {
+        let at = stamp.load(Relaxed).checked_sub(1).map(Duration::from_millis);
         at.is_some_and(|at| self.age(now).saturating_sub(at) < within)
     }
     fn millis(&self, now: Instant) -> u32 {

@@ -8,7 +8,7 @@ use super::dialer::Dialer;
 use super::error::{Error, Failed, Retry};
 use super::http1::Http1;
 use super::http2::Http2;
-use super::link::Link;
+use super::link::{Last, Link};
 use crate::http1::ResponseVerdict;
 use crate::http2;
 use crate::message::{Broken, Chunk, Fields, Fill, Head, Pressure, memory};
@@ -428,7 +428,7 @@ impl Exchange {
     pub fn finish(mut self: Box<Self>, whole: Span) {
         let lease = self.take_lease();
         if let Wire::Http1(wire) = &mut self.wire
-            && let Some(link) = wire.take_clean()
+            && let Some(link) = wire.take_clean(self.status, whole.ended())
         {
             self.dialer.idle.give(&lease, link, whole.ended());
         }
@@ -569,6 +569,13 @@ impl Exchange {
         let (retry, stale) = match &self.wire {
             Wire::Http1(wire) => {
                 let (retry, reused) = (wire.retry(), self.connect.is_none());
+                // What belongs to no answer was one's that has none.
+                if let (Error::Garbage(_), Some(link)) = (&error, &wire.link)
+                    && reused
+                    && link.last() != Last::Framed
+                {
+                    link.spilled(Instant::now());
+                }
                 let closed = matches!(error, Error::Io(_) | Error::Closed);
                 (retry, reused && !wire.is_begun() && closed)
             }

@@ -1,12 +1,13 @@
 //! A request and its answer on an HTTP/1.1 connection of their own.
 use super::error::{Error, Retry};
 use super::exchange::Heard;
-use super::link::Link;
+use super::link::{Last, Link};
 use super::pump::{Pump, Stop};
 use crate::http1::{Client, Event, Want};
 use crate::message::{Chunk, Fields, Fill, Head, Part, Pressure, Size, memory};
 use crate::net::{Pipe, Spliced};
 use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
 /// From so many bytes on an answer is read in larger blocks.
 const BULK: u64 = 32 << 10;
@@ -214,9 +215,20 @@ impl Http1 {
         self.pump.is_done() && self.buf.data().is_empty()
     }
 
-    /// The connection, if it can carry another request.
+    /// The connection, if it can carry another request; this was the status of its answer.
     #[inline(always)]
-    pub(super) fn take_clean(&mut self) -> Option<Link> {
+    pub(super) fn take_clean(&mut self, status: u16, now: Instant) -> Option<Link> {
+        let last = match status {
+            _ if self.client.asks_head() => Last::Head,
+            204 | 304 => Last::Bare,
+            _ => Last::Framed,
+        };
+        if let Some(link) = &mut self.link {
+            link.carried(last);
+            if last != Last::Framed && !self.buf.data().is_empty() {
+                link.spilled(now);
+            }
+        }
         let clean = self.pump.is_done()
             && !self.eof
             && self.buf.data().is_empty()

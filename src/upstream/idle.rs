@@ -1,7 +1,7 @@
 //! Idle connections of one worker, by backend.
 //!
 //! The lock is this worker's own: it is taken to push or pop one connection, never across an await.
-use super::link::Link;
+use super::link::{Last, Link};
 use crate::config::KeepAlive;
 use crate::net::proxy_protocol::Written;
 use crate::pool::{Backend, Lease};
@@ -21,6 +21,10 @@ const YOUNG: Duration = Duration::from_secs(1);
 /// Nor is one that got fewer requests than this: it may close each connection after a few, and what was sent
 /// again on the way to so many would have told.
 const KNOWN: u64 = 64;
+
+/// A connection that carried HEAD is used again only after so long: a server that sends the body all the
+/// same may send it a moment behind the head, and the next client would take it for its answer.
+const QUIET: Duration = Duration::from_millis(10);
 
 /// Connections given back this recently may not have been seen by a sweep yet, which comes each
 /// second.
@@ -94,6 +98,11 @@ impl Idle {
         }
         let reach = shelf.pool.reach_number();
         while let Some(mut kept) = shelf.kept.pop() {
+            // All below it came later.
+            if kept.rests(now) {
+                shelf.kept.push(kept);
+                return None;
+            }
             backend.cells.idle.add(-1);
             // One that was made for a client is of a pool that was changed since this was asked.
             if kept.link.header().is_none() && kept.is_good(reach, reuse, now) {
@@ -117,7 +126,7 @@ impl Idle {
             return None;
         }
         let reach = shelf.pool.reach_number();
-        let same = |kept: &Kept| kept.link.header() == Some(header);
+        let same = |kept: &Kept| kept.link.header() == Some(header) && !kept.rests(now);
         while let Some(at) = shelf.kept.iter().rposition(same) {
             let mut kept = shelf.kept.remove(at);
             backend.cells.idle.add(-1);
@@ -143,7 +152,7 @@ impl Idle {
         let until = until(keep, link.born(), now);
         let kept = Kept { link, since: now, until };
         let same_way = kept.link.reach() == lease.pool().reach_number() && kept.link.is_there();
-        if !same_way || kept.is_expired(now) {
+        if !same_way || kept.is_expired(now) || kept.link.is_spoilt(now) {
             return;
         }
         // What was kept for one client is of no use to the next: the oldest gives way.
@@ -153,7 +162,11 @@ impl Idle {
         }
         if shelf.kept.len() < room(keep) {
             backend.cells.idle.add(1);
-            shelf.kept.push(kept);
+            match kept.link.last() {
+                // Behind the others, which are used meanwhile.
+                Last::Head => shelf.kept.insert(0, kept),
+                Last::Framed | Last::Bare => shelf.kept.push(kept),
+            }
         }
     }
 
@@ -187,7 +200,7 @@ impl Idle {
             let reach = shelf.pool.reach_number();
             shelf.kept.retain_mut(|kept| {
                 let same_way = kept.link.reach() == reach && kept.link.is_there();
-                !gone && same_way && !kept.is_expired(now) && !kept.link.has_news()
+                !gone && same_way && !kept.is_expired(now) && !kept.has_news(now)
             });
             let surplus = shelf.kept.len().saturating_sub(room(keep));
             shelf.kept.drain(..surplus);
@@ -213,7 +226,23 @@ impl Kept {
         let sure =
             reuse == Reuse::Any || (now.duration_since(self.since) < YOUNG && self.link.is_quiet());
         let wanted = self.link.reach() == reach && !self.is_expired(now) && sure;
-        wanted && !self.link.has_news()
+        wanted && !self.has_news(now)
+    }
+
+    /// Whether bytes or an end came.
+    #[inline(always)]
+    fn has_news(&mut self, now: Instant) -> bool {
+        let news = self.link.has_news();
+        if news && self.link.last() != Last::Framed && self.link.has_bytes() {
+            self.link.spilled(now);
+        }
+        news
+    }
+
+    /// Whether more may come of what it carried.
+    #[inline(always)]
+    fn rests(&self, now: Instant) -> bool {
+        self.link.last() == Last::Head && now.duration_since(self.since) < QUIET
     }
 
     fn is_expired(&self, now: Instant) -> bool {

@@ -82,10 +82,15 @@ impl Scene {
     }
     /// Keeps a connection, as one that was just dialled and used; the far end and its port.
     async fn keep(&self, name: &str) -> (TcpStream, u16, OwnedFd) {
+        self.keep_after(name, Last::Framed).await
+    }
+    /// The same, of one whose last answer was this.
+    async fn keep_after(&self, name: &str, last: Last) -> (TcpStream, u16, OwnedFd) {
         let Pair { near, far, port, kernel } = self.connect().await;
         let lease = self.lease(name);
         let (reach, place) = (lease.pool().reach_number(), place(&lease));
-        let link = Link::new(near, lease.backend(), reach, place, None, self.now);
+        let mut link = Link::new(near, lease.backend(), reach, place, None, self.now);
+        link.carried(last);
         self.idle.give(&lease, link, self.now);
         lease.settle(Outcome::Answered(200));
         (far, port, kernel)
@@ -389,4 +394,55 @@ async fn a_worker_that_ends_leaves_no_count_behind() {
     drop(scene);
     assert!(both.iter().all(|b| (b.cells.idle.get(), b.cells.open.get()) == (0, 0)));
     assert!(is_closed(&mut far).await);
+}
+
+#[tokio::test]
+async fn one_that_carried_head_is_handed_out_after_the_others_and_a_moment_of_quiet() {
+    let mut scene = Scene::new("{ idle = \"30s\" }").await;
+    let (_far, first, _) = scene.keep_after("a", Last::Head).await;
+    scene.now += QUIET / 2;
+    let (_far, second, _) = scene.keep_after("a", Last::Head).await;
+    let (_far, third, _) = scene.keep_after("a", Last::Bare).await;
+    assert_eq!(scene.take("a", Reuse::Any), Some(third));
+    assert_eq!((scene.take("a", Reuse::Any), scene.counted("a").0), (None, 2));
+    scene.now += QUIET / 2;
+    assert_eq!(scene.take("a", Reuse::Any), Some(first));
+    assert_eq!(scene.take("a", Reuse::Any), None);
+    scene.now += QUIET / 2;
+    assert_eq!(scene.take("a", Reuse::Any), Some(second));
+}
+
+#[tokio::test]
+async fn a_backend_that_sent_a_body_where_there_is_none_has_no_connection_kept_after_such_answers()
+{
+    let keeps = async |scene: &Scene| {
+        let mut kept = Vec::new();
+        for last in [Last::Framed, Last::Bare, Last::Head] {
+            let before = scene.counted("a").0;
+            let _far = scene.keep_after("a", last).await;
+            kept.push(scene.counted("a").0 > before);
+        }
+        kept
+    };
+    for (last, bytes, caught) in [
+        (Last::Head, "HTTP/1.1 200 OK", true),
+        (Last::Bare, "x", true),
+        // One that says why it closes an idle connection, and one that closes it.
+        (Last::Framed, "HTTP/1.1 408 Request Timeout", false),
+        (Last::Head, "", false),
+    ] {
+        let mut scene = Scene::new("{ idle = \"30s\" }").await;
+        assert_eq!(keeps(&scene).await, [true; 3]);
+        scene.now += SECOND;
+        let (mut far, port, kernel) = scene.keep_after("a", last).await;
+        far.write_all(bytes.as_bytes()).await.unwrap();
+        drop(far);
+        heard(&kernel).await;
+        scene.now += SECOND;
+        scene.idle.sweep(scene.now);
+        assert_ne!(scene.take("a", Reuse::Any), Some(port));
+        assert_eq!(keeps(&scene).await, [true, !caught, !caught], "{bytes}");
+        scene.now += 61 * SECOND;
+        assert_eq!(keeps(&scene).await, [true; 3]);
+    }
 }

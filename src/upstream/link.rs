@@ -5,7 +5,21 @@ use crate::pool::{Backend, Place};
 use std::borrow::{Borrow, BorrowMut};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// So long a backend is remembered that sent bytes behind an answer that has no body.
+const SPILL_MEMORY: Duration = Duration::from_secs(60);
+
+/// What the last answer on a connection was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Last {
+    /// None yet, or one whose body has an end of its own.
+    Framed,
+    /// One whose status has no body: 204, 304.
+    Bare,
+    /// That of a HEAD request.
+    Head,
+}
 
 /// An open connection to a backend. Whoever drops it, at the end of its life or in the middle of a
 /// request that was cut, it is open no longer.
@@ -21,6 +35,7 @@ struct Open {
     /// The number of the way it was connected.
     reach: u64,
     place: Place,
+    last: Last,
     /// For whom it was made, where the backend was told.
     header: Option<Box<Written>>,
     backend: Arc<Backend>,
@@ -38,7 +53,7 @@ impl Link {
     ) -> Self {
         backend.cells.open.add(1);
         let (header, backend) = (header.map(Box::new), backend.clone());
-        Self(Box::new(Open { stream, born, reach, place, header, backend }))
+        Self(Box::new(Open { stream, born, reach, place, last: Last::Framed, header, backend }))
     }
     /// For whom it was made, where the backend was told: it carries nobody else's requests.
     pub(super) fn header(&self) -> Option<&Written> {
@@ -55,6 +70,27 @@ impl Link {
     /// It was waited for in vain: another address of its backend is asked first for a while.
     pub(super) fn was_in_vain(&self) {
         self.0.backend.doubt_place(&self.0.place);
+    }
+    /// What it carried last.
+    pub(super) fn last(&self) -> Last {
+        self.0.last
+    }
+    pub(super) fn carried(&mut self, last: Last) {
+        self.0.last = last;
+    }
+    /// Behind an answer that has no body came bytes: what is wrong with one answer of a backend is
+    /// so with others, whose connections are closed for a while ([`Last`]).
+    pub(super) fn spilled(&self, now: Instant) {
+        let backend = &self.0.backend;
+        if !backend.has_spilled(SPILL_MEMORY, now) {
+            tracing::warn!(pool = %backend.pool, backend = %backend.name, "it sends a body behind answers that have \
+                none (to HEAD, or 204 and 304): for a minute no connection is used again after such an answer");
+        }
+        backend.spilled(now);
+    }
+    /// Whether no other request may follow what it carried.
+    pub(super) fn is_spoilt(&self, now: Instant) -> bool {
+        self.0.last != Last::Framed && self.0.backend.has_spilled(SPILL_MEMORY, now)
     }
     /// When it was made.
     pub fn born(&self) -> Instant {

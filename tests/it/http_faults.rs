@@ -1,6 +1,7 @@
 //! What a backend does to us, and what a client sees of it.
-use crate::support::{Backend, Client, Proxy, nobody, until};
+use crate::support::{Backend, Client, Proxy, nobody, until, web};
 use std::net::TcpListener;
+use std::sync::{Mutex, mpsc};
 use std::time::Duration;
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: a.test\r\n\r\n";
@@ -600,4 +601,49 @@ fn what_is_left_of_interim_answers_is_whole_before_our_own() {
         interims += 1;
     }
     assert!(interims > 0, "some were there");
+}
+
+#[test]
+fn a_body_behind_an_answer_that_has_none_reaches_nobody_and_its_backend_is_known_for_it() {
+    let ((go, told), (said, hear)) = (mpsc::channel::<()>(), mpsc::channel());
+    let (told, said) = (Mutex::new(told), Mutex::new(said));
+    let backend = Backend::run(move |peer| {
+        while let Some(head) = peer.request() {
+            let evil = "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL";
+            if head.starts_with("HEAD /late ") {
+                peer.send("HTTP/1.1 200 OK\r\nContent-Length: 47\r\n\r\n");
+                told.lock().unwrap().recv().unwrap();
+                peer.send(evil);
+                said.lock().unwrap().send("sent").unwrap();
+            } else if head.starts_with("HEAD /") || head.starts_with("GET /304 ") {
+                let status = if head.starts_with("HEAD") { "200 OK" } else { "304 Not Modified" };
+                peer.send(format!("HTTP/1.1 {status}\r\nContent-Length: 9\r\n\r\n"));
+                assert_eq!(peer.rest(), b"", "no request follows");
+                said.lock().unwrap().send("closed").unwrap();
+            } else {
+                peer.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood");
+            }
+        }
+    });
+    let proxy = Proxy::start(&(format!("[server]\nworkers = 1\n{}", web(&[backend.addr], ""))));
+    let mut client = proxy.client();
+    assert_eq!(client.ask("GET", "/", "").text(), "good");
+    client.send("HEAD /late HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert!(client.until("\r\n\r\n").starts_with(b"HTTP/1.1 200"));
+    go.send(()).unwrap();
+    assert_eq!(hear.recv().unwrap(), "sent");
+    for path in ["/", "/"] {
+        assert_eq!(client.ask("GET", path, "").text(), "good");
+    }
+    // Noticed by the next request, or within a second.
+    until("its connection is closed", || {
+        let plan = proxy.running().state().plan.load_full().unwrap();
+        plan.pools["app"].members()[0].backend.cells.open.get() == 1
+    });
+    for request in ["HEAD / HTTP/1.1", "GET /304 HTTP/1.1"] {
+        client.send(format!("{request}\r\nHost: a\r\n\r\n"));
+        client.until("\r\n\r\n");
+        assert_eq!(hear.recv().unwrap(), "closed");
+    }
+    assert_eq!(client.ask("GET", "/", "").text(), "good");
 }
