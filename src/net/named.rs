@@ -21,16 +21,31 @@ pub struct Named {
     addrs: Vec<SocketAddr>,
     /// Which of them comes next.
     turn: AtomicU32,
-    /// Which could not be reached, and when. Asked only where there are several.
-    missed: Mutex<Vec<(SocketAddr, Instant)>>,
+    /// Which come last, since when and why. Asked only where there are several.
+    last: Mutex<Vec<Last>>,
+}
+
+/// An address that others come before.
+#[derive(Clone, Copy, Debug)]
+struct Last {
+    addr: SocketAddr,
+    since: Instant,
+    /// It took the connection, and then nothing good came.
+    doubted: bool,
 }
 
 type Attempt = Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
 
+impl Last {
+    fn holds(&self, now: Instant) -> bool {
+        now.duration_since(self.since) < LAST
+    }
+}
+
 impl Named {
     /// None of them was dialled yet.
     pub fn new(addrs: Vec<SocketAddr>) -> Self {
-        Self { addrs, turn: AtomicU32::new(0), missed: Mutex::default() }
+        Self { addrs, turn: AtomicU32::new(0), last: Mutex::default() }
     }
 
     /// All of them.
@@ -45,35 +60,50 @@ impl Named {
 
     /// This one could not be reached: others come before it for a while.
     pub fn missed(&self, addr: SocketAddr) {
-        if self.addrs.len() > 1 && self.addrs.contains(&addr) {
-            let mut missed = self.missed.lock();
-            missed.retain(|(other, _)| *other != addr);
-            missed.push((addr, Instant::now()));
+        self.put_last(addr, false);
+    }
+
+    /// Nothing good came from this one: others come before it for a while. So many at the most that half
+    /// of all are left; of more the first ones come back.
+    pub fn doubt(&self, addr: SocketAddr) {
+        self.put_last(addr, true);
+    }
+
+    fn put_last(&self, addr: SocketAddr, doubted: bool) {
+        if self.addrs.len() < 2 || !self.addrs.contains(&addr) {
+            return;
+        }
+        let mut last = self.last.lock();
+        last.retain(|other| other.addr != addr);
+        last.push(Last { addr, since: Instant::now(), doubted });
+        let over = last.iter().filter(|one| one.doubted).count() > self.addrs.len() / 2;
+        if over && let Some(first) = last.iter().position(|one| one.doubted) {
+            last.remove(first);
         }
     }
 
     /// Whether another one comes before this for a while.
     pub fn shuns(&self, addr: SocketAddr) -> bool {
         let now = Instant::now();
-        let missed = self.missed.lock();
-        let is_missed = |addr| {
-            missed.iter().any(|(other, at)| *other == addr && now.duration_since(*at) < LAST)
-        };
-        is_missed(addr) && !self.addrs.iter().all(|addr| is_missed(*addr))
+        let last = self.last.lock();
+        let is_last = |addr| last.iter().any(|one| one.addr == addr && one.holds(now));
+        is_last(addr) && !self.addrs.iter().all(|addr| is_last(*addr))
     }
 
-    /// All of them in turn, those that could not be reached lately behind the others.
+    /// All of them in turn, those that come last behind the others.
     fn order(&self, now: Instant) -> Vec<SocketAddr> {
         if self.addrs.len() < 2 {
             return self.addrs.clone();
         }
-        let mut missed = self.missed.lock();
-        missed.retain(|(_, at)| now.duration_since(*at) < LAST);
-        let is_missed = |addr: &SocketAddr| missed.iter().any(|(other, _)| other == addr);
-        let (bad, mut good): (Vec<_>, Vec<_>) = self.addrs.iter().copied().partition(is_missed);
+        let mut last = self.last.lock();
+        last.retain(|one| one.holds(now));
+        let is_last = |addr: &SocketAddr| last.iter().any(|one| one.addr == *addr);
+        let (mut bad, mut good): (Vec<_>, Vec<_>) = self.addrs.iter().copied().partition(is_last);
         let turn = self.turn.fetch_add(1, Relaxed) as usize;
-        let first = turn.checked_rem(good.len()).unwrap_or(0);
-        good.rotate_left(first);
+        for some in [&mut good, &mut bad] {
+            let first = turn.checked_rem(some.len()).unwrap_or(0);
+            some.rotate_left(first);
+        }
         good.extend(bad);
         good
     }
@@ -107,7 +137,7 @@ impl Named {
                     // Those that were dialled before it say nothing still.
                     let silent: Vec<_> = under_way.drain(..n).map(|(addr, _)| addr).collect();
                     silent.into_iter().for_each(|addr| self.missed(addr));
-                    self.missed.lock().retain(|(other, _)| *other != addr);
+                    self.last.lock().retain(|one| one.addr != addr || one.doubted);
                     return Ok(stream);
                 }
                 Some((_, _, Err(error))) if super::is_local_fault(&error) => return Err(error),
@@ -161,6 +191,18 @@ mod tests {
         }
         assert!((0..3).any(|_| named.order(now + LAST)[0] == all[1]), "it is asked again");
         assert_eq!(Named::default().next(), None);
+    }
+
+    #[test]
+    fn no_more_than_half_are_doubted_and_where_all_come_last_each_has_its_turn() {
+        let all = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"].map(ip);
+        let named = Named::new(all.to_vec());
+        all.into_iter().for_each(|addr| named.doubt(addr));
+        assert_eq!(all.map(|addr| named.shuns(addr)), [false, false, true]);
+        all.into_iter().for_each(|addr| named.missed(addr));
+        assert_eq!(all.map(|addr| named.shuns(addr)), [false; 3], "none is better");
+        let begun: std::collections::HashSet<_> = (0..3).map(|_| named.next().unwrap()).collect();
+        assert_eq!(begun.len(), 3);
     }
 
     /// Takes connections.

@@ -154,11 +154,6 @@ impl Conn {
         self.backend.holds(&self.place)
     }
 
-    /// A request on it waited in vain: another address of its backend is asked first for a while.
-    pub(super) fn was_in_vain(&self) {
-        self.backend.doubt_place(&self.place);
-    }
-
     /// Whether TLS is spoken on it.
     pub(super) fn is_tls(&self) -> bool {
         self.is_tls

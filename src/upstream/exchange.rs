@@ -541,10 +541,6 @@ impl Exchange {
         let (connect, begun, next) = (self.connect, Some(self.begun), self.next.take());
         if matches!(error, Error::FirstByte) {
             lease.in_vain(self.asked.elapsed(), Instant::now());
-            match &self.wire {
-                Wire::Http1(wire) => wire.link.iter().for_each(Link::was_in_vain),
-                Wire::Http2(wire) => wire.was_in_vain(),
-            }
         }
         let error = match self.refused_us(&error) {
             None => error,

@@ -83,11 +83,6 @@ impl std::fmt::Debug for Http2 {
 }
 
 impl Http2 {
-    /// It waited in vain.
-    pub(super) fn was_in_vain(&self) {
-        self.slot.was_in_vain();
-    }
-
     /// Begins a request; what goes wrong is heard where the answer is waited for.
     pub(super) fn begin(slot: Slot, out: &Outgoing<'_>, written: &str) -> Self {
         let (empty, left) = match out.body {

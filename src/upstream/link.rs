@@ -67,10 +67,6 @@ impl Link {
     pub(super) fn is_there(&self) -> bool {
         self.0.backend.holds(&self.0.place)
     }
-    /// It was waited for in vain: another address of its backend is asked first for a while.
-    pub(super) fn was_in_vain(&self) {
-        self.0.backend.doubt_place(&self.0.place);
-    }
     /// What it carried last.
     pub(super) fn last(&self) -> Last {
         self.0.last

@@ -284,11 +284,6 @@ impl Slot {
         conn.enter().map(|nth| Self { conn: conn.clone(), nth, reused })
     }
 
-    /// Its request waited in vain.
-    pub(super) fn was_in_vain(&self) {
-        self.conn.was_in_vain();
-    }
-
     /// What its request is begun on.
     pub(super) fn mux(&self) -> &Mux {
         self.conn.mux()
