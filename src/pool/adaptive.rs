@@ -325,7 +325,7 @@ impl Adaptive {
     fn sign(&mut self, now: Instant) -> Sign {
         let share = Share { turned: self.window.turned, all: self.window.all() };
         if f64::from(share.turned) <= TOLERATED * f64::from(share.all) {
-            self.refusals.calm();
+            self.refusals.calm(now);
             return Sign::Load;
         }
         self.refusals.window(share, self.limit, f64::from(self.bounds.min), now)

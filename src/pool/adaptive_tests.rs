@@ -255,6 +255,39 @@ fn a_page_that_turns_everybody_away_closes_a_backend_for_a_moment_only() {
     }
 }
 
+/// It is found that a page turns everybody away; then the page is gone, and too much comes.
+#[test]
+fn an_overload_behind_such_a_page_is_heeded() {
+    let mut now = Instant::now();
+    let mut adaptive = Adaptive::new(BOUNDS, 7, now);
+    let mut found = 0;
+    for n in 0..60 * 500u32 {
+        now += MS * 2;
+        let end = if n % 2 == 0 { End::Turned } else { End::Took(10 * MS) };
+        let active = adaptive.limit().min(60);
+        adaptive.learn(Heard { begun: now - 10 * MS, end, active }, now);
+        found = adaptive.limit();
+    }
+    assert!(found > 25, "the page is known: {found}");
+    for _ in 0..5 * 500u32 {
+        now += MS * 2;
+        let heard = Heard { begun: now - 10 * MS, end: End::Took(10 * MS), active: 10 };
+        adaptive.learn(heard, now);
+    }
+    let begun = now;
+    while now < begun + Duration::from_secs(8) {
+        let active = adaptive.limit();
+        let good = active.min(20);
+        let all = good + (active - good) * 5;
+        for n in 0..all {
+            now += 10 * MS / all;
+            let end = if n < good { End::Took(10 * MS) } else { End::Turned };
+            adaptive.learn(Heard { begun: now - 10 * MS, end, active }, now);
+        }
+    }
+    assert!(adaptive.limit() < 40, "it bears 20: {}", adaptive.limit());
+}
+
 /// A backend that turns away whatever is beyond what it can do, at once.
 #[test]
 fn who_turns_away_what_is_too_much_gets_what_it_can_do() {

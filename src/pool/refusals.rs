@@ -11,10 +11,17 @@ use std::time::{Duration, Instant};
 const ENOUGH: u32 = 64;
 /// Less load that helps leaves no more than this part of their share.
 const HELPED: f64 = 0.7;
-/// So long they are no sign, the first time, and at the most.
-const DEAF: Duration = Duration::from_secs(60);
+/// So long they are no sign, the first time, and at the most: an overload that comes meanwhile is not
+/// heeded for no longer than this.
+const DEAF: Duration = Duration::from_secs(15);
 /// As above.
-const DEAF_MOST: Duration = Duration::from_secs(900);
+const DEAF_MOST: Duration = Duration::from_secs(60);
+/// So long without them the page is no longer asked for, and they are a sign again.
+const GONE: Duration = Duration::from_secs(3);
+/// So many times their share, and they are more than the page's.
+const MORE: f64 = 1.5;
+/// Where they go on for so long although less load helped, it is looked at again.
+const HEEDED: Duration = Duration::from_secs(15);
 
 /// Answers, and those of them that were 503.
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,10 +60,10 @@ enum Stage {
     Calm,
     /// The limit is cut from this on: their share in the beginning, and at the least limit.
     Trial { from: f64, before: Share, least: Share },
-    /// Less load helped.
-    Heeded,
-    /// It did not: not again before this.
-    Deaf(Instant),
+    /// Less load helped, until then.
+    Heeded(Instant),
+    /// It did not: not again before this, unless they are more than this share, or none since then.
+    Deaf { until: Instant, share: f64, none_since: Option<Instant>, now: Share },
 }
 
 #[derive(Debug)]
@@ -73,26 +80,32 @@ impl Default for Refusals {
 
 impl Refusals {
     /// A window with few of them.
-    pub(super) fn calm(&mut self) {
-        if !matches!(self.stage, Stage::Deaf(_)) {
-            self.stage = Stage::Calm;
+    pub(super) fn calm(&mut self, now: Instant) {
+        if let Stage::Deaf { none_since, .. } = &mut self.stage
+            && now < *none_since.get_or_insert(now) + GONE
+        {
+            return;
         }
+        self.stage = Stage::Calm;
     }
 
     /// A window with many, at this limit of which `min` is the least.
     pub(super) fn window(&mut self, share: Share, limit: f64, min: f64, now: Instant) -> Sign {
+        if self.is_deaf(share, now) {
+            return Sign::None;
+        }
         match &mut self.stage {
-            Stage::Deaf(until) if now < *until => return Sign::None,
-            Stage::Heeded => {}
-            Stage::Calm | Stage::Deaf(_) => {
+            Stage::Heeded(until) if now < *until => {}
+            Stage::Calm | Stage::Deaf { .. } | Stage::Heeded(_) => {
                 self.stage = Stage::Trial { from: limit, before: share, least: Share::default() };
             }
             Stage::Trial { before, .. } if !before.is_enough() => before.add(share),
             Stage::Trial { from, before, least } if limit <= min => {
                 least.add(share);
                 if least.is_enough() {
-                    let (from, helped) = (*from, least.get() <= before.get() * HELPED);
-                    return self.judge(from, helped, now);
+                    let (from, share) = (*from, least.get());
+                    let helped = share <= before.get() * HELPED;
+                    return self.judge(from, (helped, share), now);
                 }
             }
             Stage::Trial { .. } => {}
@@ -100,12 +113,27 @@ impl Refusals {
         Sign::Load
     }
 
-    fn judge(&mut self, from: f64, helped: bool, now: Instant) -> Sign {
+    /// Whether they are no sign now.
+    fn is_deaf(&mut self, share: Share, at: Instant) -> bool {
+        let Stage::Deaf { until, share: usual, none_since, now } = &mut self.stage else {
+            return false;
+        };
+        *none_since = None;
+        now.add(share);
+        let more = now.is_enough() && now.get() > *usual * MORE;
+        if now.is_enough() {
+            *now = Share::default();
+        }
+        at < *until && !more
+    }
+
+    fn judge(&mut self, from: f64, (helped, share): (bool, f64), now: Instant) -> Sign {
         if helped {
-            (self.stage, self.deaf) = (Stage::Heeded, DEAF);
+            (self.stage, self.deaf) = (Stage::Heeded(now + HEEDED), DEAF);
             return Sign::Load;
         }
-        self.stage = Stage::Deaf(now + self.deaf);
+        let (until, none) = (now + self.deaf, Share::default());
+        self.stage = Stage::Deaf { until, share, none_since: None, now: none };
         self.deaf = (self.deaf * 2).min(DEAF_MOST);
         Sign::Wrong(from)
     }
