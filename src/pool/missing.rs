@@ -14,6 +14,9 @@ const OF: u32 = 16;
 const MOST: f64 = 0.5;
 /// and so many times as much as at the others.
 const TIMES: f64 = 4.0;
+/// The others must have answered so often since the last look: where they are slow that takes its time, and
+/// he is fast.
+const ANSWERS: u64 = 8;
 
 /// Answers, and those of them that were 404.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,9 +60,11 @@ impl Missing {
     /// as before nothing is known.
     pub(super) fn look(&self, own: Found, (set, others): (u64, Found)) {
         let mut seen = self.seen.lock();
+        if seen.0 == set && others.since(seen.2).all < ANSWERS {
+            return;
+        }
         let (before, own_before, others_before) = std::mem::replace(&mut *seen, (set, own, others));
         let (own, others) = (own.since(own_before), others.since(others_before));
-        // Where they were asked little, nobody knows what they would have said.
         let theirs = (others.missing + 1) as f64 / (others.all + 2) as f64;
         let share = own.missing as f64 / own.all.max(1) as f64;
         let stands_out = before == set && share >= MOST && share >= TIMES * theirs;
@@ -85,11 +90,16 @@ mod tests {
         assert!(stands_out((16, 16), (60, 0)) && stands_out((20, 16), (60, 3)));
         assert!(!stands_out((16, 16), (48, 48)), "nobody has it");
         assert!(!stands_out((60, 16), (180, 0)), "some pages");
-        assert!(!stands_out((16, 16), (1, 0)), "nobody else was asked");
+        assert!(!stands_out((16, 16), (7, 0)), "nobody else was asked");
         let missing = Missing::default();
         let (own, others) = (Found { all: 16, missing: 16 }, Found { all: 48, missing: 0 });
         missing.look(own, (1, others));
         assert!(!missing.stands_out(), "others than before");
+        for n in 1..=8 {
+            let own = Found { all: 16 + n * 16, missing: 16 + n * 16 };
+            missing.look(own, (1, Found { all: 48 + n, missing: 0 }));
+            assert_eq!(missing.stands_out(), n == 8, "they are slow, he is fast");
+        }
         assert_eq!((0..48).filter(|_| missing.count()).count(), 3);
     }
 }
