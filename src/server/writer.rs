@@ -33,7 +33,8 @@ pub struct Desk {
     orders: mpsc::Sender<Order>,
     /// Whoever has it may write; it is held by a hand-over while it is open who does.
     pub(super) pen: tokio::sync::Mutex<Pen>,
-    /// While a hand-over holds the pen: heartbeats wait for its end, too.
+    /// While a hand-over holds the pen, and once it is given away: heartbeats wait, too, and are not
+    /// listened for.
     pub(super) held: AtomicBool,
 }
 
@@ -263,6 +264,10 @@ pub(super) async fn listen(state: Weak<State>) {
     loop {
         tokio::time::sleep(LOOK).await;
         let Some(state) = state.upgrade() else { return };
+        // From a hand-over on another process hears them.
+        if state.words.held.load(Relaxed) {
+            continue;
+        }
         let missed = state.words.beats.lock().look(Instant::now());
         for one in missed {
             match one {

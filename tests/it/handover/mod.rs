@@ -83,6 +83,41 @@ fn what_probes_found_and_the_api_said_is_known_at_once() {
     assert!((0..10).all(|_| names.contains(&ask(web_addr).as_str())));
 }
 
+/// Beats go to the new process: the old one hears none, and breaks nothing off for that.
+#[test]
+fn what_is_in_work_at_a_registered_backend_is_finished_by_the_old_process() {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+    let (may_end, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let (wait, count) = (may_end.clone(), asked.clone());
+    let own = Backend::run(move |peer| {
+        while peer.request().is_some() {
+            count.fetch_add(1, SeqCst);
+            until("it may end", || wait.load(SeqCst));
+            peer.answer("own");
+        }
+    });
+    let web_addr = nobody();
+    let service = Service::start(&web(web_addr, "backends = []"));
+    let body = format!("{{\"addr\": \"{}\", \"name\": \"own\", \"ttl\": \"1s\"}}", own.addr);
+    assert_eq!(service.call("POST", "/v1/pools/app/backends", &body).status, 201);
+    until("own is up", || service.member("own")["state"] == "up");
+    let beat = || service.call("PUT", "/v1/pools/app/backends/own/heartbeat", "").status;
+    let mut client = Client::connect(web_addr);
+    client.send("GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n");
+    until("it is asked", || asked.load(SeqCst) == 1);
+    assert_eq!(beat(), 204);
+    service.hand_over();
+    // Longer than it takes to be down, and out.
+    for _ in 0..30 {
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(beat(), 204);
+    }
+    may_end.store(true, SeqCst);
+    assert_eq!(client.response().text(), "own");
+    assert_eq!(asked.load(SeqCst), 1, "it was asked once");
+}
+
 #[test]
 fn datagrams_and_unix_sockets_go_over_and_their_files_end_with_the_last() {
     let (echo, web_addr, dns) = (UdpSocket::bind("127.0.0.1:0").unwrap(), nobody(), nobody());
