@@ -1,5 +1,5 @@
 //! Resolves the names of backends again and again; the last answer is kept on error.
-use super::rhythm::{Named, Rhythm};
+use super::rhythm::{Lookup, Rhythm};
 use crate::config::{Addr, Family};
 use crate::pool::{BackendId, Change, Pool};
 use std::collections::HashMap;
@@ -85,7 +85,7 @@ async fn until(at: Option<Instant>) {
     }
 }
 
-fn names(pool: &Pool) -> Vec<Named> {
+fn names(pool: &Pool) -> Vec<Lookup> {
     let name = |m: crate::pool::Member| match m.backend.addr() {
         Addr::Host(host, port) if !m.removed => Some((m.backend.id, host.clone(), *port)),
         _ => None,

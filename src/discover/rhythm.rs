@@ -10,8 +10,8 @@ const AT_ONCE: usize = 16;
 /// A look-up that takes longer gives its place to the next name, and is one without an answer.
 const SLOW: Duration = Duration::from_secs(1);
 
-/// A name that a backend has, with its port.
-pub(super) type Named = (BackendId, Arc<str>, u16);
+/// Whose name it is, and which with what port.
+pub(super) type Lookup = (BackendId, Arc<str>, u16);
 
 #[derive(Debug)]
 struct Name {
@@ -38,7 +38,7 @@ pub(super) struct Rhythm(HashMap<BackendId, Name>);
 
 impl Rhythm {
     /// The names are these from here on; what is new is due.
-    pub(super) fn follow(&mut self, names: Vec<Named>, now: Instant) {
+    pub(super) fn follow(&mut self, names: Vec<Lookup>, now: Instant) {
         let mut before = std::mem::take(&mut self.0);
         let new = |host, port| Name { host, port, due: now, asked: None, is_slow: false };
         let keep = |(id, host, port)| (id, before.remove(&id).unwrap_or_else(|| new(host, port)));
@@ -46,7 +46,7 @@ impl Rhythm {
     }
 
     /// What is to be looked up now, what was due first before the others.
-    pub(super) fn next(&mut self, now: Instant) -> Vec<Named> {
+    pub(super) fn next(&mut self, now: Instant) -> Vec<Lookup> {
         let fresh = self.0.values().filter_map(Name::place).filter(|end| *end > now).count();
         let slow = self.0.values().filter(|name| name.is_slow && name.asked.is_some()).count();
         let mut room = [fresh, slow].map(|asked| AT_ONCE.saturating_sub(asked));
@@ -89,10 +89,10 @@ impl Rhythm {
 mod tests {
     use super::*;
 
-    fn named(ids: std::ops::Range<u32>) -> Vec<Named> {
+    fn named(ids: std::ops::Range<u32>) -> Vec<Lookup> {
         ids.map(|id| (BackendId(id), format!("n{id}.test").into(), 80)).collect()
     }
-    fn ids(asked: &[Named]) -> Vec<u32> {
+    fn ids(asked: &[Lookup]) -> Vec<u32> {
         asked.iter().map(|(id, ..)| id.0).collect()
     }
 

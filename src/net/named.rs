@@ -55,7 +55,7 @@ impl Named {
 
     /// The one to be asked next.
     pub fn next(&self) -> Option<SocketAddr> {
-        self.order(Instant::now()).first().copied()
+        self.order().first().copied()
     }
 
     /// This one could not be reached: others come before it for a while.
@@ -64,14 +64,14 @@ impl Named {
     }
 
     /// Nothing good came from this one: others come before it for a while. So many at the most that half
-    /// of all are left; of more the first ones come back.
-    pub fn doubt(&self, addr: SocketAddr) {
-        self.put_last(addr, true);
+    /// of all are left; of more the first ones come back. False where there is no other.
+    pub fn doubt(&self, addr: SocketAddr) -> bool {
+        self.put_last(addr, true)
     }
 
-    fn put_last(&self, addr: SocketAddr, doubted: bool) {
+    fn put_last(&self, addr: SocketAddr, doubted: bool) -> bool {
         if self.addrs.len() < 2 || !self.addrs.contains(&addr) {
-            return;
+            return false;
         }
         let mut last = self.last.lock();
         last.retain(|other| other.addr != addr);
@@ -80,6 +80,7 @@ impl Named {
         if over && let Some(first) = last.iter().position(|one| one.doubted) {
             last.remove(first);
         }
+        true
     }
 
     /// Whether another one comes before this for a while.
@@ -91,7 +92,11 @@ impl Named {
     }
 
     /// All of them in turn, those that come last behind the others.
-    fn order(&self, now: Instant) -> Vec<SocketAddr> {
+    pub(super) fn order(&self) -> Vec<SocketAddr> {
+        self.order_at(Instant::now())
+    }
+
+    fn order_at(&self, now: Instant) -> Vec<SocketAddr> {
         if self.addrs.len() < 2 {
             return self.addrs.clone();
         }
@@ -114,7 +119,7 @@ impl Named {
     ///
     /// The kernel's for the last one.
     pub(super) async fn connect(&self) -> io::Result<TcpStream> {
-        let order = self.order(Instant::now());
+        let order = self.order();
         if let [only] = order[..] {
             return TcpStream::connect(only).await;
         }
@@ -169,7 +174,7 @@ async fn first(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::TcpListener;
+    use socket2::{Domain, Socket, Type};
 
     fn ip(text: &str) -> SocketAddr {
         text.parse().unwrap()
@@ -186,10 +191,10 @@ mod tests {
         named.missed(ip("10.9.9.9:80"));
         let now = Instant::now();
         for _ in 0..4 {
-            let order = named.order(now);
+            let order = named.order_at(now);
             assert_eq!((order.len(), order[2]), (3, all[1]));
         }
-        assert!((0..3).any(|_| named.order(now + LAST)[0] == all[1]), "it is asked again");
+        assert!((0..3).any(|_| named.order_at(now + LAST)[0] == all[1]), "it is asked again");
         assert_eq!(Named::default().next(), None);
     }
 
@@ -197,7 +202,7 @@ mod tests {
     fn no_more_than_half_are_doubted_and_where_all_come_last_each_has_its_turn() {
         let all = ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"].map(ip);
         let named = Named::new(all.to_vec());
-        all.into_iter().for_each(|addr| named.doubt(addr));
+        assert!(all.into_iter().all(|addr| named.doubt(addr)));
         assert_eq!(all.map(|addr| named.shuns(addr)), [false, false, true]);
         all.into_iter().for_each(|addr| named.missed(addr));
         assert_eq!(all.map(|addr| named.shuns(addr)), [false; 3], "none is better");
@@ -212,14 +217,22 @@ mod tests {
         (listener, addr)
     }
 
+    /// A socket at a port of its own, which refuses connections until it listens.
+    fn bound() -> (Socket, SocketAddr) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.bind(&ip("127.0.0.1:0").into()).unwrap();
+        let addr = socket.local_addr().unwrap().as_socket().unwrap();
+        (socket, addr)
+    }
+
     #[tokio::test]
     async fn the_next_one_is_dialled_where_one_refuses() {
         let (_listener, good) = open().await;
-        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let (_bound, closed) = bound();
         let named = Named::new(vec![closed, good]);
         for _ in 0..4 {
             assert_eq!(named.connect().await.unwrap().peer_addr().unwrap(), good);
-            assert_eq!(named.order(Instant::now()), [good, closed]);
+            assert_eq!(named.order(), [good, closed]);
         }
         let none = Named::new(vec![closed, ip("127.0.0.2:1")]);
         assert_eq!(none.connect().await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
@@ -230,16 +243,11 @@ mod tests {
     async fn the_next_one_is_dialled_beside_one_that_says_nothing() {
         let (_listener, good) = open().await;
         // A listener whose queue is full answers no SYN.
-        let full =
-            socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-        full.bind(&ip("127.0.0.1:0").into()).unwrap();
+        let (full, silent) = bound();
         full.listen(0).unwrap();
-        let silent = full.local_addr().unwrap().as_socket().unwrap();
         let _queued: Vec<_> = (0..3)
             .map(|_| {
-                let socket =
-                    socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
-                        .unwrap();
+                let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
                 socket.set_nonblocking(true).unwrap();
                 let _ = socket.connect(&silent.into());
                 socket
@@ -247,6 +255,6 @@ mod tests {
             .collect();
         let named = Named::new(vec![silent, good]);
         assert_eq!(named.connect().await.unwrap().peer_addr().unwrap(), good);
-        assert_eq!(named.order(Instant::now()), [good, silent], "it is known");
+        assert_eq!(named.order(), [good, silent], "it is known");
     }
 }

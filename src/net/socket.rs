@@ -241,13 +241,13 @@ impl Target {
             Self::Unix(_) => None,
         }
     }
-    /// The same with another port. A Unix socket has none.
+    /// The same with another port, of several addresses in the order of now. A Unix socket has none.
     pub fn with_port(self, port: u16) -> Self {
         let other = |addr: &SocketAddr| SocketAddr::new(addr.ip(), port);
         match self {
             Self::Ip(addr) => Self::Ip(other(&addr)),
             Self::Name(named) => {
-                Self::Name(Arc::new(Named::new(named.addrs().iter().map(other).collect())))
+                Self::Name(Arc::new(Named::new(named.order().iter().map(other).collect())))
             }
             Self::Unix(path) => Self::Unix(path),
         }

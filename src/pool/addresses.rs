@@ -82,8 +82,9 @@ impl Addresses {
     /// Nothing good came from there: connections to it are given nothing for a while, where the name has
     /// others. What is dialled goes to those first.
     pub(super) fn doubt(&self, place: &Place) {
-        if let Some(addr) = place.addr {
-            self.resolved.load().doubt(addr);
+        if let Some(addr) = place.addr
+            && self.resolved.load().doubt(addr)
+        {
             self.moves.fetch_add(1, Relaxed);
         }
     }
@@ -148,5 +149,9 @@ mod tests {
         assert!(!named.holds(&at_one) && named.holds(&at_two), "the other is asked first");
         named.doubt(&at_two);
         assert!(named.holds(&at_one) && !named.holds(&at_two), "no more than half");
+        named.resolve(vec![one]);
+        let moves = named.moves.load(Relaxed);
+        named.doubt(&at_one);
+        assert!(named.holds(&at_one) && named.moves.load(Relaxed) == moves, "it is the only one");
     }
 }

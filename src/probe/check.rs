@@ -47,7 +47,7 @@ async fn ask(config: &Pool, reach: &Reach, backend: &Backend) -> Result<(), Verd
     let dial = async |target: &Target, offer| dial(reach, target, backend.addr(), way(offer)).await;
     let Some(health) = &config.health else {
         if config.carries.datagrams() {
-            datagrams(backend, &target, udp::knock).await?;
+            knock(backend, &target).await?;
         }
         if !config.carries.streams() {
             return Ok(());
@@ -60,8 +60,9 @@ async fn ask(config: &Pool, reach: &Reach, backend: &Backend) -> Result<(), Verd
     }
     let offer = match &health.check {
         Check::Udp { send, expect } => {
-            let check = async |addr| udp::check(addr, send, expect.as_deref()).await;
-            return datagrams(backend, &target, check).await;
+            let addr = address(&target)?;
+            let suspect = Suspect::new(backend, place, Some(addr));
+            return suspect.judged(udp::check(addr, send, expect.as_deref()).await);
         }
         Check::Grpc { .. } => Offer::Http2,
         Check::Http { .. } | Check::Tcp { .. } => reach.offer(),
@@ -70,7 +71,7 @@ async fn ask(config: &Pool, reach: &Reach, backend: &Backend) -> Result<(), Verd
         Verdict::Refused(what) if health.port.is_some() => Verdict::Bad(what),
         verdict => verdict,
     })?;
-    let mut suspect = Suspect::new(backend, place, &stream);
+    let suspect = Suspect::new(backend, place, stream.peer_addr());
     let own = own_host(backend.addr());
     let checked = match &health.check {
         Check::Udp { .. } => Ok(()),
@@ -89,8 +90,7 @@ async fn ask(config: &Pool, reach: &Reach, backend: &Backend) -> Result<(), Verd
             grpc::check(stream, service, host, reach.is_tls()).await
         }
     };
-    suspect.is_cleared = checked.is_ok();
-    checked.map_err(Verdict::Bad)
+    suspect.judged(checked.map_err(Verdict::Bad))
 }
 
 /// Who is being asked at one of its name's addresses: unless it is cleared, others are asked first from
@@ -102,14 +102,20 @@ struct Suspect<'a> {
 }
 
 impl<'a> Suspect<'a> {
-    fn new(backend: &'a Backend, place: Place, stream: &Stream) -> Self {
+    fn new(backend: &'a Backend, place: Place, peer: Option<SocketAddr>) -> Self {
         // The probe may have been sent to another port.
         let at = |peer: SocketAddr| match backend.addr() {
             Addr::Host(_, port) => Some(SocketAddr::new(peer.ip(), *port)),
             _ => None,
         };
-        let place = place.found(stream.peer_addr().and_then(at));
+        let place = place.found(peer.and_then(at));
         Self { backend, place, is_cleared: false }
+    }
+
+    /// It said something within its time, or our own machine fell short.
+    fn judged(mut self, checked: Result<(), Verdict>) -> Result<(), Verdict> {
+        self.is_cleared = !matches!(checked, Err(Verdict::Bad(_)));
+        checked
     }
 }
 
@@ -129,19 +135,19 @@ fn own_host(addr: &Addr) -> String {
     }
 }
 
-/// Asks one address by datagrams: of several that of a name which are good come first.
-async fn datagrams(
-    backend: &Backend,
-    target: &Target,
-    check: impl AsyncFnOnce(SocketAddr) -> Result<(), Verdict>,
-) -> Result<(), Verdict> {
-    let none = || Verdict::Bad("datagrams need an address".into());
-    let addr = target.addr().ok_or_else(none)?;
-    let checked = check(addr).await;
-    if let Err(Verdict::Bad(_)) = &checked {
+/// Whether somebody says that nobody is there: others come before that address then.
+async fn knock(backend: &Backend, target: &Target) -> Result<(), Verdict> {
+    let addr = address(target)?;
+    let knocked = udp::knock(addr).await;
+    if let Err(Verdict::Bad(_)) = &knocked {
         backend.missed(addr);
     }
-    checked
+    knocked
+}
+
+/// Where datagrams go: of several addresses to one that is good.
+fn address(target: &Target) -> Result<SocketAddr, Verdict> {
+    target.addr().ok_or_else(|| Verdict::Bad("datagrams need an address".into()))
 }
 
 async fn dial(

@@ -70,18 +70,23 @@ fn an_address_that_refuses_costs_nobody_anything_while_another_takes_connections
 
 #[test]
 fn an_address_that_takes_connections_and_says_nothing_is_passed_over() {
-    let port = nobody().port();
-    let mute = Backend::run_at(SocketAddr::from((FIRST, port)), |peer| drop(peer.rest()));
-    let _well = Backend::at(SocketAddr::from((SECOND, port)), "second");
+    let ports = [nobody(), nobody()].map(|addr| addr.port());
+    let mute = |port| Backend::run_at(SocketAddr::from((FIRST, port)), |peer| drop(peer.rest()));
+    let mute = ports.map(mute);
+    let _well = ports.map(|port| Backend::at(SocketAddr::from((SECOND, port)), "second"));
     let zone = Zone::new(&[FIRST, SECOND]);
     let asks = |proxy: &Proxy| (0..16).map(|_| proxy.get("/").status).collect::<Vec<_>>();
-    // Probes find it.
-    let health = "health = { http = \"/\", interval = \"20ms\", timeout = \"100ms\" }\n\
-        keep_alive = { idle = \"off\" }\nretry = { attempts = 1 }";
-    let proxy = zone.proxy(port, "", health);
-    until("a probe was sent there", || mute.connections() > 0);
-    proxy.until_state("b1", "up");
-    until("it is known", || asks(&proxy) == [200; 16]);
+    // Probes find it, those that go to another port, too.
+    for (probed, at) in [(0, String::new()), (1, format!(", port = {}", ports[1]))] {
+        let health = format!(
+            "health = {{ http = \"/\", interval = \"20ms\", timeout = \"100ms\"{at} }}\n\
+             keep_alive = {{ idle = \"off\" }}\nretry = {{ attempts = 1 }}"
+        );
+        let proxy = zone.proxy(ports[0], "", &health);
+        until("a probe was sent there", || mute[probed].connections() > 0);
+        proxy.until_state("b1", "up");
+        until("it is known", || asks(&proxy) == [200; 16]);
+    }
 }
 
 #[test]
@@ -140,31 +145,56 @@ fn shared_connections_go_where_the_name_does() {
     drop((one, two));
 }
 
-#[test]
-fn datagrams_pass_over_an_address_that_refuses() {
-    let port = nobody().port();
-    let socket = UdpSocket::bind((SECOND, port)).unwrap();
+/// Says back each datagram that comes to it.
+fn echo(at: (Ipv4Addr, u16)) {
+    let socket = UdpSocket::bind(at).unwrap();
     std::thread::spawn(move || {
         let mut buf = [0; 64];
         while let Ok((n, from)) = socket.recv_from(&mut buf) {
             let _ = socket.send_to(&buf[..n], from);
         }
     });
-    let zone = Zone::new(&[FIRST, SECOND]);
+}
+
+/// A proxy of datagrams to the name at this port.
+fn datagrams(zone: &Zone, port: u16, pool: &str) -> Proxy {
     let udp = "[listener.udp]\nbind = \"127.0.0.1:0\"\nprotocol = \"udp\"\npool = \"dns\"\n\
         [pool.dns]\nresolve = { interval = \"20ms\" }\n";
     let backends = format!("backends = [{{ name = \"d1\", addr = \"app.internal:{port}\" }}]");
-    let proxy = zone.proxy(nobody().port(), &format!("{udp}{backends}"), "");
-    let ask = |word: &[u8]| {
-        let client = UdpSocket::bind((FIRST, 0)).unwrap();
-        client.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
-        client.send_to(word, proxy.addr_of("udp")).unwrap();
-        let mut buf = [0; 64];
-        client.recv(&mut buf).is_ok_and(|n| &buf[..n] == word)
-    };
-    until("it is known which one refuses", || ask(b"first"));
+    zone.proxy(nobody().port(), &format!("{udp}{backends}\n{pool}"), "")
+}
+
+/// Whether one datagram in a session of its own is answered.
+fn echoes(proxy: &Proxy, word: &[u8]) -> bool {
+    let client = UdpSocket::bind((FIRST, 0)).unwrap();
+    client.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+    client.send_to(word, proxy.addr_of("udp")).unwrap();
+    let mut buf = [0; 64];
+    client.recv(&mut buf).is_ok_and(|n| &buf[..n] == word)
+}
+
+#[test]
+fn datagrams_pass_over_an_address_that_refuses() {
+    let port = nobody().port();
+    echo((SECOND, port));
+    let proxy = datagrams(&Zone::new(&[FIRST, SECOND]), port, "");
+    until("it is known which one refuses", || echoes(&proxy, b"first"));
     for _ in 0..10 {
-        assert!(ask(b"more"), "of sessions begun since then none meets it");
+        assert!(echoes(&proxy, b"more"), "of sessions begun since then none meets it");
+    }
+}
+
+#[test]
+fn datagrams_pass_over_an_address_whose_probes_get_no_answer() {
+    let [port, probed] = [nobody(), nobody()].map(|addr| addr.port());
+    let zone = Zone::new(&[FIRST, SECOND]);
+    let _mute = [port, probed].map(|port| UdpSocket::bind((FIRST, port)).unwrap());
+    [port, probed].into_iter().for_each(|port| echo((SECOND, port)));
+    for at in [String::new(), format!(", port = {probed}")] {
+        let health =
+            "health = { udp = { send = \"ping\" }, interval = \"20ms\", timeout = \"100ms\"";
+        let proxy = datagrams(&zone, port, &format!("{health}{at} }}"));
+        until("it is known", || (0..8).all(|_| echoes(&proxy, b"word")));
     }
 }
 
