@@ -71,6 +71,9 @@ impl Problem {
             None => self.detail.clone(),
         }
     }
+    pub(super) fn detail(&self) -> &str {
+        &self.detail
+    }
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
         Self { status, detail: detail.into(), field: None, problems: Vec::new(), again: None }
     }

@@ -64,7 +64,7 @@ impl Crowd {
 
     fn tell(&self) {
         let (count, peers) = std::mem::take(&mut *self.0.lock()).tell();
-        let limit = "admin.limits.rate, or ten a second without the token";
+        let limit = "admin.limits.rate, or ten a second of an address without the token";
         tracing::warn!(count, peers, within = ?WHILE, limit, "admin: refused with 429");
     }
 }

@@ -7,9 +7,6 @@ use parking_lot::Mutex;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-/// Tries with a wrong token, a second, of all callers of an address together.
-const WRONG: Duration = Duration::from_millis(100);
-
 /// A caller and the way it came.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Caller {
@@ -134,10 +131,9 @@ impl Pace {
         }
     }
 
-    /// The same of tries with a wrong token, which must not use up what others have.
-    pub(super) fn wrong(&self, now: Instant) -> Result<(), Duration> {
-        let rate = Rate::every(WRONG).expect("ten a second is a rate");
-        self.take(rate, now)
+    /// Whether it is as if nobody had asked.
+    pub(super) fn is_rested(&self, now: Instant) -> bool {
+        self.0.lock().is_none_or(|empty| empty <= now)
     }
 }
 

@@ -18,9 +18,11 @@ mod guard;
 mod places;
 mod routes;
 mod serve;
+mod strangers;
 mod turn;
 mod view;
 mod write;
 
 pub use asked::check_question;
 pub use serve::{Access, SOCKET, Socket, bind, bind_or, bind_private, bind_private_or, serve};
+pub use write::check_ttl;

@@ -153,8 +153,10 @@ fn refused(
     if place.is_guarded() {
         if let Err(problem) = caller.may_call(fields, admin) {
             let (method, path) = (request.method(), request.uri().path());
-            if let Err(wait) = desk.wrong.wrong(now) {
-                return Some(too_often(desk, caller, wait));
+            if let Err(wait) = desk.strangers.take(caller, now) {
+                let why = problem.detail();
+                let what = format!("more than ten refused calls a second of this address: {why}");
+                return Some(too_often(desk, caller, wait, what));
             }
             let peer = caller.tcp.map(|(peer, _)| peer.to_string()).unwrap_or_default();
             tracing::warn!(peer, %method, path, status = problem.status.as_u16(), "admin: refused");
@@ -166,7 +168,8 @@ fn refused(
             return Some(answer);
         }
         if let Some(Err(wait)) = admin.limits.rate.map(|rate| desk.pace.take(rate, now)) {
-            return Some(too_often(desk, caller, wait));
+            let what = "more requests than admin.limits.rate";
+            return Some(too_often(desk, caller, wait, what.into()));
         }
     }
     if place.methods().contains(request.method()) {
@@ -179,10 +182,9 @@ fn refused(
     Some(answer)
 }
 
-fn too_often(desk: &Desk, caller: Caller, wait: Duration) -> Answer {
+fn too_often(desk: &Desk, caller: Caller, wait: Duration, what: String) -> Answer {
     desk.reloader.state().admin.limit_hits.inc("rate");
     desk.crowd.refused(caller);
-    let what = "more requests than admin.limits.rate";
     let mut answer = Problem::new(StatusCode::TOO_MANY_REQUESTS, what).answer();
     set(&mut answer, header::RETRY_AFTER, &(wait.as_secs() + 1).to_string());
     answer

@@ -4,6 +4,7 @@ use super::crowd::Crowd;
 use super::guard::{Caller, Pace};
 use super::places::{Heard, Line, Places};
 use super::routes::answer;
+use super::strangers::Strangers;
 use super::turn::Turn;
 use crate::config::{AdminLimits, Bind, BindAddr};
 use crate::drain::Opening;
@@ -182,7 +183,8 @@ pub(super) struct Desk {
     pub(super) access: Access,
     /// How often its callers ask.
     pub(super) pace: Pace,
-    pub(super) wrong: Pace,
+    /// And those who may not.
+    pub(super) strangers: Strangers,
     /// What was told of sums to those who read them by other names.
     pub(super) told: compat::Told,
     /// Places for those who listen to events.
@@ -223,11 +225,22 @@ pub async fn serve(
     let limits = plan.map_or_else(AdminLimits::default, |plan| plan.config.admin.limits.clone());
     let places = Arc::new(Places::new(limits.connections));
     let streams = Arc::new(Semaphore::new(limits.streams));
-    let (pace, wrong, told) = Default::default();
+    let (pace, strangers, told) = Default::default();
     let [plans, rings, explained] = ["plan", "ring", "explain"].map(Turn::new);
     let crowd = Arc::default();
-    let desk =
-        Desk { reloader, path, access, pace, wrong, told, streams, plans, rings, explained, crowd };
+    let desk = Desk {
+        reloader,
+        path,
+        access,
+        pace,
+        strangers,
+        told,
+        streams,
+        plans,
+        rings,
+        explained,
+        crowd,
+    };
     let desk = Arc::new(desk);
     let hits = || &desk.reloader.state().admin.limit_hits;
     for number in 0.. {

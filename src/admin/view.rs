@@ -3,7 +3,7 @@ use super::differs::differs;
 use crate::config::Name;
 use crate::metrics::{BUCKETS, Counter};
 use crate::plan::Plan;
-use crate::pool::{Member, Pool, Ring, Words};
+use crate::pool::{Author, Member, Pool, Ring, Words};
 use crate::server::{Covered, Drained, HandOver, HandOvers, Leaving, Report, Said, State};
 use crate::telemetry::rfc3339;
 use serde::Serialize;
@@ -221,7 +221,7 @@ pub(super) fn found(state: &State, (pool, name): (&str, &str)) -> Option<MemberV
     let plan = state.plan.load_full()?;
     let (pool, mut id) = (plan.pools.get(pool)?, None);
     pool.glance(|at| {
-        if !at.removed && &*at.backend.name == name {
+        if at.removed.is_none() && &*at.backend.name == name {
             id = Some(at.backend.id);
         }
     });
@@ -243,7 +243,9 @@ fn member(m: Member, words: &Words) -> MemberView {
         at: rfc3339(at),
         detail,
     };
-    let word = words.get(&m.backend.name).filter(|_| !m.removed);
+    let word = words.get(&m.backend.name).filter(|_| m.removed.is_none());
+    // Of one that leaves: who sent it away.
+    let author = m.removed.unwrap_or(if word.is_some() { Author::Api } else { Author::File });
     let (now, wall) = (Instant::now(), SystemTime::now());
     let ends = m.backend.drain_ends().map(|at| wall + at.saturating_duration_since(now));
     let tries = m.cells().by_class.iter().map(Counter::get).collect();
@@ -258,10 +260,10 @@ fn member(m: Member, words: &Words) -> MemberView {
         active: m.backend.active(),
         health: m.last_probe.map(probe),
         since: rfc3339(m.since),
-        said_by: if word.is_some() { "api" } else { "file" },
+        said_by: author.word(),
         ttl_seconds: word.and_then(|word| word.ttl).map(|ttl| ttl.as_secs_f64()),
         drain_ends: ends.map(rfc3339),
-        removed: m.removed,
+        removed: m.removed.is_some(),
         tries,
         latency,
     }

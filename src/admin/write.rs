@@ -53,7 +53,7 @@ pub(super) async fn add(
     let weight = members.count("weight", HEAVIEST)?.and_then(|n| Weight::new(n as u16));
     let backup = members.flag("backup")?;
     let tier = members.count("tier", 255)?.map(|tier| tier as u8);
-    let ttl = members.text("ttl", ttl)?;
+    let ttl = members.text("ttl", check_ttl)?;
     members.end()?;
     let (text, addr) =
         said.ok_or_else(|| Problem::field("addr", "says no address: \"host:port\""))?;
@@ -149,7 +149,12 @@ pub(super) async fn beat(state: &State, (pool, backend): (&str, &str)) -> Result
     Err(Problem::new(StatusCode::NOT_FOUND, what))
 }
 
-fn ttl(text: &str) -> Result<Duration, String> {
+/// How long a registered backend may be silent, as `POST` and the command line take it.
+///
+/// # Errors
+///
+/// What is wrong with it, in words.
+pub fn check_ttl(text: &str) -> Result<Duration, String> {
     let ttl = crate::config::duration(text)?;
     if TTL.contains(&ttl) {
         return Ok(ttl);

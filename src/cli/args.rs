@@ -1,7 +1,12 @@
 //! The command line.
+use crate::admin;
+use crate::config::{Addr, Name, Weight};
 use clap::{Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+
+/// The configuration where none is named.
+pub(super) const CONFIG: &str = "proxy.toml";
 
 /// A layer 4 and 7 load-balancing reverse proxy.
 #[derive(Debug, Parser)]
@@ -69,10 +74,34 @@ pub(super) enum Command {
     Man,
 }
 
+impl Command {
+    /// Where the proxy is, of a command that asks one.
+    pub(super) fn client(&self) -> Option<&Client> {
+        Some(match self {
+            Self::Run(_) | Self::Check(_) | Self::Demo(_) | Self::Echo(_) => return None,
+            Self::Completions { .. } | Self::Man => return None,
+            Self::Status(client) | Self::Top(client) => client,
+            Self::Errors(client) | Self::Reload(client) => client,
+            Self::Explain(args) => &args.proxy,
+            Self::Backend(args) => match &args.what {
+                BackendCommand::List { client, .. } | BackendCommand::Remove { client, .. } => {
+                    client
+                }
+                BackendCommand::Add(add) => &add.client,
+            },
+            Self::Drain(args) => &args.one.client,
+            Self::Undrain(args) => &args.client,
+            Self::Weight(args) => &args.client,
+            Self::Plan(args) => &args.client,
+            Self::Ring(args) => &args.client,
+        })
+    }
+}
+
 #[derive(Debug, clap::Args)]
 pub(super) struct Run {
     /// The configuration.
-    #[arg(short, long, default_value = "proxy.toml")]
+    #[arg(short, long, default_value = CONFIG)]
     pub(super) config: PathBuf,
     /// Take over from the process that serves: its listening sockets, what it knows of backends and
     /// what the API said. It drains when this one serves, and goes on if this one has problems. SOCKET
@@ -84,7 +113,7 @@ pub(super) struct Run {
 #[derive(Debug, clap::Args)]
 pub(super) struct Check {
     /// The configuration.
-    #[arg(short, long, default_value = "proxy.toml")]
+    #[arg(short, long, default_value = CONFIG)]
     pub(super) config: PathBuf,
     /// Problems as JSON on standard output.
     #[arg(long)]
@@ -121,7 +150,7 @@ pub(super) struct Echo {
 #[derive(Clone, Debug, clap::Args)]
 pub(super) struct Client {
     /// The configuration of the proxy: its Unix socket is in the folder `server.state` of this file.
-    #[arg(short, long, default_value = "proxy.toml")]
+    #[arg(short, long, default_value = CONFIG)]
     pub(super) config: PathBuf,
     /// Its admin address instead, as http://127.0.0.1:9900 or unix:/path.
     #[arg(long, value_name = "URL")]
@@ -155,11 +184,17 @@ impl Member {
 impl std::str::FromStr for Member {
     type Err = String;
     fn from_str(text: &str) -> Result<Self, String> {
-        let at = |(at, _)| Place { pool: text[..at].into(), backend: text[at + 1..].into() };
-        let places = text.match_indices('/').map(at);
-        let whole = |place: &Place| !place.pool.is_empty() && !place.backend.is_empty();
-        let places: Vec<Place> = places.filter(whole).collect();
-        if places.is_empty() { Err("write POOL/BACKEND".into()) } else { Ok(Self(places)) }
+        let judged = text.match_indices('/').map(|(at, _)| {
+            let (pool, backend) = (named(&text[..at])?, named(&text[at + 1..])?);
+            Ok(Place { pool, backend })
+        });
+        let judged: Vec<Result<Place, String>> = judged.collect();
+        let places: Vec<Place> = judged.iter().flatten().cloned().collect();
+        match judged.into_iter().find_map(Result::err) {
+            _ if !places.is_empty() => Ok(Self(places)),
+            Some(why) => Err(format!("{why}: write POOL/BACKEND")),
+            None => Err("write POOL/BACKEND".into()),
+        }
     }
 }
 
@@ -187,7 +222,7 @@ pub(super) struct Weigh {
     #[arg(value_name = "POOL/BACKEND")]
     pub(super) member: Member,
     /// 0 to 1000, or `file`.
-    #[arg(value_parser = weight)]
+    #[arg(value_parser = given)]
     pub(super) weight: Given,
     #[command(flatten)]
     pub(super) client: Client,
@@ -197,12 +232,28 @@ pub(super) struct Weigh {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Given(pub(super) Option<u16>);
 
-fn weight(text: &str) -> Result<Given, String> {
+fn given(text: &str) -> Result<Given, String> {
     if text == "file" {
         return Ok(Given(None));
     }
-    let weight = text.parse().ok().filter(|weight: &u16| *weight <= 1000);
-    weight.map(|weight| Given(Some(weight))).ok_or_else(|| "write 0 to 1000, or file".into())
+    weight(text).map(|weight| Given(Some(weight))).map_err(|why| format!("{why}, or file"))
+}
+
+fn weight(text: &str) -> Result<u16, String> {
+    let weight = text.parse().ok().and_then(Weight::new);
+    weight.map(Weight::get).ok_or_else(|| "write 0 to 1000".into())
+}
+
+fn named(text: &str) -> Result<String, String> {
+    Name::new(text).map(|name| name.to_string())
+}
+
+fn addr(text: &str) -> Result<String, String> {
+    Addr::new(text).map(|_| text.into())
+}
+
+fn ttl(text: &str) -> Result<String, String> {
+    admin::check_ttl(text).map(|_| text.into())
 }
 
 #[derive(Debug, clap::Args)]
@@ -216,9 +267,10 @@ pub(super) struct Plan {
 #[derive(Debug, clap::Args)]
 pub(super) struct Ring {
     /// Which pool.
+    #[arg(value_parser = named)]
     pub(super) pool: String,
     /// Which backend would go.
-    #[arg(long, value_name = "BACKEND")]
+    #[arg(long, value_name = "BACKEND", value_parser = named)]
     pub(super) remove: String,
     #[command(flatten)]
     pub(super) client: Client,
@@ -236,7 +288,7 @@ pub(super) struct Explain {
     #[arg(long, value_name = "ADDRESS")]
     pub(super) client: Option<String>,
     /// The listener that it comes to, where scheme and port do not say.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = named)]
     pub(super) listener: Option<String>,
     /// Instead of a request a connection that asks for this name by TLS that is let pass.
     #[arg(long, value_name = "NAME", conflicts_with_all = ["what", "headers"])]
@@ -260,6 +312,7 @@ pub(super) enum BackendCommand {
     #[command(display_name = "evenkeel")]
     List {
         /// Which pool.
+        #[arg(value_parser = named)]
         pool: Option<String>,
         #[command(flatten)]
         client: Client,
@@ -271,8 +324,10 @@ pub(super) enum BackendCommand {
     #[command(display_name = "evenkeel")]
     Remove {
         /// Which pool.
+        #[arg(value_parser = named)]
         pool: String,
         /// Which backend.
+        #[arg(value_parser = named)]
         name: String,
         #[command(flatten)]
         client: Client,
@@ -282,20 +337,22 @@ pub(super) enum BackendCommand {
 #[derive(Debug, clap::Args)]
 pub(super) struct Add {
     /// Which pool.
+    #[arg(value_parser = named)]
     pub(super) pool: String,
     /// Its address, as 10.0.0.9:8080.
+    #[arg(value_parser = addr)]
     pub(super) addr: String,
     /// Its name; its address by default.
-    #[arg(long)]
+    #[arg(long, value_parser = named)]
     pub(super) name: Option<String>,
     /// Its weight, 0 to 1000.
-    #[arg(long)]
+    #[arg(long, value_parser = weight)]
     pub(super) weight: Option<u16>,
     /// Only when nobody else is usable.
     #[arg(long)]
     pub(super) backup: bool,
-    /// It lives while its heartbeat comes within this time.
-    #[arg(long)]
+    /// It lives while its heartbeat comes within this time, 1s to 1d.
+    #[arg(long, value_parser = ttl)]
     pub(super) ttl: Option<String>,
     #[command(flatten)]
     pub(super) client: Client,

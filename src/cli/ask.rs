@@ -1,11 +1,12 @@
 //! The way from a command to the proxy: its Unix socket, its admin address, or what is said.
 use super::args;
-use crate::telemetry::is_unseen;
+use crate::config;
+use crate::telemetry::{is_unseen, seen};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::{Request, header};
 use hyper_util::rt::TokioIo;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -22,12 +23,18 @@ pub(super) enum Error {
     /// The proxy could not be reached: 3.
     Unreached(String),
     /// It says no: 1. The status, and the problem as it came.
-    No(u16, Value),
+    No(u16, Told),
     /// What was asked makes no sense: 2.
     Usage(String),
 }
 
 impl Error {
+    /// A no that is said as the proxy would.
+    pub(super) fn no(status: u16, detail: &str) -> Self {
+        let body = json!({ "status": status, "detail": detail });
+        Self::No(status, Told { text: format!("{body}\n"), body })
+    }
+
     pub(super) fn code(&self) -> u8 {
         match self {
             Self::Unreached(_) => 3,
@@ -41,7 +48,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unreached(what) | Self::Usage(what) => f.write_str(what),
-            Self::No(status, problem) => {
+            Self::No(status, Told { body: problem, .. }) => {
                 let text = |value: &Value| value.as_str().unwrap_or("").to_string();
                 match problem["problems"].as_array() {
                     Some(all) => {
@@ -49,10 +56,7 @@ impl fmt::Display for Error {
                         write!(f, "{count} problem{}", if count == 1 { "" } else { "s" })?;
                         all.iter().try_for_each(|one| write!(f, "\n{}", line(one)))
                     }
-                    None => match text(&problem["detail"]) {
-                        detail if detail.is_empty() => write!(f, "the proxy answered {status}"),
-                        detail => write!(f, "{} ({status})", printable(&detail)),
-                    },
+                    None => write!(f, "{} ({status})", printable(&text(&problem["detail"]))),
                 }
             }
         }
@@ -116,6 +120,16 @@ pub(super) struct Told {
     pub(super) text: String,
 }
 
+impl Told {
+    /// As it came, for programs; `null` where there was nothing to say.
+    pub(super) fn print(&self) {
+        match self.text.is_empty() {
+            true => say!("null"),
+            false => put!("{}", seen(&self.text, |c| c == '\n')),
+        }
+    }
+}
+
 impl Asker {
     /// Finds the proxy: what is said, its socket, its address.
     ///
@@ -131,7 +145,7 @@ impl Asker {
         if let Some(said) = &client.admin {
             return Ok(Self { place: place(said)?, token });
         }
-        let found = Found::of(&client.config);
+        let found = Found::of(&client.config)?;
         let socket = found.state.join(crate::admin::SOCKET);
         if UnixStream::connect(&socket).await.is_ok() {
             return Ok(Self { place: Place::Unix(socket), token: None });
@@ -209,11 +223,15 @@ impl Asker {
         let bytes = read.map_err(|e| failed(&e))?.to_bytes();
         working.abort();
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        let body = serde_json::from_str(&text).unwrap_or_default();
+        let body: Value = serde_json::from_str(&text).unwrap_or_default();
         if status.is_success() {
             return Ok(Told { body, text });
         }
-        Err(Error::No(status.as_u16(), body))
+        if body["detail"].is_string() {
+            return Err(Error::No(status.as_u16(), Told { body, text }));
+        }
+        let what = format!("{} answered, and not as an Evenkeel does", self.place);
+        Err(Error::no(status.as_u16(), &what))
     }
 }
 
@@ -244,25 +262,36 @@ struct Found {
 }
 
 impl Found {
-    fn of(path: &Path) -> Self {
-        if let Ok(config) = crate::config::load(path) {
-            return Self {
+    /// # Errors
+    ///
+    /// The file cannot be read. Where nobody named one, none need be there: so it is with `demo`.
+    fn of(path: &Path) -> Result<Self, Error> {
+        if let Ok(config) = config::load(path) {
+            return Ok(Self {
                 state: config.server.state,
                 bind: config.admin.bind.map(|bind| bind.addr.to_string()),
                 token: config.admin.token.map(|token| token.path),
-            };
+            });
         }
-        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let text = match config::read_text(path) {
+            Ok(text) => text,
+            Err(_) if path == Path::new(args::CONFIG) && !path.exists() => String::new(),
+            Err(why) => {
+                let what =
+                    format!("read {}: {why}; --admin says where the proxy is", path.display());
+                return Err(Error::Usage(what));
+            }
+        };
         let table: toml::Table = toml::from_str(&text).unwrap_or_default();
         let said =
             |section: &str, key: &str| table.get(section)?.get(key)?.as_str().map(str::to_string);
         let folder = path.parent().unwrap_or(Path::new(""));
         let bind = said("admin", "bind").unwrap_or_else(|| "127.0.0.1:9900".into());
-        Self {
+        Ok(Self {
             state: folder.join(said("server", "state").unwrap_or_else(|| "state".into())),
             bind: (bind != "off").then_some(bind),
             token: said("admin", "token_file").map(|name| folder.join(name)),
-        }
+        })
     }
 }
 
@@ -284,12 +313,14 @@ mod tests {
     fn a_file_with_problems_still_says_where_its_proxy_is() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("proxy.toml");
-        let none = Found::of(&path);
+        assert!(matches!(Found::of(&path), Err(Error::Usage(_))), "it was named, and is not there");
+        std::fs::write(&path, "").unwrap();
+        let none = Found::of(&path).unwrap();
         assert_eq!(none.bind.as_deref(), Some("127.0.0.1:9900"));
         assert_eq!(none.state, folder.path().join("state"));
         std::fs::write(&path, "[admin]\nbind = \"127.0.0.1:7\"\n[server]\nstate = \"s\"\nx = 1\n")
             .unwrap();
-        let found = Found::of(&path);
+        let found = Found::of(&path).unwrap();
         assert_eq!(
             (found.state, found.bind),
             (folder.path().join("s"), Some("127.0.0.1:7".into()))
@@ -299,7 +330,7 @@ mod tests {
             "[admin]\nbind = \"off\"\n[listener.l]\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\n",
         )
         .unwrap();
-        assert_eq!(Found::of(&path).bind, None);
+        assert_eq!(Found::of(&path).unwrap().bind, None);
     }
 
     #[test]

@@ -25,22 +25,23 @@ use std::process::ExitCode;
 /// the allocator may give memory back.
 pub fn main(tidy: fn()) -> ExitCode {
     let args = Args::parse();
+    let json = args.command.client().is_some_and(|client| client.json);
     let done = match args.command {
         Command::Run(args) => run::run(&args, tidy),
         Command::Check(args) => check::check(&args),
         Command::Demo(args) => demo::demo(&args, tidy),
         Command::Echo(args) => echo::echo(&args),
-        Command::Top(client) => ops::run(top::top(&client)),
-        Command::Status(client) => ops::run(ops::status(&client)),
-        Command::Errors(client) => ops::run(kept::errors(&client)),
-        Command::Explain(args) => ops::run(explain::explain(&args)),
-        Command::Backend(args) => ops::run(ops::backend(&args.what)),
-        Command::Drain(args) => ops::run(ops::drain(&args)),
-        Command::Undrain(args) => ops::run(ops::undrain(&args)),
-        Command::Weight(args) => ops::run(ops::weight(&args)),
-        Command::Reload(client) => ops::run(ops::reload(&client)),
-        Command::Plan(args) => ops::run(ops::plan(&args)),
-        Command::Ring(args) => ops::run(ops::ring(&args)),
+        Command::Top(client) => ops::run(json, top::top(&client)),
+        Command::Status(client) => ops::run(json, ops::status(&client)),
+        Command::Errors(client) => ops::run(json, kept::errors(&client)),
+        Command::Explain(args) => ops::run(json, explain::explain(&args)),
+        Command::Backend(args) => ops::run(json, ops::backend(&args.what)),
+        Command::Drain(args) => ops::run(json, ops::drain(&args)),
+        Command::Undrain(args) => ops::run(json, ops::undrain(&args)),
+        Command::Weight(args) => ops::run(json, ops::weight(&args)),
+        Command::Reload(client) => ops::run(json, ops::reload(&client)),
+        Command::Plan(args) => ops::run(json, ops::plan(&args)),
+        Command::Ring(args) => ops::run(json, ops::ring(&args)),
         Command::Completions { shell } => completions(shell),
         Command::Man => man(),
     };

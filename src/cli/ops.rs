@@ -3,6 +3,7 @@ use super::args::{self, BackendCommand, Client, Member, Place};
 use super::ask::{Asker, Error, Told, encoded, printable};
 use super::progress::Progress;
 use super::table::Table;
+use crate::config::{self, Name};
 use crate::telemetry::seen;
 use serde_json::{Value, json};
 use std::process::ExitCode;
@@ -11,14 +12,21 @@ use std::time::Duration;
 /// From one look to the next while something is waited for.
 const LOOK: Duration = Duration::from_millis(200);
 
-/// Runs a command that asks; what is wrong is said on standard error.
-pub(super) fn run(work: impl Future<Output = Result<ExitCode, Error>>) -> Result<ExitCode, String> {
+/// Runs a command that asks; what is wrong is said on standard error. Where JSON is wanted, standard
+/// output has what was answered, a no as well.
+pub(super) fn run(
+    json: bool,
+    work: impl Future<Output = Result<ExitCode, Error>>,
+) -> Result<ExitCode, String> {
     let mut builder = tokio::runtime::Builder::new_current_thread();
     let runtime =
         builder.enable_all().build().map_err(|error| format!("start a thread: {error}"))?;
     match runtime.block_on(work) {
         Ok(code) => Ok(code),
         Err(error) => {
+            if let (Error::No(_, told), true) = (&error, json) {
+                told.print();
+            }
             eprintln!("evenkeel: {error}");
             Ok(ExitCode::from(error.code()))
         }
@@ -27,7 +35,7 @@ pub(super) fn run(work: impl Future<Output = Result<ExitCode, Error>>) -> Result
 
 /// What was answered, as it came, where JSON is wanted; else in words.
 pub(super) fn show(client: &Client, told: &Told, words: impl FnOnce(&Value)) {
-    if client.json { put!("{}", seen(&told.text, |c| c == '\n')) } else { words(&told.body) }
+    if client.json { told.print() } else { words(&told.body) }
 }
 
 pub(super) fn text(value: &Value) -> String {
@@ -77,9 +85,7 @@ pub(super) async fn status(client: &Client) -> Result<ExitCode, Error> {
         if last["result"] == "failure" {
             say!("hand-over   failed at {}: {}", text(&last["at"]), text(&last["why"]));
         }
-        for pid in list(&status["hand_over"]["draining"]) {
-            say!("process {pid}, which served before, still drains: its work is not counted here");
-        }
+        older_work(&status);
         for key in list(&status["needs_restart"]) {
             say!("needs a restart: {}", text(key));
         }
@@ -92,6 +98,27 @@ pub(super) async fn status(client: &Client) -> Result<ExitCode, Error> {
     };
     let well = status["stage"] == "ready" && list(&pools["pools"]).all(works);
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Processes that served before a hand-over: what they have in work is nobody's to count but theirs.
+fn older_work(status: &Value) {
+    for pid in list(&status["hand_over"]["draining"]) {
+        say!("process {pid}, which served before, still drains: its work is not counted here");
+    }
+}
+
+/// As [`show`], of backends and what is in work there.
+async fn show_work(
+    asker: &Asker,
+    client: &Client,
+    told: &Told,
+    words: impl FnOnce(&Value),
+) -> Result<(), Error> {
+    show(client, told, words);
+    if !client.json {
+        older_work(&asker.get("/v1/status").await?.body);
+    }
+    Ok(())
 }
 
 /// Values of the file that the API covers.
@@ -173,15 +200,18 @@ pub(super) async fn backend(what: &BackendCommand) -> Result<ExitCode, Error> {
             match pool {
                 Some(pool) => {
                     let told = asker.get(&format!("/v1/pools/{}", encoded(pool))).await?;
-                    show(client, &told, |pool| members(std::iter::once(pool)));
+                    show_work(&asker, client, &told, |pool| members(std::iter::once(pool))).await?;
                 }
                 None => {
                     let told = asker.get("/v1/pools").await?;
-                    show(client, &told, |all| members(list(&all["pools"])));
+                    show_work(&asker, client, &told, |all| members(list(&all["pools"]))).await?;
                 }
             }
         }
         BackendCommand::Add(add) => {
+            if add.name.is_none() {
+                Name::new(&add.addr).map_err(|why| Error::Usage(format!("{why}: say --name")))?;
+            }
             let mut body = json!({ "addr": add.addr });
             let members =
                 [("name", json!(add.name)), ("weight", json!(add.weight)), ("ttl", json!(add.ttl))];
@@ -259,14 +289,13 @@ pub(super) async fn drain(args: &args::Drain) -> Result<ExitCode, Error> {
             if !matches!(told.body["state"].as_str(), Some("drain" | "maintenance")) {
                 progress.end();
                 let state = text(&told.body["state"]);
-                let body =
-                    json!({ "detail": format!("{name} is {state} again: somebody undrained it") });
-                return Err(Error::No(409, body));
+                let detail = format!("{name} is {state} again: somebody undrained it");
+                return Err(Error::no(409, &detail));
             }
         }
         progress.end();
     }
-    show(client, &told, |m| shown(member, m));
+    show_work(&asker, client, &told, |m| shown(member, m)).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -315,20 +344,16 @@ pub(super) async fn reload(client: &Client) -> Result<ExitCode, Error> {
 
 /// `evenkeel plan`
 pub(super) async fn plan(args: &args::Plan) -> Result<ExitCode, Error> {
+    let unread = |why: String| Error::Usage(format!("read {}: {why}", args.file.display()));
+    let toml = config::read_text(&args.file).map_err(unread)?;
+    let path = std::fs::canonicalize(&args.file).map_err(|error| unread(error.to_string()))?;
     let asker = Asker::find(&args.client).await?;
-    let failed = |error| Error::Usage(format!("read {}: {error}", args.file.display()));
     // What the file includes is found from where it is, where the proxy can look there, too.
     let body = match asker.is_local() {
-        true => json!({ "path": std::fs::canonicalize(&args.file).map_err(failed)? }),
-        false => json!({ "toml": std::fs::read_to_string(&args.file).map_err(failed)? }),
+        true => json!({ "path": path }),
+        false => json!({ "toml": toml }),
     };
-    let told = match asker.ask("POST", "/v1/plan", Some(body)).await {
-        Err(Error::No(status, problem)) if args.client.json => {
-            say!("{}", seen(&problem.to_string(), |_| false));
-            return Err(Error::No(status, problem));
-        }
-        told => told?,
-    };
+    let told = asker.ask("POST", "/v1/plan", Some(body)).await?;
     show(&args.client, &told, |plan| {
         objects(plan);
         let kept = list(&plan["keep"]).count();

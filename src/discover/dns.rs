@@ -87,7 +87,7 @@ async fn until(at: Option<Instant>) {
 
 fn names(pool: &Pool) -> Vec<Lookup> {
     let name = |m: crate::pool::Member| match m.backend.addr() {
-        Addr::Host(host, port) if !m.removed => Some((m.backend.id, host.clone(), *port)),
+        Addr::Host(host, port) if m.removed.is_none() => Some((m.backend.id, host.clone(), *port)),
         _ => None,
     };
     pool.members().into_iter().filter_map(name).collect()

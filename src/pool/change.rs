@@ -139,6 +139,8 @@ pub enum Change {
     Endpoints(Vec<Endpoint>),
     /// What the API says of some of its backends, by their names; `None`: nothing any more.
     Words(Vec<(Name, Option<Word>)>),
+    /// The pool is gone: nobody is named any more, whoever named him.
+    Gone,
     /// What another process knew of its backends, which goes on here.
     Remembered(Vec<Verdict>),
     /// A name's addresses; empty when it has none.
@@ -220,6 +222,24 @@ impl Turn {
     }
 }
 
+/// Who says what a pool is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the words operators see")]
+pub enum Author {
+    File,
+    Api,
+}
+
+impl Author {
+    /// `file` or `api`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::File => "file",
+            Self::Api => "api",
+        }
+    }
+}
+
 /// A member at a glance: nothing copied, for who looks at many and often.
 #[derive(Clone, Copy, Debug)]
 #[allow(missing_docs, reason = "as in `Member`")]
@@ -227,7 +247,7 @@ pub struct Glance<'a> {
     pub backend: &'a Arc<Backend>,
     pub state: State,
     pub reason: Reason,
-    pub removed: bool,
+    pub removed: Option<Author>,
 }
 
 /// A member as it is shown: a copy.
@@ -242,9 +262,9 @@ pub struct Member {
     pub since: SystemTime,
     /// The last probe's word: when, and `ok` or what went wrong.
     pub last_probe: Option<(SystemTime, String)>,
-    /// Neither config nor discovery names it any more; it stays until its last lease ends, at most
+    /// Nobody names it any more, by the word of whom; it stays until its last lease ends, at most
     /// for `pool.drain`. Another member may have its name meanwhile.
-    pub removed: bool,
+    pub removed: Option<Author>,
     /// The number of the first that had its name, for as long as somebody has it.
     pub line: BackendId,
     pub(super) told: Counted,

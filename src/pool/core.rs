@@ -298,7 +298,7 @@ impl Pool {
         let (turns, is_news) = {
             let mut members = self.members.lock();
             let before = members.news();
-            let is_set = matches!(change, Change::Endpoints(_) | Change::Words(_));
+            let is_set = matches!(change, Change::Endpoints(_) | Change::Words(_) | Change::Gone);
             let turns = members.apply(change, now);
             if is_set {
                 self.name(&members);

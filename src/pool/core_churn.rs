@@ -83,7 +83,8 @@ fn disturb(pool: &Arc<Pool>, config: &config::Pool, ground: &Ground) {
         // A clock of its own, so that the cadence never holds a set back.
         now += Duration::from_secs(1);
         let (name, good) = (*rng.choice(&NAMES).unwrap(), rng.u8(..4) > 0);
-        let known = pool.members().into_iter().find(|m| !m.removed && &*m.backend.name == name);
+        let known =
+            pool.members().into_iter().find(|m| m.removed.is_none() && &*m.backend.name == name);
         match (rng.u8(..8), known) {
             (0, _) => {
                 let mut other = config.clone();

@@ -37,7 +37,7 @@ fn commit(config: &config::Pool, before: Option<&Arc<Pool>>) -> Arc<Pool> {
 
 fn id(pool: &Pool, text: &str) -> BackendId {
     let mut all = pool.members().into_iter();
-    all.find(|m| !m.removed && &*m.backend.name == text).expect("it is named").backend.id
+    all.find(|m| m.removed.is_none() && &*m.backend.name == text).expect("it is named").backend.id
 }
 
 fn say(pool: &Pool, text: &str, good: bool, now: Instant) -> Vec<Turn> {
@@ -80,7 +80,12 @@ fn seen(pool: &Pool) -> String {
         let counted = (b.picks().policy.get(), b.active(), b.is_usable(), b.cost(pool.clock.then));
         format!(
             "{} {} {} {:?} {:?} {word:?} {} {counted:?}",
-            b.id.0, b.name, m.weight, m.state, m.reason, m.removed
+            b.id.0,
+            b.name,
+            m.weight,
+            m.state,
+            m.reason,
+            m.removed.is_some()
         )
     };
     let all: Vec<String> = pool.members().iter().map(member).collect();

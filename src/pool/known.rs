@@ -1,7 +1,7 @@
 //! One member of a pool: its endpoint, what probes and tries say of it, what an operator wants, and
 //! the state that follows from all of these. Pure.
 use super::backend::{Backend, BackendId, Endpoint, Leave};
-use super::change::{Glance, Member, Reason, State, Wish};
+use super::change::{Author, Glance, Member, Reason, State, Wish};
 use super::health::Health;
 use super::hot::Quiet;
 use super::line::Counted;
@@ -37,8 +37,8 @@ pub(super) struct Known {
     pub(super) founder: bool,
     /// It has a share of its weight, and is on its way to all of it.
     pub(super) ramp: Option<(Ramp, f64)>,
-    /// Since when nobody names it.
-    pub(super) removed: Option<Instant>,
+    /// Since when nobody names it, and who sent it away.
+    pub(super) removed: Option<(Instant, Author)>,
     /// It was up at some time.
     pub(super) ever_up: bool,
     pub(super) state: State,
@@ -227,7 +227,7 @@ impl Known {
             backend: &self.backend,
             state: self.state,
             reason: self.reason,
-            removed: self.removed.is_some(),
+            removed: self.removed.map(|(_, by)| by),
         }
     }
 
@@ -241,7 +241,7 @@ impl Known {
             reason: self.reason,
             since: wall(self.since),
             last_probe: self.last_probe.as_ref().map(|(at, word)| (wall(*at), word.clone())),
-            removed: self.removed.is_some(),
+            removed: self.removed.map(|(_, by)| by),
             line: self.line,
             told,
         }

@@ -90,7 +90,8 @@ impl Past {
             gone.iter().for_each(|gone| sum.add(&gone.sum.cells, &gone.sum.picks));
             let last = places.iter().copied().max_by_key(|place| {
                 let known = &list[*place];
-                (known.removed.is_none(), known.removed, known.backend.id)
+                let gone = known.removed.map(|(at, _)| at);
+                (gone.is_none(), gone, known.backend.id)
             });
             places.iter().for_each(|place| all[*place] = Counted::Elsewhere(Arc::default()));
             if let Some(last) = last {

@@ -2,7 +2,7 @@
 //! nothing here builds, waits or logs.
 use super::backend::{Backend, BackendId, Candidate, Endpoint};
 use super::balance::Sizes;
-use super::change::{Change, Glance, Member, Miss, Reason, State, Turn, Wish};
+use super::change::{Author, Change, Glance, Member, Miss, Reason, State, Turn, Wish};
 use super::health::Health;
 use super::known::Known;
 use super::line::Past;
@@ -99,9 +99,13 @@ impl Members {
         match change {
             Change::Endpoints(endpoints) => {
                 self.said = endpoints;
-                self.lay("no longer named", now)
+                self.lay(Author::File, now)
             }
             Change::Words(words) => self.hear(words, now),
+            Change::Gone => {
+                (self.said, self.words) = Default::default();
+                self.lay(Author::File, now)
+            }
             Change::Resolved { id, addrs } => {
                 self.news += 1;
                 let detail = if addrs.is_empty() { "no address" } else { "resolved" };
@@ -179,17 +183,18 @@ impl Members {
                 None => self.words.remove(&name),
             };
         }
-        self.lay("the API said so", now)
+        self.lay(Author::Api, now)
     }
 
-    fn lay(&mut self, detail: &str, now: Instant) -> Vec<Turn> {
+    /// Whoever is no longer named is sent away by `by`.
+    fn lay(&mut self, by: Author, now: Instant) -> Vec<Turn> {
         let endpoints = words::lay(&self.said, &self.words);
-        self.name(endpoints, detail, now)
+        self.name(endpoints, by, now)
     }
 
     /// The whole set. Who is still named stays as it is, with the new weight and tier; who is named
     /// no longer drains; who comes back while it drains goes on where it was.
-    fn name(&mut self, endpoints: Vec<Endpoint>, detail: &str, now: Instant) -> Vec<Turn> {
+    fn name(&mut self, endpoints: Vec<Endpoint>, by: Author, now: Instant) -> Vec<Turn> {
         self.news += 1;
         let before = std::mem::take(&mut self.list);
         let mut places: HashMap<(Name, Addr), usize> = HashMap::with_capacity(before.len());
@@ -215,10 +220,14 @@ impl Members {
         }
         for mut known in before.into_iter().flatten() {
             self.stale |= known.removed.is_none();
-            known.removed.get_or_insert(now);
+            known.removed.get_or_insert((now, by));
             self.list.push(known);
         }
         self.index();
+        let detail = match by {
+            Author::File => "no longer named",
+            Author::Api => "the API said so",
+        };
         self.judge_all(detail, now)
     }
 
@@ -256,6 +265,7 @@ impl Members {
             known.ramp = if known.founder { None } else { self.begins(now) };
             known.state = known.judge().0;
         }
+        known.end(self.config.drain.get(), now);
         known
     }
 
@@ -334,6 +344,7 @@ impl Members {
     /// did.
     fn judge(&mut self, place: usize, detail: &str, now: Instant) -> Option<Turn> {
         self.ramp_at(place, now);
+        let drain = self.config.drain.get();
         let known = &mut self.list[place];
         let (state, reason) = known.judge();
         if (state, reason) == (known.state, known.reason) {
@@ -347,12 +358,11 @@ impl Members {
         self.served |= state.works();
         known.backend.hot.set_usable(state.works());
         known.backend.set_down(state == State::Down);
-        if from != state {
-            known.since = now;
-        }
         if from == state {
             return None;
         }
+        known.since = now;
+        known.end(drain, now);
         self.leaving |= from.is_leaving() || state.is_leaving();
         known.backend.cells.turned(state);
         let backend = known.endpoint.name.clone();

@@ -187,6 +187,7 @@ impl Model {
         let of = |facts: &mut Vec<Fact>, id| facts.iter().position(|fact| fact.backend.id == id);
         match change {
             Change::Endpoints(said) => self.name(said, real, now),
+            Change::Gone => self.name(&[], real, now),
             Change::Words(_) | Change::Remembered(_) => {
                 unreachable!("the walk says none; words.rs and verdict.rs have their own")
             }

@@ -89,7 +89,8 @@ impl Play {
         self.members.set(Arc::new(self.config.clone()), self.now)
     }
     fn id(&self, text: &str) -> BackendId {
-        let found = self.show().into_iter().find(|m| !m.removed && &*m.backend.name == text);
+        let found =
+            self.show().into_iter().find(|m| m.removed.is_none() && &*m.backend.name == text);
         found.unwrap_or_else(|| panic!("{text} is not named")).backend.id
     }
     fn probed(&mut self, text: &str, good: bool) -> Vec<Turn> {
@@ -392,7 +393,8 @@ fn what_was_counted_under_a_name_stays_told_at_whatever_address_it_is() {
     let last = play.member("a").backend;
     last.hot.set_active(1);
     play.name(&[endpoint("b")]);
-    let told = play.show().into_iter().find(|m| !m.is_told_elsewhere() && m.removed).unwrap();
+    let told =
+        play.show().into_iter().find(|m| !m.is_told_elsewhere() && m.removed.is_some()).unwrap();
     assert_eq!((told.picks().policy.get(), told.line), (17, BackendId(0)));
     last.hot.set_active(0);
     play.members.forget(play.now);

@@ -212,7 +212,7 @@ impl Walk {
             assert!(Arc::ptr_eq(&member.backend, &fact.backend), "{name} after {said}");
             assert_eq!((member.state, member.reason), self.model.state(fact), "{name}: {said}");
             assert_eq!(
-                (member.weight, member.tier, member.removed),
+                (member.weight, member.tier, member.removed.is_some()),
                 (fact.endpoint.weight.get(), fact.endpoint.tier, fact.removed)
             );
             let usable = member.backend.is_usable();
@@ -225,7 +225,7 @@ impl Walk {
             }
             let one = self.real.show_one(member.backend.id, |_| SystemTime::UNIX_EPOCH).unwrap();
             assert_eq!((one.state, one.removed), (member.state, member.removed));
-            assert_eq!(self.real.backend(member.backend.id).is_some(), !member.removed);
+            assert_eq!(self.real.backend(member.backend.id).is_some(), member.removed.is_none());
         }
         assert_eq!(self.real.is_out(), self.model.is_out(), "{said}");
         self.model.holds(said);

@@ -55,7 +55,7 @@ pub use backend::{Backend, BackendId, Candidate, Endpoint, Leave, news};
 pub use balance::{Ask, Balancer, Policies, Why, client_hash, key_hash};
 pub use budget::Allowance;
 pub use cells::{Cells, Picks, StickyCells, Told};
-pub use change::{Change, Glance, Member, Miss, Reason, State, Turn, Wish};
+pub use change::{Author, Change, Glance, Member, Miss, Reason, State, Turn, Wish};
 pub use explain::{Explained, Line, Standing};
 pub use lease::{Lease, NoLease, Outcome, Vigil};
 pub use prepare::Prepared;

@@ -115,7 +115,7 @@ mod tests {
         assert!(Arc::ptr_eq(prepared.pool(), &running));
         assert_eq!(running.members().len(), 2, "nothing changed yet");
         assert!(Arc::ptr_eq(&prepared.commit().0, &running));
-        let removed: Vec<bool> = running.members().iter().map(|m| m.removed).collect();
+        let removed: Vec<bool> = running.members().iter().map(|m| m.removed.is_some()).collect();
         assert_eq!(removed, [false, true]);
     }
 

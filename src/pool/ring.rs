@@ -38,7 +38,7 @@ impl Pool {
         let mut all: Vec<(Name, u32)> = self
             .members()
             .into_iter()
-            .filter(|member| !member.removed && member.weight > 0)
+            .filter(|member| member.removed.is_none() && member.weight > 0)
             .map(|member| (member.backend.name.clone(), u32::from(member.weight)))
             .collect();
         // As a set is ordered.

@@ -150,7 +150,7 @@ mod tests {
             let all = words.iter().map(|(name, word)| (name.clone(), Some(word.clone())));
             fresh.apply(Change::Words(all.collect()), now);
             let shape = |pool: &Pool| {
-                let here = pool.members().into_iter().filter(|m| !m.removed);
+                let here = pool.members().into_iter().filter(|m| m.removed.is_none());
                 let one = |m: crate::pool::Member| {
                     let is = (m.weight, m.state.word(), m.reason.word() == "heartbeat");
                     (m.backend.name.to_string(), m.backend.addr().to_string(), is)

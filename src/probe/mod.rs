@@ -73,7 +73,7 @@ impl Beats {
     fn members(&self) -> Vec<(Arc<Backend>, crate::pool::State, crate::pool::Reason)> {
         let mut members = Vec::with_capacity(self.all.len());
         self.shared.pool.glance(|g| {
-            if !g.removed {
+            if g.removed.is_none() {
                 members.push((g.backend.clone(), g.state, g.reason));
             }
         });

@@ -92,7 +92,7 @@ async fn publish(pool: Arc<Pool>) {
 
 /// Drains every backend of a pool that is gone, until none has work any more.
 async fn end(pool: Arc<Pool>) {
-    let turns = pool.apply(Change::Endpoints(Vec::new()), Instant::now());
+    let turns = pool.apply(Change::Gone, Instant::now());
     log_turns(&pool.name, &turns);
     while !pool.members().is_empty() {
         pool.publish(Instant::now());

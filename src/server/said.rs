@@ -1,7 +1,7 @@
 //! What the API says of backends, of all pools: the rules of each write. Pure: whether it is kept on
 //! a disk is `writer.rs`'s to say, and what comes of it the pools'.
 use crate::config::{Addr, Config, Name, Weight};
-use crate::pool::{Endpoint, Pool, Wish, Word, Words, lay};
+use crate::pool::{Author, Endpoint, Pool, Wish, Word, Words, lay};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
@@ -209,6 +209,14 @@ impl Said {
         let backends = pool.map(|pool| pool.config());
         let mut backends = backends.iter().flat_map(|config| &config.backends);
         let in_file = backends.any(|backend| backend.name == write.backend);
+        // Said again while it drains: it goes already.
+        if matches!(write.what, What::Remove)
+            && before.is_empty()
+            && !in_file
+            && pool.is_some_and(|pool| is_sent_away(pool, &write.backend))
+        {
+            return Ok(None);
+        }
         let word = after(write, in_file, before.clone())?;
         if before.is_empty() && !word.is_empty() && self.len() >= most {
             return Err(Refused::Full(most));
@@ -258,6 +266,10 @@ impl Said {
             for (backend, word) in &**words {
                 let named = file.get(backend);
                 let mut say = |key, of_file: Option<String>, api: String| {
+                    // Both say the same.
+                    if of_file.as_ref() == Some(&api) {
+                        return;
+                    }
                     let (pool, backend) = (pool.clone(), backend.clone());
                     all.push(Covered { pool, backend, key, file: of_file, api });
                 };
@@ -291,6 +303,13 @@ pub(super) fn wish_word(wish: Wish) -> &'static str {
         Wish::Drain => "drain",
         Wish::Maintenance => "maintenance",
     }
+}
+
+/// Whether the API sent away who has this name: what is said of it here is gone before the pool hears of it.
+fn is_sent_away(pool: &Pool, backend: &Name) -> bool {
+    let mut is = false;
+    pool.glance(|at| is |= at.backend.name == *backend && at.removed != Some(Author::File));
+    is
 }
 
 /// What is said of a backend after a write.

@@ -1,6 +1,7 @@
 //! The process's own log: for people or as JSON, on standard error, changeable at a reload. A thread of
 //! its own writes it: whoever reads it, or does not, nobody who says something waits.
 use super::escape::seen;
+use super::fields::Fields;
 use super::outlet::Outlet;
 use super::writer::Whose;
 use crate::config::{Log, LogFormat};
@@ -75,7 +76,8 @@ fn form(log: &Log, out: &Arc<Outlet>) -> Form {
     let writer = move || Seen { to: out.clone(), ansi };
     match log.format {
         LogFormat::Text => {
-            fmt::layer().with_writer(writer).with_ansi(ansi).with_target(false).boxed()
+            let form = fmt::layer().fmt_fields(Fields).with_target(false);
+            form.with_writer(writer).with_ansi(ansi).boxed()
         }
         LogFormat::Json => fmt::layer().json().flatten_event(true).with_writer(writer).boxed(),
     }

@@ -5,6 +5,7 @@ mod access;
 mod clock;
 mod errors;
 mod escape;
+mod fields;
 mod lanes;
 mod line;
 mod log;

@@ -105,6 +105,11 @@ fn a_rate_is_kept_and_those_without_the_token_do_not_use_it_up() {
     let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
     let guesses: Vec<u16> = (0..60).map(|_| api.call("GET", "/v1/status", "", "").status).collect();
     assert!(guesses[0] == 401 && guesses.contains(&429), "{guesses:?}");
+    // A flood of one address is not another's.
+    let mut other = Client::connect_from([127, 0, 0, 2].into(), api.addr);
+    for _ in 0..10 {
+        assert_eq!(call(&mut other, "GET", "/v1/status", "", "").status, 401);
+    }
     assert_eq!(api.call("GET", "/v1/status", &bearer, "").status, 200);
     let often = api.call("GET", "/v1/status", &bearer, "");
     assert_eq!(often.status, 429);

@@ -120,6 +120,115 @@ fn every_command_does_by_the_socket_what_it_says() {
 }
 
 #[test]
+fn a_no_is_json_too_where_json_is_asked_for() {
+    let api = Api::start(&words(&["127.0.0.1:1"], "[admin]\ntoken_file = \"admin.token\""));
+    let at = api.folder.path();
+    std::fs::write(at.join("bad.toml"), "[listener.web]\n").unwrap();
+    let url = format!("http://{}", api.addr);
+    let no = |args: &[&str]| -> Value {
+        let output = run(at, &[args, &["--json"]].concat());
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
+        assert!(String::from_utf8_lossy(&output.stderr).starts_with("evenkeel: "), "{args:?}");
+        let said: Value = serde_json::from_str(&said).unwrap_or_else(|e| panic!("{args:?}: {e}"));
+        assert!(said["detail"].is_string() && said["title"].is_string(), "{args:?}: {said}");
+        said
+    };
+    for (args, status) in [
+        (&["backend", "list", "none"][..], 404),
+        (&["backend", "add", "app", "127.0.0.1:2", "--name", "b1"], 409),
+        (&["backend", "remove", "app", "none"], 404),
+        (&["drain", "app/none"], 404),
+        (&["drain", "app/none", "--wait"], 404),
+        (&["undrain", "app/none"], 404),
+        (&["weight", "app/none", "7"], 404),
+        (&["ring", "app", "--remove", "b1"], 422),
+        (&["explain", "--request", "none"], 404),
+        (&["explain", "/", "--listener", "none"], 404),
+        (&["plan", "bad.toml"], 422),
+        (&["status", "--admin", &url], 401),
+        (&["top", "--admin", &url], 401),
+        (&["errors", "--admin", &url], 401),
+    ] {
+        assert_eq!(no(args)["status"], status, "{args:?}");
+    }
+    std::fs::rename(at.join("bad.toml"), at.join("proxy.toml")).unwrap();
+    let refused = no(&["reload"]);
+    assert_eq!(refused["problems"][0]["key"], "listener.web", "{refused}");
+    // Somebody else answers there: its page is no problem of ours.
+    let other = Backend::run(|peer| {
+        while peer.request().is_some() {
+            peer.send("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 6\r\n\r\n<html>");
+        }
+    });
+    let output = run(at, &["status", "--json", "--admin", &other.addr.to_string()]);
+    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((output.status.code(), &said["status"]), (Some(1), &json!(502)), "{said}");
+}
+
+#[test]
+fn what_can_be_judged_without_a_proxy_is_judged_before_one_is_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path();
+    let nobody = format!("[admin]\nbind = \"{}\"\n", nobody());
+    std::fs::write(at.join("proxy.toml"), nobody).unwrap();
+    let long = "n".repeat(256);
+    for wrong in [
+        &["backend", "add", "app", "rubbish"][..],
+        &["backend", "add", "app", "127.0.0.1"],
+        &["backend", "add", "app", "127.0.0.1:99999"],
+        &["backend", "add", "app", "unix:x"],
+        &["backend", "add", "", "127.0.0.1:1"],
+        &["backend", "add", "..", "127.0.0.1:1"],
+        &["backend", "add", "app", "127.0.0.1:1", "--name", "."],
+        &["backend", "add", "app", "127.0.0.1:1", "--name", ""],
+        &["backend", "add", "app", "127.0.0.1:1", "--name", "a\nb"],
+        &["backend", "add", "app", "127.0.0.1:1", "--name", &long],
+        &["backend", "add", "app", "127.0.0.1:1", "--weight", "1001"],
+        &["backend", "add", "app", "127.0.0.1:1", "--weight", "-1"],
+        &["backend", "add", "app", "127.0.0.1:1", "--ttl", "5"],
+        &["backend", "add", "app", "127.0.0.1:1", "--ttl", "10ms"],
+        &["backend", "add", "app", "127.0.0.1:1", "--ttl", "2d"],
+        &["backend", "list", ".."],
+        &["backend", "remove", "app", ".."],
+        &["backend", "remove", "", "b1"],
+        &["drain", "app"],
+        &["drain", "app/.."],
+        &["drain", "./b1", "--wait"],
+        &["undrain", "/b1"],
+        &["weight", "app/..", "7"],
+        &["weight", "app/b1", "1001"],
+        &["weight", "app/b1", "1.5"],
+        &["ring", "..", "--remove", "b1"],
+        &["ring", "app", "--remove", ""],
+        &["plan", "none.toml"],
+        &["plan", "."],
+        &["explain", "/", "--client", "nope"],
+        &["explain", "/", "--listener", ""],
+        &["explain", "/", "-H", "nope"],
+        &["explain", "G T", "/"],
+        &["explain", "ftp://a/"],
+        &["explain", "--sni", "a b"],
+        &["status", "--admin", "https://a:1"],
+        &["errors", "--admin", "a"],
+        &["top", "--token-file", "none"],
+        &["reload", "-c", "none.toml"],
+    ] {
+        let said = refused(at, wrong, 2);
+        assert!(!said.contains("does it run?"), "{wrong:?}: {said}");
+    }
+    // All else is asked of somebody.
+    for right in [
+        &["backend", "add", "app", "127.0.0.1:1", "--weight", "1000", "--ttl", "1d"][..],
+        &["drain", "a/../b"],
+        &["reload"],
+        &["plan", "proxy.toml"],
+    ] {
+        assert!(refused(at, right, 3).contains("does it run?"), "{right:?}");
+    }
+}
+
+#[test]
 fn names_with_slashes_are_understood() {
     let backends = "backends = [{ name = \"x/y\", addr = \"127.0.0.1:1\" }, { name = \"z\", addr = \"127.0.0.1:2\" }]\n";
     let pools = |names: &[&str]| -> String {

@@ -552,3 +552,99 @@ fn no_write_that_was_answered_is_lost_by_a_kill() {
     assert!(known.is_subset(&found), "lost: {:?}", known.difference(&found));
     assert!(found.len() <= known.len() + WRITERS, "{} of {}", found.len(), known.len());
 }
+
+/// A backend that begins an answer to each client, and never ends it.
+fn endless() -> Backend {
+    Backend::run(|peer| {
+        if peer.request().is_some() {
+            peer.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n");
+            peer.rest();
+        }
+    })
+}
+
+/// A client whose answer has begun at a backend of the API's own.
+fn begun(api: &Api, backend: &Backend) -> Client {
+    let added = json!({ "addr": backend.addr, "name": "own" });
+    assert_eq!(say(api, "POST", BACKENDS, added).status, 201);
+    let addr = api.running().addresses("web")[0].to_string().parse().unwrap();
+    let mut client = Client::connect(addr);
+    client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    assert!(!client.until("x\r\n").is_empty());
+    client
+}
+
+#[test]
+fn what_leaves_says_who_sent_it_away_and_may_be_sent_away_again() {
+    let endless = [endless(), endless()];
+    let file = words(&[&endless[0].addr.to_string()], "");
+    let api = Api::start(&file);
+    let mut clients = Vec::new();
+    assert_eq!(say(&api, "PATCH", &at("b1"), json!({ "weight": 1 })).status, 200);
+    assert_eq!(api.get("/v1/status")["covered"], json!([]), "the file says the same");
+    let addr = api.running().addresses("web")[0].to_string().parse().unwrap();
+    let mut client = Client::connect(addr);
+    client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    assert!(!client.until("x\r\n").is_empty());
+    clients.push(client);
+    assert_eq!(say(&api, "PATCH", &at("b1"), json!({ "state": "drain" })).status, 200);
+    clients.push(begun(&api, &endless[1]));
+    let shown = |name: &str| {
+        let member = api.member(name);
+        ["said_by", "removed", "active"].map(|key| member[key].clone())
+    };
+    assert_eq!(shown("own"), [json!("api"), json!(false), json!(1)]);
+    let delete = |name: &str| say(&api, "DELETE", &at(name), Value::Null).status;
+    assert_eq!([delete("own"), delete("own")], [202, 202]);
+    assert_eq!(shown("own"), [json!("api"), json!(true), json!(1)]);
+    assert_eq!(say(&api, "GET", &at("own"), Value::Null).status, 404, "nobody has the name");
+    assert_eq!(delete("none"), 404);
+    // The file takes its own away, whatever the API said of it; then it is nobody's to delete twice.
+    api.edit(&file.replace("name = \"b1\"", "name = \"other\""));
+    assert_eq!(api.call("POST", "/v1/reload", "", "").status, 200);
+    assert_eq!(shown("b1"), [json!("file"), json!(true), json!(1)]);
+    assert_eq!([delete("b1"), delete("b1")], [202, 404], "the word on it is forgotten");
+    drop(clients);
+    until("it has ended its work", || delete("own") == 404);
+}
+
+#[test]
+fn two_who_delete_at_once_are_both_told_that_it_goes() {
+    let (api, endless) = (Api::start(&words(&["127.0.0.1:1"], "")), endless());
+    for _ in 0..20 {
+        let client = begun(&api, &endless);
+        let all: Vec<u16> = std::thread::scope(|scope| {
+            let delete =
+                || call(&mut Client::connect(api.addr), "DELETE", &at("own"), "", "").status;
+            let all: Vec<_> = (0..8).map(|_| scope.spawn(delete)).collect();
+            all.into_iter().map(|one| one.join().unwrap()).collect()
+        });
+        assert_eq!(all, [202; 8]);
+        drop(client);
+        until("it is gone", || api.member("own").is_null());
+    }
+}
+
+#[test]
+fn who_changes_a_state_is_told_when_its_drain_ends() {
+    let api = Api::start(&(words(&["127.0.0.1:1"], "") + "drain = \"300s\"\n"));
+    for _ in 0..50 {
+        for (state, ends) in [("drain", true), ("up", false), ("maintenance", true), ("up", false)]
+        {
+            let said = json(&say(&api, "PATCH", &at("b1"), json!({ "state": state })));
+            assert_eq!((&said["state"], said["drain_ends"].is_string()), (&json!(state), ends));
+            assert_eq!(said["drain_ends"], api.member("b1")["drain_ends"], "{state}");
+        }
+    }
+}
+
+#[test]
+fn backends_of_the_api_s_own_drain_with_their_pool() {
+    let (endless, file) = (endless(), words(&["127.0.0.1:1"], "") + "drain = \"50ms\"\n");
+    let api = Api::start(&file);
+    assert_eq!(say(&api, "PATCH", &at("b1"), json!({ "state": "drain" })).status, 200);
+    let mut client = begun(&api, &endless);
+    api.edit(&file.replace("pool.app", "pool.x").replace("\"app\"", "\"x\""));
+    assert_eq!(api.call("POST", "/v1/reload", "", "").status, 200);
+    assert!(client.rest().is_empty(), "it is cut");
+}

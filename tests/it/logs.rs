@@ -216,3 +216,17 @@ fn two_signals_end_a_process_whose_standard_error_nobody_reads() {
     reader.read_to_string(&mut said).unwrap();
     assert!(said.contains("reload refused"), "{}", said.len());
 }
+
+#[test]
+fn a_value_that_reads_like_fields_is_quoted_however_it_is_recorded() {
+    let service = Service::start(&web(&[nobody()], ""));
+    let name = "k from=\"down\" to=\"up\" reason=\"x";
+    let body = serde_json::json!({ "addr": "127.0.0.1:9", "name": name }).to_string();
+    let added = service.call("POST", "/v1/pools/app/backends", &body);
+    assert_eq!(added.status, 201, "{}", added.text());
+    let place = added.field("location").unwrap();
+    assert_eq!(service.call("PATCH", place, "{\"state\": \"maintenance\"}").status, 200);
+    let quoted = format!("backend turned pool=app backend={name:?} from=\"up\" to=\"maintenance\"");
+    until("it is told", || service.said().contains(&quoted));
+    assert!(service.said().contains(" listening listener=web addr=127.0.0.1:"), "plain as it was");
+}

@@ -96,7 +96,7 @@ pub(super) fn metrics(state: &State, told: &Told) -> String {
             pool: pool.clone(),
             classes: of("backend", name).unwrap_or_default(),
             counts: counts.get(&**name).copied().unwrap_or(Sums::default()),
-            servers: servers.into_iter().filter(|server| !server.member.removed).collect(),
+            servers: servers.into_iter().filter(|server| server.member.removed.is_none()).collect(),
         })
         .collect();
     of_process(&mut text, state, &fronts, &told.process);

@@ -205,7 +205,7 @@ fn of_services(text: &mut Text, plan: &Plan) {
         let scheme = if config.tls.is_some() { "https" } else { "http" };
         // Two backends may have one address: it is up as long as one of them is.
         let mut all = BTreeMap::new();
-        for member in pool.members().iter().filter(|member| !member.removed) {
+        for member in pool.members().iter().filter(|member| member.removed.is_none()) {
             let url = format!("{scheme}://{}", member.backend.written());
             *all.entry(url).or_insert(false) |= member.state.works();
         }

@@ -180,6 +180,6 @@ pub(in crate::server) async fn first_verdicts(pools: &Pools) {
 
 fn is_heard(pool: &Pool) -> bool {
     let mut heard = true;
-    pool.glance(|at| heard &= at.removed || at.state != State::Unknown);
+    pool.glance(|at| heard &= at.removed.is_some() || at.state != State::Unknown);
     heard
 }

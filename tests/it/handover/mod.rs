@@ -330,6 +330,15 @@ fn a_drain_waits_for_the_process_before_and_status_names_it() {
     }
     assert_eq!(older(&service), serde_json::json!(pids));
     assert_eq!(service.member("b1")["active"], 0);
+    for args in [&["status"][..], &["backend", "list"], &["backend", "list", "app"]] {
+        let mut command = std::process::Command::new(service.path("evenkeel"));
+        let said = command.current_dir(service.folder.path()).args(args).output().unwrap();
+        let said = String::from_utf8_lossy(&said.stdout).into_owned();
+        for pid in &pids {
+            let older = format!("process {pid}, which served before, still drains");
+            assert!(said.contains(&older), "{args:?}: {said}");
+        }
+    }
     let log = std::fs::File::create(service.path("drain.txt")).unwrap();
     let mut waiting = std::process::Command::new(service.path("evenkeel"))
         .current_dir(service.folder.path())

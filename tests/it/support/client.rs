@@ -39,7 +39,17 @@ impl Response {
 
 impl Client {
     pub(crate) fn connect(addr: SocketAddr) -> Self {
-        let stream = TcpStream::connect(addr).unwrap();
+        Self::over(TcpStream::connect(addr).unwrap())
+    }
+    /// From an address of this machine's own.
+    pub(crate) fn connect_from(from: std::net::IpAddr, addr: SocketAddr) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None);
+        let socket = socket.unwrap();
+        socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
+        socket.connect(&addr.into()).unwrap();
+        Self::over(socket.into())
+    }
+    fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(super::PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         Self { stream, tls: None, seen: Vec::new() }
