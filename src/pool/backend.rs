@@ -3,6 +3,7 @@ use super::adaptive::{Adaptive, Bounds, End, Heard};
 use super::addresses::{Addresses, Place};
 use super::balance::Ask;
 use super::cells::{Cells, Picks};
+use super::clients::Clients;
 use super::doubt::is_long;
 use super::ewma::tick;
 use super::fairness::{Given, Turns};
@@ -90,6 +91,8 @@ pub struct Backend {
     pub(super) watch: Mutex<Watch>,
     /// Its failures in a row beside what others did meanwhile: asked only where a row begins or is long.
     pub(super) row: Mutex<Row>,
+    /// Whose failures count: touched where clients come back to it.
+    pub(super) clients: Clients,
     /// Its answers of 404: touched by those alone.
     pub(super) missing: Missing,
     /// When it last closed a kept connection under a request, in milliseconds and one; 0 for never.
@@ -139,6 +142,7 @@ impl Backend {
             usual: Learnt::default(),
             watch: Mutex::default(),
             row: Mutex::default(),
+            clients: Clients::default(),
             missing: Missing::default(),
             raced: AtomicU64::new(0),
             spilled: AtomicU64::new(0),
@@ -345,10 +349,10 @@ impl Backend {
         let all = self.cells.by_class[1..].iter().map(|class| class.get()).sum();
         Found { all, missing: self.missing.so_far() }
     }
-    /// As `tally`, but for failures that say nothing new.
+    /// As `tally`, but for failures that are counted apart.
     pub(super) fn judged(&self) -> Tally {
         let Tally { good, bad } = self.tally();
-        Tally { good, bad: bad.saturating_sub(self.row.lock().repeats()) }
+        Tally { good, bad: bad.saturating_sub(self.clients.apart()) }
     }
     /// A try begins, and its first byte is waited for.
     #[inline]

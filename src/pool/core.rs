@@ -128,6 +128,8 @@ pub(super) struct Read {
     pub(super) waits: AtomicBool,
     /// `outlier`: 0 is off, else so many failures in a row eject; `u32::MAX`: none do.
     pub(super) failures: AtomicU32,
+    /// Clients come back to a backend, by a cookie or a hash.
+    binds: AtomicBool,
     /// `outlier.silence` is on.
     pub(super) silence: AtomicBool,
     /// Who gave no first byte for so long is in doubt, in milliseconds; 0: nobody is.
@@ -228,6 +230,7 @@ impl Pool {
                 has_queue: AtomicBool::new(config.queue.is_some()),
                 waits: AtomicBool::new(false),
                 failures: AtomicU32::new(0),
+                binds: AtomicBool::new(false),
                 silence: AtomicBool::new(false),
                 doubt: AtomicU32::new(0),
             },
@@ -259,6 +262,7 @@ impl Pool {
             self.read.silence.store(silence.is_some(), Relaxed);
             // By a key everybody goes where it says: that is worth a short wait.
             let keeps = config.balance.hash.is_some();
+            self.read.binds.store(keeps || config.sticky.is_some(), Relaxed);
             self.read.doubt.store(silence.filter(|_| !keeps).map_or(0, least), Relaxed);
             self.reach_number.store(reach.number, Relaxed);
             self.announces.store(announced(&reach), Relaxed);
@@ -453,6 +457,12 @@ impl Pool {
     /// Whether what its backends bear is learnt.
     pub(super) fn adapts(&self) -> bool {
         self.read.adapts.load(Relaxed)
+    }
+
+    /// Whether clients come back to a backend.
+    #[inline]
+    pub(super) fn binds(&self) -> bool {
+        self.read.binds.load(Relaxed)
     }
 
     /// Whether its policy reads what first bytes cost.

@@ -129,12 +129,9 @@ impl Hot {
         self.faults.fetch_add(1, Relaxed);
         self.streak.fetch_add(1, Relaxed).wrapping_add(1)
     }
-    /// A try of somebody failed who is bound to it and failed lately: it makes no row longer. How long
-    /// that is, and whether it begins here.
-    pub(super) fn failed_again(&self) -> (u32, bool) {
+    /// A try failed that makes no row longer.
+    pub(super) fn failed_apart(&self) {
         self.faults.fetch_add(1, Relaxed);
-        let begins = self.streak.compare_exchange(0, 1, Relaxed, Relaxed);
-        (begins.unwrap_or_else(|row| row).max(1), begins.is_ok())
     }
     /// Nothing is held against it any more: one load where nothing was.
     pub(super) fn forgive(&self) {

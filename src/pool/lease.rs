@@ -3,6 +3,7 @@ use super::adaptive::End;
 use super::backend::{Backend, BackendId, Leave};
 use super::balance::{Ask, Why};
 use super::budget::Allowance;
+use super::clients::Who;
 use super::core::Pool;
 use super::hot::Quiet;
 use super::passive::Left;
@@ -91,8 +92,8 @@ pub struct Lease {
     took: Option<Duration>,
     /// Where the pool listens for silence: what was heard when it began to be waited for.
     heard: Option<Heard>,
-    /// Who is bound to the backend; 0: nobody.
-    bound: u32,
+    /// Who asked.
+    who: Who,
     /// What came before, for a further try.
     before: Option<Box<Before>>,
 }
@@ -123,7 +124,7 @@ impl Lease {
             ended: None,
             took: None,
             heard,
-            bound: ask.bound(),
+            who: ask.who(),
             before,
         }
     }
@@ -313,8 +314,10 @@ impl Lease {
                 if let Outcome::Called(_) = fault {
                     hot.call_failed();
                 }
-                if self.bound != 0 && self.backend.row.lock().is_repeat(self.bound) {
-                    return self.pool.fails_again(&self.backend, most, self.now());
+                let binds = self.pool.binds();
+                if binds && !self.backend.clients.failed(self.who, self.backend.tally(), self.now())
+                {
+                    return hot.failed_apart();
                 }
                 let row = hot.failed();
                 if row == 1 {
@@ -324,12 +327,19 @@ impl Lease {
                     self.pool.failing(&self.backend, row, self.now());
                 }
             }
-            Outcome::Answered(_) | Outcome::Called(_) => hot.forgive(),
+            Outcome::Answered(_) | Outcome::Called(_) => self.forgive(),
             Outcome::Closed => {
                 self.backend.cells.closed.inc();
-                hot.forgive();
+                self.forgive();
             }
             _ => {}
+        }
+    }
+    /// A client was answered well.
+    fn forgive(&self) {
+        self.backend.hot.forgive();
+        if self.pool.binds() {
+            self.backend.clients.answered(self.who);
         }
     }
     /// Ends it.

@@ -17,6 +17,7 @@ mod budget;
 mod cadence;
 mod cells;
 mod change;
+mod clients;
 mod core;
 mod doubt;
 mod ewma;

@@ -63,22 +63,6 @@ impl Pool {
         turns.iter().for_each(|turn| turn.log(&self.name));
     }
 
-    /// A try of somebody failed who is bound to a backend and failed there lately.
-    #[cold]
-    pub(super) fn fails_again(&self, backend: &Backend, most: u32, now: Instant) {
-        let (row, begins) = backend.hot.failed_again();
-        if begins {
-            return self.fails(backend, now);
-        }
-        let again = backend.row.lock().again(now);
-        if let Some(again) = again
-            && again.is_multiple_of(most)
-            && backend.is_usable()
-        {
-            self.failing(backend, row + again, now);
-        }
-    }
-
     /// A backend answered 404: whether it does so where others do not.
     #[cold]
     pub(super) fn misses(&self, backend: &Backend) -> bool {

@@ -5,10 +5,6 @@
 //! of a pool ejected. So a row is held against the others' tries since it began, or lately if more of those
 //! failed: were the backend as they are, it would be so long by the chance that each of its tries fails as
 //! a try of theirs does.
-//!
-//! Who is bound to one backend, by a cookie or a hash, asks nobody else, so there is nothing to compare
-//! with: what one such client meets may be its page as well as its backend. So one failure of each counts, and
-//! more of the same only where nobody was answered for a while.
 use super::outlier::Tally;
 use std::time::{Duration, Instant};
 
@@ -16,10 +12,6 @@ use std::time::{Duration, Instant};
 const CHANCE: f64 = 1e-6;
 /// What the others' tries came to is looked back on for so long, and up to twice that.
 const WHILE: Duration = Duration::from_secs(5);
-
-/// Failures of who failed before count all the same where nobody was answered for so long: there may be no
-/// other client.
-const ALONE: Duration = Duration::from_secs(3);
 
 /// What was counted of the others when a row of failures began, and some time before.
 #[derive(Clone, Copy, Debug, Default)]
@@ -32,13 +24,6 @@ pub(super) struct Row {
     /// When it was noted last, and what was counted then and the time before.
     noted: Option<Instant>,
     lately: [Tally; 2],
-    /// When it began, and failures since of those who failed before.
-    since: Option<Instant>,
-    again: u32,
-    /// Who failed last of those who are bound to it.
-    bound: [u32; 2],
-    /// Their failures so far, but for the first of each.
-    repeats: u32,
 }
 
 impl Row {
@@ -46,31 +31,6 @@ impl Row {
     pub(super) fn begin(&mut self, set: u64, others: Tally, now: Instant) {
         self.note(set, others, now);
         (self.before, self.began) = (0, others);
-        (self.since, self.again) = (Some(now), 0);
-    }
-
-    /// Somebody who is bound to its backend failed: whether he is one of those who did last.
-    pub(super) fn is_repeat(&mut self, who: u32) -> bool {
-        let [last, before] = self.bound;
-        if who != last {
-            self.bound = [who, last];
-        }
-        let repeats = who == last || who == before;
-        self.repeats = self.repeats.wrapping_add(u32::from(repeats));
-        repeats
-    }
-
-    /// He failed again within a row: so many have, where that counts because nobody was answered for
-    /// long.
-    pub(super) fn again(&mut self, now: Instant) -> Option<u32> {
-        self.again += 1;
-        let lasts = self.since.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
-        (lasts >= ALONE).then_some(self.again)
-    }
-
-    /// Failures that say nothing new.
-    pub(super) fn repeats(&self) -> u64 {
-        u64::from(self.repeats)
     }
 
     /// Whether so many failures are its backend's own. Where the others were asked for nothing
@@ -146,19 +106,6 @@ mod tests {
         assert!(!row.stands_out(5, 1, few, later(1)));
         row.begin(1, few, later(2));
         assert!(row.stands_out(5, 1, few, later(2)), "long ago");
-    }
-
-    #[test]
-    fn who_is_bound_to_a_backend_counts_once_until_others_fail_or_nobody_is_answered() {
-        let (mut row, now) = (Row::default(), Instant::now());
-        let said = [7, 7, 8, 7, 8, 9, 7, 9].map(|who| row.is_repeat(who));
-        assert_eq!(said, [false, true, false, true, true, false, false, true]);
-        assert_eq!(row.repeats(), 4);
-        row.begin(1, Tally::default(), now);
-        assert_eq!(row.again(now + ALONE / 2), None);
-        assert_eq!(row.again(now + ALONE), Some(2));
-        row.begin(1, Tally::default(), now + ALONE);
-        assert_eq!(row.again(now + ALONE), None, "somebody was answered");
     }
 
     /// Of four backends each answers what it is asked for; this share of it fails wherever it is asked.

@@ -25,7 +25,7 @@ impl World {
         let allowed =
             Allowance { share: hedge.budget.get(), floor: SOME, window: it.effective.retry.window };
         let avoid = [&it.tried[..], &[own.backend().id]].concat();
-        let ask = Ask::new(now, it.seed).hash(Some(it.hash)).avoid(&avoid).why(Why::Hedge);
+        let ask = Ask::new(now, it.seed).hash(it.hash).avoid(&avoid).why(Why::Hedge);
         if !self.pool.allows_hedge(allowed, now) {
             return;
         }

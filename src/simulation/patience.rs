@@ -32,7 +32,7 @@ impl World {
         let allowed =
             Allowance { share: retry.budget.get(), floor: retry.floor, window: retry.window };
         let until = it.until.and_then(|until| until.checked_sub(retry.backoff.max));
-        let asks = (Some(it.hash), it.seed);
+        let asks = (it.hash, it.seed);
         let (waited, in_time) = (now - it.sent, until.is_none_or(|until| until > now));
         // Where it goes on; `None` within where that is asked for afterwards.
         let leaves = |lease: &Lease, told: bool| {

@@ -97,7 +97,8 @@ pub(super) struct Request {
     /// When it must be over.
     pub(super) until: Option<Instant>,
     pub(super) seed: u64,
-    pub(super) hash: u64,
+    /// Of its key, where the policy asks for one.
+    pub(super) hash: Option<u64>,
     pub(super) stage: Stage,
     /// The number of its current try.
     pub(super) attempt: u32,
@@ -136,7 +137,7 @@ impl Request {
         repeatable: bool,
         effective: &Arc<Effective>,
         now: Instant,
-        (seed, hash): (u64, u64),
+        (seed, hash): (u64, Option<u64>),
     ) -> Self {
         Self {
             repeatable,
@@ -169,7 +170,7 @@ impl Request {
 
     pub(super) fn ask(&self, now: Instant) -> Ask<'_> {
         Ask::new(now, self.seed)
-            .hash(Some(self.hash))
+            .hash(self.hash)
             .avoid(&self.tried)
             .prefer(self.home.as_ref())
             .client(self.client as u64)

@@ -24,6 +24,8 @@ pub(super) struct Scene {
     pub(super) broken: (Duration, f64),
     /// Whoever asks for it is one and the same client.
     pub(super) alone: bool,
+    /// So many keys there are; 0: each request has one of its own.
+    pub(super) keys: u64,
     /// Requests a second.
     pub(super) rate: f64,
     /// They come for so long.
@@ -88,6 +90,7 @@ impl Scene {
             mixes: Vec::new(),
             broken: (Duration::MAX, 0.0),
             alone: false,
+            keys: 0,
             rate,
             time,
             repeatable: dice.one_of(&[1.0, 0.9, 0.5]),
@@ -109,6 +112,7 @@ impl Scene {
             mixes: Vec::new(),
             broken: (Duration::MAX, 0.0),
             alone: false,
+            keys: 0,
             rate: n as f64 * 800.0 * load,
             time,
             repeatable: 1.0,
@@ -130,9 +134,21 @@ impl Scene {
         let _ = write!(text, "backends = [{names}]\n{section}");
         let config = config::parse(&text, Path::new("scene.toml"))
             .unwrap_or_else(|problems| panic!("{}\n{text}", problems[0]));
-        let pool = config.pools.values().next().expect("it is there").clone();
+        let mut pool = config.pools.values().next().expect("it is there").clone();
+        pool.sticky = (self.clients > 0).then(cookie);
         let effective = Effective::layered([&config.defaults, &pool.over]);
         (pool, effective)
+    }
+}
+
+/// What is said of a cookie is the proxy's affair.
+fn cookie() -> config::Sticky {
+    config::Sticky {
+        cookie: "evenkeel".into(),
+        ttl: Duration::from_secs(3600),
+        secrets: Vec::new(),
+        same_site: config::SameSite::Lax,
+        secure: None,
     }
 }
 

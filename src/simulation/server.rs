@@ -8,6 +8,8 @@ pub(super) enum Mood {
     Well,
     /// Answers 500 at once.
     Fails,
+    /// The same to so many of a hundred.
+    FailsOften(u32),
     /// Works, and its health check says that it does not.
     Misjudged,
     /// Answers 429 at once.
@@ -85,14 +87,14 @@ impl Server {
     /// A try comes; `broken`: for a page that fails at once.
     pub(super) fn meet(&mut self, job: Job, broken: bool) -> Met {
         match self.mood {
-            Mood::Well | Mood::Slow(_) if broken => Met::Answered(500),
+            Mood::Well | Mood::FailsOften(_) | Mood::Slow(_) if broken => Met::Answered(500),
             Mood::Gone => Met::Refused,
             Mood::Full => Met::Hangs,
             Mood::Fails => Met::Answered(500),
             Mood::Sheds => Met::Answered(429),
             Mood::Says(status) => Met::Answered(status),
             Mood::Resets => Met::Reset,
-            Mood::Well | Mood::Misjudged | Mood::Slow(_) | Mood::Frozen => {
+            Mood::Well | Mood::FailsOften(_) | Mood::Misjudged | Mood::Slow(_) | Mood::Frozen => {
                 if self.line.len() >= self.room {
                     return Met::Hangs;
                 }
@@ -152,7 +154,9 @@ impl Server {
             Mood::Well => Some((true, MS)),
             Mood::Slow(times) => Some((true, MS * times)),
             Mood::Misjudged => Some((false, MS)),
-            Mood::Fails | Mood::Sheds | Mood::Says(_) | Mood::Resets => Some((!self.honest, MS)),
+            Mood::Fails | Mood::FailsOften(_) | Mood::Sheds | Mood::Says(_) | Mood::Resets => {
+                Some((!self.honest, MS))
+            }
             Mood::Gone => Some((false, MS / 5)),
             Mood::Frozen | Mood::Full => None,
         }

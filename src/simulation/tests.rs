@@ -240,27 +240,66 @@ fn a_broken_page_ejects_hardly_anybody() {
     }
 }
 
-/// Who is bound to one backend and asks there for a broken page in a loop ejects nobody; who fails by
-/// himself goes as soon as ever, and where there is no other client within seconds.
+/// Who is bound to one backend and asks there for a broken page in a loop ejects nobody, be the others
+/// few and quiet; who fails by himself goes as soon as ever.
 #[test]
 fn a_client_bound_to_a_backend_ejects_it_by_its_page_nowhere() {
-    let hash = balance("consistent_hash");
-    for (policy, clients) in [("balance = \"round_robin\"", 200), (&*hash, 0)] {
-        let play = |seed, load: f64, broken: f64, fails: bool| {
-            let section = format!("{policy}\noutlier = {{}}\nretry = {{ attempts = 1 }}");
-            let mut scene = Scene::plain(seed, 4, section, 0.0, 40_000 * MS);
-            (scene.rate, scene.clients, scene.alone) = (load, clients, true);
-            scene.broken = (1000 * MS, broken);
-            scene.turns = if fails { vec![(10_000 * MS, 0, Mood::Fails)] } else { Vec::new() };
-            World::new(scene, false).play()
-        };
+    let (hash, plain) = (balance("consistent_hash"), balance("round_robin"));
+    for (policy, clients, keys, rate, broken) in [
+        (&plain, 200, 0, 80.0, 0.6),
+        (&hash, 0, 0, 80.0, 0.6),
+        (&plain, 12, 0, 20.0, 0.9),
+        (&hash, 0, 20, 20.0, 0.9),
+    ] {
         for seed in 0..4 {
-            let page = play(seed, 80.0, 0.6, false);
-            assert_eq!(page.ejections, 0, "{policy}: a page");
-            let failing = play(seed, 80.0, 0.6, true);
-            let met = failing.picks[0].iter().filter(|at| **at >= 10_000 * MS).count();
-            println!("{policy}: {met} of {}", failing.picks[0].len());
-            assert_eq!(failing.ejections, 1, "{policy}: a backend");
+            let play = |turns| {
+                let section = format!("{policy}\noutlier = {{}}\nretry = {{ attempts = 1 }}");
+                let mut scene = Scene::plain(seed, 4, section, 0.0, 40_000 * MS);
+                (scene.rate, scene.clients, scene.keys, scene.alone) = (rate, clients, keys, true);
+                (scene.broken, scene.turns) = ((1000 * MS, broken), turns);
+                World::new(scene, false).play()
+            };
+            let what = format!("{policy}, {clients} clients, {keys} keys, seed {seed}");
+            assert_eq!(play(Vec::new()).ejections, 0, "{what}: a page");
+            if rate == 80.0 {
+                let failing = play(vec![(10_000 * MS, 0, Mood::Fails)]);
+                let met = failing.picks[0].iter().filter(|at| **at >= 10_000 * MS).count();
+                println!("{what}: {met} of {}", failing.picks[0].len());
+                assert_eq!(failing.ejections, 1, "{what}: a backend");
+            }
+        }
+    }
+}
+
+/// Who fails most of what he is asked for goes, be it that one client alone asks there, or two.
+#[test]
+fn who_fails_few_clients_goes_though_some_are_answered() {
+    let hash = balance("consistent_hash");
+    // Four backends: with eight clients two of them come back to each.
+    for (policy, keys, clients) in [
+        (&*hash, 1, 0),
+        (&hash, 2, 0),
+        ("balance = \"round_robin\"", 0, 4),
+        ("", 0, 8),
+        ("", 0, 40),
+    ] {
+        for (seed, often) in (0..2).flat_map(|seed| [(seed, 60), (seed, 90), (seed, 100)]) {
+            let play = |turns| {
+                let section = format!("{policy}\noutlier = {{}}\nretry = {{ attempts = 1 }}");
+                let mut scene = Scene::plain(seed, 4, section, 0.0, 30_000 * MS);
+                (scene.rate, scene.keys, scene.clients) = (100.0, keys, clients);
+                scene.turns = turns;
+                World::new(scene, false).play()
+            };
+            let picks = play(Vec::new()).picks;
+            let home = (0..4).max_by_key(|home| picks[*home].len()).unwrap();
+            let failing = play(vec![(5000 * MS, home, Mood::FailsOften(often))]);
+            let what = format!("{policy}, {keys} keys, {clients} clients, {often} %, seed {seed}");
+            let last = failing.picks[home].last().unwrap();
+            println!("{what}: {last:?} {}", failing.ejections);
+            // Half a row of five in a row is chance.
+            let most = if often == 60 { 25_000 * MS } else { 10_000 * MS };
+            assert!(failing.ejections == 1 && *last < most, "{what}: {last:?}");
         }
     }
 }

@@ -15,6 +15,7 @@ use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
+use xxhash_rust::xxh3::xxh3_64;
 
 const MS: Duration = Duration::from_millis(1);
 /// One way through the network.
@@ -393,10 +394,13 @@ impl World {
         let (from, share) = self.scene.broken;
         let broken = self.now - self.start >= from && self.dice.happens(share);
         let alone = self.scene.alone;
-        if alone && broken {
-            chance.1 = 7;
+        match self.scene.keys {
+            _ if alone && broken => chance.1 = 7,
+            0 => {}
+            n => chance.1 %= n,
         }
-        let it = Request::new(repeatable, &self.effective, self.now, chance);
+        let key = self.pool.wants_hash().then(|| xxh3_64(&chance.1.to_ne_bytes()));
+        let it = Request::new(repeatable, &self.effective, self.now, (chance.0, key));
         let client = match self.homes.len() {
             0 => 0,
             _ if alone && broken => 0,
@@ -517,7 +521,11 @@ impl World {
         let it = &self.requests[job.request];
         let timeout = &it.effective.timeout;
         let (connect, first) = (timeout.connect.get(), timeout.first_byte.get());
-        match self.scene.servers[server].meet(job, it.broken) {
+        let often = match self.scene.servers[server].mood {
+            Mood::FailsOften(of) => self.dice.happens(f64::from(of) / 100.0),
+            _ => false,
+        };
+        match self.scene.servers[server].meet(job, it.broken || often) {
             Met::Taken => {
                 self.plan(BEAT * 3 / 2, Event::Look(job));
                 if let Some(limit) = first {

@@ -2,7 +2,7 @@
 use crate::support::{Backend, Client, Proxy, Server, until, web};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Ejects after three failures in a row, and by nothing else.
 const THREE: &str = "outlier = { consecutive_failures = 3, success_rate = \"off\", silence = \"off\", eject = \"1h\" }";
@@ -56,9 +56,8 @@ fn failures_in_a_row_eject_and_the_last_one_stays() {
     assert_eq!((ejections(&proxy)[0], proxy.state("b2").as_str()), (1, "up"));
 }
 
-/// Whoever is bound to one backend asks nobody else for his page: that one fails by it is no sign.
-#[test]
-fn one_client_bound_to_a_backend_does_not_eject_it_and_several_do() {
+/// Two backends, by the hash of `user`. The first one answers 500 to pages that begin with `/bug`.
+fn two_by_user() -> (Backend, Backend, Proxy) {
     let broken = Backend::run(move |peer| {
         while let Some(head) = peer.request() {
             let status = if head.starts_with("GET /bug") { "500 No" } else { "200 OK" };
@@ -68,23 +67,53 @@ fn one_client_bound_to_a_backend_does_not_eject_it_and_several_do() {
     let (well, _) = answering("200 OK");
     let hash = "balance = { policy = \"consistent_hash\", key = [\"query:user\"] }";
     let proxy = Proxy::http(&[broken.addr, well.addr], &format!("{THREE}\n{hash}"));
+    (broken, well, proxy)
+}
+
+/// Whoever is bound to one backend asks nobody else for his page: that one fails by it is no sign.
+#[test]
+fn one_client_bound_to_a_backend_does_not_eject_it_and_several_do() {
+    let (_broken, _well, proxy) = two_by_user();
     let mut client = proxy.client();
     let mut ask =
         |page: &str, user: usize| client.ask("GET", &format!("/{page}?user={user}"), "").status;
-    let bound: Vec<usize> = (0..).filter(|user| ask("bug", *user) == 500).take(1).collect();
-    for _ in 0..9 {
-        let said: Vec<u16> = (0..5).map(|_| ask("bug", bound[0])).collect();
+    // Who comes by a name of the first one, and somebody else who does.
+    let bound = (0..).find(|user| ask("bug", *user) == 500).unwrap();
+    let all: Vec<u16> = (100..140).map(|user| ask("page", user)).collect();
+    assert_eq!(all, [200; 40]);
+    let begun = Instant::now();
+    // Beyond the time after which one alone would be believed.
+    while begun.elapsed() < Duration::from_secs(5) {
+        let said: Vec<u16> = (0..5).map(|_| ask("bug", bound)).collect();
         assert_eq!(said, [500; 5], "it is there");
-        assert_eq!(ask("page", bound[0]), 200);
+        assert!((100..140).all(|user| ask("page", user) == 200));
+        std::thread::sleep(Duration::from_millis(20));
     }
     assert_eq!(proxy.state("b1"), "up");
-    let mut users = 100..;
+    let mut users = 200..;
     until("several are another thing", || {
         ask("bug", users.next().unwrap());
         proxy.state("b1") == "ejected"
     });
     assert_eq!((reason(&proxy, 0), ejections(&proxy)[0]), ("consecutive_failures", 1));
-    assert!(users.start < 140, "{} were asked", users.start);
+    assert!(users.start < 240, "{} were asked", users.start);
+}
+
+/// With nobody else who is answered there, it is the backend.
+#[test]
+fn a_backend_that_fails_most_of_what_its_only_client_asks_goes() {
+    let (_broken, _well, proxy) = two_by_user();
+    let mut client = proxy.client();
+    let mut ask =
+        |page: &str, user: usize| client.ask("GET", &format!("/{page}?user={user}"), "").status;
+    let bound = (0..).find(|user| ask("bug", *user) == 500).unwrap();
+    until("it is ejected", || {
+        (0..9).for_each(|_| _ = ask("bug", bound));
+        ask("page", bound);
+        proxy.state("b1") == "ejected"
+    });
+    assert_eq!(ask("bug", bound), 200, "the other one");
+    assert_eq!((reason(&proxy, 0), ejections(&proxy)[0]), ("consecutive_failures", 1));
 }
 
 /// A page that is broken, or what all of them need: it is nobody's fault alone.

@@ -1,5 +1,6 @@
 //! What a balancing policy is.
 use crate::pool::backend::{Backend, BackendId, Candidate};
+use crate::pool::clients::Who;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -70,13 +71,13 @@ impl<'a> Ask<'a> {
         self.client = client;
         self
     }
-    /// A number of who is bound to one backend, by a hash or by whom it prefers; 0: nobody is.
-    pub(in crate::pool) fn bound(&self) -> u32 {
-        let number = match self.prefer {
-            Some(_) => Some(self.client),
-            None => self.hash,
-        };
-        number.map_or(0, |number| (number >> 32) as u32 ^ number as u32 | 1)
+    /// Who asks: bound to one backend by whom it prefers, or by a hash.
+    pub(in crate::pool) fn who(&self) -> Who {
+        match (self.prefer, self.hash) {
+            (Some(_), _) => Who::bound(self.client),
+            (None, Some(hash)) => Who::bound(hash),
+            (None, None) => Who::anybody(self.seed),
+        }
     }
     /// Whether it is for the first try of a request.
     pub(in crate::pool) fn is_first(&self) -> bool {
