@@ -14,6 +14,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 const LIFE: Duration = Duration::from_secs(120);
 /// Where all places are taken and something is done for everybody, who gives way is looked for so often.
 const LOOK: Duration = Duration::from_millis(50);
+/// Who gives way has had so long to say something: the question of one that was just let in is on its way.
+const GRACE: Duration = Duration::from_millis(100);
 
 /// One connection, as those see it who answer on it.
 #[derive(Debug)]
@@ -113,8 +115,8 @@ impl Places {
             Err(_) => {
                 full();
                 loop {
-                    self.cut_one();
-                    let free = tokio::time::timeout(LOOK, self.free.clone().acquire_owned());
+                    let wait = self.cut_one(Instant::now());
+                    let free = tokio::time::timeout(wait, self.free.clone().acquire_owned());
                     if let Ok(free) = free.await {
                         break free.ok();
                     }
@@ -125,13 +127,17 @@ impl Places {
         self.lines.lock().insert(number, line.clone());
         Place { places: self.clone(), number, line, _free: free }
     }
-    /// Ends the one that has been silent longest.
-    fn cut_one(&self) {
+    /// Ends the one that has been silent longest, where that is long enough; when to look again.
+    fn cut_one(&self, now: Instant) -> Duration {
         let lines = self.lines.lock();
         let silent = lines.values().filter_map(|line| Some((line.silent_since()?, line)));
-        if let Some((_, line)) = silent.min_by_key(|(since, _)| *since) {
-            line.cut();
+        let Some((since, line)) = silent.min_by_key(|(since, _)| *since) else { return LOOK };
+        let left = GRACE.saturating_sub(now.saturating_duration_since(since));
+        if !left.is_zero() {
+            return left.min(LOOK);
         }
+        line.cut();
+        LOOK
     }
 }
 
@@ -197,5 +203,30 @@ pub(super) struct Streaming(Arc<Line>);
 impl Drop for Streaming {
     fn drop(&mut self) {
         self.0.streams.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_gives_way_before_he_could_ask_and_nobody_while_he_is_answered() {
+        let places = Arc::new(Places::new(2));
+        let (one, two) = (places.take(1, || {}).await, places.take(2, || {}).await);
+        let is_cut = |place: &Place| {
+            let line = place.line.clone();
+            async move { tokio::time::timeout(Duration::ZERO, line.cut.notified()).await.is_ok() }
+        };
+        let (begun, working) = (one.line.begun, one.line.working());
+        assert!(places.cut_one(two.line.begun) > Duration::ZERO);
+        assert!(!is_cut(&one).await && !is_cut(&two).await, "both were just let in");
+        let later = begun.max(two.line.begun) + GRACE;
+        assert_eq!(places.cut_one(later), LOOK);
+        assert!(!is_cut(&one).await && is_cut(&two).await, "one is answered");
+        drop(working);
+        two.line.hear();
+        assert_eq!(places.cut_one(later + LOOK), LOOK);
+        assert!(is_cut(&one).await, "it has been silent longest");
     }
 }

@@ -8,9 +8,13 @@ use std::path::PathBuf;
 /// The configuration where none is named.
 pub(super) const CONFIG: &str = "proxy.toml";
 
+/// What the process ends with.
+pub(super) const EXIT: &str = "Exit codes: 0 done, 1 the answer is no (problems, or it did not start), \
+    2 wrong usage, 3 the proxy could not be reached.";
+
 /// A layer 4 and 7 load-balancing reverse proxy.
 #[derive(Debug, Parser)]
-#[command(name = "evenkeel", version, propagate_version = true)]
+#[command(name = "evenkeel", version, propagate_version = true, after_help = EXIT)]
 pub(super) struct Args {
     #[command(subcommand)]
     pub(super) command: Command,
@@ -158,7 +162,7 @@ pub(super) struct Client {
     /// The file with the token of that address.
     #[arg(long, value_name = "FILE")]
     pub(super) token_file: Option<PathBuf>,
-    /// JSON on standard output.
+    /// What the proxy answers, as JSON on standard output; a no as well.
     #[arg(long)]
     pub(super) json: bool,
 }

@@ -277,8 +277,7 @@ impl Found {
             Ok(text) => text,
             Err(_) if path == Path::new(args::CONFIG) && !path.exists() => String::new(),
             Err(why) => {
-                let what =
-                    format!("read {}: {why}; --admin says where the proxy is", path.display());
+                let what = format!("{}: {why}; --admin says where the proxy is", path.display());
                 return Err(Error::Usage(what));
             }
         };

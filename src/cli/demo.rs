@@ -33,7 +33,7 @@ fn load(path: &Path) -> Result<Config, Vec<Problem>> {
         say!("demo: using ./proxy.toml; edit it and it is reloaded");
         return config::load(path);
     }
-    say!("demo: no ./proxy.toml here, using the built-in one");
+    say!("demo: no ./proxy.toml here, using the built-in one; one that you put here is taken");
     config::parse(BUILT_IN, path)
 }
 
@@ -50,6 +50,7 @@ fn invite(config: &Config) {
         say!("demo: try    curl -i http://{}/hello", bind.addr);
     }
     if let Some(bind) = &config.admin.bind {
+        say!("demo: see    http://{}/ in a browser, or `evenkeel top` in this folder", bind.addr);
         say!("demo: and    curl http://{}/metrics", bind.addr);
     }
 }

@@ -26,7 +26,10 @@ pub(super) async fn errors(client: &Client) -> Result<ExitCode, Error> {
                 text(&one["id"]),
             ]);
         }
-        put!("{table}");
+        match list(&all["errors"]).next() {
+            Some(_) => put!("{table}"),
+            None => say!("no request failed or was slow"),
+        }
     });
     Ok(ExitCode::SUCCESS)
 }

@@ -10,6 +10,7 @@ mod dial;
 mod echo;
 mod explain;
 mod kept;
+mod manual;
 mod ops;
 mod progress;
 mod run;
@@ -18,7 +19,6 @@ mod top;
 
 use args::{Args, Command};
 use clap::{CommandFactory, Parser};
-use std::io::Write;
 use std::process::ExitCode;
 
 /// Parses the arguments and runs the command. `tidy` is called by each worker thread each second:
@@ -43,7 +43,7 @@ pub fn main(tidy: fn()) -> ExitCode {
         Command::Plan(args) => ops::run(json, ops::plan(&args)),
         Command::Ring(args) => ops::run(json, ops::ring(&args)),
         Command::Completions { shell } => completions(shell),
-        Command::Man => man(),
+        Command::Man => written(&manual::page(Args::command())),
     };
     match done {
         Ok(code) => code,
@@ -63,29 +63,4 @@ fn completions(shell: clap_complete::Shell) -> Result<ExitCode, String> {
     let mut out = Vec::new();
     clap_complete::generate(shell, &mut Args::command(), "evenkeel", &mut out);
     written(&out)
-}
-
-/// One page: the commands, then each with what it takes.
-fn man() -> Result<ExitCode, String> {
-    let (mut out, mut command) = (Vec::new(), Args::command());
-    command.build();
-    let failed = |error: std::io::Error| error.to_string();
-    clap_mangen::Man::new(command.clone()).render(&mut out).map_err(failed)?;
-    sections(&command, "", &mut out).map_err(|error: std::io::Error| error.to_string())?;
-    written(&out)
-}
-
-/// Those below a command, and those below them.
-fn sections(command: &clap::Command, above: &str, out: &mut Vec<u8>) -> std::io::Result<()> {
-    for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
-        let name = format!("{above}{}", sub.get_name());
-        writeln!(out, ".SH {}", name.to_uppercase())?;
-        let page = clap_mangen::Man::new(sub.clone());
-        page.render_synopsis_section(out)?;
-        page.render_description_section(out)?;
-        page.render_options_section(out)?;
-        page.render_subcommands_section(out)?;
-        sections(sub, &format!("{name} "), out)?;
-    }
-    Ok(())
 }

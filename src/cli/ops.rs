@@ -83,7 +83,7 @@ pub(super) async fn status(client: &Client) -> Result<ExitCode, Error> {
         }
         let last = &status["hand_over"]["last"];
         if last["result"] == "failure" {
-            say!("hand-over   failed at {}: {}", text(&last["at"]), text(&last["why"]));
+            say!("the last hand-over, {}, failed: {}", text(&last["at"]), text(&last["why"]));
         }
         older_work(&status);
         for key in list(&status["needs_restart"]) {
@@ -344,7 +344,7 @@ pub(super) async fn reload(client: &Client) -> Result<ExitCode, Error> {
 
 /// `evenkeel plan`
 pub(super) async fn plan(args: &args::Plan) -> Result<ExitCode, Error> {
-    let unread = |why: String| Error::Usage(format!("read {}: {why}", args.file.display()));
+    let unread = |why: String| Error::Usage(format!("{}: {why}", args.file.display()));
     let toml = config::read_text(&args.file).map_err(unread)?;
     let path = std::fs::canonicalize(&args.file).map_err(|error| unread(error.to_string()))?;
     let asker = Asker::find(&args.client).await?;

@@ -77,6 +77,7 @@ fn every_command_does_by_the_socket_what_it_says() {
     let api = Api::start(&file);
     let at = api.folder.path();
     assert!(done(at, &["status"]).contains("app/b1"));
+    assert_eq!(done(at, &["errors"]), "no request failed or was slow\n");
     assert_eq!(json_of(at, &["status"])["status"]["generation"], 1);
     let said = done(
         at,
@@ -360,6 +361,9 @@ fn completions_and_the_manual_name_every_command() {
         let section = format!(".SH {}\n", command.to_uppercase());
         assert!(command == "help" || man.contains(&section), "man: {command}");
     }
+    assert!(man.contains("fBevenkeel backend list"), "as it is called");
+    assert!(man.contains(".SH EXIT STATUS\n0 done") && !man.contains("list(1)"), "one page");
+    assert!(help.contains("\nExit codes: 0 done, "));
     for (below, option) in [("add", "ttl"), ("list", "json"), ("remove", "json")] {
         let at = man.find(&format!(".SH BACKEND {}\n", below.to_uppercase())).unwrap();
         let own = man[at + 1..].split("\n.SH BACKEND").next().unwrap();

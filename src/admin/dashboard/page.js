@@ -255,6 +255,9 @@
     if (status.last_reload && status.last_reload.result === "failure") {
       all.push(`The last reload, ${status.last_reload.at}, was refused: ${status.last_reload.problems.join("; ")}`);
     }
+    for (const pid of status.hand_over.draining) {
+      all.push(`Process ${pid}, which served before, still drains: its work is not counted here`);
+    }
     for (const key of status.needs_restart) all.push(`${key} needs a restart`);
     for (const one of status.covered.slice(0, 20)) {
       all.push(`${one.pool}/${one.backend}: ${one.key} ${one.api} by the API${one.file === null ? "" : `, over the file's ${one.file}`}`);

@@ -113,6 +113,9 @@ impl Seen {
             status["generation"],
             status["connections"],
         );
+        let older = status["hand_over"]["draining"].as_array().into_iter().flatten();
+        let older = older.map(|pid| format!("  process {pid} still drains"));
+        let head = head + &older.collect::<String>();
         View { head, rows }
     }
 }

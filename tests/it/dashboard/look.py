@@ -97,6 +97,7 @@ async def look(args, port):
         await page.until("!!document.body && document.body.dataset.ready === '1'")
         seen["paint"] = float(await page.eval("document.body.dataset.paint"))
         seen["rows"] = await page.eval(ROWS)
+        seen["notes"] = await page.eval("document.getElementById('notes').innerText")
         await page.until("document.querySelectorAll('#events li').length > 0")
         seen["happened"] = await page.eval("document.querySelector('#events li').innerText")
         seen["run"] = await page.eval("window.run === undefined && !document.querySelector('#main img, #main script')")

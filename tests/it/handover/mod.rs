@@ -339,6 +339,12 @@ fn a_drain_waits_for_the_process_before_and_status_names_it() {
             assert!(said.contains(&older), "{args:?}: {said}");
         }
     }
+    let seen = service.path("browser");
+    std::fs::create_dir(&seen).unwrap();
+    let mut page = crate::support::python("dashboard/look.py");
+    let page = page.arg(format!("http://{}/", service.admin)).arg(seen).output().unwrap();
+    let seen = String::from_utf8_lossy(&page.stdout);
+    assert!(seen.contains(&format!("Process {}, which served before", pids[1])), "{seen}");
     let log = std::fs::File::create(service.path("drain.txt")).unwrap();
     let mut waiting = std::process::Command::new(service.path("evenkeel"))
         .current_dir(service.folder.path())
