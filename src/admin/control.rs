@@ -14,7 +14,10 @@ use std::sync::Arc;
 pub(super) async fn reload(desk: &Desk) -> Result<Answer, Problem> {
     let before = desk.reloader.generation();
     tracing::info!("reloading: a caller of the API said so");
-    match desk.reloader.read(&desk.path).await {
+    let (reloader, path) = (desk.reloader.clone(), desk.path.clone());
+    // What is begun is done, also where its caller does not wait for it.
+    let done = tokio::spawn(async move { reloader.read(&path).await });
+    match done.await.map_err(broken)? {
         Ok(report) => {
             told(report, move |report| json(&view::report(report, report.generation != before)))
                 .await

@@ -281,9 +281,11 @@ pub(super) struct Ring {
 }
 
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "evenkeel explain [OPTIONS] [METHOD] URL\n       \
+    evenkeel explain [OPTIONS] --sni NAME\n       evenkeel explain [OPTIONS] --request ID")]
 pub(super) struct Explain {
-    /// The request, as GET https://api.example.com/v1/x; GET where no method is said.
-    #[arg(value_names = ["METHOD", "URL"], num_args = 1..=2, required_unless_present_any = ["request", "sni"])]
+    /// As GET https://api.example.com/v1/x; GET where no method is said.
+    #[arg(value_name = "REQUEST", num_args = 1..=2, required_unless_present_any = ["request", "sni"])]
     pub(super) what: Vec<String>,
     /// A header field of it, as 'X-User: 7'; may be said again.
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]

@@ -13,6 +13,7 @@ mod kept;
 mod listener;
 mod memory;
 mod notify;
+mod outcome;
 mod pools;
 mod reload;
 mod report;

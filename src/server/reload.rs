@@ -6,6 +6,7 @@ use super::handover::{self, Inherited, Legacy};
 use super::listener::Live;
 use super::memory;
 use super::notify::Notify;
+use super::outcome;
 use super::pools::{Keepers, log_turns};
 use super::report::{ReloadError, Report, names};
 use super::said::Said;
@@ -156,21 +157,24 @@ impl Reloader {
         self.0.parts.notify.ready(&status);
     }
 
-    /// Reads a file and takes it into force.
+    /// Reads a file and takes it into force; the log says what came of it.
     ///
     /// # Errors
     ///
     /// As [`Reloader::apply`]; problems of the file are noted as a reload that was refused.
     pub async fn read(&self, path: &Path) -> Result<Report, ReloadError> {
-        let path = path.to_path_buf();
+        let (path, before) = (path.to_path_buf(), self.generation());
         let loaded = tokio::task::spawn_blocking(move || config::load(&path)).await;
-        match loaded.map_err(|gone| ReloadError::Broken(gone.to_string()))? {
-            Ok(config) => self.apply(config).await,
-            Err(problems) => {
+        let result = match loaded {
+            Ok(Ok(config)) => self.apply(config).await,
+            Ok(Err(problems)) => {
                 self.refused(&problems);
                 Err(ReloadError::Problems(problems))
             }
-        }
+            Err(gone) => Err(ReloadError::Broken(gone.to_string())),
+        };
+        outcome::log(&result, before, true);
+        result
     }
 
     /// What this process was started with; waits for a reload that is under way.

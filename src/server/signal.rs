@@ -1,7 +1,8 @@
 //! Signals: each served or logged from the first moment, none kills by default.
 use super::handover::Giving;
+use super::outcome;
 use super::reload::Reloader;
-use super::report::names;
+use super::report::ReloadError;
 use super::watch::{Edits, LOOK};
 use crate::config::{self, Sources};
 use std::io;
@@ -184,45 +185,20 @@ enum Cause {
 async fn reload(reloader: &Reloader, path: &Path, cause: Cause, edits: &mut Edits) {
     let path: PathBuf = path.to_path_buf();
     let loaded = tokio::task::spawn_blocking(move || config::load_with_sources(&path)).await;
-    let (config, sources) = match loaded {
-        Ok((Ok(config), sources)) => (config, sources),
+    let (before, asked) = (reloader.generation(), cause == Cause::Signal || was_refused(reloader));
+    let (result, sources) = match loaded {
+        Ok((Ok(config), sources)) => (reloader.apply(config).await, sources),
         Ok((Err(problems), sources)) => {
             reloader.refused(&problems);
-            edits.follow_too(&sources);
-            let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
-            return tracing::error!("reload refused, the old plan runs on: {}", lines.join(" | "));
+            (Err(ReloadError::Problems(problems)), sources)
         }
         Err(error) => return tracing::error!(%error, "reload: reading the file panicked"),
     };
-    let (before, asked) = (reloader.generation(), cause == Cause::Signal || was_refused(reloader));
-    match reloader.apply(config).await {
-        Ok(report) if report.generation == before => {
-            edits.follow(&sources);
-            if asked {
-                tracing::info!(
-                    generation = before,
-                    "nothing changed: the running plan is the file's"
-                );
-            }
-        }
-        Ok(report) => {
-            edits.follow(&sources);
-            tracing::info!(
-                generation = report.generation,
-                added = names(&report.added),
-                changed = names(&report.changed),
-                removed = names(&report.removed),
-                kept = report.kept,
-                needs_restart = names(&report.needs_restart),
-                "reloaded"
-            );
-        }
-        Err(error) => {
-            edits.follow_too(&sources);
-            let said = error.to_string().replace('\n', " | ");
-            tracing::error!("reload refused, the old plan runs on: {said}");
-        }
+    match &result {
+        Ok(_) => edits.follow(&sources),
+        Err(_) => edits.follow_too(&sources),
     }
+    outcome::log(&result, before, asked);
 }
 
 /// Whether the last reload was refused: its line must not stay the last word.

@@ -230,3 +230,33 @@ fn a_value_that_reads_like_fields_is_quoted_however_it_is_recorded() {
     until("it is told", || service.said().contains(&quoted));
     assert!(service.said().contains(" listening listener=web addr=127.0.0.1:"), "plain as it was");
 }
+
+#[test]
+fn what_came_of_a_reload_is_told_whoever_asked_for_it() {
+    let (one, two) = (Backend::named("one"), Backend::named("two"));
+    let service = Service::start(&web(&[one.addr], ""));
+    assert_eq!(service.call("POST", "/v1/reload", "").status, 200);
+    let nothing = "nothing changed: the running plan is the file's generation=1";
+    until("it says that nothing changed", || service.said().contains(nothing));
+    service.write(&web(&[two.addr], ""));
+    assert_eq!(service.call("POST", "/v1/reload", "").status, 200);
+    until("it says what did", || service.said().contains(" reloaded generation=2 "));
+    service.write("rubbish");
+    assert_eq!(service.call("POST", "/v1/reload", "").status, 422);
+    until("it says why not", || service.said().contains("reload refused, the old plan runs on: "));
+}
+
+#[test]
+fn a_reload_whose_caller_leaves_is_made_all_the_same() {
+    // Many: it takes a while.
+    let pools = (0..3000).map(|n| format!("[pool.p{n}]\nbackends = [\"127.0.0.1:1\"]\n"));
+    let service = Service::start(&web(&[nobody()], &pools.collect::<String>()));
+    let times = |words: &str| service.said().matches(words).count();
+    for n in 1..=5 {
+        let mut client = crate::support::Client::connect(service.admin);
+        client.send("POST /v1/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+        until("it is begun", || times("reloading: a caller of the API said so") == n);
+        drop(client);
+        until("it is made", || times("nothing changed: the running plan is the file's") == n);
+    }
+}
