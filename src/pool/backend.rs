@@ -344,10 +344,10 @@ impl Backend {
         let good = (answered + self.cells.closed.get()).saturating_sub(self.hot.failed_calls());
         Tally { good, bad: self.hot.faults() }
     }
-    /// Its answers so far.
+    /// Its answers so far, and what of them was missing.
     pub(super) fn found(&self) -> Found {
         let all = self.cells.by_class[1..].iter().map(|class| class.get()).sum();
-        Found { all, missing: self.missing.so_far() }
+        self.missing.of(all)
     }
     /// As `tally`, but for failures that are counted apart.
     pub(super) fn judged(&self) -> Tally {

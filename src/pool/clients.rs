@@ -41,8 +41,12 @@ impl Who {
     pub(super) fn anybody(seed: u64) -> Self {
         Self(seed as u32 & !1)
     }
-    pub(super) fn is_bound(self) -> bool {
+    fn is_bound(self) -> bool {
         self.0 & 1 == 1
+    }
+    /// Where it is bound.
+    pub(super) fn number(self) -> Option<u32> {
+        self.is_bound().then_some(self.0)
     }
     /// Its page, and the bits of its bucket there: numbers need not be random.
     fn place(self) -> (usize, u64) {

@@ -407,7 +407,7 @@ impl Drop for Lease {
             Outcome::Answered(_) | Outcome::Called(_) | Outcome::Closed | Outcome::Stale => {}
         }
         let missing = self.outcome == Outcome::Answered(404);
-        if self.outcome.weighs() || (missing && self.pool.misses(&self.backend)) {
+        if self.outcome.weighs() || (missing && self.pool.misses(&self.backend, self.who)) {
             self.backend.penalise(self.now(), self.pool.wants_cost());
         }
         if self.backend.is_over() {

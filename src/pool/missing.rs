@@ -3,7 +3,13 @@
 //!
 //! Whether a page is missing or its backend is wrong nobody can tell of one answer. So now and then a
 //! backend's share of 404s is held against that of the others: where it stands out, each weighs as a
-//! failure does, for policies alone. Nobody is ejected by it. Pure: counts are arguments.
+//! failure does, for policies alone. Nobody is ejected by it. While it answers at once the others may be at
+//! their first answers: then what they said before counts, and who has nothing beside others who said nothing
+//! yet stands out until they did.
+//!
+//! A client that is bound to a backend is not drawn to it: more 404s of the same one count nothing, or
+//! its missing page would keep everybody else away. Pure: counts are arguments.
+use super::clients::Who;
 use parking_lot::Mutex;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::atomic::{AtomicBool, AtomicU32};
@@ -12,11 +18,12 @@ use std::sync::atomic::{AtomicBool, AtomicU32};
 const OF: u32 = 16;
 /// It stands out where at least so much of what it is asked for is missing,
 const MOST: f64 = 0.5;
-/// and so many times as much as at the others.
+/// and the odds of it are so many times those of the others.
 const TIMES: f64 = 4.0;
-/// The others must have answered so often since the last look: where they are slow that takes its time, and
-/// he is fast.
+/// So many answers of the others say what is usual there.
 const ANSWERS: u64 = 8;
+/// So many clients are known, each by its number's place.
+const KNOWN: usize = 8;
 
 /// Answers, and those of them that were 404.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,42 +40,72 @@ impl Found {
         let less = |now: u64, then: u64| now.saturating_sub(then);
         Self { all: less(self.all, before.all), missing: less(self.missing, before.missing) }
     }
+    fn share(self) -> f64 {
+        self.missing as f64 / self.all.max(1) as f64
+    }
+    fn odds(self) -> f64 {
+        (self.missing + 1) as f64 / (self.all.saturating_sub(self.missing) + 1) as f64
+    }
 }
 
 /// What is known of one backend. Touched by answers of 404 alone.
 #[derive(Debug, Default)]
 pub(super) struct Missing {
     count: AtomicU32,
+    /// More of the same client.
+    more: AtomicU32,
+    known: [AtomicU32; KNOWN],
     stands_out: AtomicBool,
-    /// Who the others are, its own answers and theirs at the last look.
-    seen: Mutex<(u64, Found, Found)>,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug, Default)]
+struct Seen {
+    /// Who the others are; 0 before the first look.
+    set: u64,
+    /// Its own answers and theirs at the last looks.
+    own: Found,
+    others: Found,
+    /// What they said between two of them.
+    lately: Found,
 }
 
 impl Missing {
-    /// One more; whether it is time to look.
-    pub(super) fn count(&self) -> bool {
-        self.count.fetch_add(1, Relaxed).wrapping_add(1).is_multiple_of(OF)
+    /// One more, for somebody: whether it is time to look; `None` where it says nothing new.
+    pub(super) fn count(&self, who: Who) -> Option<bool> {
+        if let Some(number) = who.number() {
+            let known = &self.known[number as usize / 2 % KNOWN];
+            if known.swap(number, Relaxed) == number {
+                self.more.fetch_add(1, Relaxed);
+                return None;
+            }
+        }
+        Some(self.count.fetch_add(1, Relaxed).wrapping_add(1).is_multiple_of(OF))
     }
-    /// So far.
-    pub(super) fn so_far(&self) -> u64 {
-        u64::from(self.count.load(Relaxed))
+    /// Of all its answers those that count.
+    pub(super) fn of(&self, all: u64) -> Found {
+        let missing = self.count.load(Relaxed).into();
+        Found { all: all.saturating_sub(self.more.load(Relaxed).into()), missing }
     }
     pub(super) fn stands_out(&self) -> bool {
         self.stands_out.load(Relaxed)
     }
-    /// Looks again, at its own answers and those of others, whom `set` names: where they are not the same
-    /// as before nothing is known.
+    /// Looks again, at its own answers and those of others, whom `set` names.
     pub(super) fn look(&self, own: Found, (set, others): (u64, Found)) {
         let mut seen = self.seen.lock();
-        if seen.0 == set && others.since(seen.2).all < ANSWERS {
+        if seen.set != 0 && seen.set != set {
+            // What they answered from here on counts.
+            *seen = Seen { set, own, others, ..*seen };
             return;
         }
-        let (before, own_before, others_before) = std::mem::replace(&mut *seen, (set, own, others));
-        let (own, others) = (own.since(own_before), others.since(others_before));
-        let theirs = (others.missing + 1) as f64 / (others.all + 2) as f64;
-        let share = own.missing as f64 / own.all.max(1) as f64;
-        let stands_out = before == set && share >= MOST && share >= TIMES * theirs;
-        self.stands_out.store(stands_out, Relaxed);
+        let asked = others.since(seen.others);
+        if asked.all >= ANSWERS {
+            (seen.others, seen.lately) = (others, asked);
+        }
+        let own = own.since(std::mem::replace(&mut seen.own, own));
+        let is_most = seen.lately.all == 0 || own.odds() >= TIMES * seen.lately.odds();
+        self.stands_out.store(own.share() >= MOST && is_most, Relaxed);
+        seen.set = set;
     }
 }
 
@@ -76,30 +113,54 @@ impl Missing {
 mod tests {
     use super::*;
 
+    fn found(all: u64, missing: u64) -> Found {
+        Found { all, missing }
+    }
+
     /// Whether it stands out after answers of its own and of the others.
     fn stands_out(own: (u64, u64), others: (u64, u64)) -> bool {
-        let (missing, before) = (Missing::default(), Found { all: 900, missing: 30 });
-        let after = |(all, gone)| before.and(Found { all, missing: gone });
-        missing.look(before, (1, before));
-        missing.look(after(own), (1, after(others)));
+        let (missing, before) = (Missing::default(), found(900, 30));
+        let after = |(all, gone)| before.and(found(all, gone));
+        missing.look(before, (2, before));
+        missing.look(after(own), (2, after(others)));
         missing.stands_out()
     }
 
     #[test]
     fn who_has_little_of_what_the_others_have_stands_out() {
         assert!(stands_out((16, 16), (60, 0)) && stands_out((20, 16), (60, 3)));
+        assert!(stands_out((16, 16), (60, 40)), "much is missing everywhere, and here all is");
         assert!(!stands_out((16, 16), (48, 48)), "nobody has it");
         assert!(!stands_out((60, 16), (180, 0)), "some pages");
-        assert!(!stands_out((16, 16), (7, 0)), "nobody else was asked");
+        assert!(!stands_out((26, 16), (60, 20)), "a third of them");
+        assert!(stands_out((16, 16), (7, 7)), "what they said before");
+    }
+
+    #[test]
+    fn who_has_nothing_stands_out_until_the_others_said_something() {
         let missing = Missing::default();
-        let (own, others) = (Found { all: 16, missing: 16 }, Found { all: 48, missing: 0 });
-        missing.look(own, (1, others));
-        assert!(!missing.stands_out(), "others than before");
-        for n in 1..=8 {
-            let own = Found { all: 16 + n * 16, missing: 16 + n * 16 };
-            missing.look(own, (1, Found { all: 48 + n, missing: 0 }));
-            assert_eq!(missing.stands_out(), n == 8, "they are slow, he is fast");
-        }
-        assert_eq!((0..48).filter(|_| missing.count()).count(), 3);
+        let looks = |own: u64, others: Found| {
+            missing.look(found(own, own), (2, others));
+            missing.stands_out()
+        };
+        assert!(looks(16, found(0, 0)) && looks(32, found(7, 7)));
+        assert!(!looks(48, found(8, 8)), "they have nothing either");
+        assert!(!looks(64, found(9, 8)) && !looks(80, found(15, 8)));
+        assert!(looks(96, found(16, 8)), "they have");
+        missing.look(found(112, 112), (3, found(900, 900)));
+        assert!(missing.stands_out(), "others than before said nothing yet");
+        missing.look(found(128, 128), (3, found(950, 950)));
+        assert!(!missing.stands_out());
+    }
+
+    #[test]
+    fn more_of_one_bound_client_says_nothing() {
+        let missing = Missing::default();
+        let missing = &missing;
+        let said = |n: u64, who: fn(u64) -> Who| (0..n).filter_map(move |n| missing.count(who(n)));
+        assert_eq!(said(100, |_| Who::bound(7)).count(), 1);
+        assert_eq!(said(100, |n| Who::bound(n % 2 * 2)).count(), 2, "nor of two");
+        assert_eq!(missing.of(250), found(250 - 197, 3));
+        assert_eq!(said(45, |_| Who::anybody(7)).filter(|look| *look).count(), 3, "of newcomers");
     }
 }

@@ -1,6 +1,7 @@
 //! What tries tell a pool of its backends: failures in a row, first bytes, and waits in vain.
 use super::backend::Backend;
 use super::change::Change;
+use super::clients::Who;
 use super::core::Pool;
 use super::hot::Quiet;
 use super::missing::Found;
@@ -63,15 +64,16 @@ impl Pool {
         turns.iter().for_each(|turn| turn.log(&self.name));
     }
 
-    /// A backend answered 404: whether it does so where others do not.
+    /// A backend answered somebody 404: whether it does so where others do not.
     #[cold]
-    pub(super) fn misses(&self, backend: &Backend) -> bool {
-        if backend.missing.count() {
+    pub(super) fn misses(&self, backend: &Backend, who: Who) -> bool {
+        let Some(is_time) = backend.missing.count(who) else { return false };
+        if is_time {
             let others =
                 self.of_others(backend, Found::default(), |sum, other| sum.and(other.found()));
             backend.missing.look(backend.found(), others);
         }
-        backend.missing.stands_out()
+        backend.missing.stands_out() && self.any(|other| other.id != backend.id)
     }
 
     /// Whether it listens for silence. One relaxed load.

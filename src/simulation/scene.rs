@@ -26,8 +26,10 @@ pub(super) struct Scene {
     pub(super) alone: bool,
     /// So many keys there are; 0: each request has one of its own.
     pub(super) keys: u64,
-    /// Requests a second.
+    /// Requests a second,
     pub(super) rate: f64,
+    /// or clients of whom each asks again as soon as it was answered; 0: there are none.
+    pub(super) crowd: usize,
     /// They come for so long.
     pub(super) time: Duration,
     /// The share of requests that can be repeated.
@@ -92,6 +94,7 @@ impl Scene {
             alone: false,
             keys: 0,
             rate,
+            crowd: 0,
             time,
             repeatable: dice.one_of(&[1.0, 0.9, 0.5]),
             patience: dice.happens(0.3).then(|| MS * dice.within(50, 1000)),
@@ -114,6 +117,7 @@ impl Scene {
             alone: false,
             keys: 0,
             rate: n as f64 * 800.0 * load,
+            crowd: 0,
             time,
             repeatable: 1.0,
             patience: None,

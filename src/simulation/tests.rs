@@ -130,6 +130,28 @@ fn who_fails_fast_attracts_nobody_who_waits_for_others() {
     }
 }
 
+/// Who has nothing answers at once; where the others take long nothing is known of them for as long.
+#[test]
+fn who_has_nothing_attracts_nobody_while_the_others_take_their_time() {
+    for policy in ["least_connections", "p2c", "peak_ewma"] {
+        for seed in 0..5 {
+            for from in [Duration::ZERO, 3000 * MS] {
+                let section = format!("{}\nretry = {{ attempts = 1 }}", balance(policy));
+                let mut scene = Scene::plain(seed, 5, section, 0.0, 6000 * MS);
+                scene.crowd = 16;
+                scene.servers.iter_mut().for_each(|server| {
+                    (server.width, server.work) = (100, 1000 * MS);
+                });
+                scene.turns = vec![(from, 0, Mood::Says(404))];
+                let tally = World::new(scene, false).play();
+                let share = tally.share(0, from, 6000 * MS);
+                // It might be five times; the sixteen that are looked at first are a quarter of all.
+                assert!(share <= 2.0, "{policy} from {from:?}, seed {seed}: {share} of its share");
+            }
+        }
+    }
+}
+
 #[test]
 fn who_is_slow_gets_less() {
     for policy in ["least_connections", "p2c", "peak_ewma"] {

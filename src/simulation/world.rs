@@ -167,7 +167,9 @@ impl World {
             told,
             scene,
         };
-        world.plan(Duration::ZERO, Event::Arrive);
+        for _ in 0..world.scene.crowd.max(1) {
+            world.plan(Duration::ZERO, Event::Arrive);
+        }
         world.plan(1000 * MS, Event::Keep);
         for (at, server, mood) in world.scene.turns.clone() {
             world.plan(at, Event::Turn(server, mood));
@@ -385,7 +387,7 @@ impl World {
 
     fn arrive(&mut self) {
         let gap = self.dice.gap(self.scene.rate);
-        if self.now + gap < self.start + self.scene.time {
+        if self.scene.crowd == 0 && self.now + gap < self.start + self.scene.time {
             self.plan(gap, Event::Arrive);
         }
         let repeatable = self.dice.happens(self.scene.repeatable);
@@ -712,5 +714,8 @@ impl World {
         let it = &self.requests[request];
         self.laws.ended(it, end, now);
         self.tally.ended(it, end, (self.start, now));
+        if self.scene.crowd > 0 && now < self.start + self.scene.time {
+            self.plan(2 * WAY, Event::Arrive);
+        }
     }
 }

@@ -1,5 +1,5 @@
 //! Passive health: what the tries of clients say against a backend, and what it costs them.
-use crate::support::{Backend, Client, Proxy, Server, until, web};
+use crate::support::{Backend, Client, Proxy, Response, Server, until, web};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::{Duration, Instant};
@@ -150,6 +150,50 @@ fn who_answers_404_or_501_where_others_do_not_attracts_nobody_and_stays() {
         assert!(asked < 100, "{status}: {asked} of 400");
         assert_eq!(proxy.state("b1"), "up");
     }
+}
+
+/// A client that comes back to a backend by its cookie is not drawn there, whatever it asks for.
+#[test]
+fn a_page_that_one_client_misses_keeps_nobody_else_away_from_its_backend() {
+    let backend = || {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let counted = asked.clone();
+        let backend = Backend::run(move |peer| {
+            while let Some(head) = peer.request() {
+                let status = if head.starts_with("GET /no") { "404 No" } else { "200 OK" };
+                counted.fetch_add(usize::from(status == "200 OK"), SeqCst);
+                peer.send(format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n"));
+            }
+        });
+        (backend, asked)
+    };
+    let ((one, asked), (two, _)) = (backend(), backend());
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "a secret that nobody can guess").unwrap();
+    let sticky = format!("sticky = {{ secret_files = {:?} }}", secret.display().to_string());
+    let more = format!("{THREE}\n{sticky}\nbalance = \"least_connections\"");
+    let proxy = Proxy::http(&[one.addr, two.addr], &more);
+    let mut client = proxy.client();
+    let cookie = |response: Response| {
+        let said = response.field("Set-Cookie").expect("a cookie");
+        format!("Cookie: {}\r\n", said.split(';').next().unwrap())
+    };
+    let mut cookies = Vec::new();
+    until("a client comes to the first one", || {
+        cookies.push(cookie(client.ask("GET", "/", "")));
+        asked.load(SeqCst) > 0
+    });
+    let own = cookies.pop().unwrap();
+    let before = asked.load(SeqCst);
+    for n in 0..400 {
+        assert_eq!(client.ask("GET", "/no", &own).status, 404);
+        if n % 4 == 0 {
+            assert_eq!(client.ask("GET", "/", "").status, 200);
+        }
+    }
+    let came = asked.load(SeqCst) - before;
+    assert!((20..=80).contains(&came), "{came} of 100 newcomers");
 }
 
 /// Every 5xx, but for what speaks of the request. A 404 may be the client's fault as well.
