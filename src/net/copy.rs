@@ -72,6 +72,8 @@ struct Way {
     ended: bool,
     /// Whom it came from broke: whom it goes to hears of that behind all that came before.
     broken: Option<io::ErrorKind>,
+    /// Whom it goes to is gone.
+    unwanted: bool,
 }
 
 enum Side {
@@ -81,7 +83,16 @@ enum Side {
 
 impl Way {
     fn new(buf: Chunk) -> Self {
-        Self { buf, pipe: None, burst: 0, total: 0, read_ended: false, ended: false, broken: None }
+        Self {
+            buf,
+            pipe: None,
+            burst: 0,
+            total: 0,
+            read_ended: false,
+            ended: false,
+            broken: None,
+            unwanted: false,
+        }
     }
 
     /// Moves bytes until something would wait. Ready when the direction has ended.
@@ -95,6 +106,9 @@ impl Way {
         for _ in 0..ROUNDS {
             if self.ended {
                 return Poll::Ready(Ok(()));
+            }
+            if self.unwanted {
+                return self.poll_drain(cx, from);
             }
             if let Some(kind) = self.broken {
                 // A reset takes back what is with our kernel.
@@ -141,10 +155,37 @@ impl Way {
     }
 
     /// Nobody is left to take what it brings.
-    fn give_up(&mut self, ended: &mut Poll<Result<(), Side>>) {
+    fn give_up(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Stream,
+        ended: &mut Poll<Result<(), Side>>,
+    ) {
         if matches!(ended, Poll::Ready(Err(Side::To(_)))) {
-            (self.ended, *ended) = (true, Poll::Pending);
+            self.unwanted = true;
+            *ended = self.poll_drain(cx, from);
         }
+    }
+
+    /// Reads for nobody: a peer that stands still in its own sending would never take what is still
+    /// to go to it.
+    fn poll_drain(&mut self, cx: &mut Context<'_>, from: &mut Stream) -> Poll<Result<(), Side>> {
+        for _ in 0..ROUNDS {
+            self.rest();
+            match std::task::ready!(from.poll_read_chunk(cx, &mut self.buf, Part::Body)) {
+                Ok(0) => {
+                    (self.read_ended, self.ended) = (true, true);
+                    return Poll::Ready(Ok(()));
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    self.broken = Some(error.kind());
+                    return Poll::Pending;
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
     }
 
     fn holds(&self) -> bool {
@@ -294,11 +335,11 @@ async fn copied(
                 (None, None) => {}
                 (Some(kind), None) => {
                     broken.get_or_insert_with(|| (Instant::now() + LAST, Ended::Left(kind)));
-                    back.give_up(&mut back_ended);
+                    back.give_up(cx, right, &mut back_ended);
                 }
                 (None, Some(kind)) => {
                     broken.get_or_insert_with(|| (Instant::now() + LAST, Ended::Right(kind)));
-                    there.give_up(&mut there_ended);
+                    there.give_up(cx, left, &mut there_ended);
                 }
                 (Some(kind), Some(_)) => {
                     return Poll::Ready(broken.map_or(Ended::Left(kind), |(_, ended)| ended));

@@ -138,3 +138,51 @@ async fn a_side_that_resets_is_named() {
         assert_eq!(ended, if broken == 0 { Ended::Left(reset) } else { Ended::Right(reset) });
     }
 }
+
+#[tokio::test]
+async fn who_stands_still_in_sending_hears_all_that_a_broken_side_had_said() {
+    const SAID: usize = 120_000;
+    let ((mut left, mut client), (mut right, mut server)) = (tcp(), tcp());
+    // Little of it fits on the way.
+    socket2::SockRef::from(&server).set_recv_buffer_size(16 << 10).unwrap();
+    let said = noise(SAID, 7);
+    let sent = said.clone();
+    client.write_all(&sent[..1]).unwrap();
+    let client = std::thread::spawn(move || {
+        client.write_all(&sent[1..]).unwrap();
+        client
+    });
+    let server = std::thread::spawn(move || {
+        // It looks up only when it has sent all of its own.
+        server.write_all(&vec![b'x'; 32 << 20])?;
+        let mut heard: Vec<u8> = Vec::new();
+        let mut part = [0; 4096];
+        while let Ok(n @ 1..) = server.read(&mut part) {
+            heard.extend_from_slice(&part[..n]);
+        }
+        std::io::Result::Ok(heard)
+    });
+    let (read, all_read) = tokio::sync::oneshot::channel();
+    let read = parking_lot::Mutex::new((0, Some(read)));
+    let moved = |there, _| {
+        let mut read = read.lock();
+        read.0 += there;
+        if read.0 == SAID as u64
+            && let Some(all) = read.1.take()
+        {
+            let _ = all.send(());
+        }
+    };
+    let mut timer = Timer::new();
+    let none = Chunk::none;
+    let copying = two_way(&mut left, &mut right, none(), none(), FOREVER, &mut timer, &moved);
+    let breaks = async {
+        all_read.await.unwrap();
+        let client = client.join().unwrap();
+        socket2::SockRef::from(&client).set_linger(Some(Duration::ZERO)).unwrap();
+    };
+    let (copied, ()) = tokio::join!(copying, breaks);
+    assert_eq!(copied.ended, Ended::Left(ErrorKind::ConnectionReset));
+    drop((left, right));
+    assert!(server.join().unwrap().expect("it could send all of it") == said);
+}
