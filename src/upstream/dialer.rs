@@ -94,6 +94,7 @@ macro_rules! exchange {
                 until: $request.until,
             },
             late: None,
+            in_head: false,
             timed,
             ended: false,
             status: 0,

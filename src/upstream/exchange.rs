@@ -80,6 +80,8 @@ pub struct Exchange {
     pub(super) pace: Pace,
     /// When the wait for the head must be over.
     pub(super) late: Option<(Instant, Late)>,
+    /// Some of a head came: the rest has no longer than `idle`, however slowly it comes.
+    pub(super) in_head: bool,
     pub(super) timed: bool,
     pub(super) ended: bool,
     pub(super) status: u16,
@@ -180,6 +182,7 @@ impl Exchange {
             self.first_byte_came();
         }
         if let Poll::Ready(heard) = heard {
+            self.in_head = false;
             self.status = head.status();
             if self.call {
                 self.meant = http2::meant(head);
@@ -192,7 +195,9 @@ impl Exchange {
         if wire!(&self.wire, it => it.is_sent()) && body.poll_gone(cx).is_ready() {
             return Poll::Ready(Err(Error::Body(Broken::Closed)));
         }
-        if sent || came || first {
+        let begins = came && !self.in_head;
+        self.in_head |= came;
+        if sent || begins || first {
             // The first look comes right after the beginning; one after an interim answer
             // does not.
             let fresh = first && self.first_byte.is_none();

@@ -329,6 +329,21 @@ fn first_byte_is_over_with_the_first_byte() {
 }
 
 #[test]
+fn a_head_that_comes_byte_by_byte_has_no_longer_than_idle() {
+    const SLOW: [&str; 400] = {
+        let mut pieces = ["x"; 400];
+        pieces[0] = "HTTP/1.1 200 OK\r\nX: ";
+        pieces
+    };
+    let backend = in_pieces(&SLOW, 20);
+    let (folder, log) = crate::support::access_log();
+    let proxy = Proxy::http(&[backend.addr], &format!("timeout = {{ idle = \"300ms\" }}\n{log}"));
+    assert_eq!(proxy.get("/").status, 504);
+    let line = &crate::support::access_lines(&folder, 1)[0];
+    assert!(line.contains(r#""reason":"timeout_idle""#), "{line}");
+}
+
+#[test]
 fn after_an_interim_answer_the_final_one_has_its_own_time() {
     let pieces =
         &["HTTP/1.1 102 Processing\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"];
