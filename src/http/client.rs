@@ -9,8 +9,8 @@ use crate::http1::{
     self, BodyLength, Event, HeadLimits, Refusal, RequestVerdict, Rule, Server, Want,
 };
 use crate::message::{
-    Back, Broken, Chunk, Fields, Fill, Head, Kept, Length, Part, Pressure, Size, Source, Version,
-    memory,
+    Back, Barred, Broken, Chunk, Fields, Fill, Head, Kept, Length, Part, Pressure, Size, Source,
+    Version, memory,
 };
 use crate::net::proxy_protocol;
 use crate::net::{Pipe, Spliced, Stream};
@@ -61,6 +61,7 @@ struct Body {
     ended: bool,
     /// What was handed on and comes again.
     back: Back,
+    barred: Barred,
 }
 
 impl Client {
@@ -74,6 +75,7 @@ impl Client {
             rate: Rate::NONE,
             ended: true,
             back: Back::NONE,
+            barred: Barred::default(),
         };
         let machine = Server::new(heads(limits), limits.trailers);
         Self {
@@ -160,6 +162,7 @@ impl Client {
             rate: Rate::NONE,
             ended: matches!(framing, BodyLength::None | BodyLength::Exact(0)),
             back: Back::NONE,
+            barred: Barred::default(),
         };
     }
 
@@ -240,7 +243,8 @@ impl Downstream for Client {
         Box::new(self.origin.header(&self.stream).write(version))
     }
 
-    fn bound_body(&mut self, limits: &Limits) {
+    fn bound_body(&mut self, limits: &Limits, barred: &Barred) {
+        self.body.barred = barred.clone();
         self.body.limit = limits.body.unwrap_or(u64::MAX);
         self.body.rate.bound(limits.body_rate);
         self.machine.bound_trailers(limits.trailers);
@@ -289,6 +293,7 @@ impl Source for Client {
                 Event::End => {
                     self.buf.consume(used);
                     self.body.ended = true;
+                    self.body.barred.strip(self.machine.trailers_mut());
                     return Poll::Ready(Ok(Fill::End));
                 }
                 Event::Want(Want::Read | Want::Idle) if !self.eof => self.buf.consume(used),

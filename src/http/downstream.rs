@@ -1,7 +1,7 @@
 //! What the journey of a request asks of the client's side, whatever version carries it.
 use super::address::Origin;
 use crate::config::Limits;
-use crate::message::{Head, Version};
+use crate::message::{Barred, Head, Version};
 use crate::net::{Spliced, proxy_protocol};
 use std::task::Context;
 use std::time::Duration;
@@ -13,8 +13,8 @@ use std::time::Duration;
 pub(super) trait Downstream: Spliced {
     /// Who the client is.
     fn origin(&self) -> &Origin;
-    /// Bounds the body once the route is known.
-    fn bound_body(&mut self, limits: &Limits);
+    /// Bounds the body once the route is known; its trailers say nothing of these.
+    fn bound_body(&mut self, limits: &Limits, barred: &Barred);
     /// What a backend is told of it by the PROXY protocol.
     fn header(&self, version: proxy_protocol::Version) -> Box<proxy_protocol::Written>;
     /// How long the client itself is ready to wait, where it said so.

@@ -62,7 +62,7 @@ pub(super) async fn forward<'g>(
         Err(reply) => return Journey::Own(reply),
     };
     let Chosen { route, target, hash, mut shaped } = chosen;
-    client.bound_body(&target.effective.limits);
+    client.bound_body(&target.effective.limits, &route.rules.asked);
     if is_too_long(client, target.effective.limits.body) {
         return own(shaped.as_deref(), Box::new(Reply::own(413, "body_too_large")));
     }
@@ -145,12 +145,13 @@ pub(super) async fn forward<'g>(
             }
         };
         match next {
-            Next::Keep(exchange, heard) => {
+            Next::Keep(mut exchange, heard) => {
                 if let Some(shaped) = &shaped {
                     shaped.answered(exchange.lease().backend(), tries.is_outrun(), answer);
                 }
                 let via = &site.gateway.via;
                 headers::response_ready(&route.rules, answer, heard == Heard::Switched, via);
+                exchange.bar(&route.rules.answered);
                 return kept(exchange, heard, report);
             }
             Next::Kept(backend, body) => {

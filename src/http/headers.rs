@@ -6,7 +6,7 @@ pub(super) use super::forwarded::{Via, came_by_tls, client_address, forwarded};
 use super::reply::Reply;
 use crate::config::HeaderRules;
 use crate::http1::hop_by_hop;
-use crate::message::{Fields, Head, Invalid, Known, Method};
+use crate::message::{Barred, Fields, Head, Invalid, Known, Method};
 use std::time::SystemTime;
 
 /// A route's rules on fields, both ways; checked.
@@ -14,6 +14,9 @@ use std::time::SystemTime;
 pub(super) struct Rules {
     request: HeaderRules,
     response: HeaderRules,
+    /// Of both ways, what trailers do not say either.
+    pub(super) asked: Barred,
+    pub(super) answered: Barred,
 }
 
 impl Rules {
@@ -33,8 +36,14 @@ impl Rules {
                 checked.map_err(|invalid| (word, name.clone(), invalid))?;
             }
         }
-        Ok(Self { request: request.clone(), response: response.clone() })
+        let (asked, answered) = (barred(request), barred(response));
+        Ok(Self { request: request.clone(), response: response.clone(), asked, answered })
     }
+}
+
+fn barred(rules: &HeaderRules) -> Barred {
+    let set = rules.set.iter().map(|(name, _)| name.as_str());
+    Barred::new(rules.remove.iter().map(String::as_str).chain(set))
 }
 
 /// In the order remove, set, add.

@@ -12,8 +12,8 @@ use crate::config::{self, Effective, Hash, HostSent, Limits};
 use crate::drain::Drain;
 use crate::http1::BodyLength;
 use crate::message::{
-    Back, Broken, Fields, Fill, Head, Kept, Known, Length, Pressure, Source, Version, counted,
-    memory,
+    Back, Barred, Broken, Fields, Fill, Head, Kept, Known, Length, Pressure, Source, Version,
+    counted, memory,
 };
 use crate::metrics::{Counter, Span};
 use crate::net::Timer;
@@ -441,8 +441,8 @@ impl Downstream for Teed<'_> {
     fn origin(&self) -> &Origin {
         self.inner.origin()
     }
-    fn bound_body(&mut self, limits: &Limits) {
-        self.inner.bound_body(limits);
+    fn bound_body(&mut self, limits: &Limits, barred: &Barred) {
+        self.inner.bound_body(limits, barred);
     }
     fn header(&self, version: proxy_protocol::Version) -> Box<Written> {
         self.inner.header(version)

@@ -193,6 +193,10 @@ impl Server {
     pub fn trailers(&self) -> Option<&Fields> {
         self.0.trailers.as_deref().filter(|trailers| !trailers.is_empty())
     }
+    /// The same, to take some out.
+    pub fn trailers_mut(&mut self) -> Option<&mut Fields> {
+        self.0.trailers.as_deref_mut()
+    }
     /// The answer was written to its end. With `keep_alive`, and the body read, the next request
     /// may come; otherwise nothing more is read.
     pub fn answered(&mut self, keep_alive: bool) {
@@ -343,5 +347,9 @@ impl Client {
     /// The trailers of the message that just ended.
     pub fn trailers(&self) -> Option<&Fields> {
         self.reader.trailers.as_deref().filter(|trailers| !trailers.is_empty())
+    }
+    /// The same, to take some out.
+    pub fn trailers_mut(&mut self) -> Option<&mut Fields> {
+        self.reader.trailers.as_deref_mut()
     }
 }

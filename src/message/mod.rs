@@ -1,5 +1,6 @@
 //! What an HTTP message is, whatever version carried it, and the memory it is held in.
 
+mod barred;
 mod chunk;
 mod claim;
 mod head;
@@ -10,6 +11,7 @@ mod scan;
 mod source;
 mod syntax;
 
+pub use barred::Barred;
 pub use chunk::{Chunk, Size, trim};
 pub use claim::{is_certificate_claim, is_claim};
 pub use head::{Fields, Head, Invalid, Method, Version};

@@ -11,7 +11,7 @@ use super::http2::Http2;
 use super::link::{Last, Link};
 use crate::http1::ResponseVerdict;
 use crate::http2;
-use crate::message::{Broken, Chunk, Fields, Fill, Head, Pressure, memory};
+use crate::message::{Barred, Broken, Chunk, Fields, Fill, Head, Pressure, memory};
 use crate::metrics::Span;
 use crate::net::{BEAT, Pipe, Spliced, Timer};
 use crate::pool::{Allowance, Lease};
@@ -82,6 +82,7 @@ pub struct Exchange {
     pub(super) late: Option<(Instant, Late)>,
     /// Some of a head came: the rest has no longer than `idle`, however slowly it comes.
     pub(super) in_head: bool,
+    pub(super) barred: Barred,
     pub(super) timed: bool,
     pub(super) ended: bool,
     pub(super) status: u16,
@@ -353,6 +354,9 @@ impl Exchange {
             Wire::Http2(wire) => wire.poll_fill(cx, body),
         };
         self.ended = matches!(filled, Poll::Ready(Ok(Fill::End)));
+        if self.ended {
+            self.barred.strip(wire!(&mut self.wire, it => it.trailers_mut()));
+        }
         filled
     }
 
@@ -367,6 +371,11 @@ impl Exchange {
             Wire::Http2(wire) if !self.ended => wire.wait(cx, body),
             _ => Ok(()),
         }
+    }
+
+    /// What the answer's trailers do not say.
+    pub fn bar(&mut self, barred: &Barred) {
+        self.barred = barred.clone();
     }
 
     /// The body bytes at hand.

@@ -209,6 +209,10 @@ impl Http1 {
         self.client.trailers()
     }
 
+    pub(super) fn trailers_mut(&mut self) -> Option<&mut Fields> {
+        self.client.trailers_mut()
+    }
+
     /// Whether the request is with the backend and not a byte of what is awaited is at hand.
     #[inline(always)]
     pub(super) fn waits(&self) -> bool {

@@ -375,6 +375,10 @@ impl Http2 {
         self.trailers.as_ref().filter(|trailers| !trailers.is_empty())
     }
 
+    pub(super) fn trailers_mut(&mut self) -> Option<&mut Fields> {
+        self.trailers.as_mut()
+    }
+
     /// What may be done after an error, and whether it is nobody's fault: the backend ended the
     /// connection in order, or it was closed before the request came there.
     pub(super) fn retry(&self, error: &Error) -> (Retry, bool) {

@@ -1,5 +1,6 @@
 //! Bodies in both directions: every framing, any size, bounded memory.
-use crate::support::{Backend, Proxy, web};
+use crate::support::h2::{DATA, END_HEADERS, END_STREAM, Frames, HEADERS, block};
+use crate::support::{Backend, Proxy, Server, web};
 use std::io::{Read, Write};
 
 /// Bytes that differ from place to place.
@@ -60,6 +61,48 @@ fn who_a_client_is_is_not_for_trailers_to_say_whoever_sends_them() {
         client.send(format!("{}\r\nX-Sum: 1\r\n\r\n", forged.join("\r\n")));
         assert_eq!(client.response().text(), "1\r\na\r\n0\r\nX-Sum: 1\r\n");
     }
+}
+
+/// A route whose rules say something of `X-Env`, `X-Secret` and `X-Sum`.
+const RULES: &str = "[[route]]\nlistener = \"web\"\npool = \"app\"\n\
+    request_headers = { remove = [\"x-secret\"], set = { X-Env = \"prod\" } }\n\
+    response_headers = { remove = [\"X-Sum\"] }\n";
+
+#[test]
+fn what_a_route_takes_out_or_sets_is_not_said_behind_the_body() {
+    let backend = Backend::run(|peer| {
+        while peer.request().is_some() {
+            let body = peer.request().unwrap();
+            peer.send(format!(
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{:x}\r\n{body}\r\n\
+                 0\r\nx-sum: 1\r\nX-Left: 1\r\n\r\n",
+                body.len()
+            ));
+        }
+    });
+    let proxy = Proxy::start(&format!("{}{RULES}", web(&[backend.addr], "")));
+    let mut client = proxy.client();
+    client.send("POST / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n");
+    client.send("1\r\na\r\n0\r\nX-Secret: 1\r\nX-Kept: 1\r\nx-env: dev\r\n\r\n");
+    let answer = client.response();
+    assert_eq!(answer.text(), "1\r\na\r\n0\r\nX-Kept: 1\r\n");
+    assert_eq!(answer.trailers, ["X-Left: 1"]);
+    let mut client = Frames::connect(proxy.addr());
+    client.post(1, "/", &[]);
+    client.send(DATA, 0, 1, b"a");
+    let trailers = block(&[("x-secret", "1"), ("x-kept", "1"), ("x-env", "dev")]);
+    client.send(HEADERS, END_HEADERS | END_STREAM, 1, &trailers);
+    assert_eq!(client.answer(1), (200, "1\r\na\r\n0\r\nx-kept: 1\r\n".into()));
+    // A backend of HTTP/2 that says in the body what trailers came.
+    let server = Server::h2(&[]);
+    let words = web(&[server.addr], "http = \"2\"");
+    let proxy = Proxy::start(&format!("{words}{RULES}"));
+    let mut client = proxy.client();
+    client.send("PUT / HTTP/1.1\r\nHost: a.test\r\nTransfer-Encoding: chunked\r\n\r\n");
+    client.send("1\r\na\r\n0\r\nX-Secret: 1\r\nX-Kept: 1\r\nx-env: dev\r\n\r\n");
+    let text = client.response().text();
+    assert!(text.contains("trailer x-kept: 1") && text.matches("trailer ").count() == 1, "{text}");
+    assert_eq!(client.ask("GET", "/trailers", "").trailers, ["grpc-status: 0"]);
 }
 
 #[test]

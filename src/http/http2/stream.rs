@@ -9,7 +9,8 @@ use crate::http1::BodyLength;
 use crate::http2;
 use crate::http2::conn::{Broken as Cut, Came};
 use crate::message::{
-    Back, Broken, Fields, Fill, Head, Kept, Length, Part, Place, Pressure, Source, Version, memory,
+    Back, Barred, Broken, Fields, Fill, Head, Kept, Length, Part, Place, Pressure, Source, Version,
+    memory,
 };
 use crate::mux;
 use crate::net::{Spliced, proxy_protocol};
@@ -40,6 +41,7 @@ pub(super) struct Stream {
     pub(super) is_call: bool,
     ended: bool,
     trailers: Option<Fields>,
+    barred: Barred,
     /// Bytes that were taken, for which the client's window was not opened again.
     owed: usize,
     /// Where it waits for memory.
@@ -70,6 +72,7 @@ impl Stream {
             is_call,
             ended,
             trailers: None,
+            barred: Barred::default(),
             owed: 0,
             place: Place::none(),
         }
@@ -104,9 +107,10 @@ impl Stream {
     /// Nothing more comes but trailers, if there are any.
     fn end(&mut self) -> Result<Fill, Broken> {
         self.ended = true;
-        if let Some(trailers) = self.sender.take_trailers() {
+        if let Some(mut trailers) = self.sender.take_trailers() {
             let fit = http2::trailers_fit(&trailers, self.most_trailers, usize::MAX);
             fit.map_err(|refusal| Broken::Invalid(refusal.rule.word()))?;
+            self.barred.strip(Some(&mut trailers));
             self.trailers = Some(trailers);
         }
         Ok(Fill::End)
@@ -207,7 +211,8 @@ impl Downstream for Stream {
         Box::new(self.header.write(version))
     }
 
-    fn bound_body(&mut self, limits: &Limits) {
+    fn bound_body(&mut self, limits: &Limits, barred: &Barred) {
+        self.barred = barred.clone();
         self.limit = limits.body.unwrap_or(u64::MAX);
         // A call may say nothing for long: it is a conversation, and no upload.
         self.rate.bound(limits.body_rate.filter(|_| !self.is_call));
