@@ -16,8 +16,37 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The same of a process that is to end at once.
 const AT_ONCE: Duration = Duration::from_millis(100);
 
+/// More than are begun before the first request: workers come beside them.
+const THREADS: usize = 8;
+
+/// Whether this user may begin so many threads: the runtime would panic where one cannot.
+fn may_begin(count: usize) -> Result<(), String> {
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let ended = Arc::new(std::sync::Mutex::new(ended));
+    let begin = |_| {
+        let ended = ended.clone();
+        std::thread::Builder::new().spawn(move || drop(ended.lock().map(|ended| ended.recv())))
+    };
+    let begun: Vec<_> = (0..count).map(begin).collect();
+    drop(end);
+    let mut failed = None;
+    for thread in begun {
+        match thread {
+            Ok(thread) => drop(thread.join()),
+            Err(error) => failed = Some(error),
+        }
+    }
+    failed.map_or(Ok(()), |error| {
+        Err(format!(
+            "start of {count} threads: {error}; raise what limits them (ulimit -u, TasksMax= of systemd, \
+             --pids-limit of a container)"
+        ))
+    })
+}
+
 /// The runtime of config, probes, discovery, admin and signals: one thread beside the workers.
 pub(super) fn control() -> Result<Runtime, String> {
+    may_begin(THREADS)?;
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(1).thread_name("control").enable_all();
     builder.build().map_err(|error| format!("start of the control threads: {error}"))

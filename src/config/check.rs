@@ -10,6 +10,7 @@ use super::passthrough::passthrough;
 use super::pool_http::PoolHttp;
 use super::problem::{At, Problem, Wrong};
 use super::units::Name;
+use super::unmatched::unmatched;
 use super::waits::waits_in_vain;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -47,6 +48,7 @@ pub(super) fn check(draft: &Draft, file: &At, faults: &mut Faults) {
     raw_pools(draft, faults);
     nameless(draft, faults);
     upgrades(draft, faults);
+    unmatched(draft, faults);
 }
 
 /// Connections of HTTP/2 to backends do not switch to another protocol.

@@ -91,6 +91,10 @@ fn listener(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) 
             "trusted_proxies means nothing to a {word} listener: it has no forwarded fields"
         )));
     }
+    if let Some(item) = trusted.as_ref().filter(|_| raw.is_none() && has_no_peers(&bind)) {
+        let what = "means nothing here: who comes by a Unix socket has no address to be trusted by";
+        item.key_wrong(Wrong::new(what).hint("leave it out, or bind an address of IP, too"));
+    }
     let trusted = trusted.map(|item| item.list()).unwrap_or_default();
     let trusted_proxies = trusted.iter().filter_map(|item| item.checked(addr::net)).collect();
     let mut only = Only::default();

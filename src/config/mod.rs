@@ -53,6 +53,7 @@ mod tls;
 mod trace;
 mod unbuilt;
 mod units;
+mod unmatched;
 mod value;
 
 #[cfg(test)]

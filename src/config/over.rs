@@ -136,20 +136,29 @@ impl Part<'_> {
 
     fn limits(&mut self, t: &mut Table<'_>) -> LimitsPart {
         let Some(item) = t.take("limits") else { return LimitsPart::default() };
-        let read = item.table("limits", |t| LimitsPart {
-            head: self.take(t, "head", FrontHttp).and_then(|item| size(&item, 1)),
-            fields: self.take(t, "fields", FrontHttp).and_then(|item| item.count(1..=65_535)),
-            target: self.take(t, "target", FrontHttp).and_then(|item| size(&item, 1)),
-            body: self.take(t, "body", Http).and_then(|item| item.size_or_off()),
-            body_rate: self.take(t, "body_rate", Http).and_then(|item| item.byte_rate_or_off()),
-            per_client: self
-                .take(t, "per_client", Front)
-                .and_then(|item| item.count_or_off(1..=u64::from(u32::MAX))),
-            interim: self
-                .take(t, "interim", Http)
-                .and_then(|item| item.count(0..=u64::from(u32::MAX))),
-            trailers: self.take(t, "trailers", Http).and_then(|item| size(&item, 0)),
-            drain: self.take(t, "drain", Http).and_then(|item| item.size(0..=i64::MAX as u64)),
+        let read = item.table("limits", |t| {
+            let all = LimitsPart {
+                head: self.take(t, "head", FrontHttp).and_then(|item| size(&item, 1)),
+                fields: self.take(t, "fields", FrontHttp).and_then(|item| item.count(1..=65_535)),
+                target: self.take(t, "target", FrontHttp).and_then(|item| size(&item, 1)),
+                body: self.take(t, "body", Http).and_then(|item| item.size_or_off()),
+                body_rate: self.take(t, "body_rate", Http).and_then(|item| item.byte_rate_or_off()),
+                per_client: self
+                    .take(t, "per_client", Front)
+                    .and_then(|item| item.count_or_off(1..=u64::from(u32::MAX))),
+                interim: self
+                    .take(t, "interim", Http)
+                    .and_then(|item| item.count(0..=u64::from(u32::MAX))),
+                trailers: self.take(t, "trailers", Http).and_then(|item| size(&item, 0)),
+                drain: self.take(t, "drain", Http).and_then(|item| item.size(0..=i64::MAX as u64)),
+            };
+            if let (Some(head), Some(target)) = (all.head, all.target)
+                && target > head
+                && let Some(item) = t.again("target")
+            {
+                item.key_wrong(Wrong::new("is more than head, which holds the target, too"));
+            }
+            all
         });
         read.unwrap_or_default()
     }

@@ -6,6 +6,7 @@ use super::hint::quoted;
 use super::model::HostMatch;
 use super::problem::{Problem, Wrong};
 use super::units::Name;
+use super::unmatched;
 use std::collections::BTreeMap;
 
 /// Routes with `sni` and listeners that let TLS pass belong together.
@@ -75,10 +76,7 @@ fn names_twice(draft: &Draft, faults: &mut Faults) {
                     true => format!("{name} stands there twice"),
                     false => format!("{name} goes to route.{first}, which stands before this one"),
                 };
-                let key = match route.name.strip_prefix('#') {
-                    Some(index) => format!("route[{index}].sni"),
-                    None => format!("route.{}.sni", route.name),
-                };
+                let key = format!("{}.sni", unmatched::key(&route.name));
                 faults.push(Problem::new(&route.at, key, what).hint("leave one of them out"));
             }
             for listener in &of {

@@ -10,7 +10,7 @@ use super::hedge;
 use super::hint::quoted;
 use super::mirror;
 use super::model::{
-    Action, KeyPart, ListenerRef, PathMatch, PathRewrite, Rewrite, Route, ValueMatch,
+    Action, HostMatch, KeyPart, ListenerRef, PathMatch, PathRewrite, Rewrite, Route, ValueMatch,
 };
 use super::over::{self, Only, Place};
 use super::pool;
@@ -51,7 +51,7 @@ fn route(item: &Item<'_>, t: &mut Table<'_>, index: usize, draft: &mut Draft) ->
     let listeners = t.take("listener").map(|item| listeners(&item)).unwrap_or_default();
     draft.route_listeners.extend(listeners.iter().cloned());
     let hosts = t.take("host").map(|item| non_empty(&item)).unwrap_or_default();
-    let hosts = hosts.iter().filter_map(|item| item.checked(addr::host_match)).collect();
+    let hosts = distinct(&hosts);
     let path = t
         .take("path")
         .map_or(Some(PathMatch::Prefix("/".into())), |item| route_path::path_match(&item));
@@ -176,6 +176,17 @@ fn non_empty<'a>(item: &Item<'a>) -> Vec<Item<'a>> {
     all
 }
 
+fn distinct(items: &[Item<'_>]) -> Vec<HostMatch> {
+    let mut all = Vec::new();
+    for item in items {
+        match item.checked(addr::host_match) {
+            Some(host) if all.contains(&host) => item.fault(format!("{host} stands there twice")),
+            host => all.extend(host),
+        }
+    }
+    all
+}
+
 fn method(text: &str) -> Result<String, Wrong> {
     if !field::is_token(text) {
         return Err(Wrong::new(format!("{} is not a method", quoted(text))));
@@ -184,6 +195,10 @@ fn method(text: &str) -> Result<String, Wrong> {
     if upper != text && METHODS.contains(&&*upper) {
         let wrong = Wrong::new(format!("{} is not a method: their case counts", quoted(text)));
         return Err(wrong.hint(format!("write {}", quoted(&upper))));
+    }
+    if ["TRACE", "CONNECT"].contains(&text) {
+        let what = format!("{} is answered by 405 before any route is looked for", quoted(text));
+        return Err(Wrong::new(what).hint("leave it out"));
     }
     Ok(text.to_owned())
 }

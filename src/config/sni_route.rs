@@ -11,7 +11,7 @@ use super::table::{Item, Table};
 use std::net::IpAddr;
 
 /// What is inside TLS, and so not seen.
-const INSIDE: [&str; 12] = [
+const INSIDE: [&str; 15] = [
     "host",
     "path",
     "method",
@@ -24,6 +24,9 @@ const INSIDE: [&str; 12] = [
     "rewrite",
     "upgrade",
     "hedge",
+    "mirror",
+    "rate_limit",
+    "split_by",
 ];
 
 pub(super) fn route(

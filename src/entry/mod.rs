@@ -102,9 +102,9 @@ impl Entry {
         }
     }
 
-    /// The name of its listener, quoted.
+    /// The name of its listener.
     fn name(&self) -> &str {
-        self.cells.labels.trim_start_matches("listener=")
+        self.cells.labels.trim_start_matches("listener=").trim_matches('"')
     }
 
     /// What takes longer than `timeout.header` failed by `timeout`.

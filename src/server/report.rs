@@ -76,17 +76,27 @@ impl std::error::Error for ReloadError {}
 
 /// What to do about an address that cannot be listened on.
 pub fn bind_hint(addr: &BindAddr, error: &io::Error) -> Option<&'static str> {
-    if error.kind() != io::ErrorKind::AddrInUse {
-        return None;
-    }
     let is_socket = |path: &Path| {
         std::fs::symlink_metadata(path).is_ok_and(|meta| meta.file_type().is_socket())
     };
-    Some(match addr {
-        BindAddr::Unix(path) if !is_socket(path) => {
+    Some(match (error.kind(), addr) {
+        (io::ErrorKind::AddrInUse, BindAddr::Unix(path)) if !is_socket(path) => {
             "a file that is no socket is there: remove it or choose another path"
         }
-        _ => "another process listens there: end it or choose another address",
+        (io::ErrorKind::AddrInUse, _) => {
+            "another process listens there: end it or choose another address"
+        }
+        (io::ErrorKind::AddrNotAvailable, _) => {
+            "this machine has no such address: name one of its own, or 0.0.0.0 or [::] for all of them"
+        }
+        (io::ErrorKind::PermissionDenied, BindAddr::Ip(_)) => {
+            "low ports want the capability CAP_NET_BIND_SERVICE (AmbientCapabilities= of systemd, or \
+             setcap cap_net_bind_service=ep on the program): give it, or choose a port from 1024 on"
+        }
+        (io::ErrorKind::PermissionDenied, BindAddr::Unix(_)) => {
+            "this user may not make files there: choose another folder, or let the user write to it"
+        }
+        _ => return None,
     })
 }
 
@@ -351,5 +361,22 @@ mod tests {
         assert_eq!(restart(2, &started, &started, &other).needs_restart, ["server.workers"]);
         assert_eq!(restart(3, &started, &other, &other).needs_restart, ["server.workers"]);
         assert!(restart(4, &started, &other, &started).needs_restart.is_empty());
+    }
+
+    #[test]
+    fn what_to_do_about_an_address_is_said_where_it_is_known() {
+        let hint = |addr: &str, kind: io::ErrorKind| {
+            let addr = addr.strip_prefix("unix:").map_or_else(
+                || BindAddr::Ip(addr.parse().unwrap()),
+                |path| BindAddr::Unix(path.into()),
+            );
+            bind_hint(&addr, &kind.into()).unwrap_or_default()
+        };
+        assert!(hint("0.0.0.0:80", io::ErrorKind::PermissionDenied).contains("CAP_NET_BIND"));
+        assert!(hint("unix:/a", io::ErrorKind::PermissionDenied).contains("folder"));
+        assert!(hint("192.0.2.1:80", io::ErrorKind::AddrNotAvailable).contains("0.0.0.0"));
+        assert!(hint("0.0.0.0:80", io::ErrorKind::AddrInUse).contains("another process"));
+        assert!(hint("unix:/dev/null", io::ErrorKind::AddrInUse).contains("no socket"));
+        assert_eq!(hint("0.0.0.0:80", io::ErrorKind::Interrupted), "");
     }
 }

@@ -353,3 +353,31 @@ fn every_command_says_the_version_alike() {
         assert_eq!(version(&["backend", below, "--version"]), whole, "backend {below}");
     }
 }
+
+/// As a user who may have no more than one thread.
+fn alone(folder: &Path) -> Command {
+    let limited = ["prlimit", "--nproc=1"];
+    if !rustix::process::geteuid().is_root() {
+        let mut command = Command::new(limited[0]);
+        command.args(&limited[1..]).arg(BINARY);
+        return command;
+    }
+    // Nobody limits root, and another user may not see where the binary is.
+    let program = folder.join("evenkeel");
+    std::fs::copy(BINARY, &program).unwrap();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=65509", "--regid=65509", "--clear-groups"]).args(limited).arg(program);
+    command
+}
+
+#[test]
+fn too_few_threads_are_said_and_no_panic() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let out = alone(folder.path()).args(["run", "-c", "none.toml"]).output().unwrap();
+    let said = String::from_utf8_lossy(&out.stderr).into_owned();
+    assert_eq!(out.status.code(), Some(1), "{said}");
+    assert!(said.contains("threads: ") && said.contains("TasksMax="), "{said}");
+    assert!(!said.contains("panicked"), "{said}");
+}

@@ -111,7 +111,7 @@ fn a_default_that_is_said_changes_nothing() {
         [listener.web]\nbind = \"127.0.0.1:0\"\n{listener}\
         [listener.web.http2]\n{http2}[[route]]\nname = \"a\"\npool = \"app\"\n\
         {route}[route.rate_limit]\nrate = \"1/s\"\n{rate_limit}[route.mirror]\n\
-        pool = \"two\"\n{mirror}[[route]]\nname = \"b\"\nredirect.host = \"x\"\n{redirect}[pool.app]\n{pool}\
+        pool = \"two\"\n{mirror}[[route]]\nname = \"b\"\npath = \"/b\"\nredirect.host = \"x\"\n{redirect}[pool.app]\n{pool}\
         [[pool.app.backends]]\naddr = \"127.0.0.1:1\"\n{backup}[[pool.app.backends]]\n\
         addr = \"127.0.0.1:2\"\n{tier}[pool.app.keep_alive]\n{keep_alive}[pool.app.resolve]\n\
         {resolve}[pool.app.health]\n{health}[pool.hash]\nbackends = []\n[pool.hash.balance]\n\
@@ -119,7 +119,7 @@ fn a_default_that_is_said_changes_nothing() {
         bind = \"127.0.0.1:0\"\nprotocol = \"udp\"\npool = \"dns\"\n[listener.dns.udp]\n{udp}\
         [pool.dns]\nbackends = []\n[pool.sticky]\nbackends = []\n\
         [pool.sticky.sticky]\nsecret_files = \"tests/config/valid/certs/sticky.key\"\n{sticky}\
-        [[route]]\npool = \"sticky\"\n[pool.two]\nhttp = \"2\"\nbackends = []\n\
+        [[route]]\npath = \"/c\"\npool = \"sticky\"\n[pool.two]\nhttp = \"2\"\nbackends = []\n\
         [pool.two.http2]\n{pool_http2}[pool.line]\nbackends = []\nmax_active = 1\n\
         [pool.line.queue]\n{queue}\n[pool.learns]\nbackends = []\n\
         [pool.learns.max_active]\n{max_active}";

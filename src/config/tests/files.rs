@@ -31,7 +31,7 @@ fn included_files_are_read_from_the_folder_of_their_includer() {
     write(
         dir.path(),
         "conf.d/a.toml",
-        "include = \"more/*.toml\"\n[pool.a]\nbackends = []\n[[route]]\nname=\"a\"\npool = \"b\"\n",
+        "include = \"more/*.toml\"\n[pool.a]\nbackends = []\n[[route]]\nname=\"a\"\npath=\"/a\"\npool = \"b\"\n",
     );
     write(dir.path(), "conf.d/.hidden.toml", "nonsense");
     write(dir.path(), "conf.d/more/c.toml", "[log]\naccess = \"s\"\n");
