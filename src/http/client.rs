@@ -61,7 +61,7 @@ struct Body {
     ended: bool,
     /// What was handed on and comes again.
     back: Back,
-    barred: Barred,
+    barred: Option<Barred>,
 }
 
 impl Client {
@@ -75,7 +75,7 @@ impl Client {
             rate: Rate::NONE,
             ended: true,
             back: Back::NONE,
-            barred: Barred::default(),
+            barred: None,
         };
         let machine = Server::new(heads(limits), limits.trailers);
         Self {
@@ -162,7 +162,7 @@ impl Client {
             rate: Rate::NONE,
             ended: matches!(framing, BodyLength::None | BodyLength::Exact(0)),
             back: Back::NONE,
-            barred: Barred::default(),
+            barred: None,
         };
     }
 
@@ -243,8 +243,12 @@ impl Downstream for Client {
         Box::new(self.origin.header(&self.stream).write(version))
     }
 
-    fn bound_body(&mut self, limits: &Limits, barred: &Barred) {
-        self.body.barred = barred.clone();
+    #[cold]
+    fn bar(&mut self, barred: &Barred) {
+        self.body.barred = Some(barred.clone());
+    }
+
+    fn bound_body(&mut self, limits: &Limits) {
         self.body.limit = limits.body.unwrap_or(u64::MAX);
         self.body.rate.bound(limits.body_rate);
         self.machine.bound_trailers(limits.trailers);
@@ -293,7 +297,9 @@ impl Source for Client {
                 Event::End => {
                     self.buf.consume(used);
                     self.body.ended = true;
-                    self.body.barred.strip(self.machine.trailers_mut());
+                    if let Some(barred) = &self.body.barred {
+                        barred.strip(self.machine.trailers_mut());
+                    }
                     return Poll::Ready(Ok(Fill::End));
                 }
                 Event::Want(Want::Read | Want::Idle) if !self.eof => self.buf.consume(used),

@@ -13,8 +13,10 @@ use std::time::Duration;
 pub(super) trait Downstream: Spliced {
     /// Who the client is.
     fn origin(&self) -> &Origin;
-    /// Bounds the body once the route is known; its trailers say nothing of these.
-    fn bound_body(&mut self, limits: &Limits, barred: &Barred);
+    /// Bounds the body once the route is known.
+    fn bound_body(&mut self, limits: &Limits);
+    /// Its trailers say nothing of these.
+    fn bar(&mut self, barred: &Barred);
     /// What a backend is told of it by the PROXY protocol.
     fn header(&self, version: proxy_protocol::Version) -> Box<proxy_protocol::Written>;
     /// How long the client itself is ready to wait, where it said so.

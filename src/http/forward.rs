@@ -62,7 +62,10 @@ pub(super) async fn forward<'g>(
         Err(reply) => return Journey::Own(reply),
     };
     let Chosen { route, target, hash, mut shaped } = chosen;
-    client.bound_body(&target.effective.limits, &route.rules.asked);
+    client.bound_body(&target.effective.limits);
+    if let Some(barred) = &route.rules.asked {
+        client.bar(barred);
+    }
     if is_too_long(client, target.effective.limits.body) {
         return own(shaped.as_deref(), Box::new(Reply::own(413, "body_too_large")));
     }
@@ -151,7 +154,9 @@ pub(super) async fn forward<'g>(
                 }
                 let via = &site.gateway.via;
                 headers::response_ready(&route.rules, answer, heard == Heard::Switched, via);
-                exchange.bar(&route.rules.answered);
+                if let Some(barred) = &route.rules.answered {
+                    exchange.bar(barred);
+                }
                 return kept(exchange, heard, report);
             }
             Next::Kept(backend, body) => {

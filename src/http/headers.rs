@@ -15,8 +15,8 @@ pub(super) struct Rules {
     request: HeaderRules,
     response: HeaderRules,
     /// Of both ways, what trailers do not say either.
-    pub(super) asked: Barred,
-    pub(super) answered: Barred,
+    pub(super) asked: Option<Barred>,
+    pub(super) answered: Option<Barred>,
 }
 
 impl Rules {
@@ -41,7 +41,7 @@ impl Rules {
     }
 }
 
-fn barred(rules: &HeaderRules) -> Barred {
+fn barred(rules: &HeaderRules) -> Option<Barred> {
     let set = rules.set.iter().map(|(name, _)| name.as_str());
     Barred::new(rules.remove.iter().map(String::as_str).chain(set))
 }

@@ -441,8 +441,11 @@ impl Downstream for Teed<'_> {
     fn origin(&self) -> &Origin {
         self.inner.origin()
     }
-    fn bound_body(&mut self, limits: &Limits, barred: &Barred) {
-        self.inner.bound_body(limits, barred);
+    fn bound_body(&mut self, limits: &Limits) {
+        self.inner.bound_body(limits);
+    }
+    fn bar(&mut self, barred: &Barred) {
+        self.inner.bar(barred);
     }
     fn header(&self, version: proxy_protocol::Version) -> Box<Written> {
         self.inner.header(version)

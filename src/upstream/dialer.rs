@@ -11,7 +11,7 @@ use super::pump::Pump;
 use super::shared::{Claim, Shared, Slot, Ticket, Wants};
 use crate::config::Effective;
 use crate::http1::{self, BodyLength, Client, HeadLimits};
-use crate::message::{Barred, Chunk, Head, Size};
+use crate::message::{Chunk, Head, Size};
 use crate::net::proxy_protocol::Written;
 use crate::net::{BEAT, Looks};
 use crate::pool::{Allowance, Lease, news};
@@ -95,7 +95,7 @@ macro_rules! exchange {
             },
             late: None,
             in_head: false,
-            barred: Barred::default(),
+            barred: None,
             timed,
             ended: false,
             status: 0,

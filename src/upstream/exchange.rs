@@ -82,7 +82,7 @@ pub struct Exchange {
     pub(super) late: Option<(Instant, Late)>,
     /// Some of a head came: the rest has no longer than `idle`, however slowly it comes.
     pub(super) in_head: bool,
-    pub(super) barred: Barred,
+    pub(super) barred: Option<Barred>,
     pub(super) timed: bool,
     pub(super) ended: bool,
     pub(super) status: u16,
@@ -354,8 +354,10 @@ impl Exchange {
             Wire::Http2(wire) => wire.poll_fill(cx, body),
         };
         self.ended = matches!(filled, Poll::Ready(Ok(Fill::End)));
-        if self.ended {
-            self.barred.strip(wire!(&mut self.wire, it => it.trailers_mut()));
+        if self.ended
+            && let Some(barred) = &self.barred
+        {
+            barred.strip(wire!(&mut self.wire, it => it.trailers_mut()));
         }
         filled
     }
@@ -374,8 +376,9 @@ impl Exchange {
     }
 
     /// What the answer's trailers do not say.
+    #[cold]
     pub fn bar(&mut self, barred: &Barred) {
-        self.barred = barred.clone();
+        self.barred = Some(barred.clone());
     }
 
     /// The body bytes at hand.

@@ -41,7 +41,7 @@ pub(super) struct Stream {
     pub(super) is_call: bool,
     ended: bool,
     trailers: Option<Fields>,
-    barred: Barred,
+    barred: Option<Barred>,
     /// Bytes that were taken, for which the client's window was not opened again.
     owed: usize,
     /// Where it waits for memory.
@@ -72,7 +72,7 @@ impl Stream {
             is_call,
             ended,
             trailers: None,
-            barred: Barred::default(),
+            barred: None,
             owed: 0,
             place: Place::none(),
         }
@@ -110,7 +110,9 @@ impl Stream {
         if let Some(mut trailers) = self.sender.take_trailers() {
             let fit = http2::trailers_fit(&trailers, self.most_trailers, usize::MAX);
             fit.map_err(|refusal| Broken::Invalid(refusal.rule.word()))?;
-            self.barred.strip(Some(&mut trailers));
+            if let Some(barred) = &self.barred {
+                barred.strip(Some(&mut trailers));
+            }
             self.trailers = Some(trailers);
         }
         Ok(Fill::End)
@@ -211,8 +213,11 @@ impl Downstream for Stream {
         Box::new(self.header.write(version))
     }
 
-    fn bound_body(&mut self, limits: &Limits, barred: &Barred) {
-        self.barred = barred.clone();
+    fn bar(&mut self, barred: &Barred) {
+        self.barred = Some(barred.clone());
+    }
+
+    fn bound_body(&mut self, limits: &Limits) {
         self.limit = limits.body.unwrap_or(u64::MAX);
         // A call may say nothing for long: it is a conversation, and no upload.
         self.rate.bound(limits.body_rate.filter(|_| !self.is_call));
