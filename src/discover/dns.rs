@@ -41,7 +41,7 @@ impl Resolver for SystemResolver {
 /// Keeps the names of a pool's backends resolved (`Change::Resolved`) for as long as it is polled.
 pub async fn run(pool: Arc<Pool>, resolver: Arc<dyn Resolver>) {
     let (mut changes, mut rhythm) = (pool.changes(), Rhythm::default());
-    let (mut asked, mut ids) = (JoinSet::new(), HashMap::new());
+    let (mut asked, mut ids, mut faults) = (JoinSet::new(), HashMap::new(), Faults::default());
     // When the names are to be read again.
     let mut read = Instant::now();
     let mut look = Some(read);
@@ -50,7 +50,9 @@ pub async fn run(pool: Arc<Pool>, resolver: Arc<dyn Resolver>) {
         if look.is_some_and(|at| at <= now) {
             (read, look) = (now, None);
             changes.mark_unchanged();
-            rhythm.follow(names(&pool), now);
+            let names = names(&pool);
+            faults.0.retain(|id, _| names.iter().any(|(other, ..)| other == id));
+            rhythm.follow(names, now);
         }
         for (id, host, port) in rhythm.next(now) {
             let (resolver, family) = (resolver.clone(), settings.family);
@@ -67,7 +69,7 @@ pub async fn run(pool: Arc<Pool>, resolver: Arc<dyn Resolver>) {
                 let Some(id) = ids.remove(&task) else { continue };
                 // A resolver that panicked is asked again.
                 if let Ok((_, (host, answer))) = ended {
-                    take(&pool, id, &host, answer);
+                    take(&pool, id, &host, answer, &mut faults);
                 }
                 let now = Instant::now();
                 rhythm.answered(id, now, now + jittered(settings.interval));
@@ -109,9 +111,25 @@ async fn look_up(
     Ok(addrs.into_iter().filter(wanted).map(|ip| SocketAddr::new(ip, port)).collect())
 }
 
+/// What was said last of names that have no answer: it is not said at each look-up.
+#[derive(Debug, Default)]
+struct Faults(HashMap<BackendId, String>);
+
+impl Faults {
+    fn is_news(&mut self, id: BackendId, why: &str) -> bool {
+        self.0.insert(id, why.into()).is_none_or(|before| before != why)
+    }
+}
+
 /// Tells the pool of an answer that differs. An error or an empty answer keeps the last good one;
 /// where there is none the pool hears that there is no address, so that nobody waits for it.
-fn take(pool: &Pool, id: BackendId, host: &str, answer: io::Result<Vec<SocketAddr>>) {
+fn take(
+    pool: &Pool,
+    id: BackendId,
+    host: &str,
+    answer: io::Result<Vec<SocketAddr>>,
+    faults: &mut Faults,
+) {
     let Some(backend) = pool.backend(id) else { return };
     let known = backend.resolved();
     let mut addrs = match answer {
@@ -123,16 +141,22 @@ fn take(pool: &Pool, id: BackendId, host: &str, answer: io::Result<Vec<SocketAdd
             } else {
                 "the last answer is kept"
             };
-            tracing::warn!(pool = %pool.name, backend = %backend.name, host, why, "name not resolved; {kept}");
+            if faults.is_news(id, &why) {
+                tracing::warn!(pool = %pool.name, backend = %backend.name, host, why, "name not resolved; {kept}");
+            }
             if known.addrs().is_empty() {
                 pool.apply(Change::Resolved { id, addrs: Vec::new() }, Instant::now());
             }
             return;
         }
     };
+    let was_faulty = faults.0.remove(&id).is_some();
     addrs.sort();
     addrs.dedup();
     if addrs == known.addrs() {
+        if was_faulty {
+            tracing::info!(pool = %pool.name, backend = %backend.name, host, "name resolved again");
+        }
         return;
     }
     tracing::info!(pool = %pool.name, backend = %backend.name, host, ?addrs, "name resolved");
@@ -162,12 +186,24 @@ mod tests {
         Pool::prepare(&section.name, section, &Policies::default(), None).unwrap().commit().0
     }
 
+    #[test]
+    fn a_fault_is_said_when_it_begins_or_is_another() {
+        let (mut faults, pool) = (Faults::default(), pool());
+        let id = pool.members()[0].backend.id;
+        let said =
+            ["no answer", "no answer", "refused", "refused"].map(|why| faults.is_news(id, why));
+        assert_eq!(said, [true, false, true, false]);
+        let addr = "127.0.0.1:80".parse().unwrap();
+        take(&pool, id, "app.internal", Ok(vec![addr]), &mut faults);
+        assert!(faults.is_news(id, "refused"), "it was resolved meanwhile");
+    }
+
     #[tokio::test]
     async fn nobody_waits_for_a_name_that_has_no_address() {
         for answer in [Ok(Vec::new()), Err(io::Error::other("no server answers"))] {
             let pool = pool();
             let id = pool.members()[0].backend.id;
-            take(&pool, id, "app.internal", answer);
+            take(&pool, id, "app.internal", answer, &mut Faults::default());
             let now = Instant::now();
             assert_eq!(pool.publish(now + Duration::from_secs(1)), None);
             let hour = now + Duration::from_secs(3600);
@@ -181,9 +217,15 @@ mod tests {
         let pool = pool();
         let id = pool.members()[0].backend.id;
         let addr: SocketAddr = "127.0.0.1:80".parse().unwrap();
-        take(&pool, id, "app.internal", Ok(vec![addr, addr]));
-        take(&pool, id, "app.internal", Ok(Vec::new()));
-        take(&pool, id, "app.internal", Err(io::Error::other("no server answers")));
+        take(&pool, id, "app.internal", Ok(vec![addr, addr]), &mut Faults::default());
+        take(&pool, id, "app.internal", Ok(Vec::new()), &mut Faults::default());
+        take(
+            &pool,
+            id,
+            "app.internal",
+            Err(io::Error::other("no server answers")),
+            &mut Faults::default(),
+        );
         assert_eq!(pool.members()[0].backend.resolved().addrs(), [addr]);
         assert_eq!(pool.members()[0].state.word(), "up");
     }
