@@ -189,8 +189,10 @@ impl Text {
         };
         let _ = write!(self.out, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
     }
-    /// One sample. `labels` is a rendered list without braces, see [`labels`].
+    /// One sample. `labels` is a rendered list without braces, see [`labels`]. The sum of nothing,
+    /// which is -0, is told as 0.
     pub fn sample(&mut self, name: &str, labels: &str, value: f64) {
+        let value = value + 0.0;
         let (open, close) = if labels.is_empty() { ("", "") } else { ("{", "}") };
         let _ = writeln!(self.out, "{name}{open}{labels}{close} {value}");
     }
@@ -204,7 +206,7 @@ impl Text {
             label(&mut self.out, name, value, is_first);
             is_first = false;
         }
-        let _ = writeln!(self.out, "}} {value}");
+        let _ = writeln!(self.out, "}} {}", value + 0.0);
     }
     /// The samples of a histogram.
     pub fn histogram(&mut self, name: &str, labels: &str, cells: &Histogram) {

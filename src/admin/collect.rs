@@ -375,13 +375,34 @@ const PICKS: Cells = &[
 ];
 
 /// One for each series: of several with one name the one that tells what all of them counted.
-fn members(plan: &Plan) -> Vec<Member> {
-    let all = plan.pools.values().flat_map(|pool| pool.members());
+fn members(pool: &Pool) -> Vec<Member> {
+    let all = pool.members().into_iter();
     all.filter(|member| !member.is_told_elsewhere()).collect()
 }
 
+/// How many there are, and get work: told of a pool without any, too.
+fn of_sets(text: &mut Text, sets: &[(&Pool, Vec<Member>)]) {
+    type Is = fn(&Member) -> bool;
+    let families: [(&str, &str, Is); 2] = [
+        ("evenkeel_pool_backends", "Its backends; those that leave are none.", |m| {
+            m.removed.is_none()
+        }),
+        ("evenkeel_pool_backends_working", "Those of them that get work.", |m| m.state.works()),
+    ];
+    for (name, help, is) in families {
+        text.family(name, Kind::Gauge, help);
+        for (pool, members) in sets {
+            let count = members.iter().filter(|m| is(m)).count();
+            text.sample(name, &pool.labels, count as f64);
+        }
+    }
+}
+
 fn of_backends(text: &mut Text, plan: &Plan) {
-    let all = members(plan);
+    let sets: Vec<(&Pool, Vec<Member>)> =
+        plan.pools.values().map(|pool| (&**pool, members(pool))).collect();
+    of_sets(text, &sets);
+    let all: Vec<&Member> = sets.iter().flat_map(|(_, members)| members).collect();
     let groups = [
         ("evenkeel_upstream_requests_total", "code", "Tries by class of their answer.", REQUESTS),
         ("evenkeel_upstream_connections_total", "result", "Connects by result.", CONNECTIONS),

@@ -34,7 +34,7 @@ pub(super) enum Command {
     /// A test backend that answers with what it received.
     #[command(display_name = "evenkeel")]
     Echo(Echo),
-    /// What runs, and how each backend is; exit 1 when it is not ready or a pool has nobody.
+    /// What runs, and how each backend is; exit 1 when it is not ready or a pool has nobody who works.
     #[command(display_name = "evenkeel")]
     Status(Client),
     /// A live view of pools and backends, with keys to drain and undrain.

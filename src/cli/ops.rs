@@ -94,7 +94,7 @@ pub(super) async fn status(client: &Client) -> Result<ExitCode, Error> {
     }
     let works = |pool: &Value| {
         let works = |m: &Value| matches!(m["state"].as_str(), Some("up" | "slow_start"));
-        list(&pool["members"]).any(works) || list(&pool["members"]).next().is_none()
+        list(&pool["members"]).any(works)
     };
     let well = status["stage"] == "ready" && list(&pools["pools"]).all(works);
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -141,7 +141,11 @@ fn said_over(body: &Value) {
 fn members<'a>(pools: impl Iterator<Item = &'a Value>) {
     let mut table =
         Table::new(&["BACKEND", "ADDR", "STATE", "REASON", "WEIGHT", "ACTIVE", "SINCE", "SAID BY"]);
+    let mut empty = Vec::new();
     for pool in pools {
+        if list(&pool["members"]).next().is_none() {
+            empty.push(text(&pool["name"]));
+        }
         for m in list(&pool["members"]) {
             let name = format!("{}/{}", text(&pool["name"]), text(&m["name"]));
             table.row([
@@ -157,6 +161,7 @@ fn members<'a>(pools: impl Iterator<Item = &'a Value>) {
         }
     }
     put!("{table}");
+    empty.iter().for_each(|pool| say!("pool {pool} has no backends"));
 }
 
 pub(super) fn path(place: &Place) -> String {

@@ -313,6 +313,20 @@ fn a_drain_waits_for_what_is_in_work_and_status_says_when_nobody_is_left() {
 }
 
 #[test]
+fn a_pool_without_backends_is_one_where_nobody_works() {
+    let backend = Backend::named("one");
+    let api = Api::start(&words(&[&backend.addr.to_string()], "[pool.reg]\nbackends = []"));
+    let at = api.folder.path();
+    let status = run(at, &["status"]);
+    let said = String::from_utf8_lossy(&status.stdout);
+    assert_eq!(status.status.code(), Some(1), "{said}");
+    assert!(said.contains("pool reg has no backends") && !said.contains("pool app"), "{said}");
+    assert!(done(at, &["backend", "list", "reg"]).contains("pool reg has no backends"));
+    done(at, &["backend", "add", "reg", &backend.addr.to_string()]);
+    assert!(!done(at, &["status"]).contains("has no backends"));
+}
+
+#[test]
 fn top_shows_what_happens_and_drains_by_a_key() {
     let backend = Backend::named("one");
     let api = Api::start(&words(&[&backend.addr.to_string()], ""));

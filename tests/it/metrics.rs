@@ -293,6 +293,34 @@ fn a_counter_that_an_alert_asks_for_is_there_before_its_first_event() {
 }
 
 #[test]
+fn a_pool_is_told_of_when_its_last_backend_is_gone_too() {
+    let one = Backend::named("one");
+    let api = Api::start(
+        "[metrics]\ncompat = [\"haproxy\"]\n[listener.web]\nbind = \"127.0.0.1:0\"\n\
+         protocol = \"http\"\npool = \"reg\"\n[pool.reg]\nbackends = []\n",
+    );
+    let scrape = |query: &str| api.call("GET", &format!("/metrics{query}"), "", "").text();
+    let said = || {
+        let text = scrape("");
+        is_clean(&text);
+        ["evenkeel_pool_backends", "evenkeel_pool_backends_working"]
+            .map(|family| value(&text, &format!("{family}{{pool=\"reg\"}}")))
+    };
+    assert_eq!(said(), [Some(0.0), Some(0.0)]);
+    let compat = scrape("?compat=haproxy");
+    assert!(compat.contains("haproxy_backend_weight{proxy=\"reg\"} 0\n"), "{compat}");
+    assert!(!compat.contains(" -0\n"), "{compat}");
+    let body = format!("{{\"addr\": \"{}\", \"name\": \"r1\"}}", one.addr);
+    assert_eq!(api.call("POST", "/v1/pools/reg/backends", "", &body).status, 201);
+    assert_eq!(said(), [Some(1.0), Some(1.0)]);
+    let path = "/v1/pools/reg/backends/r1";
+    assert_eq!(api.call("PATCH", path, "", "{\"state\": \"drain\"}").status, 200);
+    assert_eq!(said(), [Some(1.0), Some(0.0)]);
+    assert_eq!(api.call("DELETE", path, "", "").status, 202);
+    assert_eq!(said(), [Some(0.0), Some(0.0)]);
+}
+
+#[test]
 fn the_rules_do_what_their_tests_say_and_each_says_what_to_do() {
     let folder = deploy("prometheus");
     promtool(&["check", "config", "prometheus.yml"], &folder, "").unwrap();
