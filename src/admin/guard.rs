@@ -78,6 +78,12 @@ impl Caller {
     pub(super) fn may_call(&self, fields: &HeaderMap, admin: &Admin) -> Result<(), Problem> {
         let Some((peer, _)) = self.tcp else { return Ok(()) };
         let Some(token) = &admin.token else {
+            let passed_on = ["via", "forwarded", "x-forwarded-for"];
+            if passed_on.iter().any(|name| fields.contains_key(*name)) {
+                let why = "it came through a proxy: without admin.token_file only this machine may call, \
+                    and whom it is for cannot be seen";
+                return Err(Problem::new(StatusCode::FORBIDDEN, why));
+            }
             if peer.ip().to_canonical().is_loopback() {
                 return Ok(());
             }
@@ -243,6 +249,10 @@ mod tests {
         assert_eq!(may(here, "", &without), None);
         assert_eq!(may(caller("[::ffff:127.0.0.1]:5"), "", &without), None);
         assert_eq!(may(there, "", &without), Some(403));
+        for name in ["Via", "Forwarded", "X-Forwarded-For"] {
+            let fields = fields(&[(name.parse().unwrap(), "x")]);
+            assert!(here.may_call(&fields, &without).is_err(), "{name}");
+        }
         assert_eq!(may(Caller { tcp: None }, "", &with), None);
     }
 

@@ -228,7 +228,9 @@ async fn act(
         Place::Ring(pool) => control::ring(desk, &pool, query(&request, "remove")).await?,
         Place::Backends(pool) => {
             let tag = if_match(&request)?;
-            write::add(state, &pool, tag, members(desk, line, request).await?).await?
+            let trusted = !matches!(author(state, caller, &request), Author::Anybody(_));
+            let members = members(desk, line, request).await?;
+            write::add(state, &pool, tag, members, trusted).await?
         }
         Place::Backend(pool, name) => {
             let (tag, at) = (if_match(&request)?, (&*pool, &*name));

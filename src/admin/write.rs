@@ -7,6 +7,7 @@ use crate::pool::{Pool, Wish, Word};
 use crate::server::{Refused, State, What, Write};
 use hyper::{StatusCode, header};
 use serde_json::Value;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -45,6 +46,7 @@ pub(super) async fn add(
     pool: &str,
     if_match: Option<String>,
     mut members: Members,
+    trusted: bool,
 ) -> Result<Answer, Problem> {
     let pool = named(pool)?;
     let carries = running(state, &pool)?.config().carries;
@@ -60,6 +62,7 @@ pub(super) async fn add(
     if matches!(addr, Addr::Unix(_)) && carries.datagrams() {
         return Err(Problem::field("addr", "a Unix socket takes no datagrams"));
     }
+    is_for_all(state, &addr, trusted)?;
     let tier = match (backup, tier) {
         (Some(_), Some(_)) => return Err(Problem::field("tier", "contradicts backup: say one")),
         (_, Some(0)) => return Err(Problem::field("tier", "a tier is 1 or more")),
@@ -81,6 +84,36 @@ pub(super) async fn add(
     let place = format!("/v1/pools/{}/backends/{}", encoded(&pool), encoded(&backend));
     set(&mut answer, header::LOCATION, &place);
     Ok(answer)
+}
+
+/// Whoever reaches a pool reaches its backends as this process: what only its owner may open is for
+/// no caller to add whom nothing tells from any other user of this machine.
+fn is_for_all(state: &State, addr: &Addr, trusted: bool) -> Result<(), Problem> {
+    let plan = state.plan.load_full();
+    let Some(config) = plan.as_ref().map(|plan| &plan.config) else { return Ok(()) };
+    let wrong = |what: &str| Err(Problem::field("addr", what));
+    match addr {
+        Addr::Unix(_) if !trusted => wrong(
+            "by TCP without a token no Unix socket is taken: it would be opened as the proxy's user; \
+             call by admin.sock, name it in the file, or set admin.token_file",
+        ),
+        Addr::Unix(path) if is_own(path, &config.server.state) => {
+            wrong("this is a socket by which this proxy itself is governed")
+        }
+        addr if config.admin.is_open_to(addr) => wrong(
+            "this is admin.bind: whoever reaches the pool could change the proxy; set admin.token_file \
+             first",
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a path leads to a socket of the state folder, whatever it is called.
+fn is_own(path: &Path, state: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let file = |path: &Path| std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+    let own = [super::SOCKET, crate::server::SOCKET].map(|name| file(&state.join(name)));
+    file(path).is_some_and(|file| own.contains(&Some(file)))
 }
 
 /// `PATCH /v1/pools/{pool}/backends/{name}`

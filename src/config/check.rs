@@ -49,6 +49,22 @@ pub(super) fn check(draft: &Draft, file: &At, faults: &mut Faults) {
     nameless(draft, faults);
     upgrades(draft, faults);
     unmatched(draft, faults);
+    open_to_all(draft, faults);
+}
+
+/// A backend that is the API of this proxy: whoever reaches its pool would be taken for this machine.
+fn open_to_all(draft: &Draft, faults: &mut Faults) {
+    let Some(admin) = &draft.admin else { return };
+    for (name, pool) in &draft.pools {
+        for backend in pool.backends.iter().filter(|backend| admin.is_open_to(&backend.addr)) {
+            let what =
+                format!("{} is admin.bind, which asks this machine for no token", backend.addr);
+            let key = format!("pool.{name}.backends");
+            faults.push(Problem::new(&backend.at, key, what).hint(
+                "whoever reaches the pool could change the proxy: write admin.token_file, or leave it out",
+            ));
+        }
+    }
 }
 
 /// Connections of HTTP/2 to backends do not switch to another protocol.

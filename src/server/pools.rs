@@ -42,13 +42,22 @@ impl Keepers {
                 let tasks = vec![
                     control.spawn(publish(pool.clone())),
                     control.spawn(tell(pool.clone(), state.clone())),
-                    control.spawn(discover::run(pool.clone(), resolver.clone())),
+                    control.spawn(discover::run(pool.clone(), resolver.clone(), barred(state))),
                     control.spawn(probe::run(pool.clone())),
                 ];
                 (pool.clone(), tasks)
             });
         }
     }
+}
+
+/// Where no name may lead to.
+fn barred(state: &Arc<State>) -> discover::Barred {
+    let state = state.clone();
+    Box::new(move |addr| {
+        let plan = state.plan.load();
+        plan.as_ref().is_some_and(|plan| plan.config.admin.is_open_at(addr))
+    })
 }
 
 impl Drop for Keepers {

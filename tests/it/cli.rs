@@ -77,9 +77,9 @@ fn check_says_that_the_access_log_could_not_be_opened() {
 /// The binary, serving a file in a folder of its own.
 pub(crate) struct Process {
     child: Child,
-    folder: tempfile::TempDir,
+    pub(crate) folder: tempfile::TempDir,
     pub(crate) port: u16,
-    admin: u16,
+    pub(crate) admin: u16,
 }
 
 impl Process {

@@ -3,6 +3,7 @@
 
 mod admin;
 mod admin_cli;
+mod admin_open;
 mod admin_openapi;
 mod admin_plans;
 mod admin_writes;

@@ -1,7 +1,8 @@
 //! `[server]`, `[admin]` and `[metrics]`.
-use super::address::Bind;
+use super::address::{Addr, Bind, BindAddr};
 use crate::config::tls::Blob;
 use crate::config::units::{ByteSize, Percent, Rate};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -60,6 +61,38 @@ pub struct Admin {
     pub token: Option<Blob>,
     /// What callers may cost.
     pub limits: AdminLimits,
+}
+
+impl Admin {
+    /// Whether who dials `to` may call the API for that alone: without a token it is open to this
+    /// machine, and whom a backend's connection is for is nobody's to see.
+    pub fn is_open_at(&self, to: SocketAddr) -> bool {
+        let Some(bind) = self.bind.as_ref().filter(|_| self.token.is_none()) else { return false };
+        let ip = to.ip().to_canonical();
+        match &bind.addr {
+            // The kernel takes "any address" for the loopback one.
+            BindAddr::Ip(own) => {
+                let any = ip.is_unspecified() && own.ip().is_loopback();
+                own.port() == to.port() && (ip == own.ip().to_canonical() || any)
+            }
+            BindAddr::Host(_, port) => {
+                *port == to.port() && (ip.is_loopback() || ip.is_unspecified())
+            }
+            BindAddr::Unix(_) => false,
+        }
+    }
+
+    /// The same of an address as it is written. What a name leads to is seen when it is resolved.
+    pub fn is_open_to(&self, to: &Addr) -> bool {
+        match to {
+            Addr::Ip(to) => self.is_open_at(*to),
+            Addr::Host(name, port) if &**name == "localhost" => {
+                let loopback = [IpAddr::from([127, 0, 0, 1]), Ipv6Addr::LOCALHOST.into()];
+                loopback.into_iter().any(|ip| self.is_open_at(SocketAddr::new(ip, *port)))
+            }
+            Addr::Host(..) | Addr::Unix(_) => false,
+        }
+    }
 }
 
 /// `admin.limits`
