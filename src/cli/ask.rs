@@ -1,5 +1,6 @@
 //! The way from a command to the proxy: its Unix socket, its admin address, or what is said.
 use super::args;
+use super::known::{self, Answer};
 use crate::config;
 use crate::telemetry::{is_unseen, seen};
 use http_body_util::{BodyExt, Full, Limited};
@@ -179,6 +180,17 @@ impl Asker {
         path: &str,
         body: Option<Value>,
     ) -> Result<Told, Error> {
+        let told = self.one(method, path, body).await?;
+        // That anybody may say: who it was is another question.
+        if told.text.is_empty()
+            && let Err(error @ Error::Unreached(_)) = self.one("GET", "/v1/status", None).await
+        {
+            return Err(error);
+        }
+        Ok(told)
+    }
+
+    async fn one(&self, method: &str, path: &str, body: Option<Value>) -> Result<Told, Error> {
         let asked = tokio::time::timeout(TIME, self.send(method, path, body)).await;
         asked.unwrap_or_else(|_| Err(self.unreached(format!("no answer within {TIME:?}"))))
     }
@@ -219,19 +231,25 @@ impl Asker {
         };
         let answer = sender.send_request(request).await.map_err(|e| failed(&e))?;
         let status = answer.status();
+        let kind = answer.headers().get(header::CONTENT_TYPE).cloned();
         let read = Limited::new(answer.into_body(), MOST).collect().await;
         let bytes = read.map_err(|e| failed(&e))?.to_bytes();
         working.abort();
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let body: Value = serde_json::from_str(&text).unwrap_or_default();
-        if status.is_success() {
-            return Ok(Told { body, text });
+        let kind = kind.as_ref().and_then(|kind| kind.to_str().ok()).unwrap_or("");
+        let kind = kind.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
+        let said = Answer { status: status.as_u16(), kind: &kind, text: &text, body: &body };
+        known::judge(method, path, &said).map_err(|odd| {
+            let at = &self.place;
+            Error::Unreached(format!(
+                "what answers at {at} is no Evenkeel ({odd}); --admin says where the proxy is"
+            ))
+        })?;
+        match status.is_success() {
+            true => Ok(Told { body, text }),
+            false => Err(Error::No(status.as_u16(), Told { body, text })),
         }
-        if body["detail"].is_string() {
-            return Err(Error::No(status.as_u16(), Told { body, text }));
-        }
-        let what = format!("{} answered, and not as an Evenkeel does", self.place);
-        Err(Error::no(status.as_u16(), &what))
     }
 }
 
@@ -292,6 +310,11 @@ impl Found {
             token: said("admin", "token_file").map(|name| folder.join(name)),
         })
     }
+}
+
+/// The folder `server.state` of a file that may have problems; `None` where it cannot be read.
+pub(super) fn state_of(path: &Path) -> Option<PathBuf> {
+    Found::of(path).ok().map(|found| found.state)
 }
 
 /// A name as a part of a path (RFC 3986 2.3).

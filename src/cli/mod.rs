@@ -10,6 +10,7 @@ mod dial;
 mod echo;
 mod explain;
 mod kept;
+mod known;
 mod manual;
 mod ops;
 mod progress;

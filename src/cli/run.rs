@@ -1,5 +1,6 @@
 //! `evenkeel run`: serve until told to end.
 use super::args;
+use super::ask::state_of;
 use crate::admin;
 use crate::config::{self, Bind, BindAddr, Config, Problem};
 use crate::server::{self, Ending, Giver, Inherited, Legacy, Notify, Options, Past, Role, Signals};
@@ -57,7 +58,7 @@ pub(super) fn run(args: &args::Run, tidy: fn()) -> Result<ExitCode, String> {
         let signals = catch()?;
         let (past, config) = match &args.take_over {
             None => (Past::default(), load(args)?),
-            // Who starts it to take over wants to know what is wrong with its file, too.
+            // Who serves wants to know what is wrong with the file, too.
             Some(Some(socket)) => {
                 let past = take_over(socket).await?;
                 match load(args) {
@@ -65,10 +66,17 @@ pub(super) fn run(args: &args::Run, tidy: fn()) -> Result<ExitCode, String> {
                     Err(why) => return Err(refused(past, why).await),
                 }
             }
-            Some(None) => {
-                let config = load(args)?;
-                (take_over(&config.server.state.join(server::SOCKET)).await?, config)
-            }
+            Some(None) => match load(args) {
+                Ok(config) => (take_over(&config.server.state.join(server::SOCKET)).await?, config),
+                // Which process it is can be known nevertheless. It need not be there.
+                Err(why) => {
+                    let past = match state_of(&args.config) {
+                        Some(state) => take_over(&state.join(server::SOCKET)).await.ok(),
+                        None => None,
+                    };
+                    return Err(refused(past.unwrap_or_default(), why).await);
+                }
+            },
         };
         let past = match past.legacy {
             Some(_) => past,

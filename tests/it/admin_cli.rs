@@ -156,15 +156,66 @@ fn a_no_is_json_too_where_json_is_asked_for() {
     std::fs::rename(at.join("bad.toml"), at.join("proxy.toml")).unwrap();
     let refused = no(&["reload"]);
     assert_eq!(refused["problems"][0]["key"], "listener.web", "{refused}");
-    // Somebody else answers there: its page is no problem of ours.
-    let other = Backend::run(|peer| {
+}
+
+/// Whoever has the port, a listener of the data plane, say.
+#[test]
+fn who_answers_and_is_no_evenkeel_is_not_believed() {
+    let answers = |head: &'static str, text: &'static str| {
+        Backend::run(move |peer| {
+            while peer.request().is_some() {
+                let length = text.len();
+                peer.send(format!("HTTP/1.1 {head}\r\nContent-Length: {length}\r\n\r\n{text}"));
+            }
+        })
+    };
+    let page = answers("200 OK\r\nContent-Type: text/plain", "one");
+    let json = answers("200 OK\r\nContent-Type: application/json", "{\"ok\": true}");
+    let bad = answers("502 Bad Gateway\r\nContent-Type: text/html", "<html>");
+    // Nothing to say is the answer to a word on who is not there.
+    let silent = Backend::run(|peer| {
         while peer.request().is_some() {
-            peer.send("HTTP/1.1 502 Bad Gateway\r\nContent-Length: 6\r\n\r\n<html>");
+            peer.send("HTTP/1.1 204 No Content\r\n\r\n");
         }
     });
-    let output = run(at, &["status", "--json", "--admin", &other.addr.to_string()]);
-    let said: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((output.status.code(), &said["status"]), (Some(1), &json!(502)), "{said}");
+    let api = Api::start(&words(&["127.0.0.1:1"], ""));
+    let at = api.folder.path();
+    for (other, said) in [
+        (&page, "200, text/plain"),
+        (&json, "200, application/json without"),
+        (&bad, "502, text/html"),
+        (&silent, "204, of no content type"),
+    ] {
+        let url = format!("http://{}", other.addr);
+        for args in [
+            &["drain", "app/b1"][..],
+            &["drain", "app/b1", "--wait"],
+            &["undrain", "app/b1"],
+            &["weight", "app/b1", "2"],
+            &["backend", "add", "app", "127.0.0.1:2"],
+            &["backend", "remove", "app", "b1"],
+            &["backend", "list"],
+            &["backend", "list", "app"],
+            &["reload"],
+            &["plan", "proxy.toml"],
+            &["ring", "app", "--remove", "b1"],
+            &["explain", "/"],
+            &["errors"],
+            &["status"],
+            &["status", "--json"],
+            &["top"],
+        ] {
+            let output = run(at, &[args, &["--admin", &url]].concat());
+            let wrong = String::from_utf8_lossy(&output.stderr).into_owned();
+            let known = format!("evenkeel: what answers at {url} is no Evenkeel (");
+            assert_eq!(output.status.code(), Some(3), "{args:?}: {wrong}");
+            assert!(wrong.starts_with(&known) && wrong.contains(said), "{args:?}: {wrong}");
+            assert!(output.stdout.is_empty(), "{args:?}");
+        }
+    }
+    // Of a proxy the same is believed.
+    let said = done(at, &["backend", "remove", "app", "b1"]);
+    assert_eq!(said, "app/b1 drains and is then gone\n");
 }
 
 #[test]
@@ -338,25 +389,139 @@ fn top_shows_what_happens_and_drains_by_a_key() {
     );
     assert_eq!(rows[0]["requests_per_second"], 0.0);
     assert!(done(api.folder.path(), &["top"]).contains("  b1 "));
-    // A terminal of its own, that of script(1).
-    let program = env!("CARGO_BIN_EXE_evenkeel");
-    let mut terminal = Command::new("script")
-        .current_dir(api.folder.path())
-        .args(["-qec", &format!("{program} top"), "typescript"])
-        .stdin(std::process::Stdio::piped())
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
-    let seen = || std::fs::read_to_string(api.path("typescript")).unwrap_or_default();
-    until("it draws", || seen().contains("b1"));
-    let mut keys = terminal.stdin.take().unwrap();
-    keys.write_all(b"d").unwrap();
+    let mut terminal = Terminal::open(&api);
+    until("it draws", || terminal.seen().contains("b1"));
+    terminal.press("d");
     until("it drains", || api.member("b1")["state"] == "drain");
-    keys.write_all(b"u").unwrap();
+    terminal.press("u");
     until("it is back", || api.member("b1")["state"] == "up");
-    keys.write_all(b"q").unwrap();
-    assert!(terminal.wait().unwrap().success());
-    assert!(seen().contains("\u{1b}[?1049l"), "the terminal is as it was");
+    terminal.press("q");
+    assert_eq!(terminal.over(), "0");
+}
+
+/// `top` on a terminal of its own, that of script(1).
+struct Terminal<'a> {
+    api: &'a Api,
+    script: std::process::Child,
+}
+
+impl<'a> Terminal<'a> {
+    fn open(api: &'a Api) -> Self {
+        let program = env!("CARGO_BIN_EXE_evenkeel");
+        let run = format!(
+            "stty -a >before; sh -c 'echo $$ >pid; exec {program} top'; echo $? >code; stty -a >after"
+        );
+        let mut script = Command::new("script");
+        script.current_dir(api.folder.path()).args(["-qfc", &run, "typescript"]);
+        script.stdin(std::process::Stdio::piped()).stdout(std::process::Stdio::null());
+        Self { api, script: script.spawn().unwrap() }
+    }
+    fn read(&self, name: &str) -> String {
+        String::from_utf8_lossy(&std::fs::read(self.api.path(name)).unwrap_or_default()).into()
+    }
+    fn seen(&self) -> String {
+        self.read("typescript")
+    }
+    fn press(&mut self, keys: &str) {
+        self.script.stdin.as_mut().unwrap().write_all(keys.as_bytes()).unwrap();
+    }
+    fn pid(&self) -> String {
+        self.read("pid").trim().into()
+    }
+    fn signal(&self, name: &str) {
+        let kill = Command::new("kill").args([&format!("-{name}"), &*self.pid()]).status();
+        assert!(kill.unwrap().success());
+    }
+    fn is_stopped(&self) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()));
+        stat.unwrap().rsplit_once(") ").unwrap().1.starts_with('T')
+    }
+    /// What it ended with. The terminal is as it was.
+    #[track_caller]
+    fn over(mut self) -> String {
+        assert!(self.script.wait().unwrap().success());
+        let (before, after) = (self.read("before"), self.read("after"));
+        assert!(before.contains(" icanon") && before == after, "{before}{after}");
+        assert!(self.seen().contains("\u{1b}[?25h\u{1b}[?1049l"), "{:?}", self.seen());
+        self.read("code").trim().into()
+    }
+}
+
+impl Drop for Terminal<'_> {
+    fn drop(&mut self) {
+        let _ = self.script.kill();
+        let _ = self.script.wait();
+    }
+}
+
+#[test]
+fn a_key_of_top_is_for_who_was_chosen_whoever_else_comes_or_goes() {
+    let api = Api::start(&words(&["127.0.0.1:1", "127.0.0.1:2"], ""));
+    let at = api.folder.path();
+    for name in ["c1", "c2"] {
+        done(at, &["backend", "add", "app", "127.0.0.1:3", "--name", name]);
+    }
+    let mut terminal = Terminal::open(&api);
+    let marked = |terminal: &Terminal<'_>| {
+        let seen = terminal.seen();
+        let frame = seen.rsplit("\u{1b}[H").find(|frame| frame.contains("\u{1b}[J"));
+        let marked = frame.and_then(|frame| frame.split("\u{1b}[7m>").nth(1)).map(String::from);
+        marked.and_then(|line| line.split_whitespace().next().map(String::from))
+    };
+    until("it draws", || marked(&terminal).is_some());
+    for name in ["b2", "c1"] {
+        terminal.press("j");
+        until("the mark moves", || marked(&terminal).as_deref() == Some(name));
+    }
+    done(at, &["backend", "remove", "app", "b1"]);
+    until("it is seen", || {
+        terminal.seen().rsplit("\u{1b}[H").nth(1).is_some_and(|f| !f.contains("b1"))
+    });
+    assert_eq!(marked(&terminal).as_deref(), Some("c1"));
+    terminal.press("d");
+    until("who was chosen drains", || api.member("c1")["state"] == "drain");
+    done(at, &["backend", "remove", "app", "c1"]);
+    until("it is seen", || terminal.seen().contains("app/c1 is gone: up/down choose another"));
+    assert_eq!(marked(&terminal), None);
+    terminal.press("dj");
+    until("another is chosen", || marked(&terminal).as_deref() == Some("c2"));
+    assert_eq!(api.member("c2")["state"], "up", "the key was for the one that went");
+    terminal.press("d");
+    until("who is chosen drains", || api.member("c2")["state"] == "drain");
+    assert_eq!(api.member("b2")["state"], "up");
+    terminal.press("q");
+    assert_eq!(terminal.over(), "0");
+}
+
+#[test]
+fn a_signal_that_ends_or_stops_top_gives_the_terminal_back() {
+    let api = Api::start(&words(&["127.0.0.1:1"], ""));
+    for (signal, code) in [("TERM", "143"), ("HUP", "129"), ("INT", "130")] {
+        let terminal = Terminal::open(&api);
+        until("it draws", || terminal.seen().contains("b1"));
+        terminal.signal(signal);
+        assert_eq!(terminal.over(), code, "{signal}");
+        std::fs::remove_file(api.path("typescript")).unwrap();
+    }
+    let mut terminal = Terminal::open(&api);
+    until("it draws", || terminal.seen().contains("b1"));
+    let screens = |terminal: &Terminal<'_>| terminal.seen().matches("\u{1b}[?1049h").count();
+    for by_key in [true, false] {
+        let taken = screens(&terminal);
+        match by_key {
+            true => terminal.press("\u{1a}"),
+            false => terminal.signal("TSTP"),
+        }
+        until("it stops", || terminal.is_stopped());
+        until("the terminal is given back", || {
+            let seen = terminal.seen();
+            seen.rfind("\u{1b}[?1049l") > seen.rfind("\u{1b}[?1049h")
+        });
+        terminal.signal("CONT");
+        until("it is taken again", || screens(&terminal) > taken);
+    }
+    terminal.press("q");
+    assert_eq!(terminal.over(), "0");
 }
 
 #[test]

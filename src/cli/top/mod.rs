@@ -1,16 +1,21 @@
 //! `evenkeel top`: pools and backends live on a terminal, with keys to drain and undrain.
 
+mod chosen;
 mod layout;
 mod screen;
 mod seen;
+mod signals;
 
-use super::args::{Client, Place};
+use super::args::Client;
 use super::ask::{Asker, Error};
 use super::ops::path;
+use chosen::Chosen;
+use rustix::process::Signal;
 use screen::{Key, Screen};
 use seen::{Seen, View};
 use serde_json::json;
-use std::io::IsTerminal;
+use signals::Signals;
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -22,17 +27,18 @@ struct Top {
     asker: Asker,
     seen: Seen,
     view: View,
-    /// Which backend the keys are for.
-    chosen: usize,
+    chosen: Chosen,
     /// What the last key or look brought.
     said: String,
 }
 
 pub(in crate::cli) async fn top(client: &Client) -> Result<ExitCode, Error> {
     let asker = Asker::find(client).await?;
-    let mut top =
-        Top { asker, seen: Seen::default(), view: View::default(), chosen: 0, said: String::new() };
+    let view = View::default();
+    let chosen = Chosen::first(&view);
+    let mut top = Top { asker, seen: Seen::default(), view, chosen, said: String::new() };
     top.look().await?;
+    top.chosen = Chosen::first(&top.view);
     if client.json || !std::io::stdout().is_terminal() {
         // Rates need two looks.
         tokio::time::sleep(EVERY).await;
@@ -44,10 +50,23 @@ pub(in crate::cli) async fn top(client: &Client) -> Result<ExitCode, Error> {
         return Ok(ExitCode::SUCCESS);
     }
     let failed = |error: std::io::Error| Error::Usage(format!("use the terminal: {error}"));
-    let (mut screen, mut keys) = Screen::open().map_err(failed)?;
+    // Before the terminal is taken: whoever ends this gets it back as it was.
+    let mut ends = Signals::of_end().map_err(failed)?;
+    tokio::select! {
+        biased;
+        // As a shell says who was ended so.
+        signal = ends.recv() => Ok(ExitCode::from(128 + signal.as_raw() as u8)),
+        done = live(&mut top) => done.map_err(failed).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// Shows it until the terminal says enough.
+async fn live(top: &mut Top) -> io::Result<()> {
+    let mut stops = Signals::of_stop()?;
+    let (mut screen, mut keys) = Screen::open()?;
     let mut tick = tokio::time::interval(EVERY);
     loop {
-        screen.draw(|wide, high| top.frame(wide, high)).map_err(failed)?;
+        screen.draw(|wide, high| top.frame(wide, high))?;
         tokio::select! {
             _ = tick.tick() => {
                 // A proxy that restarts comes back; what is shown until then is said to be old.
@@ -55,8 +74,13 @@ pub(in crate::cli) async fn top(client: &Client) -> Result<ExitCode, Error> {
                     top.said = format!("{error}");
                 }
             }
+            signal = stops.recv() => match signal {
+                Signal::TSTP => screen.stop()?,
+                _ => screen.take()?,
+            },
             key = keys.recv() => match key {
-                None | Some(Key::Quit) => return Ok(ExitCode::SUCCESS),
+                None | Some(Key::Quit) => return Ok(()),
+                Some(Key::Stop) => screen.stop()?,
                 Some(key) => top.press(key).await,
             },
         }
@@ -68,30 +92,33 @@ impl Top {
         let status = self.asker.get("/v1/status").await?.body;
         let pools = self.asker.get("/v1/pools").await?.body;
         self.view = self.seen.look(&status, &pools, Instant::now());
-        self.chosen = self.chosen.min(self.view.backends().count().saturating_sub(1));
+        self.chosen.look(&self.view);
         self.said.clear();
         Ok(())
     }
 
     fn frame(&self, wide: usize, high: usize) -> Vec<String> {
-        let mut lines = self.view.lines(Some(self.chosen), wide, high.saturating_sub(1));
-        let help = "up/down choose  d drain  u undrain  q quit";
-        let last = if self.said.is_empty() { help } else { &self.said };
-        lines.push(seen::cut(last, wide));
+        let mark = Some(self.chosen.mark());
+        let mut lines = self.view.lines(mark, wide, high.saturating_sub(1));
+        let last = match self.chosen.who() {
+            _ if !self.said.is_empty() => self.said.clone(),
+            Ok(_) => "up/down choose  d drain  u undrain  q quit".into(),
+            Err(gone) => gone,
+        };
+        lines.push(seen::cut(&last, wide));
         lines
     }
 
     async fn press(&mut self, key: Key) {
-        let all = self.view.backends().count();
         let state = match key {
-            Key::Up => return self.chosen = self.chosen.saturating_sub(1),
-            Key::Down => return self.chosen = (self.chosen + 1).min(all.saturating_sub(1)),
+            Key::Up => return self.chosen.step(&self.view, false),
+            Key::Down => return self.chosen.step(&self.view, true),
             Key::Drain => "drain",
             Key::Undrain => "up",
-            Key::Quit => return,
+            Key::Stop | Key::Quit => return,
         };
-        let Some(row) = self.view.backends().nth(self.chosen) else { return };
-        let place = Place { pool: row.pool.clone(), backend: row.name.clone() };
+        // Nobody is chosen: that is said already.
+        let Ok(place) = self.chosen.who().cloned() else { return };
         let asked = self.asker.ask("PATCH", &path(&place), Some(json!({ "state": state }))).await;
         let looked = self.look().await;
         self.said = match asked.and(looked) {

@@ -1,4 +1,5 @@
 //! The terminal: every key at once, the whole of it to draw on, and as it was when this is dropped.
+use rustix::process::{Signal, getpid, kill_process};
 use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 use std::io::{self, Read, Write};
 use tokio::sync::mpsc;
@@ -10,6 +11,8 @@ pub(super) enum Key {
     Down,
     Drain,
     Undrain,
+    /// Ctrl-Z.
+    Stop,
     Quit,
 }
 
@@ -24,24 +27,41 @@ pub(super) struct Screen {
 impl Screen {
     /// Takes the terminal.
     pub(super) fn open() -> io::Result<(Self, mpsc::Receiver<Key>)> {
-        let before = tcgetattr(io::stdin())?;
-        let mut raw = before.clone();
-        raw.make_raw();
-        tcsetattr(io::stdin(), OptionalActions::Now, &raw)?;
-        let screen = Self { before };
-        // The other screen, without a cursor.
-        write!(io::stdout(), "\u{1b}[?1049h\u{1b}[?25l")?;
+        let screen = Self { before: tcgetattr(io::stdin())? };
+        screen.take()?;
         let (tell, keys) = mpsc::channel(KEYS);
         // Ends with the process: a read of a terminal cannot be given up.
         std::thread::Builder::new().name("keys".into()).spawn(move || {
             let mut bytes = [0; 8];
             while let Ok(n @ 1..) = io::stdin().read(&mut bytes) {
-                if read(&bytes[..n]).is_some_and(|key| tell.blocking_send(key).is_err()) {
+                if read(&bytes[..n]).into_iter().any(|key| tell.blocking_send(key).is_err()) {
                     return;
                 }
             }
         })?;
         Ok((screen, keys))
+    }
+
+    /// Takes it, again where somebody else had it in the meantime.
+    pub(super) fn take(&self) -> io::Result<()> {
+        let mut raw = self.before.clone();
+        raw.make_raw();
+        tcsetattr(io::stdin(), OptionalActions::Now, &raw)?;
+        // The other screen, without a cursor.
+        write!(io::stdout(), "\u{1b}[?1049h\u{1b}[?25l")
+    }
+
+    fn give_back(&self) {
+        let _ = write!(io::stdout(), "\u{1b}[?25h\u{1b}[?1049l");
+        let _ = io::stdout().flush();
+        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
+    }
+
+    /// Stops the process, the terminal as it was, until it is told to go on.
+    pub(super) fn stop(&self) -> io::Result<()> {
+        self.give_back();
+        kill_process(getpid(), Signal::STOP)?;
+        self.take()
     }
 
     /// Draws lines for its width and height.
@@ -67,20 +87,44 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        let _ = write!(io::stdout(), "\u{1b}[?25h\u{1b}[?1049l");
-        let _ = io::stdout().flush();
-        let _ = tcsetattr(io::stdin(), OptionalActions::Now, &self.before);
+        self.give_back();
     }
 }
 
-/// The key of what a terminal sends for it.
-fn read(bytes: &[u8]) -> Option<Key> {
-    Some(match bytes {
-        b"\x1b[A" | b"\x1bOA" | b"k" => Key::Up,
-        b"\x1b[B" | b"\x1bOB" | b"j" => Key::Down,
-        b"d" => Key::Drain,
-        b"u" => Key::Undrain,
-        b"q" | b"\x03" | b"\x1b" => Key::Quit,
-        _ => return None,
-    })
+/// The keys of what a terminal sends: several where somebody types fast.
+fn read(mut bytes: &[u8]) -> Vec<Key> {
+    let mut keys = Vec::new();
+    loop {
+        let key;
+        (key, bytes) = match bytes {
+            [0x1b, b'[' | b'O', b'A', rest @ ..] | [b'k', rest @ ..] => (Key::Up, rest),
+            [0x1b, b'[' | b'O', b'B', rest @ ..] | [b'j', rest @ ..] => (Key::Down, rest),
+            [b'd', rest @ ..] => (Key::Drain, rest),
+            [b'u', rest @ ..] => (Key::Undrain, rest),
+            [0x1a, rest @ ..] => (Key::Stop, rest),
+            [b'q' | 0x03, ..] | [0x1b] => (Key::Quit, &[][..]),
+            // Another key that sends more than one byte.
+            [0x1b, ..] | [] => return keys,
+            [_, rest @ ..] => {
+                bytes = rest;
+                continue;
+            }
+        };
+        keys.push(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_told_apart_however_fast_they_come() {
+        assert_eq!(read(b"\x1b[A\x1bOBkj"), [Key::Up, Key::Down, Key::Up, Key::Down]);
+        assert_eq!(read(b"xd u\x1a"), [Key::Drain, Key::Undrain, Key::Stop]);
+        for quit in [&b"q"[..], b"\x03", b"\x1b", b"qd"] {
+            assert_eq!(read(quit), [Key::Quit]);
+        }
+        assert_eq!(read(b"\x1b[5~dd"), [], "what is not known is not guessed");
+    }
 }

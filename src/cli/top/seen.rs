@@ -1,4 +1,5 @@
 //! What two looks at the API say together: rates, errors, times. And the lines that show it. Pure.
+use super::chosen::Mark;
 use super::layout::Layout;
 use crate::cli::ask::printable;
 use serde_json::{Value, json};
@@ -169,8 +170,8 @@ impl View {
         self.rows.iter().filter(|row| !row.name.is_empty())
     }
 
-    /// Lines of this width and at most so many; the chosen backend is among them, and marked.
-    pub(super) fn lines(&self, chosen: Option<usize>, wide: usize, high: usize) -> Vec<String> {
+    /// Lines of this width and at most so many; where the mark stands is among them.
+    pub(super) fn lines(&self, mark: Option<Mark>, wide: usize, high: usize) -> Vec<String> {
         let mut out = vec![cut(&self.head, wide)];
         let named = |row: &Row| match row.name.is_empty() {
             true => row.pool.clone(),
@@ -183,11 +184,12 @@ impl View {
         let (mut lines, mut at) = (Vec::new(), 0);
         for row in &self.rows {
             let own = !row.name.is_empty();
-            let is_chosen = own && chosen == Some(backend);
+            let marked = mark.filter(|mark| own && mark.at == backend);
             backend += usize::from(own);
-            if is_chosen {
+            if marked.is_some() {
                 at = lines.len();
             }
+            let is_chosen = marked.is_some_and(|mark| mark.is_there);
             let cells = [
                 row.state.clone(),
                 row.weight.map_or(String::new(), |weight| weight.to_string()),
@@ -197,8 +199,8 @@ impl View {
                 number(row.p50),
                 number(row.p99),
             ];
-            let mark = if is_chosen { '>' } else { ' ' };
-            let line = cut(&layout.line(mark, &named(row), &cells), wide);
+            let sign = if is_chosen { '>' } else { ' ' };
+            let line = cut(&layout.line(sign, &named(row), &cells), wide);
             lines.push(if is_chosen { format!("\u{1b}[7m{line}\u{1b}[0m") } else { line });
         }
         let room = high.saturating_sub(out.len());
@@ -260,7 +262,10 @@ mod tests {
         let mut seen = Seen::default();
         let (status, pools) = look([0; 6], [0; 4]);
         let view = seen.look(&status, &pools, Instant::now());
-        let lines = view.lines(Some(1), 60, 3);
+        let mark = |is_there| Some(Mark { at: 1, is_there });
+        let lines = view.lines(mark(false), 60, 3);
+        assert!(lines.len() == 3 && lines[2].starts_with("    b"), "nobody is marked there");
+        let lines = view.lines(mark(true), 60, 3);
         assert_eq!(lines.len(), 3);
         assert!(lines[2].starts_with("\u{1b}[7m>   b\u{fffd}[2J"), "{:?}", lines[2]);
         let plain = view.lines(None, 60, 100);

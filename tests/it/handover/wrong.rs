@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
+use std::process::Command;
 use std::time::Duration;
 
 fn service(more: &str) -> (Service, Backend, SocketAddr, String) {
@@ -26,6 +27,20 @@ fn a_new_process_with_problems_changes_nothing() {
         why.starts_with("the new process says: ") && why.contains("listener.web.bind"),
         "{why}"
     );
+    // Nor is what is started from outside heard of by its own words alone.
+    let wrong = toml.replace("pool = \"app\"", "pool = \"ap\"");
+    for broken in [&*wrong, "[listener.web\n"] {
+        service.write(broken);
+        let before = service.get("/v1/status")["hand_over"]["last"]["at"].clone();
+        let mut other = Command::new(service.path("evenkeel"));
+        other.current_dir(service.folder.path()).args(["run", "--take-over"]);
+        let other = other.output().unwrap();
+        let said = String::from_utf8_lossy(&other.stderr).into_owned();
+        assert!(other.status.code() == Some(1) && said.contains("in the configuration"), "{said}");
+        let why = service.failed_since(&before);
+        let line = said.lines().last().unwrap();
+        assert!(why.starts_with("the new process says: ") && why.contains(line), "{why}: {said}");
+    }
     service.write(&toml.replace(
         "[pool.app]",
         "[listener.other]\nbind = \"192.0.2.1:1\"\nprotocol = \"http\"\npool = \"app\"\n[pool.app]",
@@ -43,7 +58,7 @@ fn a_new_process_with_problems_changes_nothing() {
     let why = service.fails();
     assert!(why.contains("signal: 9"), "{why}");
     assert_eq!((service.pid(), ask(addr).as_str()), (old, "one"));
-    assert_eq!(service.metric("evenkeel_handovers_total{result=\"failure\"}"), Some(5.0));
+    assert_eq!(service.metric("evenkeel_handovers_total{result=\"failure\"}"), Some(7.0));
     let told = service.call("PATCH", "/v1/pools/app/backends/a", "{\"weight\": 5}");
     assert_eq!(told.status, 200, "words are taken as before");
     // And then it goes well, as if nothing had been.
@@ -51,7 +66,7 @@ fn a_new_process_with_problems_changes_nothing() {
     service.hand_over();
     assert_eq!(ask(addr), "one");
     assert_eq!(service.member("a")["weight"], 5);
-    assert_eq!(service.metric("evenkeel_handovers_total{result=\"failure\"}"), Some(5.0));
+    assert_eq!(service.metric("evenkeel_handovers_total{result=\"failure\"}"), Some(7.0));
 }
 
 #[test]
