@@ -394,6 +394,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_sum_of_nothing_is_zero() {
+        let mut text = Text::default();
+        text.sample("a", "", [0.0_f64; 0].iter().sum());
+        text.sample_with("b", "", &[("c", "d")], -0.0);
+        text.sample("e", "", -1.5);
+        assert_eq!(text.finish(), "a 0\nb{c=\"d\"} 0\ne -1.5\n");
+    }
+
+    #[test]
     fn label_values_are_escaped() {
         assert_eq!(labels(&[]), "");
         assert_eq!(labels(&[("pool", "app"), ("backend", "b")]), "pool=\"app\",backend=\"b\"");

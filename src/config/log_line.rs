@@ -34,7 +34,49 @@ pub enum LogPiece {
 
 /// A template of a line: text and `{field}`; `{{` and `}}` are braces.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogTemplate(pub Vec<LogPiece>);
+pub struct LogTemplate {
+    /// In their order.
+    pub pieces: Vec<LogPiece>,
+    /// What its own text may be taken apart by.
+    pub marks: Marks,
+}
+
+impl LogTemplate {
+    fn new(pieces: Vec<LogPiece>) -> Self {
+        let marks = pieces.iter().fold(Marks::default(), |marks, piece| match piece {
+            LogPiece::Text(text) => marks.and(text),
+            LogPiece::Field(_) => marks,
+        });
+        Self { pieces, marks }
+    }
+}
+
+/// A set of ASCII punctuation: a bit for each byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Marks(u128);
+
+impl Marks {
+    /// Adds those of a text, but for what separates nothing: punctuation within a word, as in
+    /// `bytes_in=`, and a dash that stands for itself, as in the common log format.
+    fn and(mut self, text: &str) -> Self {
+        let bytes = text.as_bytes();
+        for (at, byte) in bytes.iter().enumerate().filter(|(_, byte)| byte.is_ascii_punctuation()) {
+            let before = at.checked_sub(1).and_then(|at| bytes.get(at));
+            let beside = [before, bytes.get(at + 1)];
+            let both = |is: fn(&u8) -> bool| beside.iter().all(|one| one.is_some_and(is));
+            let lone = *byte == b'-' && both(|byte| *byte == b' ');
+            if !lone && !both(u8::is_ascii_alphanumeric) {
+                self.0 |= 1 << byte;
+            }
+        }
+        self
+    }
+
+    /// Whether a byte is one of them.
+    pub fn has(self, byte: u8) -> bool {
+        byte.is_ascii() && self.0 >> byte & 1 == 1
+    }
+}
 
 /// The form of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +92,7 @@ pub enum LineFormat {
 impl std::fmt::Display for LogTemplate {
     /// As it is written in the file.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.iter().try_for_each(|piece| match piece {
+        self.pieces.iter().try_for_each(|piece| match piece {
             LogPiece::Text(text) => f.write_str(&text.replace('{', "{{").replace('}', "}}")),
             LogPiece::Field(field) => {
                 let found = LogField::ALL.iter().find(|(_, other)| other == field);
@@ -98,7 +140,7 @@ fn template(text: &str) -> Result<LogTemplate, Wrong> {
     if !plain.is_empty() {
         pieces.push(LogPiece::Text(plain));
     }
-    Ok(LogTemplate(pieces))
+    Ok(LogTemplate::new(pieces))
 }
 
 fn lone(brace: &str, write: &str) -> Wrong {
@@ -128,7 +170,7 @@ mod tests {
         for text in ["{time} {status}", "{{{status}}}\t\"{target}\" x", "a {request_id}"] {
             assert_eq!(template(text).map(|t| t.to_string()).ok().as_deref(), Some(text));
         }
-        let pieces = template("{{{status}}}").unwrap().0;
+        let pieces = template("{{{status}}}").unwrap().pieces;
         let text = |text: &str| LogPiece::Text(text.into());
         assert_eq!(pieces, [text("{"), LogPiece::Field(LogField::Status), text("}")]);
         for (text, said) in [
@@ -140,6 +182,24 @@ mod tests {
             let wrong = template(text).unwrap_err();
             let hint = wrong.hint.map_or_else(String::new, |hint| format!("; {hint}"));
             assert_eq!(wrong.what + &hint, said);
+        }
+    }
+
+    #[test]
+    fn what_may_separate_fields_is_known_of_a_template() {
+        for (text, marks) in [
+            ("{client} {target}", ""),
+            ("{client}|{target}; {host}", ";|"),
+            ("{client}-{target}", "-"),
+            ("{client} - - [{time}] \"{method} {target}\" {status}", "\"[]"),
+            ("bytes_in={bytes_in} request-id={request_id}", "="),
+            ("{{\"a.b\":\"{target}\"}}", "\":{}"),
+            ("{host}x{target}ü{sni}", ""),
+        ] {
+            let known = template(text).unwrap().marks;
+            let all: String =
+                (0..=u8::MAX).filter(|byte| known.has(*byte)).map(char::from).collect();
+            assert_eq!(all, marks, "{text}");
         }
     }
 }

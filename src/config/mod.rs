@@ -66,7 +66,7 @@ pub use health::{Check, Health};
 pub use hedge::{Hedge, HedgeAfter};
 pub use http2::Http2;
 pub use log::{AccessLog, Log, LogFormat, LogTarget};
-pub use log_line::{LineFormat, LogField, LogPiece, LogTemplate};
+pub use log_line::{LineFormat, LogField, LogPiece, LogTemplate, Marks};
 pub use mirror::Mirror;
 pub use model::*;
 pub use outlier::{Outlier, Silence, SuccessRate};

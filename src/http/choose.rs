@@ -118,6 +118,7 @@ pub(super) fn choose<'g>(
     }
     headers::forwarded(head, origin, &gateway.trusted, site.scheme, &gateway.via)
         .map_err(|_| own(508, "loop"))?;
+    report.identified = true;
     if let Some(bond) = bond.as_mut().filter(|_| headers::came_by_tls(head)) {
         bond.came_by_tls();
     }

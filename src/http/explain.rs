@@ -100,6 +100,10 @@ impl Gateway {
             out.answer = Some((405, "method_not_allowed"));
             return out;
         }
+        if headers::ends_here(head) {
+            out.answer = Some((204, "max_forwards"));
+            return out;
+        }
         let asked = match path::asked(head, head.get(Known::Host)) {
             Ok(asked) => asked,
             Err(_) => {

@@ -72,6 +72,8 @@ pub(super) fn method_allowed(method: Method) -> bool {
     !matches!(method, Method::Trace | Method::Connect)
 }
 
+const MAX_FORWARDS: &str = "Max-Forwards";
+
 /// Counts down how far an OPTIONS request may go (RFC 9110 7.6.2); `false` when it ends here. What
 /// is no number is passed on as it came.
 #[inline]
@@ -79,12 +81,21 @@ pub(super) fn goes_on(head: &mut Head) -> bool {
     head.method() != Method::Options || counted_down(head)
 }
 
+/// Whether it is an OPTIONS request that may go no further.
+pub(super) fn ends_here(head: &Head) -> bool {
+    head.method() == Method::Options && hops(head) == Some(0)
+}
+
+/// How far a request may go, where it says so.
+fn hops(head: &Head) -> Option<u32> {
+    std::str::from_utf8(head.find(MAX_FORWARDS)?).ok()?.parse().ok()
+}
+
 fn counted_down(head: &mut Head) -> bool {
-    const NAME: &str = "Max-Forwards";
-    let said = head.find(NAME).and_then(|value| std::str::from_utf8(value).ok()?.parse().ok());
-    let Some(left) = said.map(|left: u32| left.checked_sub(1)) else { return true };
+    let Some(hops) = hops(head) else { return true };
     // A number is a valid value.
-    left.is_some_and(|left| head.set(NAME, left.to_string().as_bytes()).is_ok())
+    let left = hops.checked_sub(1);
+    left.is_some_and(|left| head.set(MAX_FORWARDS, left.to_string().as_bytes()).is_ok())
 }
 
 /// Whether the client takes trailers: what it says of that ends here, and is said anew.

@@ -47,6 +47,8 @@ pub(super) struct Report<'g> {
     pub(super) trace: Option<Box<Trace>>,
     /// It became a tunnel, which may last.
     pub(super) tunnelled: bool,
+    /// Its id is one that it may have: one that is answered before it goes on has what its client said.
+    pub(super) identified: bool,
 }
 
 impl Report<'_> {
@@ -72,6 +74,7 @@ impl Report<'_> {
             method: None,
             trace: None,
             tunnelled: false,
+            identified: false,
         }
     }
 
@@ -221,7 +224,8 @@ impl Report<'_> {
         if !written && kind.is_none() && trace.is_none() {
             return;
         }
-        let id = head.get(Known::XRequestId).filter(|id| !id.is_empty());
+        let believed = self.identified || origin.peer.is_within(&gateway.trusted);
+        let id = request_id::said(head, believed);
         let new = id.is_none().then(request_id::new);
         let id = id.or(new.as_ref().map(<[u8; 32]>::as_slice)).unwrap_or_default();
         let told = self.told(gateway, (head, id), came, origin, took);

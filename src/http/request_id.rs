@@ -5,19 +5,23 @@ use nix::time::{ClockId, clock_gettime};
 /// The longest id that is kept from a peer that is not trusted.
 const LONGEST: usize = 64;
 
-/// Keeps a request's id or gives it one. Peers that are not trusted may say one of
-/// `[A-Za-z0-9._-]{1,64}`: nothing that could break a log line or a label.
+/// Keeps a request's id or gives it one.
 pub(super) fn ensure(head: &mut Head, believed: bool) {
     if head.has(Known::XRequestId) {
-        let mut all = head.all(Known::XRequestId);
-        let first = all.next().unwrap_or_default();
-        if !first.is_empty() && (believed || (is_plain(first) && all.next().is_none())) {
+        if said(head, believed).is_some() {
             return;
         }
-        drop(all);
         head.remove(Known::XRequestId);
     }
     head.push(Known::XRequestId, &[&new()]);
+}
+
+/// The id that a request came with, where it may keep it. Peers that are not trusted may say one of
+/// `[A-Za-z0-9._-]{1,64}`: nothing that could break a log line or a label.
+pub(super) fn said(head: &Head, believed: bool) -> Option<&[u8]> {
+    let mut all = head.all(Known::XRequestId);
+    let first = all.next().filter(|id| !id.is_empty())?;
+    (believed || (is_plain(first) && all.next().is_none())).then_some(first)
 }
 
 /// For a request that was refused before it was given one.

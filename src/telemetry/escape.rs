@@ -1,5 +1,6 @@
 //! Text that somebody else gave, so that it is harmless in a line.
 use super::room::Line;
+use crate::config::Marks;
 use crate::message::{HIGH, ONES, hex};
 use std::borrow::Cow;
 
@@ -57,7 +58,15 @@ fn copy(from: &[u8], to: &mut [u8]) -> bool {
 #[inline(always)]
 pub(super) fn escape(bytes: &[u8], space: Space, line: &mut Line<'_>) {
     if !line.put_if(bytes, copy) {
-        escaped(bytes, space, line);
+        escaped(bytes, space, Marks::default(), line);
+    }
+}
+
+/// As [`escape`] without a space, and without any of these marks.
+pub(super) fn escape_marks(bytes: &[u8], marks: Marks, line: &mut Line<'_>) {
+    match bytes.iter().any(|byte| marks.has(*byte)) {
+        true => escaped(bytes, Space::Escaped, marks, line),
+        false => escape(bytes, Space::Escaped, line),
     }
 }
 
@@ -65,13 +74,15 @@ pub(super) fn escape(bytes: &[u8], space: Space, line: &mut Line<'_>) {
 pub(super) const LONGEST: usize = 6;
 
 #[cold]
-fn escaped(bytes: &[u8], space: Space, line: &mut Line<'_>) {
+fn escaped(bytes: &[u8], space: Space, marks: Marks, line: &mut Line<'_>) {
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {
                 '"' | '\\' => line.put(&[b'\\', c as u8]),
                 ' ' if space == Space::Kept => line.put(b" "),
-                c if c == ' ' || is_unseen(c) => line.put(&code(u32::from(c))),
+                c if c == ' ' || is_unseen(c) || (c.is_ascii() && marks.has(c as u8)) => {
+                    line.put(&code(u32::from(c)))
+                }
                 c => line.put(c.encode_utf8(&mut [0; 4]).as_bytes()),
             }
         }

@@ -2,11 +2,12 @@
 //!
 //! Text: `time client "method target" host status reason listener route pool backend tries
 //! bytes_in bytes_out duration connect first_byte request_id sni proxy tls`, `-` for what is not known.
-//! JSON: an object with these names. A template: what it says, with fields as in text. Times are RFC
+//! JSON: an object with these names. A template: what it says, with fields as in text that hold nothing
+//! its own text may be taken apart by. Times are RFC
 //! 3339, durations seconds. Whoever gave a text, a client or the configuration, it cannot leave its
 //! field: see [`escape`]. A line is written for every request: nothing here goes by way of `fmt`.
 use super::access::{Access, Place};
-use super::escape::{LONGEST, Space, escape};
+use super::escape::{LONGEST, Space, escape, escape_marks};
 use super::number::{address, digits, seconds, time};
 use super::room::{Line, Lines};
 use crate::config::{LogField, LogPiece, LogTemplate};
@@ -31,7 +32,7 @@ pub(super) fn most_of(template: &LogTemplate, a: &Access<'_>) -> usize {
         LogPiece::Text(text) => text.len(),
         LogPiece::Field(_) => field,
     };
-    OTHER + template.0.iter().map(piece).sum::<usize>()
+    OTHER + template.pieces.iter().map(piece).sum::<usize>()
 }
 
 /// One line of text.
@@ -74,10 +75,13 @@ fn field(before: &str, field: LogField, a: &Access<'_>, line: &mut Line<'_>) {
 
 /// One line by a template.
 pub(super) fn template(template: &LogTemplate, a: &Access<'_>, line: &mut Line<'_>) {
-    for piece in &template.0 {
+    for piece in &template.pieces {
         match piece {
             LogPiece::Text(text) => line.put(text.as_bytes()),
-            LogPiece::Field(field) => put(*field, a, line),
+            LogPiece::Field(field) => match held(*field, a) {
+                Held::Text(text) if !text.is_empty() => escape_marks(text, template.marks, line),
+                _ => put(*field, a, line),
+            },
         }
     }
     line.put(b"\n");

@@ -285,5 +285,7 @@ fn another_name_is_refused_in_words() {
         assert!(said.ends_with("there are \"haproxy\" and \"traefik\""), "{said}");
     }
     assert_eq!(api.call("GET", "/metrics?format=x", "", "").status, 200);
-    assert_eq!(api.call("GET", "/metrics?compat=haproxy", "", "").status, 200);
+    let told = api.call("GET", "/metrics?compat=haproxy", "", "");
+    assert_eq!(told.status, 200);
+    assert!(!told.text().contains(" -0\n"), "nobody in a pool is no less than nothing");
 }

@@ -200,6 +200,49 @@ fn what_was_refused_before_it_had_a_meaning_has_an_id_too() {
     until("it is in the log", || written().contains(&id));
     let lines = written();
     assert_eq!(lines.matches("\"status\":400").count(), 1, "{lines}");
+    // One that its client said is kept where it is harmless, as of any other.
+    let mut client = Client::connect(addr);
+    client.send("GET /known HTTP/1.1\r\nHost: a b\r\nX-Request-Id: known-1\r\n\r\n");
+    assert_eq!(client.response().status, 400);
+    assert_eq!(kept(&api, "known-1")["target"], "/known");
+}
+
+/// Refused as it is read, before a route is looked for, and by none that there is.
+#[test]
+fn an_id_that_no_request_may_have_is_kept_of_none_that_is_answered_here() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("access.log");
+    let log = format!("[log]\naccess = {{ to = {log:?}, format = \"json\" }}\n");
+    let api = Api::start(&words(&[&nobody().to_string()], &log));
+    let addr = api.running().addresses("web")[0].to_string().parse().unwrap();
+    let long = "a".repeat(300);
+    let mut asked = 0;
+    for id in ["a b", "<script>", &long, "\u{202e}evil"] {
+        for (head, status) in [
+            ("GET /id HTTP/1.1\r\nHost: a b", 400),
+            ("TRACE /id HTTP/1.1\r\nHost: a", 405),
+            ("GET /id/..%2f HTTP/1.1\r\nHost: a", 400),
+        ] {
+            let mut client = Client::connect(addr);
+            client.send(format!("{head}\r\nX-Request-Id: {id}\r\nConnection: close\r\n\r\n"));
+            assert_eq!(client.response().status, status, "{head}");
+            asked += 1;
+        }
+    }
+    let mut ids = Vec::new();
+    until("all are in the log", || {
+        let said = std::fs::read_to_string(folder.path().join("access.log")).unwrap_or_default();
+        let lines = said.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        ids = lines.map(|line| line["request_id"].as_str().unwrap().to_string()).collect();
+        ids.len() == asked
+    });
+    let all = api.get("/v1/errors");
+    let kept = all["errors"].as_array().unwrap().iter();
+    ids.extend(kept.map(|one| one["id"].as_str().unwrap().to_string()));
+    assert!(ids.len() > asked, "{ids:?}");
+    for id in ids {
+        assert!(id.len() == 32 && id.bytes().all(|b| b.is_ascii_hexdigit()), "{id}");
+    }
 }
 
 #[test]

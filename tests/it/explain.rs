@@ -210,6 +210,9 @@ fn what_is_said_is_what_requests_get() {
         ("GET", "other.test", "/closed", &[]),
         ("GET", "other.test", "/nobody", &[]),
         ("TRACE", "other.test", "/", &[]),
+        ("OPTIONS", "other.test", "/", &[("Max-Forwards", "0")]),
+        ("OPTIONS", "other.test", "/", &[("Max-Forwards", "1")]),
+        ("GET", "other.test", "/", &[("Max-Forwards", "0")]),
         ("GET", "other.test", "/a/..%2fb", &[]),
         ("GET", "api.test", "/v1", &[("Expect", "foo")]),
         ("GET", "api.test", "/v1", &[("Transfer-Encoding", "gzip")]),
@@ -254,7 +257,7 @@ fn what_is_said_is_what_requests_get() {
         }
         routes.insert(or(&said["route"], "none"));
     }
-    assert_eq!((routes.len(), backends.len(), answers), (17, 3, 10), "{routes:?} {backends:?}");
+    assert_eq!((routes.len(), backends.len(), answers), (17, 3, 11), "{routes:?} {backends:?}");
 }
 
 #[test]

@@ -39,7 +39,7 @@ fn a_template_a_share_and_only_errors() {
         "[pool.bad]\nbackends = [\"{}\"]\n[[route]]\npath = \"/bad\"\npool = \"bad\"\n",
         nobody()
     );
-    let format = ", format = \"{status}|{target}|{sni}|{pool}/{backend} {{x}}\"";
+    let format = ", format = \"{status}|{target}|{sni}|{pool} {backend} {{x}}\"";
     let words = |more: &str| {
         web(&[backend.addr], &(bad.clone() + &log(&path, &(format.to_string() + more))))
     };
@@ -47,7 +47,16 @@ fn a_template_a_share_and_only_errors() {
     let mut client = proxy.client();
     assert_eq!(client.ask("GET", "/a?b=%22c", "").status, 200);
     until("it is written", || std::fs::read_to_string(&path).is_ok_and(|said| !said.is_empty()));
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), "200|/a?b=%22c|-|app/b1 {x}\n");
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "200|/a?b=%22c|-|app b1 {x}\n");
+    // What a client says is one field, whatever the template has between two.
+    std::fs::write(&path, "").unwrap();
+    assert_eq!(client.ask("GET", "/a|200|-/{b}", "").status, 200);
+    let mut said = String::new();
+    until("it is written", || {
+        said = std::fs::read_to_string(&path).unwrap();
+        !said.is_empty()
+    });
+    assert_eq!(said, "200|/a\\u007c200\\u007c-/\\u007bb\\u007d|-|app b1 {x}\n");
     for (more, well) in [(", sample = \"0%\"", 0), (", only = \"errors\"", 0), ("", 3)] {
         std::fs::write(&path, "").unwrap();
         proxy.reload(&words(more)).unwrap();
@@ -60,7 +69,7 @@ fn a_template_a_share_and_only_errors() {
             said = std::fs::read_to_string(&path).unwrap();
             said.contains("/bad")
         });
-        assert!(said.contains("|/bad|-|bad/"), "{said}");
+        assert!(said.contains("|/bad|-|bad "), "{said}");
         assert_eq!(said.matches("/well").count(), well, "{more}: {said}");
     }
 }
