@@ -89,16 +89,55 @@ fn it_shows_three_backends_as_the_api_does_and_drains_one_by_keyboard() {
         ("b2".into(), two.addr.to_string()),
         (HOSTILE.into(), down),
     ];
-    let api = Api::start(&file(&all, "[admin]\ntoken_file = \"admin.token\""));
+    // Two that are one in words alone: `a/b/c`.
+    let slashes = format!(
+        "[pool.a]\nbackends = [{{ name = \"b/c\", addr = \"{0}\" }}]\n\
+         [pool.\"a/b\"]\nbackends = [{{ name = \"c\", addr = \"{0}\" }}]\n",
+        one.addr
+    );
+    let words = file(&all, "[admin]\ntoken_file = \"admin.token\"") + &slashes;
+    let api = Api::start(&words);
     let bearer = format!("Authorization: Bearer {TOKEN}\r\n");
     let before = json(&api.call("GET", "/v1/pools", &bearer, ""));
     let seen = look(&api, &["--token", TOKEN, "--drain", "app", "b2"]);
     assert_eq!(seen["hidden"], true, "nothing is shown without the token");
     shows_what_is_said(&seen, &before);
     asks_nobody_else(&seen, &api);
-    assert_eq!(seen["next"], "weight of b2", "the keyboard goes on to what is beside it");
+    goes_back_no_further_than_it_looked(&seen);
+    let focus = serde_json::json!(["undrain b2", "drain b2", "undrain b2"]);
+    assert_eq!(seen["focus"], focus, "the keyboard stays where it was");
+    assert_eq!(seen["next"], "weight of b2", "and goes on to what is beside it");
     let after = json(&api.call("GET", "/v1/pools/app/backends/b2", &bearer, ""));
     assert_eq!((&after["state"], &after["weight"]), (&"drain".into(), &7.into()));
+}
+
+/// However often it looked meanwhile: five minutes are as wide as a chart, two seconds are a point.
+#[track_caller]
+fn goes_back_no_further_than_it_looked(seen: &Value) {
+    let elapsed = seen["elapsed"].as_f64().unwrap();
+    let chart = seen["chart"].as_str().unwrap();
+    let points: Vec<f64> =
+        chart.split(['M', 'L']).filter_map(|point| point.split(' ').next()?.parse().ok()).collect();
+    assert!(points.len() as f64 <= 1.0 + elapsed / 1950.0, "{chart} after {elapsed} ms");
+    assert!((100.0 - points[0]) * 3000.0 <= elapsed + 100.0, "{chart} after {elapsed} ms");
+    assert!(points.is_sorted() && points.iter().all(|x| *x <= 100.0), "{chart}");
+}
+
+#[test]
+fn without_events_it_says_so_and_keeps_what_it_heard_before() {
+    let one = Backend::named("one");
+    let all = [("b1".to_string(), one.addr.to_string())];
+    let api = Api::start(&file(&all, "[admin]\nlimits = { streams = 1 }"));
+    let seen = look(&api, &["--unheard"]);
+    assert_eq!(seen["steady"], true, "it is said as long as it is so");
+    let text = |key: &str| seen[key].as_str().unwrap().to_string();
+    assert!(text("deaf").contains("(/v1/events: 503)"), "{seen}");
+    assert!(text("unknown").ends_with("is not known: no events are heard."), "{seen}");
+    assert_eq!(seen["kept"], true, "a break takes nothing away");
+    let lasts = seen["lasts"].as_array().unwrap();
+    assert!(lasts[0] == 0 && lasts.last().unwrap().as_u64().unwrap() > 0, "{lasts:?}");
+    let count = |key: &str| seen[key].as_u64().unwrap();
+    assert_eq!(count("after"), count("before") + 1, "nothing is told twice: {seen}");
 }
 
 #[test]

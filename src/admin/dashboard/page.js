@@ -3,13 +3,14 @@
 "use strict";
 (() => {
   const EVERY = 2000;       // from one look to the next, in ms
-  const SAMPLES = 150;      // looks that are kept: five minutes
+  const SPAN = 300e3;       // what charts show, in ms; a sample is taken each EVERY of it at most
   const SHOWN = 100;        // events that are shown
   const EXPIRY = 30 * 86400e3; // certificates that expire sooner are said
   const $ = (id) => document.getElementById(id);
-  const rows = new Map();   // pool/backend -> what is shown and what was seen of it
+  const rows = new Map();   // which backend of which pool -> what is shown and what was seen of it
   const pools = new Map();  // pool -> its section
-  let buckets = [], lastEvent = 0, lostSince = null, stopped = false, listening = false;
+  let buckets = [], looked = 0, lastEvent = 0, lostSince = null, stopped = false, listening = false;
+  let deafSince = null, heard = null, hear = () => {};
 
   const make = (tag, kind, text) => {
     const node = document.createElement(tag);
@@ -72,6 +73,21 @@
     lostSince = null;
     $("lost").hidden = true;
     document.body.classList.remove("stale");
+    hear();
+  }
+  // Looks may go on without events: then states are known, and what happened between is not.
+  function deaf(why) {
+    deafSince = deafSince || heard || new Date();
+    const since = deafSince.toLocaleTimeString();
+    put($("deaf"), `No events since ${since} (${why}). States are asked for every two seconds; what happened in between is not known.`);
+    put($("unknown"), `What happened since ${since} is not known: no events are heard.`);
+    $("deaf").hidden = $("unknown").hidden = false;
+  }
+  function hears() {
+    heard = new Date();
+    if (!deafSince) return;
+    deafSince = null;
+    $("deaf").hidden = $("unknown").hidden = true;
   }
 
   // ---- rows
@@ -117,8 +133,9 @@
       if (row.visible) draw(row);
     }
   });
-  function rowOf(pool, member) {
-    const key = `${pool}/${member.name}/${member.addr}`;
+  // Of several with one name and address, as of those that leave, the nth.
+  function rowOf(pool, member, nth) {
+    const key = JSON.stringify([pool, member.name, member.addr, member.removed, nth]);
     let row = rows.get(key);
     if (row) return row;
     const node = make("div", "row");
@@ -161,7 +178,8 @@
   async function change(row, body) {
     const name = `${row.pool}/${row.member.name}`;
     const path = `/v1/pools/${encodeURIComponent(row.pool)}/backends/${encodeURIComponent(row.member.name)}`;
-    row.toggle.disabled = row.set.disabled = true;
+    if (row.busy) return;
+    busy(row, true);
     try {
       const answer = await call("PATCH", path, body);
       const said = await answer.json();
@@ -170,8 +188,13 @@
     } catch (error) {
       say(`${name}: not done: ${error.message}`);
     } finally {
-      row.toggle.disabled = row.set.disabled = false;
+      busy(row, false);
     }
+  }
+  // Not `disabled`, which takes the focus away from who works by keyboard.
+  function busy(row, is) {
+    row.busy = is;
+    for (const button of [row.toggle, row.set]) button.setAttribute("aria-disabled", String(is));
   }
 
   // ---- numbers
@@ -190,38 +213,41 @@
     }
     return 1000 * buckets[buckets.length - 1];
   }
+  // A sample where it is time for one: looks between, which events bring, are none. Whether it was taken.
   function count(row, member, now) {
     const before = row.last;
+    if (before && now - before.at < EVERY - 50) return false;
     row.last = { at: now, tries: member.tries, latency: member.latency };
-    if (!before || now <= before.at || sum(member.tries) < sum(before.tries)) return;
+    if (!before || sum(member.tries) < sum(before.tries)) return false;
     const tries = member.tries.map((n, i) => n - before.tries[i]);
     const latency = member.latency.map((n, i) => Math.max(0, n - before.latency[i]));
     const all = sum(tries), bad = tries[0] + tries[5];
     row.samples.push({
-      rate: all / ((now - before.at) / 1000), errors: all ? bad / all : 0,
+      at: now, rate: all / ((now - before.at) / 1000), errors: all ? bad / all : 0,
       p50: quantile(latency, .5), p99: quantile(latency, .99),
     });
-    if (row.samples.length > SAMPLES) row.samples.shift();
+    while (row.samples[0].at < now - SPAN) row.samples.shift();
+    return true;
   }
-  function line(path, values, most) {
+  function line(path, samples, of, most) {
     let d = "";
-    const step = 100 / (SAMPLES - 1), from = 100 - step * (values.length - 1);
-    values.forEach((value, i) => {
-      if (value === null) return;
-      const y = 28 - 26 * (most ? value / most : 0);
-      d += `${d ? "L" : "M"}${(from + i * step).toFixed(1)} ${y.toFixed(1)}`;
-    });
+    for (const sample of samples) {
+      const value = of(sample);
+      if (value === null) continue;
+      const x = 100 - 100 * (looked - sample.at) / SPAN, y = 28 - 26 * (most ? value / most : 0);
+      d += `${d ? "L" : "M"}${x.toFixed(2)} ${y.toFixed(1)}`;
+    }
     path.setAttribute("d", d);
   }
   const shown = (value) => value === null || value === undefined ? "–" : value < 10 ? value.toFixed(1) : Math.round(value).toString();
   function draw(row) {
     const last = row.samples[row.samples.length - 1];
     if (!last) return;
-    const rates = row.samples.map((s) => s.rate), p99 = row.samples.map((s) => s.p99);
-    line(row.requests.paths[0], rates, Math.max(...rates));
-    const most = Math.max(...p99.map((v) => v || 0));
-    line(row.times.paths[0], row.samples.map((s) => s.p50), most);
-    line(row.times.paths[1], p99, most);
+    const most = (of) => Math.max(...row.samples.map((s) => of(s) || 0));
+    const rate = (s) => s.rate, p50 = (s) => s.p50, p99 = (s) => s.p99;
+    line(row.requests.paths[0], row.samples, rate, most(rate));
+    line(row.times.paths[0], row.samples, p50, most(p99));
+    line(row.times.paths[1], row.samples, p99, most(p99));
     row.requests.svg.setAttribute("aria-label", `${shown(last.rate)} requests a second`);
     row.times.svg.setAttribute("aria-label", `p50 ${shown(last.p50)} ms, p99 ${shown(last.p99)} ms`);
   }
@@ -278,7 +304,7 @@
     if (stopped) return;
     try {
       const [status, all] = await Promise.all([get("/v1/status"), get("/v1/pools")]);
-      const begun = performance.now();
+      const begun = looked = performance.now();
       buckets = status.buckets;
       put($("facts"), `${status.version}, ${status.stage}, generation ${status.generation}, ${status.connections} connections, up ${since(new Date(Date.now() - status.uptime_seconds * 1000).toISOString())}`);
       notes(status);
@@ -290,10 +316,11 @@
         here.add(section);
         const added = document.createDocumentFragment();
         for (const member of pool.members) {
-          const row = rowOf(pool.name, member);
-          count(row, member, begun);
+          let row, nth = 0;
+          do row = rowOf(pool.name, member, nth++); while (here.has(row));
+          const counted = count(row, member, begun);
           show(row, member);
-          if (row.visible) draw(row);
+          if (counted && row.visible) draw(row);
           here.add(row);
           if (!row.node.parentNode) added.append(row.node);
         }
@@ -353,12 +380,14 @@
       try {
         const answer = await call("GET", `/v1/events?last=${lastEvent}`, undefined, cut.signal);
         if (!answer.ok) throw new Error(`/v1/events: ${answer.status}`);
+        hears();
         const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
         let text = "";
         wait = 1000;
         for (;;) {
           const { value, done } = await reader.read();
           if (done) throw new Error("the stream ended");
+          hears();
           clearTimeout(quiet);
           quiet = setTimeout(() => cut.abort(), 40000);
           text += value;
@@ -375,14 +404,12 @@
           }
         }
       } catch (error) {
-        if (!stopped) lost(error.message);
+        if (!stopped) deaf(error.message);
       }
       clearTimeout(quiet);
-      // The process may be another one by then, with events of its own.
-      lastEvent = 0;
-      await new Promise((done) => setTimeout(done, wait));
+      // From the last one heard on; where the process is another one it says what was missed.
+      await new Promise((done) => { hear = done; setTimeout(done, wait); });
       wait = Math.min(10000, wait * 2);
-      if (!stopped) $("events").replaceChildren();
     }
     listening = false;
   }

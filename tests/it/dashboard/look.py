@@ -1,8 +1,10 @@
 """Looks at the dashboard with a headless Chromium, by its DevTools protocol, and prints what it saw as
-JSON. Usage: look.py URL FOLDER [--token T] [--drain POOL BACKEND]"""
+JSON. Usage: look.py URL FOLDER [--token T] [--drain POOL BACKEND] [--unheard]"""
 
 import argparse
 import asyncio
+import contextlib
+import http.client
 import json
 import os
 import shutil
@@ -23,6 +25,20 @@ ROWS = """[...document.querySelectorAll('.row[data-backend]')].map(row => ({
   active: Number(row.querySelector('[data-label=active]').textContent),
   buttons: [...row.querySelectorAll('button')].filter(b => !b.hidden).map(b => b.textContent),
 }))"""
+
+
+# Lets events be cut as a network does, and notes from which one on they were asked for.
+CUT = """{ const real = window.fetch; window.lasts = [];
+  window.fetch = (url, how) => {
+    if (!url.startsWith('/v1/events')) return real(url, how);
+    const cut = new AbortController();
+    window.cut = () => cut.abort(new Error('cut'));
+    window.lasts.push(Number(url.split('=')[1]));
+    return real(url, { ...how, signal: AbortSignal.any([how.signal, cut.signal]) });
+  };
+}"""
+LOOKS = "performance.getEntriesByName(location.origin + '/v1/pools').length"
+SHOWN = "!document.getElementById('%s').hidden"
 
 
 class Page:
@@ -72,15 +88,82 @@ class Page:
                           windowsVirtualKeyCode=code, **(text if kind == "keyDown" else {}))
 
 
-async def look(args, port):
+async def churn(page, seen, row):
+    """Weights change all the time, each of which is a look: how far the chart says it goes back."""
+    await page.eval(f"""(async () => {{
+      performance.setResourceTimingBufferSize(100000);
+      const from = {LOOKS}, token = sessionStorage.getItem('token');
+      const headers = {{ 'Content-Type': 'application/json', ...(token && {{ Authorization: `Bearer ${{token}}` }}) }};
+      const {{ pool, backend }} = document.querySelector({row}).dataset;
+      for (let n = 0; n % 2 || {LOOKS} < from + 30; n++) {{
+        const body = JSON.stringify({{ state: n % 2 ? 'up' : 'drain' }});
+        await fetch(`/v1/pools/${{pool}}/backends/${{backend}}`, {{ method: 'PATCH', headers, body }});
+        await new Promise(done => setTimeout(done, 60));
+      }}
+    }})()""")
+    await page.until(f"(document.querySelector({row}).querySelector('path').getAttribute('d') || '').includes('L')")
+    seen["chart"] = await page.eval(f"document.querySelector({row}).querySelector('path').getAttribute('d')")
+    seen["elapsed"] = await page.eval("performance.now()")
+
+
+async def unheard(args, port):
+    """Somebody else has the only place for events, and leaves; then they are cut in the middle."""
+    seen, host = {}, args.url.split("/")[2]
+    other = http.client.HTTPConnection(host)
+    other.request("GET", "/v1/events")
+    held = other.getresponse()
+    assert held.status == 200
+    async with opened(port) as page:
+        await page.do("Page.addScriptToEvaluateOnNewDocument", source=CUT)
+        await page.do("Page.navigate", url=args.url)
+        await page.until("!!document.body && document.body.dataset.ready === '1'")
+        await page.until(SHOWN % "deaf")
+        # It says so at each look that follows, and that the looks themselves go well.
+        steady = f"({SHOWN % 'deaf'}) && ({SHOWN % 'unknown'}) && !({SHOWN % 'lost'})"
+        seen["steady"] = await page.eval(f"""(async () => {{
+          const from = {LOOKS};
+          let steady = true;
+          while ({LOOKS} < from + 3) {{
+            await new Promise(done => setTimeout(done, 50));
+            steady = steady && {steady};
+          }}
+          return steady;
+        }})()""")
+        seen["deaf"] = await page.eval("document.getElementById('deaf').innerText")
+        seen["unknown"] = await page.eval("document.getElementById('unknown').innerText")
+        held.close()
+        other.close()
+        await page.until(f"!({SHOWN % 'deaf'}) && !({SHOWN % 'unknown'}) && !!document.querySelector('#events li')")
+        await page.eval("document.querySelector('#events li').id = 'before'")
+        count = "document.querySelectorAll('#events li').length"
+        seen["before"], asked = await page.eval(count), await page.eval("window.lasts.length")
+        await page.eval("window.cut()")
+        await page.until(SHOWN % "deaf")
+        await page.until(f"window.lasts.length > {asked} && !({SHOWN % 'deaf'})")
+        seen["lasts"] = await page.eval("window.lasts")
+        seen["kept"] = await page.eval("!!document.getElementById('before')")
+        await page.eval("fetch('/v1/reload', { method: 'POST' })")
+        await page.until(f"{count} > {seen['before']}")
+        seen["after"] = await page.eval(count)
+    return seen
+
+
+@contextlib.asynccontextmanager
+async def opened(port):
     target = json.load(urllib.request.urlopen(urllib.request.Request(
         f"http://127.0.0.1:{port}/json/new?about:blank", method="PUT")))
-    seen = {}
     async with websockets.connect(target["webSocketDebuggerUrl"], max_size=None, proxy=None) as socket:
         page = Page(socket)
         hearing = asyncio.create_task(page.hear())
         for room in ("Page", "Runtime", "Network", "Log"):
             await page.do(f"{room}.enable")
+        yield page
+        hearing.cancel()
+
+
+async def look(args, port):
+    seen = {}
+    async with opened(port) as page:
         await page.do("Page.navigate", url=args.url)
         if args.token:
             await page.until("!!document.getElementById('login') && !document.getElementById('login').hidden")
@@ -106,10 +189,16 @@ async def look(args, port):
         if args.drain:
             row = f".row[data-pool={json.dumps(args.drain[0])}][data-backend={json.dumps(args.drain[1])}]"
             row = json.dumps(row)
-            # By keyboard alone: from the place before the row to its button.
+            await churn(page, seen, row)
+            await page.until(f"document.querySelector({row}).querySelector('.toggle').textContent === 'drain'")
+            # By keyboard alone: from the place before the row to its button, there and back and there.
             await page.eval(f"document.querySelector({row}).querySelector('.toggle').focus()")
-            await page.key("Enter")
-            await page.until(f"document.querySelector({row}).querySelector('.state').textContent === 'drain'")
+            seen["focus"] = []
+            for state in ("drain", "up", "drain"):
+                await page.key("Enter")
+                toggle = f"document.querySelector({row}).querySelector('.toggle').getAttribute('aria-disabled') !== 'true'"
+                await page.until(f"document.querySelector({row}).querySelector('.state').textContent === '{state}' && {toggle}")
+                seen["focus"].append(await page.eval("document.activeElement.getAttribute('aria-label')"))
             await page.key("Tab")
             seen["next"] = await page.eval("document.activeElement.getAttribute('aria-label')")
             await page.eval(f"document.querySelector({row}).querySelector('input').select()")
@@ -133,7 +222,6 @@ async def look(args, port):
         seen["lost"] = await page.eval("document.getElementById('lost').innerText")
         await page.do("Network.emulateNetworkConditions", offline=False, latency=0, downloadThroughput=-1, uploadThroughput=-1)
         await page.until("document.getElementById('lost').hidden && !document.body.classList.contains('stale')")
-        hearing.cancel()
     return seen
 
 
@@ -143,6 +231,7 @@ def main():
     parser.add_argument("folder")
     parser.add_argument("--token")
     parser.add_argument("--drain", nargs=2)
+    parser.add_argument("--unheard", action="store_true")
     args = parser.parse_args()
     program = shutil.which("chromium") or sys.exit("no chromium: tests/run installs it")
     browser = subprocess.Popen(
@@ -157,7 +246,7 @@ def main():
                 sys.exit(f"chromium did not begin: {browser.poll()}")
             time.sleep(0.05)
         port = int(open(said).read().split()[0])
-        print(json.dumps(asyncio.run(look(args, port))))
+        print(json.dumps(asyncio.run((unheard if args.unheard else look)(args, port))))
     finally:
         browser.terminate()
         browser.wait()
