@@ -184,6 +184,7 @@
       const answer = await call("PATCH", path, body);
       const said = await answer.json();
       say(answer.ok ? `${name}: ${said.state}, weight ${said.weight}` : `${name}: ${said.detail}`);
+      row.said = performance.now();
       if (answer.ok) show(row, { ...row.member, ...said });
     } catch (error) {
       say(`${name}: not done: ${error.message}`);
@@ -298,10 +299,17 @@
     $("notes").replaceChildren(...all.map((text) => make("p", "", text)));
   }
 
-  let timer = 0;
+  // One at a time, so that no older answer is ever shown over a newer one.
+  let timer = 0, looking = false, again = false;
   async function look() {
     clearTimeout(timer);
     if (stopped) return;
+    if (looking) {
+      again = true;
+      return;
+    }
+    looking = true;
+    const asked = performance.now();
     try {
       const [status, all] = await Promise.all([get("/v1/status"), get("/v1/pools")]);
       const begun = looked = performance.now();
@@ -319,7 +327,8 @@
           let row, nth = 0;
           do row = rowOf(pool.name, member, nth++); while (here.has(row));
           const counted = count(row, member, begun);
-          show(row, member);
+          // What was said since by this page is newer.
+          if (!(row.said > asked)) show(row, member);
           if (counted && row.visible) draw(row);
           here.add(row);
           if (!row.node.parentNode) added.append(row.node);
@@ -339,7 +348,8 @@
     } catch (error) {
       if (!stopped) lost(error.message);
     }
-    timer = setTimeout(look, EVERY);
+    timer = setTimeout(look, again ? 100 : EVERY);
+    looking = again = false;
   }
 
   // ---- events

@@ -101,6 +101,9 @@ async def churn(page, seen, row):
         await new Promise(done => setTimeout(done, 60));
       }}
     }})()""")
+    # What was asked before the last word of those is over.
+    after = await page.eval(LOOKS)
+    await page.until(f"{LOOKS} >= {after} + 2")
     await page.until(f"(document.querySelector({row}).querySelector('path').getAttribute('d') || '').includes('L')")
     seen["chart"] = await page.eval(f"document.querySelector({row}).querySelector('path').getAttribute('d')")
     seen["elapsed"] = await page.eval("performance.now()")
