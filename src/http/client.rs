@@ -354,6 +354,8 @@ impl Source for Client {
         if self.eof {
             return Poll::Ready(());
         }
+        // Its body went: while the answer is waited for it holds nothing.
+        self.rest();
         // A client that sends its next request already is there.
         if self.buf.is_lent() && self.buf.spare().is_empty() {
             return self.stream.poll_closed(cx);

@@ -12,8 +12,7 @@ use crate::config::{self, Effective, Hash, HostSent, Limits};
 use crate::drain::Drain;
 use crate::http1::BodyLength;
 use crate::message::{
-    Back, Barred, Broken, Fields, Fill, Head, Kept, Known, Length, Pressure, Source, Version,
-    counted, memory,
+    Back, Barred, Broken, Fields, Fill, Head, Kept, Known, Length, Source, Version, counted, memory,
 };
 use crate::metrics::{Counter, Span};
 use crate::net::Timer;
@@ -88,7 +87,7 @@ impl Mirror {
             BodyLength::Exact(n) => n <= self.said.body.0,
             _ => true,
         };
-        fits && memory().pressure() == Pressure::None
+        fits && memory().may_keep()
     }
 
     /// A place among those under way.
@@ -390,7 +389,7 @@ impl Source for Teed<'_> {
         let fits = match &mut self.copy {
             Some(copy) if !data.is_empty() => {
                 let most = copy.held.mirror.said.body.0 as usize;
-                memory().pressure() == Pressure::None
+                memory().may_keep()
                     && copy.held.more(data.len())
                     && self.copied.keep(counted(data), most)
             }

@@ -101,8 +101,9 @@ impl Memory {
             Pressure::Refuse
         }
     }
-    /// Whether free lists may keep blocks: never so many that these alone would be a pressure.
-    pub(super) fn may_keep(&self) -> bool {
+    /// Whether what nobody needs at once may be kept, free blocks or copies to be sent again: never so
+    /// much that it alone would be a pressure.
+    pub fn may_keep(&self) -> bool {
         self.used() < self.limit.load(Relaxed) / 2
     }
     /// So many bytes more.

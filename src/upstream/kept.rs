@@ -21,7 +21,7 @@ impl Copied {
 
     /// Keeps bytes behind the others; `false` where there is no room for them.
     pub(super) fn keep(&mut self, bytes: &[u8]) -> bool {
-        let fits = self.bytes.len() + bytes.len() <= self.most && has_memory();
+        let fits = self.bytes.len() + bytes.len() <= self.most && memory().may_keep();
         if fits {
             memory().take(bytes.len());
             self.bytes.extend_from_slice(bytes);
@@ -48,7 +48,7 @@ impl Drop for Copied {
     }
 }
 
-/// What is kept must not itself be the shortage.
+/// Whether what is kept may stay: it must not itself be the shortage.
 pub(super) fn has_memory() -> bool {
     memory().pressure() == Pressure::None
 }
