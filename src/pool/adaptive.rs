@@ -20,7 +20,7 @@
 //! What was measured at rest holds for the pages of then. Where others come that take longer, the limit
 //! would fall as if requests queued, down to its lower bound. So what is cut down to half of what it
 //! was, or to that bound, and stays there, is measured again at once: at that load nothing queues.
-use super::refusals::{Refusals, Share, Sign};
+use super::refusals::{Came, Refusals, Sign};
 use std::time::{Duration, Instant};
 
 /// So long a window takes at the least. Envoy's default.
@@ -279,14 +279,14 @@ impl Adaptive {
     /// The end of a window.
     fn adapt(&mut self, now: Instant) {
         let sign = self.sign(now);
-        if let Sign::Wrong(from) = sign {
-            self.limit = self.limit.max(from);
+        if let Sign::Open(least) = sign {
+            self.limit = self.limit.max(least);
         }
         let window = &mut self.window;
         let share = |of: u32| f64::from(of) / f64::from(window.all());
         let (failed, refused) = match sign {
             Sign::Load => (share(window.faults), share(window.refusals + window.turned)),
-            Sign::None | Sign::Wrong(_) => {
+            Sign::None | Sign::Open(_) => {
                 (share(window.faults + window.turned), share(window.refusals))
             }
         };
@@ -307,7 +307,7 @@ impl Adaptive {
             }
         }
         // It grows only where that is of use, and where nothing speaks against it.
-        if !used || refused > TOLERATED {
+        if !used || refused > TOLERATED || matches!(sign, Sign::Open(_)) {
             next = next.min(self.limit);
         }
         if refused > TOLERATED {
@@ -323,12 +323,12 @@ impl Adaptive {
 
     /// What answers of 503 mean in this window.
     fn sign(&mut self, now: Instant) -> Sign {
-        let share = Share { turned: self.window.turned, all: self.window.all() };
-        if f64::from(share.turned) <= TOLERATED * f64::from(share.all) {
-            self.refusals.calm(now);
-            return Sign::Load;
-        }
-        self.refusals.window(share, self.limit, f64::from(self.bounds.min), now)
+        let Window { begun, answers: good, turned, most, .. } = self.window;
+        let (all, time) = (self.window.all(), now.saturating_duration_since(begun));
+        let many = f64::from(turned) > TOLERATED * f64::from(all);
+        let (came, limits) =
+            (Came { turned, all, good, most, time }, (self.limit, f64::from(self.bounds.min)));
+        self.refusals.window((came, many), limits, now)
     }
 
     /// A limit that latency has cut down and keeps down is no proof that requests queue: what a first
@@ -349,3 +349,7 @@ impl Adaptive {
 #[cfg(test)]
 #[path = "adaptive_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "refusals_tests.rs"]
+mod refusals_tests;

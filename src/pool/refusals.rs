@@ -1,16 +1,35 @@
 //! Whether answers of 503 speak of load or of a page. Pure: time and counts are arguments. For one backend.
 //!
-//! Who has too much to do, and says so, says it less often when he gets less. A page that is switched off
-//! says it as often as it is asked for, everywhere, and whoever asks for it in a loop would close a backend for
-//! all. So such answers cut the limit as they come, down to its least where they go on; and where they
-//! are as large a share there as in the beginning they are no sign of load. Then they count for a while
-//! as an application's failures; each time that is found again, for twice as long.
+//! Who has too much to do says so while he does all he can, and no longer when he gets less. A page that is
+//! switched off says it as often as it is asked for, however little is done beside it, and whoever asks for it in a
+//! loop would close a backend for all. Shares do not tell: what is answered at once and what takes its time
+//! compete for the few places that are left. What is answered well does. So such answers cut the limit as they
+//! come; where they go on it is counted how much is answered well in a second beside them, and then for as
+//! long with more places. Where that is more the limit was what kept it away, and such answers count for
+//! a while as an application's failures; each time that is found again, for twice as long. Where it is
+//! not, the backend does all it can already, and they are heeded for a while.
 use std::time::{Duration, Instant};
 
-/// Answers that a share is known by.
-const ENOUGH: u32 = 64;
-/// Less load that helps leaves no more than this part of their share.
-const HELPED: f64 = 0.7;
+/// So long it is counted at the least limit,
+const LEAST: Duration = Duration::from_millis(500);
+/// where it is otherwise cut down, and with more places;
+const COUNTED: Duration = Duration::from_secs(1);
+/// each time until so many answers came, but no longer than [`LONG`].
+const ANSWERS: u32 = 32;
+/// As above.
+const LONG: Duration = Duration::from_secs(5);
+/// A backend that has too much at the least limit already does no more than so many times as much with more places,
+const HELPED: f64 = 1.15;
+/// and one that the limit goes up and down around, so that some of what it can do is lost, no more than this.
+const HELPED_MUCH: f64 = 2.0;
+/// The limit is cut down where it is no more than so much of what it was, and does not fall,
+const CUT: f64 = 0.5;
+/// or so much: what is answered while it falls was asked before.
+const CUT_MUCH: f64 = 0.25;
+/// More places are as many as before, or so many times the least limit.
+const PLACES: f64 = 4.0;
+/// What was begun counts for so long, whether there are such answers all the while or now and then.
+const TRIAL: Duration = Duration::from_secs(20);
 /// So long they are no sign, the first time, and at the most: an overload that comes meanwhile is not
 /// heeded for no longer than this.
 const DEAF: Duration = Duration::from_secs(15);
@@ -20,25 +39,36 @@ const DEAF_MOST: Duration = Duration::from_secs(60);
 const GONE: Duration = Duration::from_secs(3);
 /// So many times their share, and they are more than the page's.
 const MORE: f64 = 1.5;
-/// Where they go on for so long although less load helped, it is looked at again.
+/// Where they go on for so long at the least limit, it is looked at again.
 const HEEDED: Duration = Duration::from_secs(15);
 
-/// Answers, and those of them that were 503.
+/// What came in a time.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Share {
+pub(super) struct Came {
+    /// Answers of 503, of all.
     pub(super) turned: u32,
     pub(super) all: u32,
+    /// Good answers.
+    pub(super) good: u32,
+    /// Most in work.
+    pub(super) most: u32,
+    pub(super) time: Duration,
 }
 
-impl Share {
+impl Came {
     fn add(&mut self, more: Self) {
         (self.turned, self.all) = (self.turned + more.turned, self.all + more.all);
+        (self.good, self.time) = (self.good + more.good, self.time + more.time);
+        self.most = self.most.max(more.most);
     }
-    fn get(self) -> f64 {
+    fn share(self) -> f64 {
         f64::from(self.turned) / f64::from(self.all.max(1))
     }
-    fn is_enough(self) -> bool {
-        self.all >= ENOUGH
+    fn a_second(self) -> f64 {
+        f64::from(self.good) / self.time.as_secs_f64().max(1e-3)
+    }
+    fn is_enough(self, time: Duration) -> bool {
+        self.time >= LONG || self.time >= time && self.good >= ANSWERS
     }
 }
 
@@ -49,8 +79,8 @@ pub(super) enum Sign {
     Load,
     /// Nothing of that kind.
     None,
-    /// It was found just now that they do not: the limit need not have been cut from this.
-    Wrong(f64),
+    /// That is being looked at: the limit is this at the least, and does not grow.
+    Open(f64),
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,83 +88,121 @@ enum Stage {
     /// There are few.
     #[default]
     Calm,
-    /// The limit is cut from this on: their share in the beginning, and at the least limit.
-    Trial { from: f64, before: Share, least: Share },
-    /// Less load helped, until then.
+    /// The limit is cut from this on, with so many in work: what comes beside them at the least one, and
+    /// where it is cut down.
+    Low { from: f64, most: f64, since: Instant, least: Came, cut: Came },
+    /// There are more places: what comes there, held against so much a second.
+    High { since: Instant, low: f64, high: Came },
+    /// More places did not help, until then.
     Heeded(Instant),
-    /// It did not: not again before this, unless they are more than this share, or none since then.
-    Deaf { until: Instant, share: f64, none_since: Option<Instant>, now: Share },
+    /// They did: not again before this, unless there are more than this share, or none since then.
+    Deaf { until: Instant, share: f64, none_since: Option<Instant>, now: Came },
 }
 
 #[derive(Debug)]
 pub(super) struct Refusals {
     stage: Stage,
+    /// The limit in the window before.
+    last: f64,
     deaf: Duration,
 }
 
 impl Default for Refusals {
     fn default() -> Self {
-        Self { stage: Stage::Calm, deaf: DEAF }
+        Self { stage: Stage::Calm, last: 0.0, deaf: DEAF }
     }
 }
 
 impl Refusals {
-    /// A window with few of them.
-    pub(super) fn calm(&mut self, now: Instant) {
-        if let Stage::Deaf { none_since, .. } = &mut self.stage
-            && now < *none_since.get_or_insert(now) + GONE
-        {
-            return;
+    /// What a window means, in which there were many of them or not, at this limit of which `min` is the
+    /// least.
+    pub(super) fn window(
+        &mut self,
+        (came, many): (Came, bool),
+        (limit, min): (f64, f64),
+        now: Instant,
+    ) -> Sign {
+        let falls = limit < std::mem::replace(&mut self.last, limit);
+        if !many && !self.goes_on(now) {
+            self.stage = Stage::Calm;
         }
-        self.stage = Stage::Calm;
-    }
-
-    /// A window with many, at this limit of which `min` is the least.
-    pub(super) fn window(&mut self, share: Share, limit: f64, min: f64, now: Instant) -> Sign {
-        if self.is_deaf(share, now) {
+        if many && self.is_deaf(came, now) {
             return Sign::None;
         }
         match &mut self.stage {
-            Stage::Heeded(until) if now < *until => {}
-            Stage::Calm | Stage::Deaf { .. } | Stage::Heeded(_) => {
-                self.stage = Stage::Trial { from: limit, before: share, least: Share::default() };
-            }
-            Stage::Trial { before, .. } if !before.is_enough() => before.add(share),
-            Stage::Trial { from, before, least } if limit <= min => {
-                least.add(share);
-                if least.is_enough() {
-                    let (from, share) = (*from, least.get());
-                    let helped = share <= before.get() * HELPED;
-                    return self.judge(from, (helped, share), now);
+            Stage::Calm if !many => Sign::Load,
+            Stage::Calm => self.begin(limit, now),
+            Stage::Low { from, most, least, cut, .. } => {
+                (*from, *most) = (from.max(limit), most.max(came.most.into()));
+                if many && !falls && limit <= min {
+                    least.add(came);
                 }
+                let part = if falls { CUT_MUCH } else { CUT };
+                if many && limit <= min.max(*most * part) {
+                    cut.add(came);
+                }
+                let low = match (least.is_enough(LEAST), cut.is_enough(COUNTED)) {
+                    (true, _) => least.a_second() * HELPED,
+                    (false, true) => cut.a_second() * HELPED_MUCH,
+                    (false, false) => return Sign::Load,
+                };
+                let places = from.max(min * PLACES);
+                self.stage = Stage::High { since: now, low, high: Came::default() };
+                Sign::Open(places)
             }
-            Stage::Trial { .. } => {}
+            Stage::High { low, high, .. } => {
+                // Their share is that of the time in which they come.
+                high.add(if many { came } else { Came { turned: 0, all: 0, ..came } });
+                if !high.is_enough(COUNTED) {
+                    return Sign::Open(0.0);
+                }
+                let (helped, share) = (high.a_second() > *low, high.share());
+                self.judge(helped, share, now)
+            }
+            Stage::Heeded(until) if now < *until || !many => Sign::Load,
+            Stage::Deaf { .. } if !many => Sign::None,
+            Stage::Heeded(_) | Stage::Deaf { .. } => self.begin(limit, now),
         }
+    }
+
+    /// Whether what began goes on without them.
+    fn goes_on(&mut self, now: Instant) -> bool {
+        match &mut self.stage {
+            Stage::Calm => false,
+            Stage::Low { since, .. } | Stage::High { since, .. } => now < *since + TRIAL,
+            Stage::Heeded(until) => now < *until,
+            Stage::Deaf { none_since, .. } => now < *none_since.get_or_insert(now) + GONE,
+        }
+    }
+
+    fn begin(&mut self, from: f64, since: Instant) -> Sign {
+        let none = Came::default();
+        self.stage = Stage::Low { from, most: 0.0, since, least: none, cut: none };
         Sign::Load
     }
 
-    /// Whether they are no sign now.
-    fn is_deaf(&mut self, share: Share, at: Instant) -> bool {
+    /// Whether they are no sign now, with many of them.
+    fn is_deaf(&mut self, came: Came, at: Instant) -> bool {
         let Stage::Deaf { until, share: usual, none_since, now } = &mut self.stage else {
             return false;
         };
         *none_since = None;
-        now.add(share);
-        let more = now.is_enough() && now.get() > *usual * MORE;
-        if now.is_enough() {
-            *now = Share::default();
+        now.add(came);
+        let more = now.time >= COUNTED && now.share() > *usual * MORE;
+        if now.time >= COUNTED {
+            *now = Came::default();
         }
         at < *until && !more
     }
 
-    fn judge(&mut self, from: f64, (helped, share): (bool, f64), now: Instant) -> Sign {
-        if helped {
+    fn judge(&mut self, helped: bool, share: f64, now: Instant) -> Sign {
+        if !helped {
             (self.stage, self.deaf) = (Stage::Heeded(now + HEEDED), DEAF);
             return Sign::Load;
         }
-        let (until, none) = (now + self.deaf, Share::default());
-        self.stage = Stage::Deaf { until, share, none_since: None, now: none };
+        let until = now + self.deaf;
+        self.stage = Stage::Deaf { until, share, none_since: None, now: Came::default() };
         self.deaf = (self.deaf * 2).min(DEAF_MOST);
-        Sign::Wrong(from)
+        Sign::None
     }
 }

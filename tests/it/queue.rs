@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// A backend that says what it is asked for and answers when it is told to.
 struct Gate {
@@ -321,6 +322,15 @@ fn a_tcp_client_that_is_gone_gives_its_place_up() {
     assert_eq!(backend.connections(), 3);
 }
 
+/// Ends what threads do, whatever becomes of a test.
+struct End<'a>(&'a AtomicUsize);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(1, SeqCst);
+    }
+}
+
 #[test]
 fn a_limit_with_bounds_follows_what_the_backend_bears() {
     let backend = Backend::named("one");
@@ -344,17 +354,51 @@ fn a_limit_with_bounds_follows_what_the_backend_bears() {
                 }
             });
         }
-        struct End<'a>(&'a AtomicUsize);
-        impl Drop for End<'_> {
-            fn drop(&mut self) {
-                self.0.store(1, SeqCst);
-            }
-        }
         let _end = End(&end);
         until("it has grown", || limit() > 2);
     });
     proxy.reload(&web(&[backend.addr], "max_active = 7")).unwrap();
     assert_eq!(limit(), 7);
+}
+
+/// A page that is switched off says 503 however little is asked for: whoever asks for it in a loop closes
+/// its backend for moments only.
+#[test]
+fn a_page_that_says_503_leaves_a_learnt_limit_to_the_others() {
+    let backend = Backend::run(|peer| {
+        while let Some(head) = peer.request() {
+            if head.starts_with("GET /off") {
+                peer.send("HTTP/1.1 503 Off\r\nContent-Length: 0\r\n\r\n");
+            } else {
+                std::thread::sleep(Duration::from_millis(30));
+                peer.answer("well");
+            }
+        }
+    });
+    let more = "max_active = { min = 2, max = 50 }\nretry = { attempts = 1 }";
+    let proxy = Proxy::http(&[backend.addr], more);
+    let (addr, end, row) = (proxy.addr(), AtomicUsize::new(0), AtomicUsize::new(0));
+    let ask = |path: &'static str, rest: u64, row: Option<&AtomicUsize>| {
+        let mut client = Client::connect(addr);
+        while end.load(SeqCst) == 0 {
+            let well = client.ask("GET", path, "").status == 200;
+            if let Some(row) = row {
+                row.fetch_update(SeqCst, SeqCst, |n| Some(if well { n + 1 } else { 0 })).unwrap();
+            }
+            std::thread::sleep(Duration::from_millis(rest));
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| ask("/", 5, Some(&row)));
+        }
+        for _ in 0..3 {
+            scope.spawn(|| ask("/off", 2, None));
+        }
+        let _end = End(&end);
+        // More than two seconds.
+        until("all others are answered well", || row.load(SeqCst) > 500);
+    });
 }
 
 const AGAIN: &str = "retry = { attempts = 3, on = [\"connect\", \"reset\", \"5xx\"], budget = \"100%\", floor = \"1000/s\" }";
