@@ -20,6 +20,7 @@ mod routes;
 mod serve;
 mod strangers;
 mod turn;
+mod unshown;
 mod view;
 mod write;
 

@@ -36,7 +36,7 @@ pub(super) enum Command {
     Echo(Echo),
     /// What runs, and how each backend is; exit 1 when it is not ready or a pool has nobody who works.
     #[command(display_name = "evenkeel")]
-    Status(Client),
+    Status(Status),
     /// A live view of pools and backends, with keys to drain and undrain.
     #[command(display_name = "evenkeel")]
     Top(Client),
@@ -84,8 +84,8 @@ impl Command {
         Some(match self {
             Self::Run(_) | Self::Check(_) | Self::Demo(_) | Self::Echo(_) => return None,
             Self::Completions { .. } | Self::Man => return None,
-            Self::Status(client) | Self::Top(client) => client,
-            Self::Errors(client) | Self::Reload(client) => client,
+            Self::Status(args) => &args.client,
+            Self::Top(client) | Self::Errors(client) | Self::Reload(client) => client,
             Self::Explain(args) => &args.proxy,
             Self::Backend(args) => match &args.what {
                 BackendCommand::List { client, .. } | BackendCommand::Remove { client, .. } => {
@@ -200,6 +200,16 @@ impl std::str::FromStr for Member {
             None => Err("write POOL/BACKEND".into()),
         }
     }
+}
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Status {
+    /// Only whether the proxy itself is ready, as /readyz says it, whatever its backends are: for health
+    /// checks that restart it.
+    #[arg(long, conflicts_with = "json")]
+    pub(super) ready: bool,
+    #[command(flatten)]
+    pub(super) client: Client,
 }
 
 #[derive(Debug, clap::Args)]

@@ -2,6 +2,9 @@
 use super::ask::printable;
 use serde_json::Value;
 
+/// Says in a word how far the proxy is; neither token nor pace is asked for.
+pub(super) const READY: &str = "/readyz";
+
 /// What came back.
 pub(super) struct Answer<'a> {
     pub(super) status: u16,
@@ -37,6 +40,10 @@ pub(super) fn judge(method: &str, path: &str, answer: &Answer<'_>) -> Result<(),
     let Answer { status, kind, text, body } = *answer;
     let odd = |what: &str| Err(format!("{method} {path}: {status}, {}", printable(what)));
     let said = if kind.is_empty() { "of no content type" } else { kind };
+    if path == READY {
+        let is_word = matches!(text, "starting\n" | "ready\n" | "draining\n");
+        return if kind == "text/plain" && is_word { Ok(()) } else { odd(said) };
+    }
     if !(200..300).contains(&status) {
         return match kind == "application/problem+json" && body["detail"].is_string() {
             true => Ok(()),
@@ -77,6 +84,7 @@ mod tests {
             ("PATCH", "/v1/pools/a/backends/b", 204, "", ""),
             ("DELETE", "/v1/pools/a/backends/b", 202, "", ""),
             ("PATCH", "/v1/pools/a/backends/b", 404, problem, r#"{"detail":"none"}"#),
+            ("GET", READY, 503, "text/plain", "draining\n"),
         ] {
             assert_eq!(judged(method, path, status, kind, text), Ok(()), "{method} {path}");
         }
@@ -89,6 +97,8 @@ mod tests {
             ("PATCH", "/v1/pools/a/backends/b", 200, "", "", "of no content type"),
             ("GET", "/v1/status", 404, json, r#"{"detail":"none"}"#, json),
             ("GET", "/v1/status", 404, problem, "{}", problem),
+            ("GET", READY, 200, "text/plain", "ok\n", "text/plain"),
+            ("GET", READY, 200, "text/html", "ready\n", "text/html"),
         ] {
             let wrong = format!("{method} {path}: {status}, {said}");
             assert_eq!(judged(method, path, status, kind, text), Err(wrong));

@@ -33,7 +33,7 @@ pub fn main(tidy: fn()) -> ExitCode {
         Command::Demo(args) => demo::demo(&args, tidy),
         Command::Echo(args) => echo::echo(&args),
         Command::Top(client) => ops::run(json, top::top(&client)),
-        Command::Status(client) => ops::run(json, ops::status(&client)),
+        Command::Status(args) => ops::run(json, ops::status(&args)),
         Command::Errors(client) => ops::run(json, kept::errors(&client)),
         Command::Explain(args) => ops::run(json, explain::explain(&args)),
         Command::Backend(args) => ops::run(json, ops::backend(&args.what)),

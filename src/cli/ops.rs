@@ -1,6 +1,7 @@
 //! The commands that ask and tell a running proxy.
 use super::args::{self, BackendCommand, Client, Member, Place};
 use super::ask::{Asker, Error, Told, encoded, printable};
+use super::known::READY;
 use super::progress::Progress;
 use super::table::Table;
 use crate::config::{self, Name};
@@ -51,8 +52,12 @@ pub(super) fn list(value: &Value) -> impl Iterator<Item = &Value> {
 }
 
 /// `evenkeel status`
-pub(super) async fn status(client: &Client) -> Result<ExitCode, Error> {
+pub(super) async fn status(args: &args::Status) -> Result<ExitCode, Error> {
+    let client = &args.client;
     let asker = Asker::find(client).await?;
+    if args.ready {
+        return ready(&asker).await;
+    }
     let status = asker.get("/v1/status").await?.body;
     let pools = asker.get("/v1/pools").await?.body;
     if client.json {
@@ -98,6 +103,17 @@ pub(super) async fn status(client: &Client) -> Result<ExitCode, Error> {
     };
     let well = status["stage"] == "ready" && list(&pools["pools"]).all(works);
     Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Of the proxy alone: a health check that asked for backends would restart it for their faults.
+async fn ready(asker: &Asker) -> Result<ExitCode, Error> {
+    let (told, code) = match asker.get(READY).await {
+        Ok(told) => (told, ExitCode::SUCCESS),
+        Err(Error::No(503, told)) => (told, ExitCode::FAILURE),
+        Err(error) => return Err(error),
+    };
+    say!("{}", told.text.trim_end());
+    Ok(code)
 }
 
 /// Processes that served before a hand-over: what they have in work is nobody's to count but theirs.

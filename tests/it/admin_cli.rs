@@ -262,6 +262,7 @@ fn what_can_be_judged_without_a_proxy_is_judged_before_one_is_asked() {
         &["explain", "ftp://a/"],
         &["explain", "--sni", "a b"],
         &["status", "--admin", "https://a:1"],
+        &["status", "--ready", "--json"],
         &["errors", "--admin", "a"],
         &["top", "--token-file", "none"],
         &["reload", "-c", "none.toml"],
@@ -319,6 +320,7 @@ fn a_proxy_is_found_by_its_address_with_the_token_and_who_is_not_there_is_exit_3
     assert!(done(at, &["status", "--admin", &socket]).contains("app/b1"));
     let nobody = format!("http://{}", nobody());
     assert!(refused(at, &["status", "--admin", &nobody], 3).contains("does it run?"));
+    assert!(refused(at, &["status", "--ready", "--admin", &nobody], 3).contains("does it run?"));
     assert_eq!(run(at, &["drain", "app"]).status.code(), Some(2));
     assert!(
         refused(at, &["drain", "app/none", "--admin", &socket], 1).contains("no backend named")
@@ -361,6 +363,7 @@ fn a_drain_waits_for_what_is_in_work_and_status_says_when_nobody_is_left() {
     assert!(waiting.wait().unwrap().success());
     let status = run(api.folder.path(), &["status"]);
     assert_eq!(status.status.code(), Some(1), "nobody is up");
+    assert_eq!(done(api.folder.path(), &["status", "--ready"]), "ready\n", "the proxy is");
 }
 
 #[test]
