@@ -7,7 +7,7 @@ use super::open;
 use super::problem::{At, Problem, Wrong};
 use super::table::{Item, Table};
 use super::value::Kind;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,7 +37,7 @@ impl Blob {
     pub fn caution(&self) -> Option<Problem> {
         let what = format!("{}: everybody on this machine can read it", self.path.display());
         let said = Problem::new(&self.at, &*self.key, what);
-        self.is_public.then(|| said.hint(format!("chmod 600 {}", self.path.display())))
+        self.is_public.then(|| said.hint(format!("chmod o= {}", self.path.display())))
     }
 }
 
@@ -290,9 +290,9 @@ pub(super) fn blob(item: &Item<'_>, draft: &mut Draft) -> Option<Blob> {
             let bytes = bytes.into();
             Some(Blob { path, key: item.path.clone(), at: item.at(), bytes, is_public })
         }
-        Err(why) => {
+        Err(Wrong { what, hint }) => {
             draft.sources.said(&path, None);
-            item.fault(format!("{}: {why}", path.display()));
+            item.wrong(Wrong::new(format!("{}: {what}", path.display())).maybe(hint));
             None
         }
     }
@@ -305,15 +305,36 @@ pub(super) fn withheld() -> Wrong {
 }
 
 /// What a file says, and whether everybody may read it. `left`: bytes that may still be read.
-fn read(path: &std::path::Path, left: usize) -> Result<(Vec<u8>, bool), String> {
-    let (file, meta) = open::open(path).map_err(|why| why.to_string())?;
+fn read(path: &std::path::Path, left: usize) -> Result<(Vec<u8>, bool), Wrong> {
+    let (file, meta) = open::open(path).map_err(|why| unopened(&why))?;
     let mut bytes = Vec::new();
     let most = MOST.min(left);
     let read = file.take(most as u64 + 1).read_to_end(&mut bytes);
-    read.map_err(|error| format!("cannot be read: {error}"))?;
+    read.map_err(|error| Wrong::new(format!("cannot be read: {error}")))?;
     match bytes.len() > most {
-        true if most == MOST => Err("is larger than 4MiB".into()),
-        true => Err("is too large: 128MiB in all such files together is the limit".into()),
+        true if most == MOST => Err(Wrong::new("is larger than 4MiB")),
+        true => Err(Wrong::new("is too large: 128MiB in all such files together is the limit")),
         false => Ok((bytes, meta.mode() & 0o004 != 0)),
+    }
+}
+
+fn unopened(why: &open::Unopened) -> Wrong {
+    let wrong = Wrong::new(why.to_string());
+    match why {
+        open::Unopened::Failed(error) if error.kind() == ErrorKind::PermissionDenied => wrong
+            .hint("the user of this process must be able to: of root, for its group, chmod 640"),
+        _ => wrong,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_not_read_a_file_is_told_what_to_do() {
+        let of = |kind: ErrorKind| unopened(&open::Unopened::Failed(kind.into())).hint;
+        assert!(of(ErrorKind::PermissionDenied).unwrap().contains("chmod 640"));
+        assert_eq!(of(ErrorKind::NotFound), None);
     }
 }

@@ -230,8 +230,7 @@ fn secrets_that_are_none_are_said_by_the_check_too_and_so_is_how_to_make_pem_of_
     ["a.key", "old.key", "tickets"].into_iter().for_each(|name| mode(name, 0o644));
     let (fits, said) = run(&words);
     for name in ["a.key", "old.key", "tickets"] {
-        let warning =
-            format!("{0}: everybody on this machine can read it; chmod 600 {0}", at(name));
+        let warning = format!("{0}: everybody on this machine can read it; chmod o= {0}", at(name));
         assert!(fits && said.contains(&warning) && said.starts_with("warning: "), "{said}");
     }
     let openssl = |args: &[&str]| {

@@ -78,6 +78,13 @@ fn the_units_run_the_binary_by_the_configuration_beside_them() {
     let config = checked(&place("systemd/proxy.toml"));
     let state = format!("/var/lib/{}", values(&unit, "StateDirectory")[0]);
     assert_eq!(config.server.state, Path::new(&state));
+    // Its user is made by the file beside it, and it may write where rotation looks.
+    let user = values(&unit, "User")[0];
+    let made = read("systemd/evenkeel.sysusers");
+    assert!(made.lines().any(|line| line.starts_with(&format!("u {user} - "))), "{made}");
+    let rotated = read("systemd/evenkeel.logrotate");
+    let logs = format!("\n/var/log/{}/*.log {{\n", values(&unit, "LogsDirectory")[0]);
+    assert!(rotated.contains(&logs) && rotated.contains(&format!("su {user} {user}\n")));
     let seconds = |key: &str| {
         let text = values(&unit, key)[0].strip_suffix('s').unwrap();
         Duration::from_secs(text.parse().unwrap())
@@ -217,12 +224,15 @@ fn the_package_has_its_files_and_its_scripts_are_sound() {
     // What the unit runs and reads, and what an upgrade must not write over.
     let unit = read("systemd/evenkeel.service");
     let program = values(&unit, "ExecStart")[0].split(' ').next().unwrap();
-    for path in [program, "/etc/evenkeel/proxy.toml", "/lib/systemd/system/evenkeel.service"] {
+    let unit = "/lib/systemd/system/evenkeel.service";
+    let (users, rotated) = ("/usr/lib/sysusers.d/evenkeel.conf", "/etc/logrotate.d/evenkeel");
+    for path in [program, "/etc/evenkeel/proxy.toml", unit, users, rotated] {
         assert!(there.contains(path), "{path} of {there:?}");
     }
+    assert!(read("debian/postinst").contains("systemd-sysusers evenkeel.conf\n"));
     let kept: Vec<&str> =
         deb["conf-files"].as_array().unwrap().iter().filter_map(|v| v.as_str()).collect();
-    assert_eq!(kept, ["/etc/evenkeel/proxy.toml"]);
+    assert_eq!(kept, ["/etc/evenkeel/proxy.toml", rotated]);
     let scripts = root.join(deb["maintainer-scripts"].as_str().unwrap());
     for name in ["build", "postinst", "prerm", "postrm"] {
         let sound = Command::new("sh").arg("-n").arg(scripts.join(name)).output().unwrap();
