@@ -61,7 +61,8 @@ pub(super) struct Clients {
     /// Two bits of each bucket: somebody asked; and was answered well, the last time. Who is bound to it, and who
     /// may be bound to it from then on, and known by another number.
     pages: [AtomicU64; 2],
-    book: Mutex<Book>,
+    /// Made where somebody fails.
+    book: Mutex<Option<Box<Book>>>,
 }
 
 /// Touched by failures alone.
@@ -97,6 +98,7 @@ impl Clients {
     /// A try of one failed: whether it counts. `tally`: what became of all tries of the backend so far.
     pub(super) fn failed(&self, who: Who, tally: Tally, now: Instant) -> bool {
         let mut book = self.book.lock();
+        let book = book.get_or_insert_default();
         book.turn(&self.pages, tally, now);
         let (page, bucket) = who.place();
         self.pages[page].fetch_or(bucket & ASKED, Relaxed);
@@ -111,7 +113,7 @@ impl Clients {
 
     /// Failures that were counted apart.
     pub(super) fn apart(&self) -> u64 {
-        self.book.lock().apart
+        self.book.lock().as_ref().map_or(0, |book| book.apart)
     }
 }
 
