@@ -39,8 +39,8 @@ impl Resolver for SystemResolver {
 }
 
 /// Keeps the names of a pool's backends resolved (`Change::Resolved`) for as long as it is polled.
-/// Names lead nowhere that is barred.
-pub async fn run(pool: Arc<Pool>, resolver: Arc<dyn Resolver>, barred: Barred) {
+/// Names lead nowhere that is off_limits.
+pub async fn run(pool: Arc<Pool>, resolver: Arc<dyn Resolver>, off_limits: OffLimits) {
     let (mut changes, mut rhythm) = (pool.changes(), Rhythm::default());
     let (mut asked, mut ids, mut faults) = (JoinSet::new(), HashMap::new(), Faults::default());
     // When the names are to be read again.
@@ -70,7 +70,7 @@ pub async fn run(pool: Arc<Pool>, resolver: Arc<dyn Resolver>, barred: Barred) {
                 let Some(id) = ids.remove(&task) else { continue };
                 // A resolver that panicked is asked again.
                 if let Ok((_, (host, answer))) = ended {
-                    take(&pool, id, &host, allowed(answer, &barred), &mut faults);
+                    take(&pool, id, &host, allowed(answer, &off_limits), &mut faults);
                 }
                 let now = Instant::now();
                 rhythm.answered(id, now, now + jittered(settings.interval));
@@ -82,12 +82,15 @@ pub async fn run(pool: Arc<Pool>, resolver: Arc<dyn Resolver>, barred: Barred) {
 }
 
 /// Where no name may lead to: to the admin side, which takes who comes from this machine for its own.
-pub type Barred = Box<dyn Fn(SocketAddr) -> bool + Send + Sync>;
+pub type OffLimits = Box<dyn Fn(SocketAddr) -> bool + Send + Sync>;
 
-fn allowed(answer: io::Result<Vec<SocketAddr>>, barred: &Barred) -> io::Result<Vec<SocketAddr>> {
+fn allowed(
+    answer: io::Result<Vec<SocketAddr>>,
+    off_limits: &OffLimits,
+) -> io::Result<Vec<SocketAddr>> {
     let mut addrs = answer?;
     let before = addrs.len();
-    addrs.retain(|addr| !barred(*addr));
+    addrs.retain(|addr| !off_limits(*addr));
     if addrs.is_empty() && before > 0 {
         let what = "it leads to admin.bind, which asks this machine for no token";
         return Err(io::Error::other(what));
@@ -202,12 +205,14 @@ mod tests {
     }
 
     #[test]
-    fn a_name_leads_nowhere_that_is_barred() {
+    fn a_name_leads_nowhere_that_is_off_limits() {
         let [own, other] = ["127.0.0.1:9900", "10.0.0.1:9900"].map(|at| at.parse().unwrap());
-        let barred: Barred = Box::new(move |to| to == own);
-        assert_eq!(allowed(Ok(vec![own, other]), &barred).unwrap(), [other]);
-        assert!(allowed(Ok(vec![own]), &barred).unwrap_err().to_string().contains("admin.bind"));
-        assert!(allowed(Ok(Vec::new()), &barred).unwrap().is_empty());
+        let off_limits: OffLimits = Box::new(move |to| to == own);
+        assert_eq!(allowed(Ok(vec![own, other]), &off_limits).unwrap(), [other]);
+        assert!(
+            allowed(Ok(vec![own]), &off_limits).unwrap_err().to_string().contains("admin.bind")
+        );
+        assert!(allowed(Ok(Vec::new()), &off_limits).unwrap().is_empty());
     }
 
     #[test]

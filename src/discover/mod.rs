@@ -2,4 +2,4 @@
 
 mod dns;
 mod rhythm;
-pub use dns::{Answer, Barred, Resolver, SystemResolver, run};
+pub use dns::{Answer, OffLimits, Resolver, SystemResolver, run};

@@ -42,7 +42,7 @@ impl Keepers {
                 let tasks = vec![
                     control.spawn(publish(pool.clone())),
                     control.spawn(tell(pool.clone(), state.clone())),
-                    control.spawn(discover::run(pool.clone(), resolver.clone(), barred(state))),
+                    control.spawn(discover::run(pool.clone(), resolver.clone(), off_limits(state))),
                     control.spawn(probe::run(pool.clone())),
                 ];
                 (pool.clone(), tasks)
@@ -52,7 +52,7 @@ impl Keepers {
 }
 
 /// Where no name may lead to.
-fn barred(state: &Arc<State>) -> discover::Barred {
+fn off_limits(state: &Arc<State>) -> discover::OffLimits {
     let state = state.clone();
     Box::new(move |addr| {
         let plan = state.plan.load();

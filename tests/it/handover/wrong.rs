@@ -284,16 +284,20 @@ fn one_hands_over_while_the_one_before_drains() {
     until("they drain", || {
         service.said().matches("the other process serves; draining").count() == 2
     });
+    let times = |words: &str| service.said().matches(words).count();
     for pid in &pids[..2] {
-        service.signal(*pid, Signal::USR2);
+        // The line of the hand-over comes a moment before its process serves signals as one that drains:
+        // it is asked until it does.
+        let before = times("nothing to hand over");
+        until("it says so", || {
+            service.signal(*pid, Signal::USR2);
+            times("nothing to hand over") > before
+        });
         service.signal(*pid, Signal::HUP);
         service.signal(*pid, Signal::TERM);
     }
     until("they say so", || {
-        let said = service.said();
-        said.matches("nothing to hand over").count() == 2
-            && said.matches("not reloading while draining").count() == 2
-            && said.matches("draining already").count() == 2
+        times("not reloading while draining") == 2 && times("draining already") == 2
     });
     for tunnel in &mut tunnels {
         tunnel.write_all(b"y").unwrap();
