@@ -18,15 +18,16 @@ pub fn is_call(request: &Head) -> bool {
 }
 
 /// What HTTP would say in place of the `grpc-status` in the trailers of an answer of 200, or in its
-/// head, which then is all of it: 500, 503, 429, else 200. What the call itself earned is no fault of
-/// its server (nor is DEADLINE_EXCEEDED: the deadline is the client's).
+/// head, which then is all of it: 500, 503, 429, 200, else 400. What the call itself earned is no fault
+/// of its server (nor is DEADLINE_EXCEEDED: the deadline is the client's).
 pub fn meant(fields: &Fields) -> Option<u16> {
     let code = std::str::from_utf8(fields.get(Known::GrpcStatus)?).ok()?.parse().ok()?;
     Some(match code {
         UNKNOWN | INTERNAL | DATA_LOSS => 500,
         UNAVAILABLE => 503,
         RESOURCE_EXHAUSTED => 429,
-        _ => 200,
+        OK => 200,
+        _ => 400,
     })
 }
 
@@ -90,6 +91,7 @@ impl Status {
     }
 }
 
+const OK: u8 = 0;
 const UNKNOWN: u8 = 2;
 const DEADLINE_EXCEEDED: u8 = 4;
 const PERMISSION_DENIED: u8 = 7;

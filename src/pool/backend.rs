@@ -4,11 +4,11 @@ use super::addresses::{Addresses, Place};
 use super::balance::Ask;
 use super::cells::{Cells, Picks};
 use super::clients::Clients;
+use super::declined::{Declined, Found};
 use super::doubt::is_long;
 use super::ewma::tick;
 use super::fairness::{Given, Turns};
 use super::hot::{Hot, Quiet};
-use super::missing::{Found, Missing};
 use super::outlier::Tally;
 use super::recent::ONE;
 use super::row::Row;
@@ -93,8 +93,8 @@ pub struct Backend {
     pub(super) row: Mutex<Row>,
     /// Whose failures count: touched where clients come back to it.
     pub(super) clients: Clients,
-    /// Its answers of 404: touched by those alone.
-    pub(super) missing: Missing,
+    /// Its answers that declined: touched by those alone.
+    pub(super) declined: Declined,
     /// When it last closed a kept connection under a request, in milliseconds and one; 0 for never.
     raced: AtomicU64,
     /// When bytes came behind an answer that has no body; the same.
@@ -143,7 +143,7 @@ impl Backend {
             watch: Mutex::default(),
             row: Mutex::default(),
             clients: Clients::default(),
-            missing: Missing::default(),
+            declined: Declined::default(),
             raced: AtomicU64::new(0),
             spilled: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -344,10 +344,10 @@ impl Backend {
         let good = (answered + self.cells.closed.get()).saturating_sub(self.hot.failed_calls());
         Tally { good, bad: self.hot.faults() }
     }
-    /// Its answers so far, and what of them was missing.
+    /// Its answers so far, and those of them that declined.
     pub(super) fn found(&self) -> Found {
         let all = self.cells.by_class[1..].iter().map(|class| class.get()).sum();
-        self.missing.of(all)
+        self.declined.of(all)
     }
     /// As `tally`, but for failures that are counted apart.
     pub(super) fn judged(&self) -> Tally {

@@ -27,6 +27,13 @@ pub struct Allowance {
     pub window: Duration,
 }
 
+impl Allowance {
+    /// Half of it.
+    pub(crate) fn half(self) -> Self {
+        Self { share: self.share / 2.0, floor: self.floor / 2.0, ..self }
+    }
+}
+
 /// What was asked for and allowed of late.
 #[derive(Clone, Debug)]
 pub(crate) struct Budget {

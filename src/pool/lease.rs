@@ -77,6 +77,16 @@ impl Outcome {
     fn weighs(self) -> bool {
         self.is_fault() || self.sheds() || self == Self::Answered(501)
     }
+    /// Whether it did nothing of what it was asked for, by its word because of the request: redirects, and
+    /// errors of the client but those of one connection (408, 421) or of too many (429).
+    fn declines(self) -> bool {
+        match self {
+            Self::Answered(status) | Self::Called(status) if status >= 300 => {
+                status < 500 && !matches!(status, 304 | 408 | 421 | 429)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// A backend taken for one connection or request: counted below its limit when taken, settled with
@@ -406,8 +416,8 @@ impl Drop for Lease {
             // Answers are counted where they are told.
             Outcome::Answered(_) | Outcome::Called(_) | Outcome::Closed | Outcome::Stale => {}
         }
-        let missing = self.outcome == Outcome::Answered(404);
-        if self.outcome.weighs() || (missing && self.pool.misses(&self.backend, self.who)) {
+        let declined = self.outcome.declines();
+        if self.outcome.weighs() || (declined && self.pool.declines(&self.backend, self.who)) {
             self.backend.penalise(self.now(), self.pool.wants_cost());
         }
         if self.backend.is_over() {

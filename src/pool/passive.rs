@@ -3,8 +3,8 @@ use super::backend::Backend;
 use super::change::Change;
 use super::clients::Who;
 use super::core::Pool;
+use super::declined::Found;
 use super::hot::Quiet;
-use super::missing::Found;
 use super::outlier::Tally;
 use super::silence::{Heard, Vote, Watch, far, is_contrast, others_answer};
 use std::sync::Arc;
@@ -64,16 +64,16 @@ impl Pool {
         turns.iter().for_each(|turn| turn.log(&self.name));
     }
 
-    /// A backend answered somebody 404: whether it does so where others do not.
+    /// A backend declined what somebody asked: whether it does so where others do not.
     #[cold]
-    pub(super) fn misses(&self, backend: &Backend, who: Who) -> bool {
-        let Some(is_time) = backend.missing.count(who) else { return false };
+    pub(super) fn declines(&self, backend: &Backend, who: Who) -> bool {
+        let Some(is_time) = backend.declined.count(who) else { return false };
         if is_time {
             let others =
                 self.of_others(backend, Found::default(), |sum, other| sum.and(other.found()));
-            backend.missing.look(backend.found(), others);
+            backend.declined.look(backend.found(), others);
         }
-        backend.missing.stands_out() && self.any(|other| other.id != backend.id)
+        backend.declined.stands_out() && self.any(|other| other.id != backend.id)
     }
 
     /// Whether it listens for silence. One relaxed load.

@@ -595,7 +595,11 @@ impl Exchange {
             Wire::Http2(wire) => wire.retry(&error),
         };
         if stale && matches!(self.wire, Wire::Http1(_)) {
-            lease.backend().raced(Instant::now());
+            let now = Instant::now();
+            lease.backend().raced(now);
+            if !lease.pool().allows_try(self.allowed.0.half(), now) {
+                self.dialer.idle.be_wary(&lease, now);
+            }
         }
         Box::new(Failed { lease, error, retry, stale, connect, begun, next })
     }

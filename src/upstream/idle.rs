@@ -26,6 +26,10 @@ const KNOWN: u64 = 64;
 /// same may send it a moment behind the head, and the next client would take it for its answer.
 const QUIET: Duration = Duration::from_millis(10);
 
+/// A backend whose closed connections cost more than half of what its pool may send again gets all its
+/// requests by connections of their own for so long: as long as the budget's usual window.
+const WARY: Duration = Duration::from_secs(10);
+
 /// Connections given back this recently may not have been seen by a sweep yet, which comes each
 /// second.
 const FRESH: Duration = Duration::from_secs(3);
@@ -54,6 +58,16 @@ struct Shelf {
     keep: Arc<crate::config::Pool>,
     pool: Arc<crate::pool::Pool>,
     kept: Vec<Kept>,
+    /// Until then nobody gets one.
+    wary: Option<Instant>,
+}
+
+impl Shelf {
+    /// Whether nobody gets one by this request.
+    fn is_shut(&self, reuse: Reuse, now: Instant) -> bool {
+        (reuse == Reuse::Sure && !is_trusted(&self.backend, now))
+            || self.wary.is_some_and(|until| now < until)
+    }
 }
 
 /// Addresses are spread by one multiplication: the keys are ours, not a client's.
@@ -93,7 +107,7 @@ impl Idle {
     pub(super) fn take(&self, backend: &Arc<Backend>, reuse: Reuse, now: Instant) -> Option<Kept> {
         let mut shelves = self.0.lock();
         let shelf = shelves.get_mut(&key(backend))?;
-        if reuse == Reuse::Sure && !is_trusted(backend, now) {
+        if shelf.is_shut(reuse, now) {
             return None;
         }
         let reach = shelf.pool.reach_number();
@@ -122,7 +136,7 @@ impl Idle {
     ) -> Option<Kept> {
         let mut shelves = self.0.lock();
         let shelf = shelves.get_mut(&key(backend))?;
-        if reuse == Reuse::Sure && !is_trusted(backend, now) {
+        if shelf.is_shut(reuse, now) {
             return None;
         }
         let reach = shelf.pool.reach_number();
@@ -142,12 +156,7 @@ impl Idle {
         link.change_task();
         let backend = lease.backend();
         let mut shelves = self.0.lock();
-        let shelf = shelves.entry(key(backend)).or_insert_with(|| Shelf {
-            backend: backend.clone(),
-            keep: lease.pool().config(),
-            pool: lease.pool().clone(),
-            kept: Vec::new(),
-        });
+        let shelf = shelves.entry(key(backend)).or_insert_with(|| shelf(lease));
         let keep = &shelf.keep.keep_alive;
         let until = until(keep, link.born(), now);
         let kept = Kept { link, since: now, until };
@@ -168,6 +177,19 @@ impl Idle {
                 Last::Framed | Last::Bare => shelf.kept.push(kept),
             }
         }
+    }
+
+    /// Its connections ended under requests too often: for a while each gets one of its own.
+    #[cold]
+    pub(super) fn be_wary(&self, lease: &Lease, now: Instant) {
+        let mut shelves = self.0.lock();
+        let shelf = shelves.entry(key(lease.backend())).or_insert_with(|| shelf(lease));
+        if shelf.wary.is_none() {
+            tracing::warn!(pool = %shelf.backend.pool, backend = %shelf.backend.name, "it closes connections under \
+                requests so often that sending these again would take more than half of retry.budget: for ten seconds \
+                none is used again; let it keep them longer than keep_alive.idle says, or lower that");
+        }
+        shelf.wary = Some(now + WARY);
     }
 
     /// Closes the oldest connection of each backend; `false` when there was none.
@@ -206,7 +228,8 @@ impl Idle {
             shelf.kept.drain(..surplus);
             let closed = (before - shelf.kept.len()) as i64;
             shelf.backend.cells.idle.add(-closed);
-            !shelf.kept.is_empty()
+            shelf.wary = shelf.wary.filter(|until| now < *until && !gone);
+            !shelf.kept.is_empty() || shelf.wary.is_some()
         });
     }
 }
@@ -248,6 +271,13 @@ impl Kept {
     fn is_expired(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| until <= now)
     }
+}
+
+/// With nothing on it.
+#[cold]
+fn shelf(lease: &Lease) -> Shelf {
+    let (backend, pool) = (lease.backend().clone(), lease.pool().clone());
+    Shelf { backend, keep: pool.config(), pool, kept: Vec::new(), wary: None }
 }
 
 /// Whether its kept connections may get what cannot be sent again.

@@ -351,6 +351,29 @@ async fn a_backend_that_closed_one_under_us_is_not_trusted_for_a_minute() {
 }
 
 #[tokio::test]
+async fn a_backend_that_closes_too_many_under_us_gets_new_ones_for_a_while() {
+    let mut scene = Scene::new("{ idle = \"5m\" }").await;
+    scene.knows();
+    let (_far, port, _) = scene.keep("a").await;
+    let (_other, other, _) = scene.keep("b").await;
+    let lease = scene.lease("a");
+    scene.idle.be_wary(&lease, scene.now);
+    assert_eq!(scene.take("a", Reuse::Any), None);
+    assert_eq!(scene.take("b", Reuse::Any), Some(other));
+    scene.now += 10 * SECOND - MS;
+    scene.idle.sweep(scene.now);
+    assert_eq!(scene.take("a", Reuse::Any), None);
+    scene.now += MS;
+    assert_eq!(scene.take("a", Reuse::Any), Some(port));
+    // It is remembered while nothing is kept, and no longer.
+    scene.idle.be_wary(&lease, scene.now);
+    scene.idle.sweep(scene.now);
+    assert_eq!(scene.idle.0.lock().len(), 1);
+    scene.idle.sweep(scene.now + 10 * SECOND);
+    assert_eq!(scene.idle.0.lock().len(), 0);
+}
+
+#[tokio::test]
 async fn those_of_a_removed_backend_are_closed() {
     let scene = Scene::new("{ idle = \"30s\" }").await;
     let (mut far, _, kernel) = scene.keep("a").await;

@@ -139,8 +139,8 @@ fn what_fails_everywhere_ejects_nobody() {
 
 /// One that was deployed empty is the fastest of all, and one that can do nothing, too.
 #[test]
-fn who_answers_404_or_501_where_others_do_not_attracts_nobody_and_stays() {
-    for status in ["404 Not Found", "501 Not Implemented"] {
+fn who_declines_what_others_do_attracts_nobody_and_stays() {
+    for status in ["404 Not Found", "403 Forbidden", "302 Found", "501 Not Implemented"] {
         let ((empty, asked), (full, _)) = (answering(status), answering("200 OK"));
         let more = format!("{THREE}\nbalance = \"least_connections\"");
         let proxy = Proxy::http(&[empty.addr, full.addr], &more);

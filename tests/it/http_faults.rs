@@ -83,6 +83,25 @@ fn a_kept_connection_that_closes_at_its_reuse_costs_a_get_nothing() {
     assert_eq!(proxy.state("b1"), "up", "a stale connection is nobody's fault");
 }
 
+/// Each connection ends under its second request: a server that counts, or whose limit is shorter than ours.
+#[test]
+fn connections_that_always_close_at_their_reuse_cost_no_get_once_that_is_known() {
+    let backend = Backend::run(|peer| {
+        if peer.request().is_some() {
+            peer.answer("answer");
+            let _ = peer.request();
+        }
+    });
+    let rules = "retry = { budget = \"10%\", floor = \"2/s\" }";
+    let proxy = Proxy::http(&[backend.addr], rules);
+    let mut client = proxy.client();
+    for n in 0..200 {
+        client.send(GET);
+        assert_eq!(client.response().status, 200, "request {n}");
+    }
+    assert_eq!(backend.connections(), 200);
+}
+
 /// Reads a request on each connection and resets it.
 fn breaking() -> Backend {
     Backend::run(|peer| {
