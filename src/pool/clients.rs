@@ -2,10 +2,17 @@
 //! what he meets there may be his page as well as his backend. What tells is how its other clients
 //! fare. Pure: times and counts are arguments.
 //!
-//! A first failure of each counts. More of the same client say nothing new for a while in which others would be
-//! answered, if there are any, nor while a third of that backend's clients were answered well when they last
-//! asked: then they are counted apart. Where fewer were they count; of one or two, who may be the only ones to
-//! ask there, if most of what the backend was asked for failed.
+//! A first failure of each counts. More of the same client say nothing new while a third of that backend's clients
+//! fare well: then they are counted apart. Where fewer do they count; of one or two, who may be the only ones to
+//! ask there, if most of what the bound ones asked for failed, and after a while of their own in which others would
+//! be answered.
+//!
+//! A client fares well that was answered well the last time, or the time before: one broken page among many
+//! is common. Not one that fails often, though some is answered between.
+//!
+//! Who is bound to nobody asks anybody: his failures count as they are, and are compared with those of his like
+//! elsewhere. He is no client yet. Where nearly all of them are answered they speak for the backend, and never
+//! against it: else who leaves his cookies away would be as many ill clients as he likes.
 //!
 //! How clients fare is noted by buckets, two bits each in one word: what is good costs one load
 //! where it is nothing new.
@@ -17,16 +24,22 @@ use std::time::{Duration, Instant};
 
 /// What is not said anew is forgotten after so long, at the latest after twice that.
 const WHILE: Duration = Duration::from_secs(15);
-/// More failures of the same count after so long.
+/// More failures of a client count after so long, and so long one that fails often is taken to do so.
 const PAUSE: Duration = Duration::from_secs(3);
+/// A client fails often where one in so many of its failures came right after another one.
+const OFTEN: u32 = 3;
 /// So many clients speak for all, whatever share fails.
 const SEVERAL: u32 = 3;
+/// Who is bound to nobody speaks for a backend where so many of them are well for each that failed.
+const MOST: u32 = 4;
 /// So many clients that failed are known by themselves: with fewer cookies than that nobody is somebody new
 /// each time.
 const KNOWN: usize = 8;
 
-/// The lower bit of each bucket: somebody asked.
-const ASKED: u64 = 0x5555_5555_5555_5555;
+/// The lower bit of each bucket: alone, the last one was a failure, and so was the one before.
+const ILL: u64 = 0x5555_5555_5555_5555;
+/// The upper bit: alone, the last one was a failure after an answer. With both it was an answer.
+const WELL: u64 = ILL << 1;
 
 /// A client by its number. An odd one comes back to its backend.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,9 +71,11 @@ impl Who {
 /// The clients of one backend.
 #[derive(Debug, Default)]
 pub(super) struct Clients {
-    /// Two bits of each bucket: somebody asked; and was answered well, the last time. Who is bound to it, and who
-    /// may be bound to it from then on, and known by another number.
+    /// Two bits of each bucket, see `ILL`. Who is bound to it, and who may be bound to it from then on, and known
+    /// by another number.
     pages: [AtomicU64; 2],
+    /// Answers to those who are bound to nobody.
+    free: AtomicU64,
     /// Made where somebody fails.
     book: Mutex<Option<Box<Book>>>,
 }
@@ -75,6 +90,8 @@ struct Book {
     failed: [Option<Failed>; KNOWN],
     /// Failures that were counted apart.
     apart: u64,
+    /// Failures of those who are bound to nobody.
+    free: u64,
 }
 
 /// A client that failed.
@@ -83,6 +100,16 @@ struct Failed {
     who: Who,
     first: Instant,
     last: Instant,
+    /// Failures, and those of them that came right after another one.
+    times: u32,
+    again: u32,
+}
+
+impl Failed {
+    fn is_often(&self, now: Instant) -> bool {
+        let is_late = now.saturating_duration_since(self.last) < PAUSE;
+        is_late && self.again.saturating_mul(OFTEN) >= self.times
+    }
 }
 
 impl Clients {
@@ -93,22 +120,40 @@ impl Clients {
         if self.pages[page].load(Relaxed) & bucket != bucket {
             self.pages[page].fetch_or(bucket, Relaxed);
         }
+        if !who.is_bound() {
+            self.free.fetch_add(1, Relaxed);
+        }
     }
 
     /// A try of one failed: whether it counts. `tally`: what became of all tries of the backend so far.
     pub(super) fn failed(&self, who: Who, tally: Tally, now: Instant) -> bool {
         let mut book = self.book.lock();
         let book = book.get_or_insert_default();
+        let good = self.free.load(Relaxed);
+        let tally = tally.since(Tally { good, bad: book.free });
         book.turn(&self.pages, tally, now);
-        let (page, bucket) = who.place();
-        self.pages[page].fetch_or(bucket & ASKED, Relaxed);
-        self.pages[page].fetch_and(!bucket | ASKED, Relaxed);
-        let counts = !who.is_bound() || !book.knows(who, now) || {
+        let again = self.note(who, &book.before);
+        if !who.is_bound() {
+            book.free += 1;
+            return true;
+        }
+        let counts = !book.knows(who, again, now) || {
             let pages = self.pages.each_ref().map(|page| page.load(Relaxed));
-            book.believes(pages, tally, now)
+            book.believes(who, pages, tally, now)
         };
         book.apart += u64::from(!counts);
         counts
+    }
+
+    /// Notes a failure: whether the one before was one, too.
+    fn note(&self, who: Who, before: &[u64; 2]) -> bool {
+        let (page, bucket) = who.place();
+        let noted = self.pages[page].load(Relaxed) & bucket;
+        let last = if noted == 0 { before[page] & bucket } else { noted };
+        let fares = if last == bucket && who.is_bound() { WELL } else { ILL };
+        self.pages[page].fetch_and(!bucket, Relaxed);
+        self.pages[page].fetch_or(bucket & fares, Relaxed);
+        last != 0 && last != bucket
     }
 
     /// Failures that were counted apart.
@@ -132,40 +177,53 @@ impl Book {
         self.turned = [self.turned[1], Some((now, tally))];
     }
 
-    /// Whether a client failed lately already; from now on it is known.
-    fn knows(&mut self, who: Who, now: Instant) -> bool {
+    /// Whether a client failed lately already; from now on it is known. `again`: the try before failed, too.
+    fn knows(&mut self, who: Who, again: bool, now: Instant) -> bool {
         let is_old = |it: &Failed| now.saturating_duration_since(it.last) >= WHILE;
         self.failed.iter_mut().for_each(|it| *it = it.filter(|it| !is_old(it)));
         if let Some(known) = self.failed.iter_mut().flatten().find(|it| it.who == who) {
             known.last = now;
+            known.times = known.times.saturating_add(1);
+            known.again = known.again.saturating_add(again.into());
             return true;
         }
         // The one that failed longest ago gives way, before anybody a free place.
         let oldest = self.failed.iter_mut().min_by_key(|it| it.map(|it| it.last));
-        oldest.into_iter().for_each(|it| *it = Some(Failed { who, first: now, last: now }));
+        let new = Failed { who, first: now, last: now, times: 1, again: again.into() };
+        oldest.into_iter().for_each(|it| *it = Some(new));
         false
     }
 
-    /// Whether what its clients meet is their backend rather than their pages.
-    fn believes(&self, pages: [u64; 2], tally: Tally, now: Instant) -> bool {
+    /// Whether what its clients meet is their backend rather than their pages: one of them failed just now.
+    fn believes(&self, who: Who, pages: [u64; 2], tally: Tally, now: Instant) -> bool {
         let is_long = |at: Instant| now.saturating_duration_since(at) >= PAUSE;
-        let known = self.failed.iter().flatten();
-        if !known.clone().any(|it| is_long(it.first)) {
+        let mut long = self.failed.iter().flatten().filter(|it| is_long(it.first));
+        let (well, ill) = self.fare(who, pages, now);
+        if ill <= 2 * well {
             return false;
         }
-        let (mut well, mut ill) = (0, 0);
-        for (page, (now, before)) in pages.into_iter().zip(self.before).enumerate() {
-            let failed = known.clone().map(|it| it.who.place()).filter(|place| place.0 == page);
-            let failed = failed.fold(0, |all, place| all | place.1) & ASKED;
-            // What was asked last counts.
-            let (asked, earlier) = (now & ASKED, before & ASKED & !now);
-            let good = (now >> 1 & asked | before >> 1 & earlier) & !failed;
-            well += good.count_ones();
-            ill += ((asked | earlier) & !good | failed).count_ones();
+        if ill >= SEVERAL {
+            return long.next().is_some();
         }
         let since = self.turned.iter().rev().flatten().find(|(at, _)| is_long(*at));
         let lately = since.map(|(_, then)| tally.since(*then)).unwrap_or_default();
-        2 * well < ill && (ill >= SEVERAL || lately.bad > lately.good)
+        long.any(|it| it.who == who) && lately.bad > lately.good
+    }
+
+    /// How many clients fare well, and how many ill, as one does that failed just now.
+    fn fare(&self, who: Who, pages: [u64; 2], now: Instant) -> (u32, u32) {
+        let often = self.failed.iter().flatten().filter(|it| it.who == who || it.is_often(now));
+        let often = often.fold(0, |all, it| all | it.who.place().1) & ILL;
+        let [bound, free] = [0, 1].map(|page| {
+            let (now, before) = (pages[page], self.before[page]);
+            // What was asked last counts.
+            let earlier = (before | before >> 1) & !(now | now >> 1) & ILL;
+            let well = (now | before & earlier << 1) >> 1 & ILL;
+            (well, (now | before & earlier) & ILL & !well)
+        });
+        let (newcomers, others) = (free.0.count_ones(), free.1.count_ones());
+        let newcomers = if newcomers >= others * MOST { newcomers } else { 0 };
+        ((bound.0 & !often).count_ones() + newcomers, (bound.1 | often).count_ones())
     }
 }
 
@@ -178,6 +236,16 @@ mod tests {
     /// A backend that is asked by these clients in turn, each 100 ms, and fails as `fails` says of a client
     /// and a draw. Of the failures those that count, of the second half.
     fn play(clients: &[u32], seconds: u32, fails: impl Fn(u32, f64) -> bool) -> (u64, u64) {
+        play_of(|_| true, clients, seconds, fails)
+    }
+
+    /// The same of some of the clients.
+    fn play_of(
+        whose: impl Fn(u32) -> bool,
+        clients: &[u32],
+        seconds: u32,
+        fails: impl Fn(u32, f64) -> bool,
+    ) -> (u64, u64) {
         let (book, start) = (Clients::default(), Instant::now());
         let (mut tally, mut rng, mut found) =
             (Tally::default(), fastrand::Rng::with_seed(7), (0, 0));
@@ -190,7 +258,7 @@ mod tests {
             }
             let counts = book.failed(Who(who), tally, start + n * 100 * MS);
             tally.bad += 1;
-            if n >= seconds * 5 {
+            if n >= seconds * 5 && whose(who) {
                 found = (found.0 + u64::from(counts), found.1 + 1);
             }
         }
@@ -216,6 +284,57 @@ mod tests {
         // Others that are hardly seen: each once in four seconds.
         let quiet: Vec<u32> = (0..40).map(|n| if n == 0 { 3 } else { 1 }).collect();
         assert_eq!(play(&quiet, 60, |who, _| who == 1).0, 0);
+    }
+
+    #[test]
+    fn others_who_have_a_rare_failing_page_fare_well() {
+        for others in [&[3][..], &[3, 5], &[3, 5, 7, 9, 11]] {
+            let all = [others, &[1; 20]].concat();
+            for rare in [0.01, 0.04] {
+                let is_ill = |who, draw| who == 1 || draw < rare;
+                let (counts, all) = play_of(|who| who == 1, &all, 600, is_ill);
+                // Of one alone it may be twice in a row.
+                let most = if others.len() == 1 { all / 50 } else { 0 };
+                assert!(counts <= most, "{rare} and {others:?}: {counts} of {all}");
+            }
+        }
+    }
+
+    #[test]
+    fn who_is_bound_to_nobody_is_no_client_that_fares_ill() {
+        // Most of those who are bound to nobody fail, each is somebody else; one in ten asks is answered.
+        for (own, others) in [(&[1; 20][..], &[3, 5][..]), (&[1], &[3])] {
+            let all: Vec<u32> = (0..2000)
+                .map(|n| match n % 10 {
+                    0 => others[n as usize / 10 % others.len()],
+                    1..5 => own[n as usize % own.len()],
+                    _ => n * 2,
+                })
+                .collect();
+            let is_ill = |who: u32, _| who == 1 || who.is_multiple_of(2);
+            assert_eq!(play_of(|who| who == 1, &all, 200, is_ill).0, 0);
+            let (counts, all) = play_of(|who| who % 2 == 0, &all, 200, is_ill);
+            assert_eq!((counts, all > 400), (all, true), "they count as they are");
+        }
+        // Nor do a few that are answered speak for one that fails most.
+        let all: Vec<u32> = (0..2000).map(|n| [1, 3, n * 2][n as usize % 3]).collect();
+        let share = share(play_of(|who| who % 2 == 1, &all, 100, |_, draw| draw < 0.7));
+        assert!(share > 0.9, "{share}");
+    }
+
+    #[test]
+    fn the_pause_is_that_of_who_fails_again() {
+        let (book, now) = (Clients::default(), Instant::now());
+        let fails = |who, ms: u32| {
+            book.failed(Who(who), Tally { good: 0, bad: u64::from(ms) }, now + MS * ms)
+        };
+        assert_eq!(
+            [(3, 0), (3, 2900), (3, 3000)].map(|(who, ms)| fails(who, ms)),
+            [true, false, true]
+        );
+        let mut new = [(1, 3000), (1, 3100), (1, 5900), (1, 6000)].map(|(who, ms)| fails(who, ms));
+        assert!(std::mem::take(&mut new[0]), "a first one");
+        assert_eq!(new, [false, false, false, true]);
     }
 
     #[test]

@@ -337,6 +337,8 @@ impl Lease {
                     self.pool.failing(&self.backend, row, self.now());
                 }
             }
+            // What says of the request that nobody here can do it (501, 505) is no good answer.
+            Outcome::Answered(500..) => hot.forgive(),
             Outcome::Answered(_) | Outcome::Called(_) => self.forgive(),
             Outcome::Closed => {
                 self.backend.cells.closed.inc();

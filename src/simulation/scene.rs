@@ -24,6 +24,10 @@ pub(super) struct Scene {
     pub(super) broken: (Duration, f64),
     /// Whoever asks for it is one and the same client.
     pub(super) alone: bool,
+    /// Of the others' requests this share asks for it, too,
+    pub(super) slips: f64,
+    /// and all of this share, which come without a cookie.
+    pub(super) strangers: f64,
     /// So many keys there are; 0: each request has one of its own.
     pub(super) keys: u64,
     /// Requests a second,
@@ -92,6 +96,8 @@ impl Scene {
             mixes: Vec::new(),
             broken: (Duration::MAX, 0.0),
             alone: false,
+            slips: 0.0,
+            strangers: 0.0,
             keys: 0,
             rate,
             crowd: 0,
@@ -115,6 +121,8 @@ impl Scene {
             mixes: Vec::new(),
             broken: (Duration::MAX, 0.0),
             alone: false,
+            slips: 0.0,
+            strangers: 0.0,
             keys: 0,
             rate: n as f64 * 800.0 * load,
             crowd: 0,

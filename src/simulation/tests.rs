@@ -296,6 +296,22 @@ fn a_client_bound_to_a_backend_ejects_it_by_its_page_nowhere() {
     }
 }
 
+/// Nor where the others have a page that fails now and then, or others ask for it who are bound to nobody.
+#[test]
+fn a_client_bound_to_a_backend_ejects_it_not_by_the_failures_of_others() {
+    for (clients, slips, strangers) in [(24, 0.01, 0.0), (12, 0.01, 0.0), (24, 0.0, 0.1)] {
+        for seed in 0..4 {
+            let section = "outlier = {}\nretry = { attempts = 1 }".into();
+            let mut scene = Scene::plain(seed, 4, section, 0.0, 25_000 * MS);
+            (scene.rate, scene.clients, scene.alone) = (250.0, clients, true);
+            (scene.broken, scene.slips) = ((5000 * MS, 0.6), slips);
+            scene.strangers = strangers;
+            let ejections = World::new(scene, false).play().ejections;
+            assert_eq!(ejections, 0, "{clients} clients, {slips}, {strangers}, seed {seed}");
+        }
+    }
+}
+
 /// Who fails most of what he is asked for goes, be it that one client alone asks there, or two.
 #[test]
 fn who_fails_few_clients_goes_though_some_are_answered() {

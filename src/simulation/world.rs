@@ -394,8 +394,13 @@ impl World {
         let mut chance = (self.dice.number(), self.dice.number());
         let request = self.requests.len();
         let (from, share) = self.scene.broken;
-        let broken = self.now - self.start >= from && self.dice.happens(share);
+        let began = self.now - self.start >= from;
+        let broken = began && self.dice.happens(share);
         let alone = self.scene.alone;
+        // Who says no shares draws none: the others' seeds stay what they are.
+        let mut happens = |share: f64| began && share > 0.0 && self.dice.happens(share);
+        let is_stranger = happens(self.scene.strangers);
+        let slips = is_stranger || !broken && happens(self.scene.slips);
         match self.scene.keys {
             _ if alone && broken => chance.1 = 7,
             0 => {}
@@ -405,11 +410,12 @@ impl World {
         let it = Request::new(repeatable, &self.effective, self.now, (chance.0, key));
         let client = match self.homes.len() {
             0 => 0,
+            _ if is_stranger => usize::MAX,
             _ if alone && broken => 0,
             n => self.dice.number() as usize % n,
         };
         let home = self.homes.get(client).cloned().flatten();
-        self.requests.push(Request { broken, client, home, ..it });
+        self.requests.push(Request { broken: broken || slips, client, home, ..it });
         if let Some(patience) = self.scene.patience {
             let patience = self.dice.around(patience);
             self.plan(patience, Event::Leave(request, End::Left));

@@ -15,6 +15,7 @@ mod deaf;
 mod deploy;
 mod drain;
 mod ejection;
+mod ejection_sticky;
 mod errors;
 mod examples;
 mod explain;
