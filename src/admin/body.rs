@@ -150,10 +150,14 @@ pub(super) fn whole(value: &Value) -> Option<u64> {
 
 /// A value of another kind.
 pub(super) fn expected(name: &str, what: &str, found: &Value) -> Problem {
+    let number;
     let found = match found {
         Value::Null => "null",
         Value::Bool(_) => "a flag",
-        Value::Number(_) => "another number",
+        Value::Number(found) => {
+            number = found.to_string();
+            &number
+        }
         Value::String(_) => "a string",
         Value::Array(_) => "a list",
         Value::Object(_) => "an object",

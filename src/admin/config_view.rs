@@ -118,6 +118,7 @@ fn tables(config: &Config) -> Value {
                 "connections": limits.connections,
                 "streams": limits.streams,
                 "words": limits.words,
+                "answers": limits.answers,
             },
         },
         "metrics": {

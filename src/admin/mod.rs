@@ -16,6 +16,7 @@ mod events;
 mod explain;
 mod guard;
 mod places;
+mod room;
 mod routes;
 mod serve;
 mod strangers;

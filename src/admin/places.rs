@@ -30,7 +30,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let (streams, working, heard, cut) = Default::default();
         Self { streams, working, begun: Instant::now(), heard, cut }
     }
@@ -187,6 +187,21 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
             self.line.hear();
         }
         wrote
+    }
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let wrote = Pin::new(&mut self.inner).poll_write_vectored(cx, bytes);
+        if matches!(wrote, Poll::Ready(Ok(1..))) {
+            self.line.hear();
+        }
+        wrote
+    }
+    /// Who says no has all of an answer copied before it is written.
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_flush(cx)

@@ -199,16 +199,19 @@ async fn act(
 ) -> Result<Answer, Problem> {
     let state = desk.reloader.state();
     let plain = "text/plain; charset=utf-8";
+    let room = &desk.room;
     Ok(match place {
         Place::Dashboard(file) => file.answer(),
         Place::Metrics => {
             let kind = "text/plain; version=0.0.4; charset=utf-8";
             let compat = compat(&request)?;
-            let body = compat.map_or_else(
-                || collect::metrics(state),
-                |compat| compat.metrics(state, &desk.told),
-            );
-            text(StatusCode::OK, kind, body)
+            let body = || {
+                let own = || collect::metrics(state);
+                let body = compat.map_or_else(own, |compat| compat.metrics(state, &desk.told));
+                Ok(text(StatusCode::OK, kind, body))
+            };
+            let of = compat.map_or(0, |compat| 1 + compat as usize);
+            room.make(state, line, Some(of), body).await?
         }
         Place::Alive => text(StatusCode::OK, plain, "ok\n".into()),
         Place::Ready => {
@@ -217,15 +220,21 @@ async fn act(
             let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             text(status, plain, format!("{}\n", stage.word()))
         }
-        Place::Status => json(&view::status(state)),
-        Place::Pools => json(&view::pools(state)),
+        Place::Status => room.make(state, line, None, || Ok(json(&view::status(state)))).await?,
+        Place::Pools => room.make(state, line, None, || Ok(json(&view::pools(state)))).await?,
         Place::Pool(name) => {
-            let (pool, tag) = view::pool(state, &name).ok_or_else(|| no_pool(&name))?;
-            let mut answer = json(&pool);
-            set(&mut answer, header::ETAG, &tag);
-            answer
+            room.make(state, line, None, || {
+                let (pool, tag) = view::pool(state, &name).ok_or_else(|| no_pool(&name))?;
+                let mut answer = json(&pool);
+                set(&mut answer, header::ETAG, &tag);
+                Ok(answer)
+            })
+            .await?
         }
-        Place::Ring(pool) => control::ring(desk, &pool, query(&request, "remove")).await?,
+        Place::Ring(pool) => {
+            room.place(state, line, control::ring(desk, &pool, query(&request, "remove")).await?)
+                .await?
+        }
         Place::Backends(pool) => {
             let tag = if_match(&request)?;
             let trusted = !matches!(author(state, caller, &request), Author::Anybody(_));
@@ -249,17 +258,26 @@ async fn act(
             members(desk, line, request).await?.end()?;
             write::beat(state, (&pool, &name)).await?
         }
-        Place::Config => json(&config_view::config(state)),
+        Place::Config => {
+            room.make(state, line, None, || Ok(json(&config_view::config(state)))).await?
+        }
         Place::Reload => {
             members(desk, line, request).await?.end()?;
             control::reload(desk).await?
         }
         Place::Plan => {
             let author = author(state, caller, &request);
-            control::plan(desk, author, members(desk, line, request).await?).await?
+            room.place(
+                state,
+                line,
+                control::plan(desk, author, members(desk, line, request).await?).await?,
+            )
+            .await?
         }
-        Place::Errors => errors::errors(state),
-        Place::Explain => explain::explain(desk, &queries(&request)?).await?,
+        Place::Errors => room.make(state, line, None, || Ok(errors::errors(state))).await?,
+        Place::Explain => {
+            room.place(state, line, explain::explain(desk, &queries(&request)?).await?).await?
+        }
         Place::Events => return events_of(desk, line, caller, &request),
         Place::OpenApi => text(StatusCode::OK, "application/json", OPEN_API.into()),
     })

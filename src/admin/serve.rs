@@ -3,6 +3,7 @@ use super::compat;
 use super::crowd::Crowd;
 use super::guard::{Caller, Pace};
 use super::places::{Heard, Line, Places};
+use super::room::Room;
 use super::routes::answer;
 use super::strangers::Strangers;
 use super::turn::Turn;
@@ -34,6 +35,8 @@ const HEAD: Duration = Duration::from_secs(10);
 const FAREWELL: Duration = Duration::from_millis(500);
 /// And an answer may take so long then.
 const LAST: Duration = Duration::from_secs(10);
+/// So much the kernel keeps of an answer that is not read.
+const SEND_BUFFER: usize = 256 << 10;
 /// Callers the kernel keeps waiting.
 const BACKLOG: i32 = 128;
 
@@ -193,6 +196,8 @@ pub(super) struct Desk {
     pub(super) plans: Turn,
     pub(super) rings: Turn,
     pub(super) explained: Turn,
+    /// For answers that nobody has read yet.
+    pub(super) room: Room,
     /// Those who were told that they ask too often, for the log.
     pub(super) crowd: Arc<Crowd>,
 }
@@ -214,6 +219,8 @@ pub async fn serve(
         BindAddr::Ip(addr) => Some(addr),
         _ => None,
     };
+    // What the kernel holds of answers that nobody reads has a bound, too.
+    let _ = rustix::net::sockopt::set_socket_send_buffer_size(&socket, SEND_BUFFER);
     let listener = match addr {
         BindAddr::Unix(_) => Listener::Unix(UnixListener::from_std(socket.into())?),
         _ => Listener::Tcp(TcpListener::from_std(socket.into())?),
@@ -239,6 +246,7 @@ pub async fn serve(
         plans,
         rings,
         explained,
+        room: Room::default(),
         crowd,
     };
     let desk = Arc::new(desk);

@@ -206,7 +206,7 @@ impl std::str::FromStr for Member {
 pub(super) struct Status {
     /// Only whether the proxy itself is ready, as /readyz says it, whatever its backends are: for health
     /// checks that restart it.
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long)]
     pub(super) ready: bool,
     #[command(flatten)]
     pub(super) client: Client,

@@ -56,7 +56,7 @@ pub(super) async fn status(args: &args::Status) -> Result<ExitCode, Error> {
     let client = &args.client;
     let asker = Asker::find(client).await?;
     if args.ready {
-        return ready(&asker).await;
+        return ready(&asker, client.json).await;
     }
     let status = asker.get("/v1/status").await?.body;
     let pools = asker.get("/v1/pools").await?.body;
@@ -106,13 +106,18 @@ pub(super) async fn status(args: &args::Status) -> Result<ExitCode, Error> {
 }
 
 /// Of the proxy alone: a health check that asked for backends would restart it for their faults.
-async fn ready(asker: &Asker) -> Result<ExitCode, Error> {
+async fn ready(asker: &Asker, as_json: bool) -> Result<ExitCode, Error> {
     let (told, code) = match asker.get(READY).await {
         Ok(told) => (told, ExitCode::SUCCESS),
         Err(Error::No(503, told)) => (told, ExitCode::FAILURE),
         Err(error) => return Err(error),
     };
-    say!("{}", told.text.trim_end());
+    let stage = told.text.trim_end();
+    if as_json {
+        say!("{}", json!({ "stage": stage }));
+    } else {
+        say!("{stage}");
+    }
     Ok(code)
 }
 

@@ -15,6 +15,8 @@ const LEAST: usize = 16;
 const MANY: u64 = 1_000_000;
 /// Who reads less than this of a body has no use for it; who reads more takes memory for no use.
 const BODIES: std::ops::RangeInclusive<u64> = 1024..=64 << 20;
+/// One answer goes in any case, so less is no use.
+const ANSWERS: std::ops::RangeInclusive<u64> = 64 << 10..=4 << 30;
 
 /// `[admin]` of a file that says none: this machine alone may ask.
 pub(super) fn default(at: At) -> Admin {
@@ -83,6 +85,10 @@ fn limits(item: &Item<'_>) -> AdminLimits {
     item.table("admin.limits", |t| {
         limits.body =
             t.take("body").and_then(|item| item.size(BODIES)).map_or(limits.body, |n| n as usize);
+        limits.answers = t
+            .take("answers")
+            .and_then(|item| item.size(ANSWERS))
+            .map_or(limits.answers, |n| n as usize);
         limits.time = t.take("time").and_then(|item| item.duration()).unwrap_or(limits.time);
         limits.rate = t.take("rate").and_then(|item| rate(&item)).unwrap_or(limits.rate);
         let mut count = |name: &'static str, least: u64, to: &mut usize| {

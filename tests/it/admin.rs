@@ -315,6 +315,40 @@ fn who_says_nothing_gives_way_and_who_listens_stays() {
     drop(held);
 }
 
+/// A scrape that is larger than what the kernel takes of it.
+#[test]
+fn scrapers_that_do_not_read_hold_little_and_keep_nobody_from_reading() {
+    let many: Vec<String> = (1..=400).map(|port| format!("127.0.0.1:{port}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    let api = Api::start(&words(&many, "[admin]\nlimits = { answers = \"1MiB\" }"));
+    let scrape = || {
+        let answer = api.call("GET", "/metrics", "", "");
+        assert_eq!(answer.status, 200);
+        answer.text()
+    };
+    let length = scrape().len();
+    assert!(length > 1 << 20, "{length} bytes are too few for this test");
+    let mut held: Vec<Client> = (0..20).map(|_| api.client()).collect();
+    for client in &mut held {
+        client.send("GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    }
+    let hits = || {
+        let hits = api.running().state().admin.limit_hits.all();
+        hits.iter().find(|(limit, _)| *limit == "answers").map_or(0, |(_, n)| *n)
+    };
+    until("all of them share one, or wait", || hits() >= 19);
+    let made = |text: &str| {
+        let name = "evenkeel_admin_requests_total{code=\"200\"} ";
+        let line = text.lines().find(|line| line.starts_with(name)).expect("a family");
+        line[name.len()..].parse::<f64>().expect("a number")
+    };
+    // Who reads has one of the last second, and then a new one.
+    let first = made(&scrape());
+    until("a new one was made", || made(&scrape()) > first);
+    let all = held[0].rest();
+    assert!(all.len() < length, "{} of {length} bytes: it was not cut", all.len());
+}
+
 #[test]
 fn events_are_bounded_in_listeners_and_who_comes_later_hears_the_last() {
     let api = Api::start(&words(&["127.0.0.1:1"], "[admin]\nlimits = { streams = 2 }"));

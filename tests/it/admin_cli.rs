@@ -262,7 +262,6 @@ fn what_can_be_judged_without_a_proxy_is_judged_before_one_is_asked() {
         &["explain", "ftp://a/"],
         &["explain", "--sni", "a b"],
         &["status", "--admin", "https://a:1"],
-        &["status", "--ready", "--json"],
         &["errors", "--admin", "a"],
         &["top", "--token-file", "none"],
         &["reload", "-c", "none.toml"],
@@ -364,6 +363,8 @@ fn a_drain_waits_for_what_is_in_work_and_status_says_when_nobody_is_left() {
     let status = run(api.folder.path(), &["status"]);
     assert_eq!(status.status.code(), Some(1), "nobody is up");
     assert_eq!(done(api.folder.path(), &["status", "--ready"]), "ready\n", "the proxy is");
+    let json = done(api.folder.path(), &["status", "--ready", "--json"]);
+    assert_eq!(json, "{\"stage\":\"ready\"}\n");
 }
 
 #[test]
@@ -499,7 +500,7 @@ fn a_key_of_top_is_for_who_was_chosen_whoever_else_comes_or_goes() {
 #[test]
 fn a_signal_that_ends_or_stops_top_gives_the_terminal_back() {
     let api = Api::start(&words(&["127.0.0.1:1"], ""));
-    for (signal, code) in [("TERM", "143"), ("HUP", "129"), ("INT", "130")] {
+    for (signal, code) in [("TERM", "143"), ("HUP", "129"), ("INT", "130"), ("USR1", "138")] {
         let terminal = Terminal::open(&api);
         until("it draws", || terminal.seen().contains("b1"));
         terminal.signal(signal);

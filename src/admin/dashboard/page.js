@@ -10,6 +10,8 @@
   const rows = new Map();   // which backend of which pool -> what is shown and what was seen of it
   const pools = new Map();  // pool -> its section
   let buckets = [], looked = 0, lastEvent = 0, lostSince = null, stopped = false, listening = false;
+  // When the last look that was answered began: from then on nothing is known where the next is not.
+  let known = null;
   let deafSince = null, heard = null, hear = () => {};
 
   const make = (tag, kind, text) => {
@@ -63,12 +65,13 @@
 
   // Honest about what is shown: when nothing is heard, it is said since when.
   function lost(why) {
-    lostSince = lostSince || new Date();
+    lostSince = lostSince || known || new Date();
     put($("lost"), `Connection lost since ${lostSince.toLocaleTimeString()} (${why}). What is shown below is what was known then.`);
     $("lost").hidden = false;
     document.body.classList.add("stale");
   }
-  function found() {
+  function found(begun) {
+    known = begun;
     if (!lostSince) return;
     lostSince = null;
     $("lost").hidden = true;
@@ -312,7 +315,7 @@
     const asked = performance.now();
     try {
       const [status, all] = await Promise.all([get("/v1/status"), get("/v1/pools")]);
-      const begun = looked = performance.now();
+      const begun = looked = performance.now(), at = new Date();
       buckets = status.buckets;
       put($("facts"), `${status.version}, ${status.stage}, generation ${status.generation}, ${status.connections} connections, up ${since(new Date(Date.now() - status.uptime_seconds * 1000).toISOString())}`);
       notes(status);
@@ -337,7 +340,7 @@
       }
       for (const [key, row] of rows) if (!here.has(row)) { seen.unobserve(row.node); row.node.remove(); rows.delete(key); }
       for (const [key, section] of pools) if (!here.has(section)) { section.node.remove(); pools.delete(key); }
-      found();
+      found(at);
       if (!document.body.dataset.ready) {
         // Painted: after the frame that follows.
         requestAnimationFrame(() => setTimeout(() => {

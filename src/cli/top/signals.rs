@@ -10,7 +10,8 @@ pub(super) struct Signals(Vec<(Kind, Signal)>);
 impl Signals {
     /// Those that end a process.
     pub(super) fn of_end() -> io::Result<Self> {
-        Self::catch(&[Kind::HUP, Kind::INT, Kind::QUIT, Kind::TERM])
+        // What the proxy obeys (pkill -USR1 evenkeel) comes here, too.
+        Self::catch(&[Kind::HUP, Kind::INT, Kind::QUIT, Kind::TERM, Kind::USR1, Kind::USR2])
     }
 
     /// Those that stop one, and let it go on.

@@ -110,6 +110,8 @@ pub struct AdminLimits {
     pub streams: usize,
     /// Backends of which the API says something.
     pub words: usize,
+    /// Bytes of answers that nobody has read yet, at each address.
+    pub answers: usize,
 }
 
 impl Default for AdminLimits {
@@ -125,6 +127,8 @@ impl Default for AdminLimits {
             // Each holds a place of the above.
             streams: 32,
             words: 10_000,
+            // Seven scrapes of a thousand backends; one goes in any case.
+            answers: 32 << 20,
         }
     }
 }
