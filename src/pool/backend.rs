@@ -349,10 +349,16 @@ impl Backend {
         let all = self.cells.by_class[1..].iter().map(|class| class.get()).sum();
         self.declined.of(all)
     }
-    /// As `tally`, but for failures that are counted apart.
-    pub(super) fn judged(&self) -> Tally {
-        let Tally { good, bad } = self.tally();
-        Tally { good, bad: bad.saturating_sub(self.clients.apart()) }
+    /// As `tally`: of those who come back to it, or of all where nobody does; and of those who came unbound
+    /// where others come back.
+    pub(super) fn tallies(&self) -> [Tally; 2] {
+        let (free, _) = self.clients.so_far();
+        [self.tally().since(free), free]
+    }
+    /// As `tallies`, but for failures that are counted apart.
+    pub(super) fn judged(&self) -> [Tally; 2] {
+        let (free, bad) = self.clients.so_far();
+        [self.tally().since(free).since(Tally { good: 0, bad }), free]
     }
     /// A try begins, and its first byte is waited for.
     #[inline]

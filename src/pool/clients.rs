@@ -54,7 +54,7 @@ impl Who {
     pub(super) fn anybody(seed: u64) -> Self {
         Self(seed as u32 & !1)
     }
-    fn is_bound(self) -> bool {
+    pub(super) fn is_bound(self) -> bool {
         self.0 & 1 == 1
     }
     /// Where it is bound.
@@ -156,9 +156,10 @@ impl Clients {
         last != 0 && last != bucket
     }
 
-    /// Failures that were counted apart.
-    pub(super) fn apart(&self) -> u64 {
-        self.book.lock().as_ref().map_or(0, |book| book.apart)
+    /// What became of the tries of those who are bound to nobody, and the failures that were counted apart.
+    pub(super) fn so_far(&self) -> (Tally, u64) {
+        let (bad, apart) = self.book.lock().as_ref().map_or((0, 0), |book| (book.free, book.apart));
+        (Tally { good: self.free.load(Relaxed), bad }, apart)
     }
 }
 
@@ -361,7 +362,7 @@ mod tests {
         let said =
             [0, 100, 2900, 3000].map(|ms| book.failed(Who(1), bad(ms), now + MS * ms as u32));
         assert_eq!(said, [true, false, false, true]);
-        assert_eq!(book.apart(), 2);
+        assert_eq!(book.so_far().1, 2);
         let book = Clients::default();
         let fails = |who, ms: u32| book.failed(Who(who), all, now + MS * ms);
         assert_eq!(

@@ -23,7 +23,7 @@ pub(super) struct Known {
     /// Since it was ejected for silence, its last probe was good.
     pub(super) proven: bool,
     /// What became of its tries before the current window.
-    pub(super) mark: Tally,
+    pub(super) mark: [Tally; 2],
     pub(super) wish: Wish,
     /// It is a name without an address.
     pub(super) unresolved: bool,
@@ -66,7 +66,7 @@ impl Known {
             health: if probed { Health::Unknown } else { Health::UP },
             record: Record::default(),
             proven: false,
-            mark: Tally::default(),
+            mark: Default::default(),
             wish,
             answered: false,
             lapsed: false,
@@ -178,8 +178,8 @@ impl Known {
             wanted: usize::from(wanted),
         }
     }
-    /// What became of its tries so far, as rates see it.
-    pub(super) fn tally(&self) -> Tally {
+    /// What became of its tries so far, as rates see it: see [`Backend::judged`].
+    pub(super) fn tallies(&self) -> [Tally; 2] {
         self.backend.judged()
     }
     /// Whether its ejection may end: one for silence not before a probe was good.
@@ -211,7 +211,7 @@ impl Known {
         self.backend.set_quiet(Quiet::No);
         self.record.release(now);
         self.backend.hot.forgive();
-        self.mark = self.tally();
+        self.mark = self.tallies();
     }
     fn is_unheard(&self) -> bool {
         if self.unresolved { !self.answered } else { self.state == State::Unknown }

@@ -331,10 +331,10 @@ impl Lease {
                 }
                 let row = hot.failed();
                 if row == 1 {
-                    self.pool.fails(&self.backend, self.now());
+                    self.pool.fails(&self.backend, self.who, self.now());
                 }
                 if row.is_multiple_of(most) && hot.is_usable() {
-                    self.pool.failing(&self.backend, row, self.now());
+                    self.pool.failing(&self.backend, row, most, self.now());
                 }
             }
             // What says of the request that nobody here can do it (501, 505) is no good answer.

@@ -4,6 +4,7 @@ use crate::config::SuccessRate;
 use crate::pool::backend::BackendId;
 use crate::pool::change::{Reason, State, Turn};
 use crate::pool::hot::Quiet;
+use crate::pool::known::Known;
 use crate::pool::outlier::{Tally, outliers};
 use crate::pool::slow_start::{Ramp, next_step};
 use std::time::Instant;
@@ -104,7 +105,7 @@ impl Members {
     fn begin_window(&mut self, rules: &SuccessRate, now: Instant) {
         self.window = Some(now + rules.window);
         for known in &mut self.list {
-            known.mark = known.tally();
+            known.mark = known.tallies();
         }
     }
 
@@ -146,20 +147,20 @@ impl Members {
         turns
     }
 
-    /// Ejects who answered too small a share, the worst first.
+    /// Ejects who answered too small a share, the worst first. Where clients come back they ask for other
+    /// pages than those who do not, and are not everywhere as many: each are compared with their like.
     fn rate(&mut self, rules: &SuccessRate, now: Instant) -> Vec<Turn> {
-        let up: Vec<usize> = (0..self.list.len()).filter(|i| self.list[*i].is_up()).collect();
-        let tally = |i: &usize| self.list[*i].tally().since(self.list[*i].mark);
-        let window: Vec<Tally> = up.iter().map(tally).collect();
         let mut turns = Vec::new();
-        for (i, least) in outliers(&window, rules) {
-            let detail = format!(
-                "{:.1} % of its tries were answered, below {:.1} %",
-                window[i].rate() * 100.0,
-                least * 100.0
-            );
-            let id = self.list[up[i]].backend.id;
-            turns.extend(self.eject(id, Reason::SuccessRate, detail, now));
+        for (like, whose) in ["its tries", "its tries without a cookie or key"].iter().enumerate() {
+            let up: Vec<usize> = (0..self.list.len()).filter(|i| self.list[*i].is_up()).collect();
+            let tally = |known: &Known| known.tallies()[like].since(known.mark[like]);
+            let window: Vec<Tally> = up.iter().map(|i| tally(&self.list[*i])).collect();
+            for (i, least) in outliers(&window, rules) {
+                let (rate, least) = (window[i].rate() * 100.0, least * 100.0);
+                let detail = format!("{rate:.1} % of {whose} were answered, below {least:.1} %");
+                let id = self.list[up[i]].backend.id;
+                turns.extend(self.eject(id, Reason::SuccessRate, detail, now));
+            }
         }
         turns
     }

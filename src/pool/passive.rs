@@ -6,6 +6,7 @@ use super::core::Pool;
 use super::declined::Found;
 use super::hot::Quiet;
 use super::outlier::Tally;
+use super::row::Beside;
 use super::silence::{Heard, Vote, Watch, far, is_contrast, others_answer};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -47,16 +48,18 @@ impl Pool {
 
     /// A first try of a backend failed after one that did not.
     #[cold]
-    pub(super) fn fails(&self, backend: &Backend, now: Instant) {
-        let (set, others) = self.others(backend);
-        backend.row.lock().begin(set, others, now);
+    pub(super) fn fails(&self, backend: &Backend, who: Who, now: Instant) {
+        let beside = self.beside(backend);
+        // It is one of the row.
+        let unbound = beside.unbound.saturating_sub(u64::from(!who.is_bound()));
+        backend.row.lock().begin(Beside { unbound, ..beside }, now);
     }
 
     /// So many tries of a backend failed in a row: it is held against it, unless the others' fail alike.
     #[cold]
-    pub(super) fn failing(&self, backend: &Backend, row: u32, now: Instant) {
-        let (set, others) = self.others(backend);
-        if !backend.row.lock().stands_out(row, set, others, now) {
+    pub(super) fn failing(&self, backend: &Backend, row: u32, most: u32, now: Instant) {
+        let beside = self.beside(backend);
+        if !backend.row.lock().stands_out(row, most, beside, now) {
             return;
         }
         let detail = format!("{row} tries in a row failed");
@@ -186,10 +189,14 @@ impl Pool {
         backend.usual.get().patience(config.outlier.as_ref()?.silence.as_ref()?)
     }
 
-    /// What became of the tries of others so far, of some of them where there are many, and a number
-    /// that says who they are.
-    fn others(&self, backend: &Backend) -> (u64, Tally) {
-        self.of_others(backend, Tally::default(), |sum, other| sum.and(other.tally()))
+    /// What is counted so far that a row is held against: of some of the others where there are many.
+    fn beside(&self, backend: &Backend) -> Beside {
+        let sum = |[bound, free]: [Tally; 2], other: &Backend| {
+            let [more, new] = other.tallies();
+            [bound.and(more), free.and(new)]
+        };
+        let (set, others) = self.of_others(backend, Default::default(), sum);
+        Beside { set, others, unbound: backend.clients.so_far().0.bad }
     }
 
     /// What is summed up of some others, and a number that says who they are.

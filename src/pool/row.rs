@@ -5,6 +5,9 @@
 //! of a pool ejected. So a row is held against the others' tries since it began, or lately if more of those
 //! failed: were the backend as they are, it would be so long by the chance that each of its tries fails as
 //! a try of theirs does.
+//!
+//! Who comes back to a backend asks for other pages than who comes for the first time, or is no browser, and
+//! not all backends have as many such: the failures of each are held against what became of their like.
 use super::outlier::Tally;
 use std::time::{Duration, Instant};
 
@@ -13,48 +16,65 @@ const CHANCE: f64 = 1e-6;
 /// What the others' tries came to is looked back on for so long, and up to twice that.
 const WHILE: Duration = Duration::from_secs(5);
 
-/// What was counted of the others when a row of failures began, and some time before.
+/// What was counted so far when somebody looks.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Beside {
+    /// Who the others are.
+    pub(super) set: u64,
+    /// What became of their tries: of those who come back or of all where nobody does, and of unbound ones.
+    pub(super) others: [Tally; 2],
+    /// Of its own tries so many unbound ones failed.
+    pub(super) unbound: u64,
+}
+
+/// What was counted when a row of failures began, and of the others some time before.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Row {
-    /// Who the others are.
-    set: u64,
+    began: Beside,
     /// The first failures, which came when the others were not the same.
     before: u32,
-    began: Tally,
     /// When it was noted last, and what was counted then and the time before.
     noted: Option<Instant>,
-    lately: [Tally; 2],
+    lately: [[Tally; 2]; 2],
 }
 
 impl Row {
     /// It begins with a first failure.
-    pub(super) fn begin(&mut self, set: u64, others: Tally, now: Instant) {
-        self.note(set, others, now);
-        (self.before, self.began) = (0, others);
+    pub(super) fn begin(&mut self, beside: Beside, now: Instant) {
+        self.note(beside, now);
+        (self.before, self.began) = (0, beside);
     }
 
-    /// Whether so many failures are its backend's own. Where the others were asked for nothing
-    /// meanwhile they are; where they are not the same as before, it begins anew.
-    pub(super) fn stands_out(&mut self, row: u32, set: u64, others: Tally, now: Instant) -> bool {
-        if self.note(set, others, now) {
-            (self.before, self.began) = (row, others);
+    /// Whether so many failures are its backend's own, `most` of which suffice where nothing else fails. Where
+    /// the others were asked for nothing meanwhile they do, too; where they are not the same as before, it begins
+    /// anew.
+    pub(super) fn stands_out(&mut self, row: u32, most: u32, beside: Beside, now: Instant) -> bool {
+        if self.note(beside, now) {
+            (self.before, self.began) = (row, beside);
             return false;
         }
-        let share = |before: Tally| match others.since(before) {
-            Tally { bad: 0, .. } => 0.0,
-            since => 1.0 - since.rate(),
+        let row = f64::from(row.saturating_sub(self.before));
+        let unbound = row.min(beside.unbound.saturating_sub(self.began.unbound) as f64);
+        // Counted by orders of magnitude.
+        let least = CHANCE.ln() / f64::from(most);
+        let found = |like: usize, failures: f64| {
+            let share = |before: Tally| match beside.others[like].since(before) {
+                Tally { bad: 0, .. } => 0.0,
+                since => 1.0 - since.rate(),
+            };
+            let share = share(self.began.others[like]).max(share(self.lately[0][like]));
+            failures * share.ln().max(least)
         };
-        let share = share(self.began).max(share(self.lately[0]));
-        let row = row.saturating_sub(self.before).min(100_000);
-        share == 0.0 || share.powi(row as i32) <= CHANCE
+        found(0, row - unbound) + found(1, unbound) <= CHANCE.ln() * (1.0 - f64::EPSILON * 8.0)
     }
 
     /// Notes what was counted; whether they are others now.
-    fn note(&mut self, set: u64, others: Tally, now: Instant) -> bool {
-        let changed = self.set != set;
+    fn note(&mut self, beside: Beside, now: Instant) -> bool {
+        let Beside { set, others, .. } = beside;
+        let changed = self.began.set != set;
         let is_old = |noted| now.saturating_duration_since(noted) >= WHILE;
         if changed {
-            (self.set, self.lately, self.noted) = (set, [others; 2], Some(now));
+            (self.began.set, self.lately, self.noted) = (set, [others; 2], Some(now));
         } else if self.noted.is_none_or(is_old) {
             (self.lately, self.noted) = ([self.lately[1], others], Some(now));
         }
@@ -66,10 +86,14 @@ impl Row {
 mod tests {
     use super::*;
 
+    fn beside(set: u64, others: Tally) -> Beside {
+        Beside { set, others: [others, Tally::default()], unbound: 0 }
+    }
+
     fn stands_out(row: u32, good: u64, bad: u64) -> bool {
         let (mut began, now) = (Row::default(), Instant::now());
-        began.begin(1, Tally { good: 1000, bad: 7 }, now);
-        began.stands_out(row, 1, Tally { good: 1000 + good, bad: 7 + bad }, now)
+        began.begin(beside(1, Tally { good: 1000, bad: 7 }), now);
+        began.stands_out(row, 5, beside(1, Tally { good: 1000 + good, bad: 7 + bad }), now)
     }
 
     #[test]
@@ -84,28 +108,37 @@ mod tests {
     #[test]
     fn where_others_stand_beside_it_a_row_begins_anew() {
         let (mut row, now) = (Row::default(), Instant::now());
-        row.begin(1, Tally { good: 0, bad: 50 }, now);
-        assert!(!row.stands_out(5, 1, Tally { good: 0, bad: 65 }, now), "all fail");
+        row.begin(beside(1, Tally { good: 0, bad: 50 }), now);
+        assert!(!row.stands_out(5, 5, beside(1, Tally { good: 0, bad: 65 }), now), "all fail");
         // One of them was drained: what it failed is out of the count.
-        assert!(!row.stands_out(30, 2, Tally { good: 0, bad: 40 }, now), "they are others by now");
-        assert!(!row.stands_out(35, 2, Tally { good: 0, bad: 50 }, now), "and fail, too");
-        assert!(!row.stands_out(40, 3, Tally { good: 9, bad: 30 }, now));
-        assert!(row.stands_out(45, 3, Tally { good: 19, bad: 30 }, now), "these do not");
+        assert!(
+            !row.stands_out(30, 5, beside(2, Tally { good: 0, bad: 40 }), now),
+            "they are others by now"
+        );
+        assert!(
+            !row.stands_out(35, 5, beside(2, Tally { good: 0, bad: 50 }), now),
+            "and fail, too"
+        );
+        assert!(!row.stands_out(40, 5, beside(3, Tally { good: 9, bad: 30 }), now));
+        assert!(row.stands_out(45, 5, beside(3, Tally { good: 19, bad: 30 }), now), "these do not");
     }
 
     #[test]
     fn what_failed_elsewhere_lately_counts_as_well() {
         let (mut row, start) = (Row::default(), Instant::now());
-        row.begin(1, Tally { good: 100, bad: 0 }, start);
+        row.begin(beside(1, Tally { good: 100, bad: 0 }), start);
         let (others, now) = (Tally { good: 120, bad: 80 }, start + WHILE / 2);
-        row.begin(1, others, now);
+        row.begin(beside(1, others), now);
         let few = Tally { good: 121, ..others };
-        assert!(!row.stands_out(5, 1, few, now), "by chance none of theirs failed since it began");
+        assert!(
+            !row.stands_out(5, 5, beside(1, few), now),
+            "by chance none of theirs failed since it began"
+        );
         let later = |n: u32| now + WHILE * n;
-        row.begin(1, few, later(1));
-        assert!(!row.stands_out(5, 1, few, later(1)));
-        row.begin(1, few, later(2));
-        assert!(row.stands_out(5, 1, few, later(2)), "long ago");
+        row.begin(beside(1, few), later(1));
+        assert!(!row.stands_out(5, 5, beside(1, few), later(1)));
+        row.begin(beside(1, few), later(2));
+        assert!(row.stands_out(5, 5, beside(1, few), later(2)), "long ago");
     }
 
     /// Of four backends each answers what it is asked for; this share of it fails wherever it is asked.
@@ -129,15 +162,33 @@ mod tests {
                 }
                 (tallies[n % 4].bad, *row) = (tallies[n % 4].bad + 1, *row + 1);
                 if *row == 1 {
-                    began.begin(1, others(&tallies), now);
+                    began.begin(beside(1, others(&tallies)), now);
                 }
                 if *row % 5 == 0 {
                     plain += 1;
-                    ejected += i32::from(began.stands_out(*row, 1, others(&tallies), now));
+                    let beside = beside(1, others(&tallies));
+                    ejected += i32::from(began.stands_out(*row, 5, beside, now));
                 }
             }
             println!("{share}: {ejected} ejections, {plain} if none compared");
             assert!(ejected <= most, "{share}: {ejected} of {plain}");
         }
+    }
+
+    /// Five suffice as long as they are of those of whom the others fail none.
+    #[test]
+    fn failures_are_held_against_those_of_their_like() {
+        let tally = |good, bad| Tally { good, bad };
+        let stands_out = |row, unbound: u64, others: [(u64, u64); 2]| {
+            let (mut began, now) = (Row::default(), Instant::now());
+            began.begin(Beside { set: 1, others: [tally(90, 3); 2], unbound: 70 }, now);
+            let others = others.map(|(good, bad)| tally(90 + good, 3 + bad));
+            began.stands_out(row, 5, Beside { set: 1, others, unbound: 70 + unbound }, now)
+        };
+        assert!(!stands_out(500, 500, [(5000, 0), (0, 1500)]), "a page that fails everywhere");
+        assert!(stands_out(5, 5, [(0, 50), (90, 0)]) && stands_out(5, 0, [(90, 0), (0, 50)]));
+        assert!(!stands_out(10, 6, [(90, 0), (0, 50)]) && stands_out(10, 5, [(90, 0), (0, 50)]));
+        assert!(stands_out(5, 3, [(90, 0), (90, 0)]), "both together");
+        assert!(!stands_out(10, 10, [(0, 0), (3, 3)]) && stands_out(20, 20, [(0, 0), (3, 3)]));
     }
 }

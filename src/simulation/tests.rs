@@ -312,6 +312,24 @@ fn a_client_bound_to_a_backend_ejects_it_not_by_the_failures_of_others() {
     }
 }
 
+/// Who has few clients or none that come back, as one that was just restarted, fares no worse than the others
+/// where those who come without a cookie ask for a broken page.
+#[test]
+fn who_has_fewer_clients_than_others_stays_where_strangers_fail_everywhere() {
+    for (seed, strangers) in (0..8).zip([0.1, 0.2, 0.4, 0.8].into_iter().cycle()) {
+        let rate = "success_rate = { window = \"5s\", requests = 20 }";
+        let section = format!("outlier = {{ eject = \"1s\", {rate} }}\nretry = {{ attempts = 1 }}");
+        let mut scene = Scene::plain(seed, 4, section, 0.0, 60_000 * MS);
+        (scene.rate, scene.clients, scene.strangers) = (200.0, 40, strangers);
+        scene.broken = (5000 * MS, 0.0);
+        // Ejected once, it comes back without its clients.
+        scene.turns = vec![(1000 * MS, 1, Mood::Fails), (2000 * MS, 1, Mood::Well)];
+        let tally = World::new(scene, false).play();
+        println!("{strangers}, seed {seed}: {} ejections", tally.ejections);
+        assert_eq!(tally.ejections, 1, "{strangers}, seed {seed}");
+    }
+}
+
 /// Who fails most of what he is asked for goes, be it that one client alone asks there, or two.
 #[test]
 fn who_fails_few_clients_goes_though_some_are_answered() {
