@@ -5,13 +5,16 @@ use crate::config;
 use crate::telemetry::{is_unseen, seen};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
+use hyper::client::conn::http1::{self, SendRequest};
 use hyper::{Request, header};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinHandle;
 
 /// How long an answer may take: a reload with many names to look up takes its time.
 const TIME: Duration = Duration::from_secs(60);
@@ -200,12 +203,42 @@ impl Asker {
     }
 
     async fn send(&self, method: &str, path: &str, body: Option<Value>) -> Result<Told, Error> {
+        let mut line = self.connect().await?;
+        if self.token.is_some() {
+            // Whoever has the port need not be the proxy: it hears the token once it has said what an
+            // Evenkeel says, ready or not.
+            let first = Ask { method: "GET", path: known::READY, body: None, token: None };
+            match self.exchange(&mut line, first).await {
+                Err(error @ (Error::Unreached(_) | Error::Usage(_))) => return Err(error),
+                Ok(_) | Err(Error::No(..)) => {}
+            }
+        }
+        let ask = Ask { method, path, body, token: self.token.as_deref() };
+        self.exchange(&mut line, ask).await
+    }
+
+    async fn connect(&self) -> Result<Line, Error> {
+        let failed = |error: &dyn fmt::Display| self.unreached(error);
+        match &self.place {
+            Place::Unix(path) => {
+                let stream = UnixStream::connect(path).await.map_err(|e| failed(&e))?;
+                Line::over(stream).await.map_err(|e| failed(&e))
+            }
+            Place::Tcp(at) => {
+                let stream = TcpStream::connect(at).await.map_err(|e| failed(&e))?;
+                Line::over(stream).await.map_err(|e| failed(&e))
+            }
+        }
+    }
+
+    async fn exchange(&self, line: &mut Line, ask: Ask<'_>) -> Result<Told, Error> {
+        let Ask { method, path, body, token } = ask;
         let host = match &self.place {
             Place::Unix(_) => "localhost",
             Place::Tcp(at) => at,
         };
         let mut request = Request::builder().method(method).uri(path).header(header::HOST, host);
-        if let Some(token) = &self.token {
+        if let Some(token) = token {
             request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
         }
         let text = body.map(|body| body.to_string());
@@ -215,26 +248,12 @@ impl Asker {
         let body = Full::new(Bytes::from(text.unwrap_or_default()));
         let request = request.body(body).map_err(|error| Error::Usage(error.to_string()))?;
         let failed = |error: &dyn fmt::Display| self.unreached(error);
-        let (mut sender, working) = match &self.place {
-            Place::Unix(path) => {
-                let stream = UnixStream::connect(path).await.map_err(|e| failed(&e))?;
-                let made = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-                let (sender, work) = made.map_err(|e| failed(&e))?;
-                (sender, tokio::spawn(async move { drop(work.await) }))
-            }
-            Place::Tcp(at) => {
-                let stream = TcpStream::connect(at).await.map_err(|e| failed(&e))?;
-                let made = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await;
-                let (sender, work) = made.map_err(|e| failed(&e))?;
-                (sender, tokio::spawn(async move { drop(work.await) }))
-            }
-        };
-        let answer = sender.send_request(request).await.map_err(|e| failed(&e))?;
+        line.sender.ready().await.map_err(|e| failed(&e))?;
+        let answer = line.sender.send_request(request).await.map_err(|e| failed(&e))?;
         let status = answer.status();
         let kind = answer.headers().get(header::CONTENT_TYPE).cloned();
         let read = Limited::new(answer.into_body(), MOST).collect().await;
         let bytes = read.map_err(|e| failed(&e))?.to_bytes();
-        working.abort();
         let text = String::from_utf8_lossy(&bytes).into_owned();
         let body: Value = serde_json::from_str(&text).unwrap_or_default();
         let kind = kind.as_ref().and_then(|kind| kind.to_str().ok()).unwrap_or("");
@@ -250,6 +269,35 @@ impl Asker {
             true => Ok(Told { body, text }),
             false => Err(Error::No(status.as_u16(), Told { body, text })),
         }
+    }
+}
+
+/// What is asked, and the token to be shown.
+struct Ask<'a> {
+    method: &'a str,
+    path: &'a str,
+    body: Option<Value>,
+    token: Option<&'a str>,
+}
+
+/// A connection to whoever is there.
+struct Line {
+    sender: SendRequest<Full<Bytes>>,
+    working: JoinHandle<()>,
+}
+
+impl Line {
+    async fn over(
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    ) -> hyper::Result<Self> {
+        let (sender, work) = http1::handshake(TokioIo::new(stream)).await?;
+        Ok(Self { sender, working: tokio::spawn(async move { drop(work.await) }) })
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        self.working.abort();
     }
 }
 
@@ -299,7 +347,7 @@ impl Found {
                 return Err(Error::Usage(what));
             }
         };
-        let table: toml::Table = toml::from_str(&text).unwrap_or_default();
+        let table = table(&text);
         let said =
             |section: &str, key: &str| table.get(section)?.get(key)?.as_str().map(str::to_string);
         let folder = path.parent().unwrap_or(Path::new(""));
@@ -310,6 +358,17 @@ impl Found {
             token: said("admin", "token_file").map(|name| folder.join(name)),
         })
     }
+}
+
+/// What a text says, of one that is no TOML what it says before the fault.
+fn table(text: &str) -> toml::Table {
+    let fault = match toml::from_str(text) {
+        Ok(table) => return table,
+        Err(error) => toml::de::Error::span(&error).map_or(0, |span| span.start),
+    };
+    let before = text.get(..fault).unwrap_or("");
+    let lines = before.rfind('\n').map_or("", |end| &before[..end]);
+    toml::from_str(lines).unwrap_or_default()
 }
 
 /// The folder `server.state` of a file that may have problems; `None` where it cannot be read.
@@ -353,6 +412,10 @@ mod tests {
         )
         .unwrap();
         assert_eq!(Found::of(&path).unwrap().bind, None);
+        for fault in ["[admin\nbind = 1\n", "x = \n", "a = \"b\nc = 1\n", "[pool.\u{fc}\n", "x"] {
+            std::fs::write(&path, format!("[server]\nstate = \"s\"\n{fault}[server.x]\n")).unwrap();
+            assert_eq!(Found::of(&path).unwrap().state, folder.path().join("s"), "{fault}");
+        }
     }
 
     #[test]

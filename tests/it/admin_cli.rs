@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::sync::{Arc, Mutex};
 
 fn run(folder: &Path, args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_evenkeel")).current_dir(folder).args(args).output().unwrap()
@@ -216,6 +217,38 @@ fn who_answers_and_is_no_evenkeel_is_not_believed() {
     // Of a proxy the same is believed.
     let said = done(at, &["backend", "remove", "app", "b1"]);
     assert_eq!(said, "app/b1 drains and is then gone\n");
+}
+
+/// Whoever has the port hears no token before it speaks as an Evenkeel does.
+#[test]
+fn a_stranger_hears_no_token() {
+    let heard = Arc::new(Mutex::new(String::new()));
+    let answers = |text: &'static str| {
+        let heard = heard.clone();
+        Backend::run(move |peer| {
+            while let Some(head) = peer.request() {
+                *heard.lock().unwrap() += &head;
+                peer.answer(text);
+            }
+        })
+    };
+    let api = Api::start(&words(&["127.0.0.1:1"], "[admin]\ntoken_file = \"admin.token\"\n"));
+    let at = api.folder.path();
+    for text in ["one", "{\"pools\": []}", ""] {
+        let other = answers(text);
+        let url = format!("http://{}", other.addr);
+        for args in [&["drain", "app/b1"][..], &["backend", "list"], &["status"]] {
+            let args = [args, &["--admin", &url, "--token-file", "admin.token"]].concat();
+            let said = refused(at, &args, 3);
+            assert!(said.contains("is no Evenkeel (GET /readyz: 200, "), "{said}");
+        }
+    }
+    let heard = heard.lock().unwrap();
+    assert!(heard.contains("GET /readyz") && !heard.contains(TOKEN), "{heard}");
+    // The proxy itself hears it on the same connection.
+    let url = format!("http://{}", api.addr);
+    let args = ["weight", "app/b1", "2", "--admin", &url, "--token-file", "admin.token"];
+    assert!(done(at, &args).contains("app/b1"));
 }
 
 #[test]
