@@ -93,12 +93,12 @@ mod tests {
     async fn the_first_one_brings_a_line_and_the_next_begins_anew() {
         let crowd = Arc::new(Crowd::default());
         for _ in 0..3 {
-            crowd.refused(Caller { tcp: None });
+            crowd.refused(Caller::default());
         }
         assert_eq!(crowd.0.lock().tell(), (3, "unix 3".into()));
         crowd.tell();
         assert_eq!(crowd.0.lock().tell().0, 0);
-        crowd.refused(Caller { tcp: None });
+        crowd.refused(Caller::default());
         assert_eq!(crowd.0.lock().tell().0, 1);
     }
 }

@@ -8,10 +8,14 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 /// A caller and the way it came.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Caller {
     /// Its address and the one that is bound; `None` by a Unix socket, where the file's mode decides.
     pub(super) tcp: Option<(SocketAddr, SocketAddr)>,
+    /// It is this very process: somebody calls by way of a backend.
+    pub(super) is_itself: bool,
+    /// When it connected, a token was asked for.
+    pub(super) was_asked: bool,
 }
 
 impl Caller {
@@ -74,21 +78,43 @@ impl Caller {
         Ok(())
     }
 
+    /// Whether its connection began while others were let in: whoever was stopped by the token then
+    /// must not be taken for this machine now.
+    pub(super) fn is_outdated(&self, admin: &Admin) -> bool {
+        self.was_asked && admin.token.is_none()
+    }
+
     /// Whether it may call `/v1`.
     pub(super) fn may_call(&self, fields: &HeaderMap, admin: &Admin) -> Result<(), Problem> {
-        let Some((peer, _)) = self.tcp else { return Ok(()) };
+        let refuse = |why: &str| Err(Problem::new(StatusCode::FORBIDDEN, why));
+        let passed_on = ["via", "forwarded", "x-forwarded-for"];
+        let is_passed_on = || passed_on.iter().any(|name| fields.contains_key(*name));
+        let Some((peer, _)) = self.tcp else {
+            return match () {
+                () if self.is_itself => {
+                    refuse("it came from this very proxy, by way of a backend of its own")
+                }
+                () if is_passed_on() => refuse(
+                    "it came through a proxy: by the Unix socket only its owner may call, and whom it \
+                     is for cannot be seen",
+                ),
+                () => Ok(()),
+            };
+        };
         let Some(token) = &admin.token else {
-            let passed_on = ["via", "forwarded", "x-forwarded-for"];
-            if passed_on.iter().any(|name| fields.contains_key(*name)) {
-                let why = "it came through a proxy: without admin.token_file only this machine may call, \
-                    and whom it is for cannot be seen";
-                return Err(Problem::new(StatusCode::FORBIDDEN, why));
-            }
-            if peer.ip().to_canonical().is_loopback() {
-                return Ok(());
-            }
-            let why = "without admin.token_file only this machine may call";
-            return Err(Problem::new(StatusCode::FORBIDDEN, why));
+            return match () {
+                () if is_passed_on() => refuse(
+                    "it came through a proxy: without admin.token_file only this machine may call, \
+                     and whom it is for cannot be seen",
+                ),
+                () if !peer.ip().to_canonical().is_loopback() => {
+                    refuse("without admin.token_file only this machine may call")
+                }
+                () if self.is_outdated(admin) => refuse(
+                    "admin.token_file is gone since this connection began: begin another one",
+                ),
+                () => Ok(()),
+            };
         };
         let said = fields.get(header::AUTHORIZATION).map(|value| value.as_bytes());
         let bearer = said.and_then(|said| {
@@ -157,7 +183,8 @@ mod tests {
         (folder, config.admin)
     }
     fn caller(peer: &str) -> Caller {
-        Caller { tcp: Some((peer.parse().unwrap(), "127.0.0.1:9900".parse().unwrap())) }
+        let tcp = Some((peer.parse().unwrap(), "127.0.0.1:9900".parse().unwrap()));
+        Caller { tcp, ..Caller::default() }
     }
     fn fields(all: &[(header::HeaderName, &str)]) -> HeaderMap {
         let one = |(name, value): &(header::HeaderName, &str)| {
@@ -199,7 +226,7 @@ mod tests {
         }
         assert!(!asks(&[]));
         assert!(!asks(&[(host.clone(), "localhost"), (host.clone(), "evil.test")]));
-        let unix = Caller { tcp: None };
+        let unix = Caller::default();
         let target = Uri::from_static("http://evil.test/v1/status");
         assert!(unix.is_lured(&target, &fields(&[(host.clone(), "evil.test")]), &[]).is_ok());
         let local = fields(&[(host.clone(), "127.0.0.1:9900")]);
@@ -252,8 +279,17 @@ mod tests {
         for name in ["Via", "Forwarded", "X-Forwarded-For"] {
             let fields = fields(&[(name.parse().unwrap(), "x")]);
             assert!(here.may_call(&fields, &without).is_err(), "{name}");
+            for admin in [&with, &without] {
+                assert!(Caller::default().may_call(&fields, admin).is_err(), "{name}");
+            }
         }
-        assert_eq!(may(Caller { tcp: None }, "", &with), None);
+        assert_eq!(may(Caller::default(), "", &with), None);
+        let itself = Caller { is_itself: true, ..Caller::default() };
+        assert_eq!(may(itself, "", &with), Some(403));
+        // A connection that began under a token does not outlive it.
+        let kept = Caller { was_asked: true, ..here };
+        assert_eq!(may(kept, "", &without), Some(403));
+        assert_eq!(may(kept, "Bearer 0123456789abcdef", &with), None);
     }
 
     #[test]

@@ -162,6 +162,9 @@ fn refused(
             tracing::warn!(peer, %method, path, status = problem.status.as_u16(), "admin: refused");
             let status = problem.status;
             let mut answer = problem.answer();
+            if caller.is_outdated(admin) {
+                set(&mut answer, header::CONNECTION, "close");
+            }
             if status == StatusCode::UNAUTHORIZED {
                 set(&mut answer, header::WWW_AUTHENTICATE, "Bearer realm=\"evenkeel\"");
             }

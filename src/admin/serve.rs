@@ -109,7 +109,7 @@ pub fn bind_or(bind: &Bind, open: Option<OwnedFd>) -> io::Result<Socket> {
 }
 
 /// The name of the Unix socket in the folder `server.state`.
-pub const SOCKET: &str = "admin.sock";
+pub const SOCKET: &str = crate::config::ADMIN_SOCKET;
 
 /// Binds the Unix socket of a state folder, which is made where it is missing: what is in it is its
 /// owner's alone.
@@ -133,10 +133,7 @@ pub fn bind_private_or(folder: &Path, open: Option<OwnedFd>) -> io::Result<Socke
         io::Error::new(error.kind(), what)
     };
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-    let path = folder.join(SOCKET);
-    let socket = bind_to(&BindAddr::Unix(path.clone()), open)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
-    Ok(socket)
+    bind_to(&BindAddr::Unix(folder.join(SOCKET)), open)
 }
 
 fn bind_to(addr: &BindAddr, open: Option<OwnedFd>) -> io::Result<Socket> {
@@ -148,13 +145,24 @@ fn bind_to(addr: &BindAddr, open: Option<OwnedFd>) -> io::Result<Socket> {
     let adopted = open.is_some();
     let bound = match open {
         Some(socket) => net::adopt(vec![socket], 1, BACKLOG),
-        None => net::bind(addr, 1, BACKLOG),
+        None => net::bind_private(addr, BACKLOG),
     };
     let mut bound = bound.map_err(failed)?;
     let socket =
         bound.sockets.pop().ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))?;
     let file = match &bound.addr {
-        BindAddr::Unix(path) => Some(SocketFile(path.clone(), None)),
+        BindAddr::Unix(path) => {
+            if adopted {
+                // By whom it was bound, and how, is not known.
+                let own = std::fs::Permissions::from_mode(0o600);
+                let done = std::fs::set_permissions(path, own);
+                done.or_else(|error| match error.kind() {
+                    io::ErrorKind::NotFound => Ok(()),
+                    _ => Err(failed(error)),
+                })?;
+            }
+            Some(SocketFile(path.clone(), None))
+        }
         _ => None,
     };
     Ok(Socket { addr: bound.addr, socket, file, adopted, role: None })
@@ -166,13 +174,18 @@ enum Listener {
 }
 
 impl Listener {
-    async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>)> {
+    /// A caller, its address, and whether it is this very process.
+    async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>, bool)> {
         Ok(match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                (stream.into(), Some(peer))
+                (stream.into(), Some(peer), false)
             }
-            Self::Unix(listener) => (listener.accept().await?.0.into(), None),
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept().await?;
+                let pid = stream.peer_cred()?.pid().and_then(|pid| u32::try_from(pid).ok());
+                (stream.into(), None, pid == Some(std::process::id()))
+            }
         })
     }
 }
@@ -261,7 +274,7 @@ pub async fn serve(
             }
             accepted = listener.accept() => accepted,
         };
-        let (stream, peer) = match accepted {
+        let (stream, peer, is_itself) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "admin: accept");
@@ -270,7 +283,13 @@ pub async fn serve(
             }
         };
         let place = places.take(number, || hits().inc("connections")).await;
-        let caller = Caller { tcp: peer.zip(own) };
+        // A program that serves from within may call itself.
+        let state = desk.reloader.state();
+        let is_itself = is_itself && state.off_limits.is_any();
+        let plan = state.plan.load();
+        let was_asked = plan.as_ref().is_some_and(|plan| plan.config.admin.token.is_some());
+        drop(plan);
+        let caller = Caller { tcp: peer.zip(own), is_itself, was_asked };
         let (desk, opening) = (desk.clone(), opening.clone());
         tokio::spawn(async move {
             match stream.into_transport() {

@@ -51,7 +51,7 @@ mod tests {
 
     fn caller(ip: &str) -> Caller {
         let own = "127.0.0.1:9900".parse().unwrap();
-        Caller { tcp: Some(((ip.parse::<IpAddr>().unwrap(), 5).into(), own)) }
+        Caller { tcp: Some(((ip.parse::<IpAddr>().unwrap(), 5).into(), own)), ..Caller::default() }
     }
 
     #[test]

@@ -2,11 +2,13 @@
 use super::answer::{Answer, Problem, json, json_with, nothing, set};
 use super::body::{Members, expected, whole};
 use super::view;
-use crate::config::{Addr, Name, Weight};
+use crate::config::{Addr, BindAddr, Config, Name, Weight};
+use crate::net::{OffLimits, Target};
 use crate::pool::{Pool, Wish, Word};
 use crate::server::{Refused, State, What, Write};
 use hyper::{StatusCode, header};
 use serde_json::Value;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -92,15 +94,17 @@ fn is_for_all(state: &State, addr: &Addr, trusted: bool) -> Result<(), Problem> 
     let plan = state.plan.load_full();
     let Some(config) = plan.as_ref().map(|plan| &plan.config) else { return Ok(()) };
     let wrong = |what: &str| Err(Problem::field("addr", what));
+    // What is served may wait for a restart to be what the file says.
+    let bound = || spelled(addr).iter().find_map(|to| state.off_limits.why(to));
     match addr {
         Addr::Unix(_) if !trusted => wrong(
             "by TCP without a token no Unix socket is taken: it would be opened as the proxy's user; \
              call by admin.sock, name it in the file, or set admin.token_file",
         ),
-        Addr::Unix(path) if is_own(path, &config.server.state) => {
+        Addr::Unix(path) if is_own(path, config) || bound().is_some() => {
             wrong("this is a socket by which this proxy itself is governed")
         }
-        addr if config.admin.is_open_to(addr) => wrong(
+        addr if config.admin.is_open_to(addr) || bound().is_some() => wrong(
             "this is admin.bind: whoever reaches the pool could change the proxy; set admin.token_file \
              first",
         ),
@@ -108,12 +112,23 @@ fn is_for_all(state: &State, addr: &Addr, trusted: bool) -> Result<(), Problem> 
     }
 }
 
-/// Whether a path leads to a socket of the state folder, whatever it is called.
-fn is_own(path: &Path, state: &Path) -> bool {
-    use std::os::unix::fs::MetadataExt;
-    let file = |path: &Path| std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
-    let own = [super::SOCKET, crate::server::SOCKET].map(|name| file(&state.join(name)));
-    file(path).is_some_and(|file| own.contains(&Some(file)))
+/// Where an address leads, as far as its spelling says.
+fn spelled(addr: &Addr) -> Vec<Target> {
+    match addr {
+        Addr::Ip(to) => vec![Target::Ip(*to)],
+        Addr::Unix(path) => vec![Target::Unix(path.clone().into())],
+        Addr::Host(name, port) if &**name == "localhost" => {
+            let all = [IpAddr::from([127, 0, 0, 1]), Ipv6Addr::LOCALHOST.into()];
+            all.map(|ip| Target::Ip(SocketAddr::new(ip, *port))).into()
+        }
+        Addr::Host(..) => Vec::new(),
+    }
+}
+
+/// Whether a path leads to a socket that the file names for the admin side, whatever it is called.
+fn is_own(path: &Path, config: &Config) -> bool {
+    let own = config.admin.sockets(&config.server).map(BindAddr::Unix);
+    OffLimits::new(own).why(&Target::Unix(path.to_path_buf().into())).is_some()
 }
 
 /// `PATCH /v1/pools/{pool}/backends/{name}`

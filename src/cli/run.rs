@@ -3,6 +3,7 @@ use super::args;
 use super::ask::state_of;
 use crate::admin;
 use crate::config::{self, Bind, BindAddr, Config, Problem};
+use crate::net::OffLimits;
 use crate::server::{self, Ending, Giver, Inherited, Legacy, Notify, Options, Past, Role, Signals};
 use crate::telemetry::{self, LogHandle};
 use std::io;
@@ -171,8 +172,12 @@ async fn serve_all(
     let open = past.inherited.of_role(server::ROLE, &BindAddr::Unix(folder.join(server::SOCKET)));
     let socket = hands_over.then(|| server::bind_hand_over(&folder, open));
     let notify = Notify::from_env()?;
+    let governed = doors.iter().filter(|(_, access)| access.api).map(|(door, _)| door.addr.clone());
+    let hand_over = BindAddr::Unix(folder.join(server::SOCKET));
+    let off_limits = Arc::new(OffLimits::new(governed.chain([hand_over])));
     let (state, log, tidy) = (Some(folder.clone()), Some(log), Some(tidy));
-    let options = Options { state, log, tidy, notify: notify.clone(), ..Options::default() };
+    let options =
+        Options { state, log, tidy, notify: notify.clone(), off_limits, ..Options::default() };
     let started = server::start_from(past, config, options).await;
     let mut running = started.map_err(|error| error.to_string())?;
     for (name, addresses) in running.state().addresses() {

@@ -5,7 +5,7 @@ use super::datagrams::Carries;
 use super::draft::{Draft, Ref, Said};
 use super::faults::Faults;
 use super::hint::{did_you_mean, quoted};
-use super::model::{BindAddr, Pool, Protocol};
+use super::model::{Addr, BindAddr, Pool, Protocol, Server};
 use super::passthrough::passthrough;
 use super::pool_http::PoolHttp;
 use super::problem::{At, Problem, Wrong};
@@ -13,9 +13,10 @@ use super::units::Name;
 use super::unmatched::unmatched;
 use super::waits::waits_in_vain;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::{Component, Path, PathBuf};
 
 /// Checks a whole document; `file` is the place of what is missing altogether.
-pub(super) fn check(draft: &Draft, file: &At, faults: &mut Faults) {
+pub(super) fn check(draft: &Draft, server: &Server, file: &At, faults: &mut Faults) {
     if !faults.is_whole() {
         return; // a name that is not there may be in the text that could not be read
     }
@@ -49,12 +50,13 @@ pub(super) fn check(draft: &Draft, file: &At, faults: &mut Faults) {
     nameless(draft, faults);
     upgrades(draft, faults);
     unmatched(draft, faults);
-    open_to_all(draft, faults);
+    open_to_all(draft, server, faults);
 }
 
 /// A backend that is the API of this proxy: whoever reaches its pool would be taken for this machine.
-fn open_to_all(draft: &Draft, faults: &mut Faults) {
+fn open_to_all(draft: &Draft, server: &Server, faults: &mut Faults) {
     let Some(admin) = &draft.admin else { return };
+    let sockets: Vec<_> = admin.sockets(server).map(|path| plain(&path)).collect();
     for (name, pool) in &draft.pools {
         for backend in pool.backends.iter().filter(|backend| admin.is_open_to(&backend.addr)) {
             let what =
@@ -64,7 +66,30 @@ fn open_to_all(draft: &Draft, faults: &mut Faults) {
                 "whoever reaches the pool could change the proxy: write admin.token_file, or leave it out",
             ));
         }
+        for backend in &pool.backends {
+            if matches!(&backend.addr, Addr::Unix(path) if sockets.contains(&plain(path))) {
+                let what =
+                    format!("{} is a socket by which this proxy itself is governed", backend.addr);
+                let key = format!("pool.{name}.backends");
+                faults.push(Problem::new(&backend.at, key, what).hint(
+                    "whoever reaches the pool would be taken for the owner of the proxy: leave it out",
+                ));
+            }
+        }
     }
+}
+
+/// A path as far as its spelling says where it leads; what links say is seen when it is dialled.
+fn plain(path: &Path) -> PathBuf {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
+    let mut out = PathBuf::new();
+    for part in whole.components() {
+        match part {
+            Component::ParentDir => drop(out.pop()),
+            part => out.push(part),
+        }
+    }
+    out
 }
 
 /// Connections of HTTP/2 to backends do not switch to another protocol.

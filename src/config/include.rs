@@ -84,16 +84,16 @@ fn finish(
     if !draft.once.contains_key("admin") {
         draft.admin = Some(admin::default(at.clone()));
     }
-    check::check(&draft, at, &mut faults);
+    let mut server = draft.server.take().unwrap_or_else(server::server_default);
+    if server.state.as_os_str().is_empty() {
+        server.state = path.parent().unwrap_or(Path::new("")).join("state");
+    }
+    check::check(&draft, &server, at, &mut faults);
     let problems = faults.finish();
     if !problems.is_empty() {
         return Err(problems);
     }
     check::carry(&mut draft);
-    let mut server = draft.server.unwrap_or_else(server::server_default);
-    if server.state.as_os_str().is_empty() {
-        server.state = path.parent().unwrap_or(Path::new("")).join("state");
-    }
     Ok(Config {
         server,
         log: draft.log.unwrap_or_else(log::default),

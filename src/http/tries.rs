@@ -569,7 +569,11 @@ pub(super) fn status(error: &Error) -> u16 {
         Error::ConnectTimeout | Error::FirstByte | Error::Idle | Error::Request | Error::Silent => {
             504
         }
-        Error::Local(_) | Error::Unresolved | Error::Over | Error::Changed => 503,
+        Error::Local(_)
+        | Error::Unresolved
+        | Error::OffLimits(_)
+        | Error::Over
+        | Error::Changed => 503,
         Error::NoUpgrade => 501,
         _ => 502,
     }

@@ -8,6 +8,7 @@ mod hello;
 mod last_words;
 mod looks;
 mod named;
+mod off_limits;
 pub mod proxy_protocol;
 mod raw;
 mod records;
@@ -38,12 +39,13 @@ pub use hello::NoHello;
 pub use last_words::last_words;
 pub use looks::{BEAT, Looks, Wait};
 pub use named::Named;
+pub use off_limits::OffLimits;
 pub use raw::Transport;
 pub use scratch::poll_read_buf;
 pub use session::Early;
 pub use socket::{
-    Bound, Neighbours, Target, bind, bind_beside, bind_datagrams, connect, connect_datagrams,
-    is_local_fault, raise_descriptor_limit, resolved,
+    Bound, Neighbours, Target, bind, bind_beside, bind_datagrams, bind_private, connect,
+    connect_datagrams, is_local_fault, raise_descriptor_limit, resolved,
 };
 pub use splice::{Pipe, Spliced};
 pub use stream::{Peer, Stream, is_within};

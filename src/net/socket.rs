@@ -37,6 +37,19 @@ pub fn bind(addr: &BindAddr, workers: usize, backlog: i32) -> io::Result<Bound> 
     bind_with(addr, workers, backlog, Neighbours::Refused)
 }
 
+/// As [`bind`], with the file of a Unix socket its owner's alone from its first moment on, whatever the
+/// umask.
+///
+/// # Errors
+///
+/// The kernel's; nothing stays bound.
+pub fn bind_private(addr: &BindAddr, backlog: i32) -> io::Result<Bound> {
+    match addr {
+        BindAddr::Unix(path) => bind_unix(path, 1, backlog, Some(0o600)),
+        addr => bind(addr, 1, backlog),
+    }
+}
+
 /// As [`bind`], for an address that overlaps with one this process holds already: `0.0.0.0:80`
 /// beside `127.0.0.1:80`. A process that set SO_REUSEPORT is let in too, so this is only for a
 /// bind that was refused because of our own socket.
@@ -137,7 +150,7 @@ fn bind_with(
     match addr {
         BindAddr::Ip(addr) => bind_tcp(*addr, workers, backlog, others),
         BindAddr::Host(host, port) => bind_tcp(first_of(host, *port)?, workers, backlog, others),
-        BindAddr::Unix(path) => bind_unix(path, workers, backlog),
+        BindAddr::Unix(path) => bind_unix(path, workers, backlog, None),
     }
 }
 
@@ -193,9 +206,13 @@ pub(super) fn tcp_socket(addr: SocketAddr) -> io::Result<Socket> {
     Ok(socket)
 }
 
-fn bind_unix(path: &Path, workers: usize, backlog: i32) -> io::Result<Bound> {
+fn bind_unix(path: &Path, workers: usize, backlog: i32, mode: Option<u32>) -> io::Result<Bound> {
     let at = SockAddr::unix(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
+    if let Some(mode) = mode {
+        // The file is made with what the socket allows (unix(7)).
+        rustix::fs::fchmod(&socket, mode.into())?;
+    }
     if let Err(error) = socket.bind(&at) {
         if error.kind() != io::ErrorKind::AddrInUse || !is_stale(path, &at) {
             return Err(error);

@@ -69,6 +69,8 @@ pub enum Reason {
     Connect,
     /// Its name has no address.
     Unresolved,
+    /// It is the admin side of this very proxy.
+    OffLimits,
     /// An operator said so.
     Operator,
     /// Not probed yet.
@@ -97,6 +99,7 @@ impl Reason {
             Self::Probe => "probe",
             Self::Connect => "connect",
             Self::Unresolved => "unresolved",
+            Self::OffLimits => "off_limits",
             Self::Operator => "operator",
             Self::NotProbed => "not probed",
             Self::Removed => "removed",
@@ -163,6 +166,13 @@ pub enum Change {
         id: BackendId,
         /// What went wrong.
         detail: String,
+    },
+    /// Nobody may go where it leads, or may again.
+    OffLimits {
+        /// Whose.
+        id: BackendId,
+        /// Why; `None`: anybody may.
+        why: Option<String>,
     },
     /// So many of its tries failed that `outlier` speaks against it.
     Failing {

@@ -31,6 +31,8 @@ pub(super) struct Known {
     pub(super) answered: bool,
     /// Its heartbeat did not come.
     pub(super) lapsed: bool,
+    /// Nobody may go where it leads.
+    pub(super) off_limits: bool,
     /// A try did not reach it, and probes have not brought it back since.
     pub(super) unreached: bool,
     /// It was named before anybody of its pool got work: its first turn is no return.
@@ -70,6 +72,7 @@ impl Known {
             wish,
             answered: false,
             lapsed: false,
+            off_limits: false,
             unreached: false,
             founder: true,
             ramp: None,
@@ -102,6 +105,7 @@ impl Known {
             Wish::Drain => (State::Drain, Reason::Operator),
             Wish::Up if self.lapsed => (State::Down, Reason::Heartbeat),
             Wish::Up if self.unresolved => (State::Down, Reason::Unresolved),
+            Wish::Up if self.off_limits => (State::Down, Reason::OffLimits),
             Wish::Up if self.unreached => (State::Down, Reason::Connect),
             Wish::Up => match self.health {
                 Health::Unknown => (State::Unknown, Reason::NotProbed),
@@ -119,7 +123,7 @@ impl Known {
     /// probe was a mere connect, and a good one brings it back. Whom probes bring down because they
     /// never reached it, no try would reach either.
     pub(super) fn probed(&mut self, good: bool, refused: bool, rules: Option<(u32, u32)>) {
-        self.proven = good;
+        (self.proven, self.off_limits) = (good, false);
         match rules {
             Some((rise, fall)) => {
                 self.health = self.health.after(good, rise, fall);

@@ -119,6 +119,13 @@ impl Members {
                 known.refused(config.health.is_some());
                 known.backend.mark_unusable();
             }),
+            Change::OffLimits { id, why } => {
+                let detail = why.clone().unwrap_or_else(|| "it may be dialled again".into());
+                self.one(id, detail, now, |known, _| {
+                    known.off_limits = why.is_some();
+                    known.last_probe = why.map(|why| (now, why)).or(known.last_probe.take());
+                })
+            }
             Change::Failing { id, detail } => {
                 self.eject(id, Reason::ConsecutiveFailures, detail, now)
             }

@@ -5,6 +5,7 @@ use super::balance::{Policies, Sizes, check};
 use super::change::Turn;
 use super::core::Pool;
 use crate::config::{self, Blob, Name, Problem, Table};
+use crate::net::OffLimits;
 use crate::reach::Reach;
 use std::sync::Arc;
 use std::time::Instant;
@@ -33,6 +34,10 @@ impl Prepared {
     /// compiled against it before.
     pub fn pool(&self) -> &Arc<Pool> {
         &self.pool
+    }
+    /// Its backends are dialled nowhere there: to be said before `commit`.
+    pub fn keep_off(&self, off_limits: &Arc<OffLimits>) {
+        self.reach.keep_off(off_limits);
     }
     /// What the operator should hear before and when this is committed, each a line: that nearly
     /// all keys of a consistent hash move, because its table has to change its size.

@@ -109,26 +109,30 @@ async fn ask(pool: &Pool, backend: &Backend, place: SemaphorePermit<'_>) -> Verd
 }
 
 fn tell(shared: &Shared, backend: &Backend, verdict: Verdict) {
-    let cells = &backend.cells;
-    let verdict = match verdict {
+    let (cells, id) = (&backend.cells, backend.id);
+    let change = match verdict {
         Verdict::Good => {
             cells.checks_pass.inc();
-            Ok(())
+            Change::Probed { id, verdict: Ok(()) }
         }
         Verdict::Bad(detail) => {
             cells.checks_fail.inc();
-            Err(detail.into())
+            Change::Probed { id, verdict: Err(detail.into()) }
         }
         Verdict::Refused(detail) => {
             cells.checks_fail.inc();
-            Err(Miss { detail, refused: true })
+            Change::Probed { id, verdict: Err(Miss { detail, refused: true }) }
+        }
+        Verdict::OffLimits(why) => {
+            cells.checks_fail.inc();
+            Change::OffLimits { id, why: Some(why.into()) }
         }
         Verdict::Ours(error) => return shared.short(&error),
     };
     shared.short.store(false, Relaxed);
     let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     cells.last_probe_ms.set(unix.as_millis() as i64);
-    for turn in shared.pool.apply(Change::Probed { id: backend.id, verdict }, Instant::now()) {
+    for turn in shared.pool.apply(change, Instant::now()) {
         turn.log(&shared.pool.name);
     }
 }

@@ -21,6 +21,8 @@ pub(super) enum Verdict {
     Bad(String),
     /// The address that work goes to could not be reached: why.
     Refused(String),
+    /// Nobody may go there: why.
+    OffLimits(&'static str),
     /// A shortage of our own machine: nothing was learnt of the backend.
     Ours(io::Error),
 }
@@ -69,6 +71,7 @@ async fn ask(config: &Pool, reach: &Reach, backend: &Backend) -> Result<(), Verd
     };
     let (stream, is_http2) = dial(&target, offer).await.map_err(|verdict| match verdict {
         Verdict::Refused(what) if health.port.is_some() => Verdict::Bad(what),
+        Verdict::OffLimits(why) if health.port.is_some() => Verdict::Bad(why.into()),
         verdict => verdict,
     })?;
     let suspect = Suspect::new(backend, place, stream.peer_addr());
@@ -161,6 +164,7 @@ async fn dial(
         reach::Error::Connect(error) => {
             Verdict::Refused(format!("connect: {}", tcp::words(&error)))
         }
+        reach::Error::OffLimits(why) => Verdict::OffLimits(why),
         error @ reach::Error::Changed => Verdict::Bad(error.to_string()),
         reach::Error::Tls(what) => Verdict::Bad(format!("TLS: {what}")),
     })

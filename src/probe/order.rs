@@ -47,7 +47,10 @@ impl Order {
             _ if unresolved => Self::Rest,
             (Some(health), Some(out)) if wanted => Self::Out(out.min(health.interval)),
             (Some(health), _) => Self::Every(health.interval),
-            (None, out) if (state, reason) == (State::Down, Reason::Connect) => {
+            (None, out)
+                if state == State::Down
+                    && matches!(reason, Reason::Connect | Reason::OffLimits) =>
+            {
                 out.map_or(Self::Reach, Self::Out)
             }
             (None, _) => Self::Rest,

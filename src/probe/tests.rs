@@ -125,6 +125,7 @@ async fn probe(health: &str, addr: impl ToString) -> String {
         Verdict::Good => "ok".into(),
         Verdict::Bad(what) | Verdict::Refused(what) => what,
         Verdict::Ours(error) => panic!("our own fault: {error}"),
+        Verdict::OffLimits(why) => panic!("nobody may go there: {why}"),
     }
 }
 

@@ -7,14 +7,14 @@ pub use alerts::{alert, refused_us};
 
 use crate::config::{self, Addr, PoolHttp, PoolTls, Problem};
 use crate::net::proxy_protocol::{Version, Written};
-use crate::net::{self, Stream, Target};
+use crate::net::{self, OffLimits, Stream, Target};
 use crate::tls::Connector;
 pub use crate::tls::Offer;
 use alerts::Alerts;
 use std::future::poll_fn;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 /// How the backends of a pool are spoken to. Another one for each other way: what was connected
 /// by one is never used by the next.
@@ -27,6 +27,7 @@ pub struct Reach {
     said: Said,
     tls: Option<Connector>,
     alerts: Arc<Alerts>,
+    off_limits: OnceLock<Arc<OffLimits>>,
 }
 
 /// What a pool's section says of it.
@@ -55,6 +56,9 @@ pub enum Error {
     /// Another word was to be said first than backends are told now: the pool changed meanwhile.
     #[error("the pool's send_proxy_protocol changed meanwhile")]
     Changed,
+    /// Nobody may go there: why.
+    #[error("{0}")]
+    OffLimits(&'static str),
     /// They did not agree, or it is not who it should be.
     #[error("TLS: {0}")]
     Tls(String),
@@ -80,7 +84,13 @@ impl Reach {
         let tls = said.tls.as_ref().map(Connector::new).transpose()?;
         let number = NUMBERS.fetch_add(1, Relaxed);
         let alerts = Arc::new(Alerts::new(&pool.name));
-        Ok(Arc::new(Self { number, announces, said, tls, alerts }))
+        let off_limits = OnceLock::new();
+        Ok(Arc::new(Self { number, announces, said, tls, alerts, off_limits }))
+    }
+
+    /// Leads nowhere there from here on.
+    pub fn keep_off(&self, off_limits: &Arc<OffLimits>) {
+        let _ = self.off_limits.set(off_limits.clone());
     }
 
     /// What an operator should know of its files, though they are in force.
@@ -143,6 +153,9 @@ impl Reach {
         addr: &Addr,
         way: Way<'_>,
     ) -> Result<(Stream, bool), Error> {
+        if let Some(why) = self.off_limits.get().and_then(|off_limits| off_limits.why(target)) {
+            return Err(Error::OffLimits(why));
+        }
         let stream = announced(target, way).await?;
         let Some(tls) = &self.tls else { return Ok((stream, way.offer == Offer::Http2)) };
         let mut stream = secure(tls, stream, addr, way.offer).await?;

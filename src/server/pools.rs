@@ -2,8 +2,9 @@
 use super::state::State;
 use crate::config::Name;
 use crate::discover::{self, Resolver};
+use crate::net::OffLimits;
 use crate::plan::Pools;
-use crate::pool::{Change, Pool, Turn};
+use crate::pool::{Change, Pool, Reason, Turn};
 use crate::probe;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,12 +52,33 @@ impl Keepers {
     }
 }
 
+/// Takes those out that are where no backend may be, and lets those in again that are no longer.
+pub(super) fn keep_off(pools: &Pools, off_limits: &OffLimits) {
+    for (name, pool) in pools {
+        let mut all = Vec::new();
+        pool.glance(|at| {
+            if at.removed.is_none() {
+                all.push((at.backend.clone(), at.reason == Reason::OffLimits));
+            }
+        });
+        for (backend, was) in all {
+            let target = backend.dial().map(|(target, _)| target);
+            let why = target.and_then(|target| off_limits.why(&target)).map(str::to_string);
+            if why.is_some() != was {
+                let change = Change::OffLimits { id: backend.id, why };
+                pool.apply(change, Instant::now()).iter().for_each(|turn| turn.log(name));
+            }
+        }
+    }
+}
+
 /// Where no name may lead to.
 fn off_limits(state: &Arc<State>) -> discover::OffLimits {
     let state = state.clone();
     Box::new(move |addr| {
         let plan = state.plan.load();
-        plan.as_ref().is_some_and(|plan| plan.config.admin.is_open_at(addr))
+        state.off_limits.why_at(addr).is_some()
+            || plan.as_ref().is_some_and(|plan| plan.config.admin.is_open_at(addr))
     })
 }
 

@@ -7,7 +7,7 @@ use super::listener::Live;
 use super::memory;
 use super::notify::Notify;
 use super::outcome;
-use super::pools::{Keepers, log_turns};
+use super::pools::{Keepers, keep_off, log_turns};
 use super::report::{ReloadError, Report, names};
 use super::said::Said;
 use super::state::{LastReload, Stage, State};
@@ -341,6 +341,12 @@ impl Reloader {
         self.export(plan.config.trace.as_ref());
         // Nothing more is said between this and the plan.
         let said = parts.state.words.said.lock();
+        // Never while callers are asked for none.
+        let off_limits = &parts.state.off_limits;
+        let asks = plan.config.admin.token.is_some();
+        if !asks {
+            off_limits.asks_token(false);
+        }
         self.pools(prepared, &plan.pools, &said, keepers);
         let plan = Arc::new(plan);
         self.settings(&plan.config);
@@ -348,6 +354,8 @@ impl Reloader {
         let closed = self.doors(&plan, sockets, kept);
         leave(&parts.state, &closed);
         parts.state.plan.store(Some(plan.clone()));
+        off_limits.asks_token(asks);
+        keep_off(&plan.pools, off_limits);
         drop(said);
         parts.state.reach(Stage::Ready);
         parts.control.spawn(retire(parts.state.clone(), closed, retired, plan.config.server.grace));
@@ -358,6 +366,7 @@ impl Reloader {
         let parts = &self.0.parts;
         let before = parts.state.plan.load_full();
         for prepared in prepared {
+            prepared.keep_off(&parts.state.off_limits);
             let name = &prepared.pool().name;
             if before.as_ref().is_none_or(|plan| !plan.pools.contains_key(name)) {
                 let words = said.of(name);
@@ -379,6 +388,7 @@ impl Reloader {
         keepers: &mut Keepers,
     ) -> Result<(), ReloadError> {
         let state = &self.0.parts.state;
+        state.off_limits.asks_token(ready.plan.config.admin.token.is_some());
         let pen = state.words.pen.lock().await;
         let told = async {
             let recalled = |legacy: &Legacy| {

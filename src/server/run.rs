@@ -10,7 +10,7 @@ use super::worker::{self, Worker};
 use super::writer::{self, Desk};
 use crate::config::{BindAddr, Config};
 use crate::discover::{Resolver, SystemResolver};
-use crate::net;
+use crate::net::{self, OffLimits};
 use crate::pool::Policies;
 use crate::telemetry::LogHandle;
 use std::io;
@@ -42,6 +42,8 @@ pub struct Options {
     /// Called by each worker thread each second: for an allocator that wants to be told when to
     /// give memory back.
     pub tidy: Option<fn()>,
+    /// Where no backend may be: the addresses of the admin side.
+    pub off_limits: Arc<OffLimits>,
     /// The service manager.
     pub notify: Notify,
 }
@@ -64,6 +66,7 @@ impl Default for Options {
             state: None,
             log: None,
             tidy: None,
+            off_limits: Arc::default(),
             notify: Notify::default(),
         }
     }
@@ -141,7 +144,8 @@ pub async fn start_from(
         on_disk.map(Kept::load).transpose().map_err(StartError::Words)?.unwrap_or_default();
     notes.iter().for_each(|note| tracing::error!("{note}"));
     let (words, orders) = Desk::new(said, kept);
-    let state = Arc::new(State::new(Gate::new(max_connections), words, options.log));
+    let state =
+        Arc::new(State::new(Gate::new(max_connections), words, options.log, options.off_limits));
     tokio::spawn(writer::run(Arc::downgrade(&state), orders));
     tokio::spawn(writer::listen(Arc::downgrade(&state)));
     let parts = Parts {

@@ -7,6 +7,7 @@ use super::listener::Live;
 use super::writer::Desk;
 use crate::config::{BindAddr, Name};
 use crate::metrics::{Counter, Panics, Words};
+use crate::net::OffLimits;
 use crate::plan::{Listener, Plan};
 use crate::telemetry::{LogHandle, Telemetry};
 use crate::udp::Ours;
@@ -115,6 +116,8 @@ pub struct State {
     pub(super) doors: Mutex<BTreeMap<door::Key, Arc<Door>>>,
     /// Addresses for datagrams that nobody names any more while sessions there still end.
     pub(super) leaving: Mutex<BTreeMap<door::Key, Arc<Door>>>,
+    /// Where no backend may be.
+    pub off_limits: Arc<OffLimits>,
     /// Addresses that are no client's.
     pub(super) ours: ArcSwap<Ours>,
     /// Listeners that are no longer said and still have connections.
@@ -125,7 +128,12 @@ pub struct State {
 }
 
 impl State {
-    pub(super) fn new(gate: Arc<Gate>, words: Desk, log: Option<LogHandle>) -> Self {
+    pub(super) fn new(
+        gate: Arc<Gate>,
+        words: Desk,
+        log: Option<LogHandle>,
+        off_limits: Arc<OffLimits>,
+    ) -> Self {
         Self {
             started: Instant::now(),
             plan: ArcSwapOption::empty(),
@@ -145,6 +153,7 @@ impl State {
             live: Mutex::default(),
             doors: Mutex::default(),
             leaving: Mutex::default(),
+            off_limits,
             ours: ArcSwap::from_pointee(Ours::default()),
             retired: Mutex::default(),
             exports: Mutex::default(),

@@ -102,6 +102,7 @@ async fn attempt(
         reach::Error::Connect(error) if net::is_local_fault(&error) => Error::Local(error),
         reach::Error::Connect(error) => Error::Connect(error),
         reach::Error::Changed => Error::Changed,
+        reach::Error::OffLimits(why) => Error::OffLimits(why),
         reach::Error::Tls(what) => Error::Tls(what),
     })?;
     let place = match target {
@@ -143,7 +144,11 @@ fn unreached(pool: &Arc<Pool>, backend: &Arc<Backend>, error: &Error) {
     }
     backend.mark_unusable();
     let detail = format!("connect to {} (pool {}): {error}", backend.addr(), backend.pool);
-    for turn in pool.apply(Change::Unreached { id: backend.id, detail }, Instant::now()) {
+    let change = match error {
+        Error::OffLimits(_) => Change::OffLimits { id: backend.id, why: Some(detail) },
+        _ => Change::Unreached { id: backend.id, detail },
+    };
+    for turn in pool.apply(change, Instant::now()) {
         tracing::warn!(pool = %backend.pool, backend = %turn.backend, from = turn.from.word(), to = turn.to.word(),
             reason = turn.reason.word(), detail = %turn.detail, "backend turned");
     }

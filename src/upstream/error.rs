@@ -10,6 +10,8 @@ use std::{fmt, io};
 pub enum Error {
     /// The name has no address.
     Unresolved,
+    /// It is the admin side of this very proxy: why nobody may go there.
+    OffLimits(&'static str),
     /// Refused, unreachable, reset while connecting.
     Connect(io::Error),
     /// Connected, but TLS did not come about.
@@ -54,6 +56,7 @@ impl Error {
     pub fn word(&self) -> &'static str {
         match self {
             Self::Unresolved => "unresolved",
+            Self::OffLimits(_) => "off_limits",
             Self::Connect(_) => "connect",
             Self::Tls(_) => "tls",
             Self::Changed => "changed",
@@ -90,6 +93,7 @@ impl Error {
         matches!(
             self,
             Self::Unresolved
+                | Self::OffLimits(_)
                 | Self::Connect(_)
                 | Self::Tls(_)
                 | Self::Changed
@@ -110,6 +114,7 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unresolved => f.write_str("its name has no address"),
+            Self::OffLimits(why) => f.write_str(why),
             Self::Connect(e) | Self::Local(e) | Self::Io(e) => e.fmt(f),
             Self::Tls(what) => write!(f, "TLS: {what}"),
             Self::Changed => f.write_str("its pool was changed meanwhile"),

@@ -74,6 +74,11 @@ fn check_says_that_the_access_log_could_not_be_opened() {
     assert!(said.starts_with(begin) && said.contains("; make the folder gone"), "{said}");
 }
 
+fn run(folder: &Path) -> Child {
+    let mut command = Command::new(BINARY);
+    command.current_dir(folder).arg("run").stderr(Stdio::piped()).spawn().unwrap()
+}
+
 /// The binary, serving a file in a folder of its own.
 pub(crate) struct Process {
     child: Child,
@@ -91,18 +96,33 @@ impl Process {
         let (folder, port, admin) =
             (tempfile::tempdir().unwrap(), nobody().port(), nobody().port());
         std::fs::write(folder.path().join("proxy.toml"), file(port, admin)).unwrap();
-        let child = Command::new(BINARY)
-            .current_dir(folder.path())
-            .arg("run")
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let child = run(folder.path());
         let mut process = Self { child, folder, port, admin };
-        until("it is ready", || {
-            assert!(process.child.try_wait().unwrap().is_none(), "it ended: {}", process.said());
-            process.admin_get("/readyz").is_some_and(|(status, _)| status == 200)
-        });
+        process.until_ready();
         process
+    }
+    fn until_ready(&mut self) {
+        until("it is ready", || {
+            assert!(self.child.try_wait().unwrap().is_none(), "it ended: {}", self.said());
+            self.admin_get("/readyz").is_some_and(|(status, _)| status == 200)
+        });
+    }
+    /// Kills it and starts it again in its folder.
+    pub(crate) fn restart(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+        self.child = run(self.folder.path());
+        self.until_ready();
+    }
+    /// Another file from here on, taken into force.
+    #[track_caller]
+    pub(crate) fn reload(&self, text: &str) {
+        let reloads = || self.metric("evenkeel_config_reloads_total{result=\"success\"}");
+        let before = reloads();
+        let new = self.folder.path().join("proxy.toml.new");
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(new, self.folder.path().join("proxy.toml")).unwrap();
+        until("the file is taken", || reloads() > before);
     }
     /// Ends it at once; what it wrote to stderr.
     pub(crate) fn end(mut self) -> String {

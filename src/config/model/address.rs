@@ -35,6 +35,17 @@ impl fmt::Display for BindAddr {
     }
 }
 
+/// Whether who dials `to` on this machine arrives at `own`. The kernel takes "any address" for the
+/// loopback one.
+pub fn arrives(own: SocketAddr, to: SocketAddr) -> bool {
+    let (at, ip) = (own.ip().to_canonical(), to.ip().to_canonical());
+    let any = ip.is_unspecified() && at.is_loopback();
+    let all = at.is_unspecified()
+        && at.is_ipv4() == ip.is_ipv4()
+        && (ip.is_loopback() || ip.is_unspecified());
+    own.port() == to.port() && (ip == at || any || all)
+}
+
 /// An address to dial.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Addr {

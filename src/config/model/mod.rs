@@ -13,7 +13,7 @@ mod server;
 
 pub use super::rewrite::{PathRewrite, Rewrite};
 pub use action::{Action, HeaderRules, Redirect, Respond};
-pub use address::{Addr, Bind, BindAddr};
+pub use address::{Addr, Bind, BindAddr, arrives};
 pub use balance::{Balance, Hash, KeyPart, Table};
 pub use effective::{Effective, Limits, Timeouts};
 pub use listener::{Listener, ListenerRef, PoolRef, Protocol};
@@ -24,7 +24,7 @@ pub use pool::{
 };
 pub use retry::{Backoff, Retry, RetryOn, Statuses};
 pub use route::{Route, SniRoute};
-pub use server::{Admin, AdminLimits, Compat, Memory, Server};
+pub use server::{ADMIN_SOCKET, Admin, AdminLimits, Compat, HAND_OVER_SOCKET, Memory, Server};
 
 use super::env::PutIn;
 use super::log::Log;

@@ -1,5 +1,5 @@
 //! `[server]`, `[admin]` and `[metrics]`.
-use super::address::{Addr, Bind, BindAddr};
+use super::address::{Addr, Bind, BindAddr, arrives};
 use crate::config::tls::Blob;
 use crate::config::units::{ByteSize, Percent, Rate};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -24,6 +24,11 @@ pub struct Server {
     /// The folder for what the process itself must remember.
     pub state: PathBuf,
 }
+
+/// The socket of the API in the folder `server.state`.
+pub const ADMIN_SOCKET: &str = "admin.sock";
+/// The socket there by which another process takes over.
+pub const HAND_OVER_SOCKET: &str = "handover.sock";
 
 /// `server.memory`
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -64,17 +69,24 @@ pub struct Admin {
 }
 
 impl Admin {
+    /// The sockets in the file system by which the proxy is governed: whoever can open them is its
+    /// owner.
+    pub fn sockets(&self, server: &Server) -> impl Iterator<Item = PathBuf> + use<> {
+        let said = match self.bind.as_ref().map(|bind| &bind.addr) {
+            Some(BindAddr::Unix(path)) => Some(path.clone()),
+            _ => None,
+        };
+        let own = [ADMIN_SOCKET, HAND_OVER_SOCKET].map(|name| server.state.join(name));
+        own.into_iter().chain(said)
+    }
+
     /// Whether who dials `to` may call the API for that alone: without a token it is open to this
     /// machine, and whom a backend's connection is for is nobody's to see.
     pub fn is_open_at(&self, to: SocketAddr) -> bool {
         let Some(bind) = self.bind.as_ref().filter(|_| self.token.is_none()) else { return false };
         let ip = to.ip().to_canonical();
         match &bind.addr {
-            // The kernel takes "any address" for the loopback one.
-            BindAddr::Ip(own) => {
-                let any = ip.is_unspecified() && own.ip().is_loopback();
-                own.port() == to.port() && (ip == own.ip().to_canonical() || any)
-            }
+            BindAddr::Ip(own) => arrives(*own, to),
             BindAddr::Host(_, port) => {
                 *port == to.port() && (ip.is_loopback() || ip.is_unspecified())
             }

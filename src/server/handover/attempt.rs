@@ -22,6 +22,9 @@ const PROOF: Duration = Duration::from_secs(1);
 const WORD: usize = 1 << 20;
 /// Why it failed, where nothing came.
 const LATE: &str = "the new process was not ready within server.hand_over";
+/// A file that shares no address with this one's, nor `server.state`, takes over from nobody.
+const NOTHING: &str = "the new process takes none of the sockets of this one, not even that of the \
+    hand-over: is server.state another folder? End this process and start the other instead";
 /// What a caller is told meanwhile.
 const UNDER_WAY: &str = "a hand-over to another process is under way";
 
@@ -139,6 +142,8 @@ impl<'a> Attempt<'a> {
         let offered = tokio::time::timeout_at(deadline.into(), self.offer(channel, &state)).await;
         let doors = offered.unwrap_or_else(|_| Err(LATE.into()))?;
         let taken = match self.hear(channel, deadline).await? {
+            // Then it could serve nobody who comes to where this one listens.
+            Message::Ready { taken } if taken.is_empty() => return Err(NOTHING.into()),
             Message::Ready { taken } => taken,
             other => return Err(unexpected(other)),
         };
@@ -184,10 +189,7 @@ impl<'a> Attempt<'a> {
     /// Who calls, and whether it may.
     async fn greet(&mut self, channel: &mut Channel, deadline: Instant) -> Result<(), String> {
         let (uid, pid) = channel.peer().map_err(lost)?;
-        let own = rustix::process::geteuid().as_raw();
-        if uid != own && uid != 0 {
-            return Err(format!("user {uid} may not take over from a process of user {own}"));
-        }
+        may_take_over((uid, pid), (rustix::process::geteuid().as_raw(), std::process::id()))?;
         // Who calls knows what it has to say.
         let deadline = deadline.min(Instant::now() + BEGIN);
         let (protocol, version, said) = match self.hear(channel, deadline).await? {
@@ -290,6 +292,17 @@ impl<'a> Attempt<'a> {
     }
 }
 
+/// Whether a user's process may take over from this one.
+fn may_take_over((uid, pid): (u32, Option<u32>), (own, this): (u32, u32)) -> Result<(), String> {
+    if pid == Some(this) {
+        return Err("it came from this very process, by way of a backend of its own".into());
+    }
+    if uid != own && uid != 0 {
+        return Err(format!("user {uid} may not take over from a process of user {own}"));
+    }
+    Ok(())
+}
+
 fn busy() {
     tracing::warn!("SIGUSR2: a hand-over is under way already");
 }
@@ -319,5 +332,25 @@ fn unexpected(message: Message) -> String {
     match message {
         Message::Refused { why } => format!("the new process says: {why}"),
         other => format!("the new process said {} out of turn", other.word()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_owner_s_processes_and_root_s_may_take_over_but_not_this_one() {
+        let own = (1000, 7);
+        for (uid, pid, may) in [
+            (1000, Some(8), true),
+            (0, Some(8), true),
+            (1000, None, true),
+            (1001, Some(8), false),
+            (1000, Some(7), false),
+            (0, Some(7), false),
+        ] {
+            assert_eq!(may_take_over((uid, pid), own).is_ok(), may, "{uid} {pid:?}");
+        }
     }
 }

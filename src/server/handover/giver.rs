@@ -10,7 +10,6 @@ use crate::server::state::State;
 use std::future::poll_fn;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -21,7 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 /// The name of the socket in the folder `server.state` by which another process takes over.
-pub const SOCKET: &str = "handover.sock";
+pub const SOCKET: &str = crate::config::HAND_OVER_SOCKET;
 /// The role of that socket.
 pub const ROLE: &str = "handover";
 /// How long the other process may take to begin to serve once it said that it could.
@@ -82,13 +81,11 @@ pub fn bind(
     if let Some(socket) = inherited {
         return Ok(socket.into());
     }
-    let bound = crate::net::bind(&crate::config::BindAddr::Unix(path.clone()), 1, 8);
+    let bound = crate::net::bind_private(&crate::config::BindAddr::Unix(path.clone()), 8);
     let socket = bound.and_then(|mut bound| {
         bound.sockets.pop().ok_or_else(|| io::ErrorKind::AddrNotAvailable.into())
     });
-    let socket = socket.map_err(failed)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    Ok(socket.into())
+    Ok(socket.map_err(failed)?.into())
 }
 
 impl Giver {

@@ -70,6 +70,20 @@ fn a_new_process_with_problems_changes_nothing() {
 }
 
 #[test]
+fn a_file_that_is_no_toml_says_before_its_fault_whom_to_tell() {
+    let (service, _one, addr, toml) = service("state = \"own\"");
+    service.write(&toml.replace("[listener.web]", "[listener.web"));
+    let before = service.get("/v1/status")["hand_over"]["last"]["at"].clone();
+    let mut other = Command::new(service.path("evenkeel"));
+    other.current_dir(service.folder.path()).args(["run", "--take-over"]);
+    let other = other.output().unwrap();
+    assert_eq!(other.status.code(), Some(1));
+    let why = service.failed_since(&before);
+    assert!(why.contains("proxy.toml:4"), "{why}");
+    assert_eq!(ask(addr), "one");
+}
+
+#[test]
 fn one_that_is_never_ready_is_ended_and_signals_are_served_meanwhile() {
     let (mut service, _one, addr, _) = service("hand_over = \"3s\"");
     let old = service.pid();
@@ -121,6 +135,11 @@ impl Other {
     }
     /// Takes everything over, up to the last word of the old process.
     fn take(&mut self) {
+        self.take_some(|taken| taken);
+        assert!(self.hear()["final"]["memory"]["words"].is_string());
+    }
+    /// The same up to the word that it could serve, with some of the sockets.
+    fn take_some(&mut self, some: impl FnOnce(Vec<Value>) -> Vec<Value>) {
         self.hello(1);
         assert!(self.hear()["offer"]["memory"]["words"].is_string());
         let mut taken = Vec::new();
@@ -133,8 +152,7 @@ impl Other {
         }
         let roles: Vec<&str> = taken.iter().filter_map(|one| one["role"].as_str()).collect();
         assert_eq!(roles, ["listener", "admin", "api", "handover"]);
-        self.say(&json!({ "ready": { "taken": taken } }));
-        assert!(self.hear()["final"]["memory"]["words"].is_string());
+        self.say(&json!({ "ready": { "taken": some(taken) } }));
     }
 }
 
@@ -148,7 +166,7 @@ fn one_of_another_form_or_that_dies_at_any_word_is_let_go() {
     let why = other.hear()["refused"]["why"].as_str().unwrap().to_string();
     assert!(why.contains("speaks form 99") && why.contains("form 1"), "{why}");
     assert_eq!(service.failed_since(&Value::Null), why);
-    for step in 0..6 {
+    for step in 0..7 {
         let before = last(&service);
         let mut other = Other::connect(&service);
         let word = match step {
@@ -166,6 +184,10 @@ fn one_of_another_form_or_that_dies_at_any_word_is_let_go() {
                 "ended before it served"
             }
             4 => {
+                other.take_some(|_| Vec::new());
+                "takes none of the sockets"
+            }
+            5 => {
                 other.take();
                 "ended before it served"
             }
@@ -184,7 +206,7 @@ fn one_of_another_form_or_that_dies_at_any_word_is_let_go() {
         assert_eq!(told.status, 200, "{step}: it writes again");
     }
     service.hand_over();
-    assert_eq!(service.member("a")["weight"], 7);
+    assert_eq!(service.member("a")["weight"], 8);
 }
 
 #[test]
