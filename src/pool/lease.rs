@@ -337,8 +337,6 @@ impl Lease {
                     self.pool.failing(&self.backend, row, most, self.now());
                 }
             }
-            // What says of the request that nobody here can do it (501, 505) is no good answer.
-            Outcome::Answered(500..) => hot.forgive(),
             Outcome::Answered(_) | Outcome::Called(_) => self.forgive(),
             Outcome::Closed => {
                 self.backend.cells.closed.inc();
@@ -350,7 +348,8 @@ impl Lease {
     /// A client was answered well.
     fn forgive(&self) {
         self.backend.hot.forgive();
-        if self.pool.binds() {
+        // What says that nobody can do what was asked for (501, 505) is no good answer.
+        if self.pool.binds() && self.outcome.status().is_none_or(|status| status < 500) {
             self.backend.clients.answered(self.who);
         }
     }
