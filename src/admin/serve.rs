@@ -96,16 +96,17 @@ impl Drop for SocketFile {
 ///
 /// What was tried, on what, and the kernel's word.
 pub fn bind(bind: &Bind) -> io::Result<Socket> {
-    bind_to(&bind.addr, None)
+    bind_to(&bind.addr, None, true)
 }
 
-/// As [`bind`], with the socket that another process bound, where there is one.
+/// As [`bind`], with the socket that another process bound, where there is one. A Unix socket is its
+/// owner's alone where the API is served.
 ///
 /// # Errors
 ///
 /// As [`bind`].
-pub fn bind_or(bind: &Bind, open: Option<OwnedFd>) -> io::Result<Socket> {
-    bind_to(&bind.addr, open)
+pub fn bind_or(bind: &Bind, access: &Access, open: Option<OwnedFd>) -> io::Result<Socket> {
+    bind_to(&bind.addr, open, access.api)
 }
 
 /// The name of the Unix socket in the folder `server.state`.
@@ -133,10 +134,10 @@ pub fn bind_private_or(folder: &Path, open: Option<OwnedFd>) -> io::Result<Socke
         io::Error::new(error.kind(), what)
     };
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-    bind_to(&BindAddr::Unix(folder.join(SOCKET)), open)
+    bind_to(&BindAddr::Unix(folder.join(SOCKET)), open, true)
 }
 
-fn bind_to(addr: &BindAddr, open: Option<OwnedFd>) -> io::Result<Socket> {
+fn bind_to(addr: &BindAddr, open: Option<OwnedFd>, private: bool) -> io::Result<Socket> {
     let failed = |error: io::Error| {
         let hint = bind_hint(addr, &error).map(|hint| format!("; {hint}"));
         let what = format!("listen on {addr} (admin): {error}");
@@ -145,14 +146,15 @@ fn bind_to(addr: &BindAddr, open: Option<OwnedFd>) -> io::Result<Socket> {
     let adopted = open.is_some();
     let bound = match open {
         Some(socket) => net::adopt(vec![socket], 1, BACKLOG),
-        None => net::bind_private(addr, BACKLOG),
+        None if private => net::bind_private(addr, BACKLOG),
+        None => net::bind(addr, 1, BACKLOG),
     };
     let mut bound = bound.map_err(failed)?;
     let socket =
         bound.sockets.pop().ok_or_else(|| failed(io::ErrorKind::AddrNotAvailable.into()))?;
     let file = match &bound.addr {
         BindAddr::Unix(path) => {
-            if adopted {
+            if adopted && private {
                 // By whom it was bound, and how, is not known.
                 let own = std::fs::Permissions::from_mode(0o600);
                 let done = std::fs::set_permissions(path, own);

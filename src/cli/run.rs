@@ -227,17 +227,17 @@ fn doors(config: &Config, past: &mut Past) -> Result<Vec<(Arc<Role>, Served)>, S
         doors.push((shared, (socket, access)));
         Ok::<_, String>(())
     };
-    let mut bound = |role, bind: &Bind| {
+    let mut bound = |role, bind: &Bind, access: &admin::Access| {
         let open = past.inherited.of_role(role, &bind.addr);
-        admin::bind_or(bind, open).map_err(|error| error.to_string())
+        admin::bind_or(bind, access, open).map_err(|error| error.to_string())
     };
     if let Some(bind) = &config.admin.bind {
         let access = admin::Access { api: true, known_hosts: true };
-        serve("admin", &bind.addr, bound("admin", bind)?, access)?;
+        serve("admin", &bind.addr, bound("admin", bind, &access)?, access)?;
     }
     if let Some(bind) = &config.metrics {
         let access = admin::Access { api: false, known_hosts: false };
-        serve("metrics", &bind.addr, bound("metrics", bind)?, access)?;
+        serve("metrics", &bind.addr, bound("metrics", bind, &access)?, access)?;
     }
     let at = BindAddr::Unix(config.server.state.join(admin::SOCKET));
     let open = past.inherited.of_role("api", &at);

@@ -203,7 +203,7 @@ fn a_path_is_judged_by_where_it_leads_when_it_is_dialled() {
 fn a_socket_of_admin_bind_is_its_owner_s_alone_and_no_backend() {
     let folder = tempfile::tempdir().unwrap();
     let (api, web) = (folder.path().join("api.sock"), folder.path().join("web.sock"));
-    let text = "[admin]\nbind = \"unix:api.sock\"\n[listener.web]\nbind = \"unix:web.sock\"\n\
+    let text = "[metrics]\nbind = \"unix:metrics.sock\"\n[admin]\nbind = \"unix:api.sock\"\n[listener.web]\nbind = \"unix:web.sock\"\n\
          protocol = \"http\"\npool = \"app\"\n[pool.app]\nbackends = []\n";
     std::fs::write(folder.path().join("proxy.toml"), text).unwrap();
     let mut child = std::process::Command::new("sh")
@@ -217,10 +217,12 @@ fn a_socket_of_admin_bind_is_its_owner_s_alone_and_no_backend() {
         std::fs::metadata(folder.path().join(name)).unwrap().permissions().mode() & 0o777
     };
     let modes = ["api.sock", "state/admin.sock", "state/handover.sock"].map(mode);
+    let metrics = mode("metrics.sock");
     let answer = by_socket(folder.path(), &post(&format!("unix:{}", api.display())));
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(modes, [0o600; 3]);
+    assert_eq!(metrics, 0o777, "what anybody may read is for the umask to close");
     assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
 }
 
