@@ -276,6 +276,10 @@ impl Backend {
     pub fn is_silent(&self) -> bool {
         !self.hot.is_usable() && self.hot.quiet() == Quiet::Silent
     }
+    /// Whether it was silent, and gets one try at a time until it answers one.
+    pub(crate) fn is_on_trial(&self) -> bool {
+        self.hot.quiet() == Quiet::Trial
+    }
     pub(super) fn set_quiet(&self, quiet: Quiet) {
         self.hot.set_quiet(quiet);
         if quiet == Quiet::Silent {

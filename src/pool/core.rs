@@ -274,7 +274,7 @@ impl Pool {
             turns
         };
         if self.read.stale.load(Acquire) {
-            self.build(&mut maker, now);
+            self.build(&mut maker, true, now);
         }
         drop(maker);
         self.version.send_modify(|version| *version += 1);
@@ -355,15 +355,16 @@ impl Pool {
         }
         // A reload may have published meanwhile.
         if self.read.stale.load(Acquire) {
-            self.build(&mut maker, now);
+            self.build(&mut maker, false, now);
             drop(maker);
             self.serve(now);
         }
         None
     }
 
-    /// Builds and stores a snapshot. Only the look at the members takes their lock.
-    fn build(&self, maker: &mut Maker, now: Instant) {
+    /// Builds and stores a snapshot. Only the look at the members takes their lock. `anew`: a later
+    /// tier gets a new balancer, too, though it is the same as before.
+    fn build(&self, maker: &mut Maker, anew: bool, now: Instant) {
         let begun = Instant::now();
         let (usable, config) = {
             let mut members = self.members.lock();
@@ -372,27 +373,46 @@ impl Pool {
             self.note(&members);
             (usable, self.settings.load_full())
         };
-        let generation = self.read.generation.load(Relaxed).wrapping_add(1);
-        let candidates: Box<[_]> = usable.candidates.into();
-        let made = maker.policies.make(&config.balance, &candidates, self.seeds, usable.sizes);
-        let balancer = made.expect("`prepare` let only known policies pass");
-        let wants_load = balancer.wants_load();
-        self.read.wants_cost.store(balancer.wants_cost(), Relaxed);
-        if wants_load {
-            let places = candidates.iter().enumerate();
-            places.for_each(|(i, c)| c.backend.hot.set_place(generation, i));
-        }
+        let mut generation = self.read.generation.load(Relaxed);
+        let mut set = |candidates: Vec<Candidate>, sizes| {
+            generation = generation.wrapping_add(1);
+            let made = maker.policies.make(&config.balance, &candidates, self.seeds, sizes);
+            let balancer = made.expect("`prepare` let only known policies pass");
+            let (candidates, wants_load) = (candidates.into(), balancer.wants_load());
+            let set = Snapshot {
+                generation,
+                candidates,
+                balancer,
+                wants_load,
+                sizes,
+                ..Snapshot::empty()
+            };
+            if wants_load {
+                let places = set.candidates.iter().enumerate();
+                places.for_each(|(i, c)| c.backend.hot.set_place(generation, i));
+            }
+            set
+        };
+        let before = self.read.snapshot.load_full();
+        let later = usable.later.into_iter().map(|(candidates, sizes)| {
+            let is_it = |kept: &&Arc<Snapshot>| !anew && kept.is_of(&candidates, sizes);
+            let kept = before.later.iter().find(is_it).cloned();
+            kept.unwrap_or_else(|| Arc::new(set(candidates, sizes)))
+        });
+        let later = later.collect();
         let (panic, pending) = (usable.panic, usable.pending);
-        let snapshot =
-            Arc::new(Snapshot { generation, candidates, balancer, wants_load, panic, pending });
+        let first = set(usable.candidates, usable.sizes);
+        let snapshot = Arc::new(Snapshot { panic, pending, later, ..first });
+        let (generation, wants_load) = (snapshot.generation, snapshot.wants_load);
+        self.read.wants_cost.store(snapshot.balancer.wants_cost(), Relaxed);
         self.panic.set(i64::from(panic));
         self.read.snapshot.store(snapshot.clone());
         self.read.generation.store(generation, Release);
         self.read.wants_load.store(wants_load, Release);
         // What was taken or settled while it was built did not reach it.
-        if wants_load {
-            let all = 0..snapshot.candidates.len();
-            all.for_each(|i| snapshot.balancer.load_changed(&snapshot.candidates, i));
+        for set in snapshot.tiers().filter(|set| set.wants_load) {
+            let all = 0..set.candidates.len();
+            all.for_each(|i| set.balancer.load_changed(&set.candidates, i));
         }
         {
             let members = self.members.lock();
@@ -442,6 +462,12 @@ impl Pool {
         *self.budget.lock() = Budget::new(now);
         *self.hedges.lock() = Budget::new(now);
         self.latency.play(now);
+    }
+
+    /// Whether the snapshot says all that is known.
+    #[cfg(test)]
+    pub(crate) fn is_fresh(&self) -> bool {
+        !self.read.stale.load(Acquire)
     }
 
     /// When time alone changes something, if it will: then [`Change::Tick`] is due.

@@ -4,6 +4,7 @@ use super::balance::Ask;
 use super::change::{Member, Reason, State};
 use super::core::Pool;
 use super::lease::NoLease;
+use super::snapshot::Snapshot;
 use crate::config::Name;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -68,7 +69,11 @@ impl Pool {
     /// cursors, none of which move.
     pub fn explain(&self, ask: &Ask<'_>) -> Explained {
         let snapshot = self.snapshot();
-        let in_set = |id: BackendId| snapshot.candidates.iter().find(|c| c.backend.id == id);
+        let in_set = |id: BackendId| {
+            let mut all = snapshot.tiers().flat_map(|set| &set.candidates);
+            all.find(|c| c.backend.id == id)
+        };
+        let is_for = |id: BackendId| snapshot.tiers_for(ask).any(|set| set.has(id));
         let least = self.read.doubt.load(Relaxed);
         let rules = self.config().outlier.as_ref().and_then(|outlier| outlier.silence);
         let doubts = |backend: &Backend| least > 0 && backend.seems_in_doubt(least, rules, ask.now);
@@ -79,19 +84,19 @@ impl Pool {
             reason: member.reason,
             active: member.backend.active(),
             most: member.backend.hot.limit(),
-            open: in_set(member.backend.id).is_some_and(|candidate| candidate.is_open(ask)),
+            open: is_for(member.backend.id) && member.backend.is_open(ask),
             doubt: doubts(&member.backend),
         };
-        let chosen = |ask: &Ask<'_>| {
+        let chosen_of = |set: &Snapshot, ask: &Ask<'_>| {
             let picked = |ask: &Ask<'_>| {
-                let index = snapshot.balancer.peek(&snapshot.candidates, ask)?;
-                let candidate = snapshot.candidates.get(index).filter(|c| c.is_open(ask))?;
+                let index = set.balancer.peek(&set.candidates, ask)?;
+                let candidate = set.candidates.get(index).filter(|c| c.is_open(ask))?;
                 Some((index, candidate))
             };
             let (index, own) = picked(ask)?;
-            let beside = (doubts(&own.backend) && snapshot.others_bear(index))
+            let beside = (doubts(&own.backend) && set.others_bear(index))
                 .then(|| {
-                    let doubted = snapshot.candidates.iter().filter(|c| doubts(&c.backend));
+                    let doubted = set.candidates.iter().filter(|c| doubts(&c.backend));
                     let doubted = doubted.map(|c| c.backend.id);
                     let avoid: Vec<_> = ask.avoid.iter().copied().chain(doubted).collect();
                     picked(&Ask { avoid: &avoid, ..*ask }).filter(|(_, it)| it.stands_in(ask))
@@ -99,6 +104,7 @@ impl Pool {
                 .flatten();
             Some(beside.map_or(own, |(_, other)| other).backend.clone())
         };
+        let chosen = |ask: &Ask<'_>| snapshot.tiers_for(ask).find_map(|set| chosen_of(set, ask));
         let preferred = ask.prefer.filter(|backend| backend.is_open(ask)).cloned();
         let why = match (&preferred, snapshot.panic) {
             (Some(_), _) => "sticky",
@@ -113,7 +119,7 @@ impl Pool {
             ask.avoid.iter().copied().chain(pick.iter().map(|pick| pick.id)).collect();
         let next = Ask { avoid: &without, prefer: None, ..*ask };
         let full = |queue| Line { waiting: self.desk.waiting(), ..queue };
-        let (refused, queue) = match snapshot.why_nobody(ask) {
+        let (refused, queue) = match snapshot.why_none(ask) {
             _ if pick.is_some() => (None, None),
             NoLease::Full => match self.queue_rules().map(full) {
                 None => (Some("max_active"), None),

@@ -28,6 +28,17 @@ pub enum NoLease {
     Queue,
 }
 
+impl NoLease {
+    /// Why there is none in two tiers: somebody who is full may be free soon.
+    pub(super) fn or(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Full, _) | (_, Self::Full) => Self::Full,
+            (Self::Avoided, _) | (_, Self::Avoided) => Self::Avoided,
+            _ => self,
+        }
+    }
+}
+
 /// How a lease ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -232,8 +243,7 @@ impl Lease {
     }
     /// Whether somebody else could be leased now for what this is for.
     pub fn has_other(&self, now: Instant) -> bool {
-        let open = |ask: &Ask<'_>| self.pool.is_open(ask);
-        !self.pool.is_waited_for() && open(&Ask::new(now, 0).avoid(&self.avoids()))
+        self.pool.is_open_to(&Ask::new(now, 0).avoid(&self.avoids()))
     }
     /// Another one for what this is for, asked for with this hash and seed, paid for by the budget of
     /// further tries; nothing where nobody else is open, or the budget is spent. `waited`: this one was

@@ -1,8 +1,9 @@
 //! Leases of a pool: what a request asks it for, at once, beside another, or in its turn.
-use super::backend::Backend;
+use super::backend::{Backend, Candidate};
 use super::balance::{Ask, Why};
 use super::core::Pool;
 use super::lease::{Lease, NoLease};
+use super::snapshot::Snapshot;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::time::Instant;
@@ -17,7 +18,7 @@ impl Pool {
     pub fn lease(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, NoLease> {
         // Whoever waits comes first.
         if self.is_waited_for() && self.read.has_queue.load(Relaxed) {
-            return Err(NoLease::Pending);
+            return self.past(ask).ok_or(NoLease::Pending);
         }
         match self.attempt(ask) {
             Err(NoLease::Full) if self.read.has_queue.load(Relaxed) => Err(NoLease::Pending),
@@ -32,26 +33,48 @@ impl Pool {
     /// As `lease`, for whoever can do without one.
     pub fn another(self: &Arc<Self>, ask: &Ask<'_>) -> Option<Lease> {
         if self.is_waited_for() {
-            return None;
+            return self.past(ask);
         }
         self.attempt(ask).ok()
     }
 
+    /// Past those who wait: further tries alone are for later tiers, so that a free place there is
+    /// nobody's who waits.
+    #[cold]
+    fn past(self: &Arc<Self>, ask: &Ask<'_>) -> Option<Lease> {
+        let snapshot = self.read.snapshot.load();
+        ask.goes_on().then(|| self.take_later(&snapshot, ask, NoLease::Full).ok()).flatten()
+    }
+
     /// Whether who finds nobody may wait for one: there is a queue, and somebody who is only full.
     pub fn may_wait(&self, ask: &Ask<'_>) -> bool {
-        self.has_queue() && self.read.snapshot.load().why_nobody(ask) == NoLease::Full
+        self.has_queue() && self.read.snapshot.load().why_none(ask) == NoLease::Full
     }
 
     /// Whether somebody could be leased now. Looks at many where nearly all are to be avoided.
     pub fn is_open(&self, ask: &Ask<'_>) -> bool {
-        self.read.snapshot.load().candidates.iter().any(|candidate| candidate.is_open(ask))
+        let is_open = |set: &Snapshot| set.candidates.iter().any(|c| c.is_open(ask));
+        self.read.snapshot.load().tiers_for(ask).any(is_open)
+    }
+
+    /// As `is_open`, beside those who wait.
+    pub(super) fn is_open_to(&self, ask: &Ask<'_>) -> bool {
+        let has_later = || ask.goes_on() && self.has_later(|candidate| candidate.is_open(ask));
+        if self.is_waited_for() { has_later() } else { self.is_open(ask) }
+    }
+
+    /// Whether one of a later tier is such.
+    pub(super) fn has_later(&self, is: impl Fn(&Candidate) -> bool) -> bool {
+        let snapshot = self.read.snapshot.load();
+        snapshot.later.iter().any(|set| set.candidates.iter().any(&is))
     }
 
     /// Whether this one has a place for an ask, and is in the set in force.
     #[cfg(test)]
     pub(crate) fn has_place(&self, backend: &Backend, ask: &Ask<'_>) -> bool {
-        let all = &self.read.snapshot.load().candidates;
-        all.iter().any(|candidate| candidate.backend.id == backend.id && candidate.is_open(ask))
+        let snapshot = self.read.snapshot.load();
+        let mut all = snapshot.tiers_for(ask).flat_map(|set| &set.candidates);
+        all.any(|candidate| candidate.backend.id == backend.id && candidate.is_open(ask))
     }
 
     /// As `lease`, uncounted, past the queue.
@@ -78,16 +101,52 @@ impl Pool {
         }
         let snapshot = self.read.snapshot.load();
         let (waits, passed) = (self.has_queue(), &self.passed_over);
-        let index = match self.read.doubt.load(Relaxed) {
+        let taken = match self.read.doubt.load(Relaxed) {
             0 => snapshot.take(ask, waits, passed, |_| false),
             least => snapshot.take(ask, waits, passed, |backend| {
                 backend.is_in_doubt(least, || self.config().outlier.as_ref()?.silence, ask.now)
             }),
-        }?;
-        let backend = &snapshot.candidates[index].backend;
+        };
+        match taken {
+            Ok(index) => self.taken(&snapshot, index, snapshot.generation, ask),
+            Err(none) => self.take_later(&snapshot, ask, none),
+        }
+    }
+
+    /// Where the first tier has nobody for an ask: somebody of the next that it may come to. Shares no
+    /// code with the first pick, which is small enough to be inlined as long as it is used once.
+    #[cold]
+    #[inline(never)]
+    fn take_later(
+        self: &Arc<Self>,
+        snapshot: &Snapshot,
+        ask: &Ask<'_>,
+        mut none: NoLease,
+    ) -> Result<Lease, NoLease> {
+        let (least, silence) = (self.read.doubt.load(Relaxed), || self.config().outlier?.silence);
+        let doubts = |b: &Backend| least > 0 && b.is_in_doubt(least, silence, ask.now);
+        for set in snapshot.tiers_for(ask).skip(1) {
+            match set.take(ask, self.has_queue(), &self.passed_over, doubts) {
+                Ok(index) => return self.taken(set, index, snapshot.generation, ask),
+                Err(other) => none = none.or(other),
+            }
+        }
+        Err(none)
+    }
+
+    /// Somebody of a tier was taken, by the snapshot of this generation.
+    #[inline(always)]
+    fn taken(
+        self: &Arc<Self>,
+        set: &Snapshot,
+        index: usize,
+        generation: u32,
+        ask: &Ask<'_>,
+    ) -> Result<Lease, NoLease> {
+        let backend = &set.candidates[index].backend;
         let picks = backend.picks();
         let first = ask.is_first();
-        match (snapshot.panic, ask.why) {
+        match (set.panic, ask.why) {
             (true, _) => picks.panic.inc(),
             _ if first => picks.policy.inc(),
             (_, Why::Hedge) => picks.hedge.inc(),
@@ -96,11 +155,11 @@ impl Pool {
         if !first {
             self.repeats.inc();
         }
-        if snapshot.wants_load {
-            snapshot.balancer.load_changed(&snapshot.candidates, index);
+        if set.wants_load {
+            set.balancer.load_changed(&set.candidates, index);
         }
         // Another one was published since we looked: it has not heard of us.
-        if self.read.generation.load(Acquire) != snapshot.generation {
+        if self.read.generation.load(Acquire) != generation {
             self.load_changed(backend);
         }
         Ok(Lease::new(self.clone(), backend.clone(), ask))
@@ -131,7 +190,7 @@ impl Pool {
 
     /// As `lease`; where there is nobody it waits for what is about to be known, until the deadline:
     /// somebody's first verdict while nobody of the pool was ever up, or a change that is not
-    /// published yet, as the backups of a primary that was just found to be gone.
+    /// published yet, as one who came up when the last one was found to be gone.
     ///
     /// # Errors
     ///
@@ -173,7 +232,7 @@ impl Pool {
     /// the next publication.
     pub(crate) fn stand(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, NoLease> {
         match self.is_waited_for() && self.read.has_queue.load(Relaxed) {
-            true => Err(NoLease::Full),
+            true => self.past(ask).ok_or(NoLease::Full),
             false => self.attempt(ask),
         }
     }
@@ -217,8 +276,13 @@ impl Pool {
             return;
         }
         let snapshot = self.read.snapshot.load();
-        if let Some(index) = backend.hot.place(snapshot.generation) {
-            snapshot.balancer.load_changed(&snapshot.candidates, index);
+        match backend.hot.place(snapshot.generation) {
+            Some(index) => snapshot.balancer.load_changed(&snapshot.candidates, index),
+            None => snapshot.load_changed_later(backend),
         }
     }
 }
+
+#[cfg(test)]
+#[path = "leasing_tests.rs"]
+mod tests;

@@ -10,7 +10,7 @@ use super::outlier::Count;
 use super::slow_start;
 use super::words::{self, Word, Words};
 use crate::config::{self, Addr, MaxActive, Name};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
@@ -66,6 +66,8 @@ pub(super) struct Usable {
     pub(super) pending: bool,
     /// Sizes of hash tables, by what is configured and never by health.
     pub(super) sizes: Sizes,
+    /// Who is up in each of the tiers after theirs that has somebody.
+    pub(super) later: Vec<(Vec<Candidate>, Sizes)>,
 }
 
 impl Members {
@@ -436,7 +438,7 @@ impl Members {
     }
 
     /// Who is usable now: the lowest tier that has somebody, and below the panic threshold those of
-    /// it, too, that are a last resort. Sets the usable bits to this.
+    /// it, too, that are a last resort; and who is up in the tiers after it. Sets the usable bits to this.
     pub(super) fn snapshot(&mut self) -> Usable {
         let wanted: Vec<&Known> =
             self.by_name.iter().map(|i| &self.list[*i]).filter(|k| k.is_wanted()).collect();
@@ -458,18 +460,15 @@ impl Members {
                 known.backend.hot.set_usable(usable(known));
             }
         }
-        let ramps = of_tier().any(|known| known.ramp.is_some());
-        let sum = of_tier().map(|known| u64::from(known.endpoint.weight.get())).sum();
-        let scale = if ramps { slow_start::scale(sum) } else { 1 };
-        let candidates = of_tier()
-            .filter(|known| usable(known))
-            .map(|known| Candidate { backend: known.backend.clone(), weight: known.weight(scale) });
-        let candidates = candidates.collect();
         let weights = self.list.iter().filter(|known| known.removed.is_none());
         let sizes = Sizes::of(weights.map(|known| u32::from(known.endpoint.weight.get())));
-        let sizes = Sizes { scale, ..sizes };
+        let (candidates, sizes) = set(&wanted, tier, usable, sizes);
+        let is_later = |known: &&&Known| known.is_up() && Some(known.endpoint.tier) > tier;
+        let later: BTreeSet<u8> = wanted.iter().filter(is_later).map(|k| k.endpoint.tier).collect();
+        let later = later.into_iter().map(|tier| set(&wanted, Some(tier), Known::is_up, sizes));
+        let later = later.collect();
         (self.panic, self.stale) = (panic, false);
-        Usable { candidates, panic, pending, sizes }
+        Usable { candidates, panic, pending, sizes, later }
     }
 
     /// Everyone, as shown.
@@ -505,6 +504,23 @@ impl Members {
         let known = &self.list[*self.by_id.get(&id)?];
         known.removed.is_none().then(|| known.backend.clone())
     }
+}
+
+/// The usable ones of a tier, and what their weights are multiplied by.
+fn set(
+    wanted: &[&Known],
+    tier: Option<u8>,
+    usable: impl Fn(&Known) -> bool,
+    sizes: Sizes,
+) -> (Vec<Candidate>, Sizes) {
+    let here = || wanted.iter().filter(|known| Some(known.endpoint.tier) == tier);
+    let sum = here().map(|known| u64::from(known.endpoint.weight.get())).sum();
+    let ramps = here().any(|known| known.ramp.is_some());
+    let scale = if ramps { slow_start::scale(sum) } else { 1 };
+    let candidate =
+        |known: &Known| Candidate { backend: known.backend.clone(), weight: known.weight(scale) };
+    let usable = here().filter(|known| usable(known));
+    (usable.map(|known| candidate(known)).collect(), Sizes { scale, ..sizes })
 }
 
 #[path = "members_passive.rs"]

@@ -174,6 +174,21 @@ impl Model {
         (set, panics)
     }
 
+    /// Who works in each tier after that of these.
+    pub(super) fn later(&self, set: &[(Name, BackendId, u16)]) -> Vec<Vec<BackendId>> {
+        let of = |(_, id, _): &(Name, BackendId, u16)| {
+            self.facts.iter().find(|f| f.backend.id == *id).map(|f| f.endpoint.tier)
+        };
+        let Some(first) = set.first().and_then(of) else { return Vec::new() };
+        let works = |tier: u8| {
+            let here = self.facts.iter().filter(|f| f.endpoint.tier == tier && self.works(f));
+            let mut all: Vec<_> = here.map(|f| (f.endpoint.name.clone(), f.backend.id)).collect();
+            all.sort();
+            all.into_iter().map(|(_, id)| id).collect::<Vec<_>>()
+        };
+        (first + 1..=u8::MAX).map(works).filter(|set| !set.is_empty()).collect()
+    }
+
     /// Whether its time to drain has passed.
     pub(super) fn is_over(&self, fact: &Fact, now: Instant) -> bool {
         let leaves = matches!(self.state(fact).0, State::Drain | State::Maintenance);

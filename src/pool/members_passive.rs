@@ -7,6 +7,7 @@ use crate::pool::hot::Quiet;
 use crate::pool::known::Known;
 use crate::pool::outlier::{Tally, outliers};
 use crate::pool::slow_start::{Ramp, next_step};
+use std::collections::BTreeSet;
 use std::time::Instant;
 
 impl Members {
@@ -148,20 +149,47 @@ impl Members {
     }
 
     /// Ejects who answered too small a share, the worst first. Where clients come back they ask for other
-    /// pages than those who do not, and are not everywhere as many: each are compared with their like.
+    /// pages than those who do not, and are not everywhere as many: each are compared with their like, tier
+    /// by tier, for a backup gets what others failed at.
     fn rate(&mut self, rules: &SuccessRate, now: Instant) -> Vec<Turn> {
+        let tiers: BTreeSet<u8> = self.list.iter().map(|known| known.endpoint.tier).collect();
         let mut turns = Vec::new();
         for (like, whose) in ["its tries", "its tries without a cookie or key"].iter().enumerate() {
-            let up: Vec<usize> = (0..self.list.len()).filter(|i| self.list[*i].is_up()).collect();
-            let tally = |known: &Known| known.tallies()[like].since(known.mark[like]);
-            let window: Vec<Tally> = up.iter().map(|i| tally(&self.list[*i])).collect();
-            for (i, least) in outliers(&window, rules) {
+            for tier in &tiers {
+                turns.extend(self.rate_tier(*tier, (like, whose), rules, now));
+            }
+        }
+        turns
+    }
+
+    fn rate_tier(
+        &mut self,
+        tier: u8,
+        (like, whose): (usize, &str),
+        rules: &SuccessRate,
+        now: Instant,
+    ) -> Vec<Turn> {
+        let up = self.rated(tier);
+        let tally = |known: &Known| known.tallies()[like].since(known.mark[like]);
+        let window: Vec<Tally> = up.iter().map(|i| tally(&self.list[*i])).collect();
+        let mut turns = Vec::new();
+        for (i, least) in outliers(&window, rules) {
+            let known = &self.list[up[i]];
+            if known.endpoint.tier == tier {
                 let (rate, least) = (window[i].rate() * 100.0, least * 100.0);
                 let detail = format!("{rate:.1} % of {whose} were answered, below {least:.1} %");
-                let id = self.list[up[i]].backend.id;
+                let id = known.backend.id;
                 turns.extend(self.eject(id, Reason::SuccessRate, detail, now));
             }
         }
         turns
+    }
+
+    /// Who is up of a tier; with the only one of the first, who is up at all.
+    fn rated(&self, tier: u8) -> Vec<usize> {
+        let up: Vec<usize> = (0..self.list.len()).filter(|i| self.list[*i].is_up()).collect();
+        let of = |i: &usize| self.list[*i].endpoint.tier;
+        let own: Vec<usize> = up.iter().copied().filter(|i| of(i) == tier).collect();
+        if own.len() == 1 && up.iter().all(|i| of(i) >= tier) { up } else { own }
     }
 }

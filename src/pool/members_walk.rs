@@ -18,6 +18,8 @@ struct Walk {
     ids: BTreeMap<BackendId, Arc<Backend>>,
     /// The last one.
     last: Option<Said>,
+    /// Later tiers that were published.
+    later: usize,
 }
 
 impl Walk {
@@ -27,7 +29,7 @@ impl Walk {
         let real = Members::new(name("app"), Arc::new(config.clone()));
         let model = Model { config, facts: Vec::new(), wishes: BTreeMap::new() };
         let rng = fastrand::Rng::with_seed(seed);
-        Self { rng, now: Instant::now(), real, model, ids: BTreeMap::new(), last: None }
+        Self { rng, now: Instant::now(), real, model, ids: BTreeMap::new(), last: None, later: 0 }
     }
 
     /// One of eight names, at one of two addresses, sometimes one that is looked up.
@@ -186,6 +188,12 @@ impl Walk {
         let set: Vec<_> = usable.candidates.iter().map(row).collect();
         let (want, panics) = self.model.usable();
         assert_eq!((&set, usable.panic), (&want, panics));
+        let ids = |(set, _): &(Vec<Candidate>, Sizes)| -> Vec<BackendId> {
+            set.iter().map(|c| c.backend.id).collect()
+        };
+        let later: Vec<_> = usable.later.iter().map(ids).collect();
+        assert_eq!(later, self.model.later(&set));
+        self.later += later.len();
         assert_eq!(usable.pending, self.model.pending());
         let named = self.model.facts.iter().filter(|fact| !fact.removed);
         assert_eq!(usable.sizes, Sizes::of(named.map(|f| u32::from(f.endpoint.weight.get()))));
@@ -236,7 +244,7 @@ impl Walk {
 
 #[test]
 fn members_follow_the_rules_through_every_change() {
-    let (mut turns, mut panics, mut pending, mut ejected) = (0, 0, 0, 0);
+    let (mut turns, mut panics, mut pending, mut ejected, mut later) = (0, 0, 0, 0, 0);
     for seed in 0..WALKS {
         let mut walk = Walk::new(seed);
         for step in 0..STEPS {
@@ -251,13 +259,14 @@ fn members_follow_the_rules_through_every_change() {
         let counted = |b: &Arc<Backend>| b.cells.turns.iter().map(|c| c.get()).sum::<u64>();
         let ejections = |b: &Arc<Backend>| b.cells.turns[State::Ejected as usize].get();
         ejected += walk.ids.values().map(ejections).sum::<u64>();
+        later += walk.later;
         turns += walk.ids.values().map(counted).sum::<u64>();
     }
     println!(
-        "{turns} turns, {ejected} ejections, {panics} steps in a panic, {pending} steps pending"
+        "{turns} turns, {ejected} ejections, {panics} steps in a panic, {pending} steps pending, {later} later tiers"
     );
     assert!(
-        ejected > 50 && turns > 1000 && panics > 100 && pending > 100,
+        ejected > 50 && later > 100 && turns > 1000 && panics > 100 && pending > 100,
         "the walk sees too little"
     );
 }

@@ -59,7 +59,7 @@ impl Pool {
     #[cold]
     pub(super) fn failing(&self, backend: &Backend, row: u32, most: u32, now: Instant) {
         let beside = self.beside(backend);
-        if !backend.row.lock().stands_out(row, most, beside, now) {
+        if self.stands_by_alone(backend) || !backend.row.lock().stands_out(row, most, beside, now) {
             return;
         }
         let detail = format!("{row} tries in a row failed");
@@ -159,7 +159,8 @@ impl Pool {
             return;
         }
         let is_well = |b: &Backend| b.watch.lock().standing(b.hot.heard()) == 0;
-        if self.any(|b| b.id != backend.id && is_well(b)) {
+        let is_other = |b: &Backend| b.id != backend.id && is_well(b);
+        if self.any(is_other) || self.has_later(|c| c.backend.is_usable() && is_other(&c.backend)) {
             self.silent(backend, waited, now);
         }
     }
@@ -199,10 +200,23 @@ impl Pool {
         Beside { set, others, unbound: backend.clients.so_far().0.bad }
     }
 
-    /// What is summed up of some others, and a number that says who they are.
+    /// Whether a backend is the only one of a later tier: it gets nothing but what others failed at, and
+    /// nobody else does.
+    fn stands_by_alone(&self, backend: &Backend) -> bool {
+        let snapshot = self.read.snapshot.load();
+        snapshot.later.iter().any(|set| set.has(backend.id) && set.candidates.len() == 1)
+    }
+
+    /// What is summed up of some others of its tier, of the next for the only one of the first, and a
+    /// number that says who they are.
     fn of_others<T>(&self, backend: &Backend, none: T, sum: impl Fn(T, &Backend) -> T) -> (u64, T) {
         let snapshot = self.read.snapshot.load();
-        let others = snapshot.candidates.iter().map(|c| &c.backend);
+        let own = snapshot.later.iter().find(|set| set.has(backend.id));
+        let own = own.map_or(&**snapshot, |own| own);
+        let is_alone = own.candidates.iter().all(|c| c.backend.id == backend.id);
+        let next = own.later.first().filter(|_| is_alone);
+        let others = own.candidates.iter().chain(next.iter().flat_map(|next| &next.candidates));
+        let others = others.map(|c| &c.backend);
         let others = others.filter(|other| other.id != backend.id).take(COMPARED);
         others.fold((1, none), |(set, all), other| {
             // As FNV-1 hashes.

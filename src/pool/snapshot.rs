@@ -1,8 +1,9 @@
 //! The immutable usable set with its balancer: what the `ArcSwap` holds.
 use super::backend::{Backend, BackendId, Candidate};
-use super::balance::{Ask, Balancer};
+use super::balance::{Ask, Balancer, Sizes};
 use super::lease::NoLease;
 use crate::metrics::Counter;
+use std::sync::Arc;
 
 /// Who is usable, and how one is picked.
 pub(super) struct Snapshot {
@@ -16,6 +17,10 @@ pub(super) struct Snapshot {
     pub(super) panic: bool,
     /// Nobody was ever up, and the first word on somebody is still to come.
     pub(super) pending: bool,
+    /// What its balancer was built with.
+    pub(super) sizes: Sizes,
+    /// The sets of the tiers after it, for whom those before have nobody left. They have none themselves.
+    pub(super) later: Box<[Arc<Snapshot>]>,
 }
 
 impl std::fmt::Debug for Snapshot {
@@ -55,6 +60,52 @@ impl Snapshot {
             wants_load: false,
             panic: false,
             pending: false,
+            sizes: Sizes::of(std::iter::empty()),
+            later: Box::new([]),
+        }
+    }
+
+    /// Whether it is one of the same, with the same weights and sizes.
+    pub(super) fn is_of(&self, candidates: &[Candidate], sizes: Sizes) -> bool {
+        let row = |c: &Candidate| (c.backend.id, c.weight);
+        self.sizes == sizes && self.candidates.iter().map(row).eq(candidates.iter().map(row))
+    }
+
+    /// Whether somebody is in it.
+    pub(super) fn has(&self, id: BackendId) -> bool {
+        self.candidates.iter().any(|c| c.backend.id == id)
+    }
+
+    /// It and those of the tiers after it.
+    pub(super) fn tiers(&self) -> impl Iterator<Item = &Self> {
+        std::iter::once(self).chain(self.later.iter().map(|set| &**set))
+    }
+
+    /// The tier that an ask is for, and those after it that it may come to.
+    pub(super) fn tiers_for(&self, ask: &Ask<'_>) -> impl Iterator<Item = &Self> {
+        let (mut tiers, mut more) = (self.tiers(), true);
+        std::iter::from_fn(move || {
+            let set = tiers.next().filter(|_| more)?;
+            more = set.lets_on(ask);
+            Some(set)
+        })
+    }
+
+    /// Whether an ask that finds nobody here may come to the next tier: one for another try, and any
+    /// where nobody is usable, or only one try at a time.
+    fn lets_on(&self, ask: &Ask<'_>) -> bool {
+        let works = |c: &Candidate| c.backend.is_usable() && !c.backend.is_on_trial();
+        ask.goes_on() || !self.candidates.iter().any(works)
+    }
+
+    /// Tells the policy of a later tier that the load of one of its own changed.
+    #[cold]
+    #[inline(never)]
+    pub(super) fn load_changed_later(&self, backend: &Backend) {
+        for set in &self.later {
+            if let Some(index) = backend.hot.place(set.generation) {
+                set.balancer.load_changed(&set.candidates, index);
+            }
         }
     }
 
@@ -158,7 +209,14 @@ impl Snapshot {
         weight > 0.0 && !it.backend.has_turn(ask.now, given, weight)
     }
 
-    pub(super) fn why_nobody(&self, ask: &Ask<'_>) -> NoLease {
+    /// Why there is nobody, in none of the tiers that an ask may come to.
+    pub(super) fn why_none(&self, ask: &Ask<'_>) -> NoLease {
+        let none = |none: NoLease, set: &Self| none.or(set.why_nobody(ask));
+        self.tiers_for(ask).fold(NoLease::Empty, none)
+    }
+
+    /// Why there is nobody, in this tier.
+    fn why_nobody(&self, ask: &Ask<'_>) -> NoLease {
         let usable = || self.candidates.iter().filter(|c| c.backend.is_usable());
         if usable().any(|c| !ask.avoids(c.backend.id)) {
             NoLease::Full

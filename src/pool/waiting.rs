@@ -2,14 +2,14 @@
 //!
 //! A place is handed over, not announced: whoever frees one takes the lease for the one whose turn it
 //! is, and wakes that one alone. While somebody waits, nobody who comes takes a place past the queue.
-use super::backend::{Backend, BackendId};
+use super::backend::{Backend, BackendId, Candidate};
 use super::balance::{Ask, Why};
 use super::core::Pool;
 use super::lease::{Lease, NoLease};
 use super::queue::{Entered, Queue, Ticket};
 use crate::metrics::{Gauge, Histogram};
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst, fence};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst, fence};
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 use tokio::sync::oneshot;
@@ -21,6 +21,7 @@ type Answer = Result<Lease, NoLease>;
 pub(super) struct Desk {
     pool: Weak<Pool>,
     queue: Mutex<Queue<Asker>>,
+    further: Arc<AtomicUsize>,
     /// `evenkeel_queue_depth`
     pub(super) depth: Gauge,
     /// `evenkeel_queue_duration_seconds`
@@ -37,6 +38,25 @@ struct Asker {
     prefer: Option<Arc<Backend>>,
     client: u64,
     answer: oneshot::Sender<Answer>,
+    /// It may have a place of a later tier.
+    further: Option<Further>,
+}
+
+/// Counts those in the queue who may have a place that those who came first may not.
+#[derive(Debug)]
+struct Further(Arc<AtomicUsize>);
+
+impl Further {
+    fn new(all: &Arc<AtomicUsize>) -> Self {
+        all.fetch_add(1, SeqCst);
+        Self(all.clone())
+    }
+}
+
+impl Drop for Further {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, SeqCst);
+    }
 }
 
 impl Asker {
@@ -48,7 +68,8 @@ impl Asker {
 
 impl Desk {
     pub(super) fn new(pool: Weak<Pool>) -> Self {
-        Self { pool, queue: Mutex::default(), depth: Gauge::new(), duration: Histogram::default() }
+        let (depth, duration) = (Gauge::new(), Histogram::default());
+        Self { pool, queue: Mutex::default(), further: Arc::default(), depth, duration }
     }
 
     /// How many wait.
@@ -140,6 +161,7 @@ impl Pool {
             prefer: ask.prefer.cloned(),
             client: ask.client,
             answer,
+            further: ask.goes_on().then(|| Further::new(&self.desk.further)),
         };
         let entered = {
             let mut queue = self.desk.queue.lock();
@@ -172,10 +194,13 @@ impl Pool {
     /// Takes out the next one that can be answered.
     fn next_turn(self: &Arc<Self>, now: Instant) -> Option<(Asker, Answer)> {
         let mut queue = self.desk.queue.lock();
-        // Whom the last one that found nobody had tried: the next one with the same finds nobody, and
-        // where it avoided nobody, nobody else does; but for those who want one of their own.
-        let mut in_vain: Option<&[BackendId]> = None;
+        // One that avoided nobody found nobody: nor does anybody else, but for those who want one of their
+        // own. Whom the last one that avoided somebody had tried: the next one with the same finds nobody.
+        let (mut none, mut in_vain) = (false, None::<&[BackendId]>);
         let sticky = self.settings.load().sticky.is_some();
+        // Who was asked in vain before may have a place of a later tier; where there is one.
+        let has_place = |c: &Candidate| c.backend.is_open(&Ask::new(now, 0));
+        let further = self.desk.further.load(SeqCst) > 0 && self.has_later(has_place);
         let mut found = None;
         for (ticket, waiter) in queue.in_order(now) {
             let asker = &waiter.who;
@@ -184,14 +209,20 @@ impl Pool {
                 break;
             }
             let ask = asker.ask(now);
-            let vain = in_vain.is_some_and(|tried| tried.is_empty() || *tried == *asker.avoid);
+            let may = further && asker.further.is_some();
+            let vain = (none && !may) || in_vain.is_some_and(|tried| *tried == *asker.avoid);
             if vain && !ask.prefer.is_some_and(|own| own.is_open(&ask)) {
                 continue;
             }
             match self.attempt(&ask) {
                 // It waits on.
                 Err(NoLease::Pending) if asker.prefer.is_some() => {}
-                Err(NoLease::Full | NoLease::Pending) if !sticky && asker.avoid.is_empty() => break,
+                Err(NoLease::Full | NoLease::Pending) if asker.avoid.is_empty() => {
+                    if !sticky && !further {
+                        break;
+                    }
+                    none = true;
+                }
                 Err(NoLease::Full | NoLease::Pending) => in_vain = Some(&asker.avoid),
                 answer => {
                     found = Some((ticket, answer));

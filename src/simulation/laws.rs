@@ -80,9 +80,16 @@ impl Laws {
         assert!(backend.active() <= most, "{} of {most} at {}", backend.active(), backend.name);
     }
 
-    /// A request was sent for the first time.
-    pub(super) fn asked(&mut self, now: Instant) {
+    /// A request was sent for the first time, to whom its policy chose: nobody of an earlier tier gets
+    /// work.
+    pub(super) fn asked(&mut self, pool: &Pool, chosen: Option<BackendId>, now: Instant) {
         self.first.push_back(now);
+        let Some(chosen) = chosen.filter(|_| pool.is_fresh()) else { return };
+        let members = pool.members();
+        let tier = members.iter().find(|m| m.backend.id == chosen).map_or(0, |m| m.tier);
+        let works = |b: &Backend| b.is_usable() && !b.is_on_trial();
+        let earlier = members.iter().find(|m| m.tier < tier && works(&m.backend));
+        assert!(earlier.is_none(), "it goes to tier {tier}, before {earlier:?}");
     }
 
     /// A further try was made: with it there are not more than the budget has.

@@ -16,6 +16,8 @@ pub(super) struct Scene {
     /// What stands in `[pool.app]`, but for the backends.
     pub(super) section: String,
     pub(super) servers: Vec<Server>,
+    /// The tier of each.
+    pub(super) tiers: Vec<u8>,
     /// What befalls whom, and when.
     pub(super) turns: Vec<(Duration, usize, Mood)>,
     /// From when on which share of pages takes how many times as long, everywhere.
@@ -88,9 +90,10 @@ impl Scene {
             true => (1..3).map(|k| (time * k / 3, self::section(&mut dice, n))).collect(),
             false => Vec::new(),
         };
-        Self {
+        let mut scene = Self {
             seed,
             section,
+            tiers: vec![1; n],
             servers,
             turns,
             mixes: Vec::new(),
@@ -107,7 +110,11 @@ impl Scene {
             hedge: hedge(&mut dice),
             clients: if dice.happens(0.2) { 20 } else { 0 },
             reloads,
+        };
+        if dice.happens(0.4) {
+            scene.tiers.iter_mut().for_each(|tier| *tier = dice.one_of(&[1, 1, 2, 2, 3]));
         }
+        scene
     }
 
     /// So many equal backends of eight times 10 ms, and a load in shares of what they can do.
@@ -116,6 +123,7 @@ impl Scene {
         Self {
             seed,
             section,
+            tiers: vec![1; n],
             servers,
             turns: Vec::new(),
             mixes: Vec::new(),
@@ -140,7 +148,10 @@ impl Scene {
         let mut text =
             "[listener.web]\nbind = \"127.0.0.1:1\"\npool = \"app\"\n[pool.app]\n".to_owned();
         let names = (0..self.servers.len())
-            .map(|i| format!("{{ name = \"b{i}\", addr = \"unix:/b{i}\" }}"))
+            .map(|i| {
+                let tier = self.tiers[i];
+                format!("{{ name = \"b{i}\", addr = \"unix:/b{i}\", tier = {tier} }}")
+            })
             .collect::<Vec<_>>()
             .join(", ");
         let _ = write!(text, "backends = [{names}]\n{section}");

@@ -1,6 +1,6 @@
 //! Seeds by the thousand, and one by itself.
 use super::laws::Tally;
-use super::scene::{Scene, balance};
+use super::scene::{POLICIES, Scene, balance};
 use super::server::Mood;
 use super::world::World;
 use crate::config::{Hedge, Percent};
@@ -440,6 +440,87 @@ fn a_quiet_site_pays_once_for_a_frozen_backend() {
             assert_eq!((tally.failed, slow), (0, 1));
         } else {
             assert!(tally.failed <= tally.silences, "{} lost", tally.failed);
+        }
+    }
+}
+
+/// The only one of the first tier fails in whatever way, and backups are well: nobody is lost to it, and
+/// nobody comes to them for the first time as long as it gets work.
+#[test]
+fn who_is_asked_again_goes_on_to_the_backups() {
+    let moods = [
+        Mood::Fails,
+        Mood::Sheds,
+        Mood::FailsOften(30),
+        Mood::Resets,
+        Mood::Gone,
+        Mood::Full,
+        Mood::Frozen,
+    ];
+    for (policy, mood) in POLICIES.iter().flat_map(|p| moods.map(|mood| (p, mood))) {
+        for (seed, more) in [
+            (0, ""),
+            (1, "outlier = {}"),
+            // Who waits for its turn at a frozen one has a wait of its own.
+            (2, "max_active = 8\nqueue = { size = 100, timeout = \"1s\" }"),
+        ] {
+            if mood == Mood::Frozen && seed == 2 {
+                continue;
+            }
+            let section = format!(
+                "{}\n{more}\ntimeout = {{ connect = \"50ms\", first_byte = \"200ms\" }}\n\
+                 retry = {{ attempts = 3, on = [\"connect\", \"reset\", \"timeout\", \"5xx\", 429], \
+                 budget = \"100%\", floor = \"1000/s\", backoff = {{ base = \"5ms\", max = \"5ms\" }} }}",
+                balance(policy)
+            );
+            let mut scene = Scene::plain(seed, 3, section, 0.1, 3000 * MS);
+            scene.tiers = vec![1, 2, 2];
+            scene.turns = vec![(1000 * MS, 0, mood)];
+            let tally = World::new(scene, false).play();
+            let what = format!("{policy} {mood:?} {more}");
+            let early = |i: usize| tally.picks[i].iter().any(|at| *at < 1000 * MS);
+            assert!(!early(1) && !early(2), "{what}: backups are left alone");
+            assert_eq!(tally.failed, 0, "{what}");
+            assert!(tally.by_status[1][0] > 20 && tally.by_status[2][0] > 20, "{what}");
+            let is_out = mood == Mood::Frozen && more == "outlier = {}";
+            assert!(!is_out || tally.ejections + tally.silences > 0, "{what}: it is found out");
+        }
+    }
+}
+
+/// The only one of the first tier freezes, and nothing ends a wait but its length: what can be repeated goes
+/// on to a backup, whose answer tells that it was no slow page.
+#[test]
+fn who_freezes_alone_in_its_tier_is_found_out_by_a_backup() {
+    for policy in POLICIES {
+        let section = format!(
+            "{}\noutlier = {{}}\ntimeout = {{ first_byte = \"off\" }}\nretry = {{ attempts = 2 }}",
+            balance(policy)
+        );
+        let mut scene = Scene::plain(3, 2, section, 0.05, 6000 * MS);
+        scene.tiers = vec![1, 2];
+        scene.turns = vec![(2000 * MS, 0, Mood::Frozen)];
+        let tally = World::new(scene, false).play();
+        assert!(tally.failed == 0 && tally.silences > 0, "{policy}: {} lost", tally.failed);
+        let slowest = tally.ends.iter().map(|end| end.took).max().unwrap();
+        assert!(slowest <= 1500 * MS, "{policy}: {slowest:?}");
+    }
+}
+
+/// A broken page beside others, asked for in vain of all: the backup that gets nothing else stays.
+#[test]
+fn a_broken_page_ejects_no_backup() {
+    for policy in POLICIES {
+        for seed in 0..3 {
+            let retry =
+                "retry = { attempts = 3, on = [\"5xx\"], budget = \"100%\", floor = \"1000/s\" }";
+            let section = format!("{}\noutlier = {{}}\n{retry}", balance(policy));
+            let mut scene = Scene::plain(seed, 3, section, 0.0, 8000 * MS);
+            (scene.rate, scene.tiers) = (200.0, vec![1, 1, 2]);
+            scene.broken = (1000 * MS, 0.1);
+            let tally = World::new(scene, false).play();
+            assert_eq!(tally.ejections, 0, "{policy}, seed {seed}");
+            assert!(tally.by_status[2] == [0, tally.failed], "{policy}: {:?}", tally.by_status);
         }
     }
 }

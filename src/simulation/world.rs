@@ -504,7 +504,8 @@ impl World {
             }
             self.laws.tried(after.costs, &it.effective.retry, now);
         } else {
-            self.laws.asked(now);
+            let is_home = it.home.as_ref().is_some_and(|home| home.id == lease.backend().id);
+            self.laws.asked(&self.pool, (!is_home).then_some(lease.backend().id), now);
         }
         if let Some((kept, status)) = it.after.take().and_then(|after| after.kept) {
             self.laws.settled(kept.backend().id);

@@ -59,6 +59,7 @@ mod split;
 mod sticky;
 mod support;
 mod tcp;
+mod tiers;
 mod tls;
 mod tls_agreed;
 mod tls_backends;

@@ -83,6 +83,11 @@ impl<'a> Ask<'a> {
     pub(in crate::pool) fn is_first(&self) -> bool {
         self.why == Why::First && self.avoid.is_empty()
     }
+    /// Whether it is for another try of a request after one that came to nothing: where its tier is left
+    /// with nobody for that, the next one is asked.
+    pub(in crate::pool) fn goes_on(&self) -> bool {
+        self.why != Why::Hedge && !self.avoid.is_empty()
+    }
     /// Whether this one is to be avoided.
     pub fn avoids(&self, id: BackendId) -> bool {
         self.avoid.contains(&id)
