@@ -83,6 +83,11 @@ impl Outcome {
     fn sheds(self) -> bool {
         matches!(self, Self::Answered(429) | Self::Called(429))
     }
+    /// Whether it is an answer as most are, which nobody holds against anybody.
+    #[inline]
+    fn is_plain(self) -> bool {
+        matches!(self, Self::Answered(..300))
+    }
     /// Whether policies hold it against the backend, which would be idle for ever else: one that can do
     /// nothing of what it is asked for (501) is as fast as one that fails.
     fn weighs(self) -> bool {
@@ -378,6 +383,21 @@ impl Lease {
             self.count(status, now.saturating_duration_since(self.taken));
         }
     }
+    /// Counts what is no answer, and holds against the backend what policies do.
+    #[cold]
+    fn ended_otherwise(&self) {
+        match self.outcome {
+            Outcome::NotReached | Outcome::Failed | Outcome::Empty | Outcome::Abandoned => {
+                self.backend.cells.by_class[0].inc();
+            }
+            // Answers are counted where they are told.
+            Outcome::Answered(_) | Outcome::Called(_) | Outcome::Closed | Outcome::Stale => {}
+        }
+        let declined = || self.outcome.declines() && self.pool.declines(&self.backend, self.who);
+        if self.outcome.weighs() || declined() {
+            self.backend.penalise(self.now(), self.pool.wants_cost());
+        }
+    }
     /// When it ended, while it does.
     fn now(&self) -> Instant {
         self.ended.unwrap_or_else(Instant::now)
@@ -419,17 +439,8 @@ impl Vigil {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let cells = &self.backend.cells;
-        match self.outcome {
-            Outcome::NotReached | Outcome::Failed | Outcome::Empty | Outcome::Abandoned => {
-                cells.by_class[0].inc();
-            }
-            // Answers are counted where they are told.
-            Outcome::Answered(_) | Outcome::Called(_) | Outcome::Closed | Outcome::Stale => {}
-        }
-        let declined = self.outcome.declines();
-        if self.outcome.weighs() || (declined && self.pool.declines(&self.backend, self.who)) {
-            self.backend.penalise(self.now(), self.pool.wants_cost());
+        if !self.outcome.is_plain() {
+            self.ended_otherwise();
         }
         if self.backend.is_over() {
             self.pool.limit_hits.inc("drain");

@@ -64,6 +64,7 @@ struct Shelf {
 
 impl Shelf {
     /// Whether nobody gets one by this request.
+    #[inline(always)]
     fn is_shut(&self, reuse: Reuse, now: Instant) -> bool {
         (reuse == Reuse::Sure && !is_trusted(&self.backend, now))
             || self.wary.is_some_and(|until| now < until)
