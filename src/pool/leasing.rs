@@ -42,8 +42,7 @@ impl Pool {
     /// nobody's who waits.
     #[cold]
     fn past(self: &Arc<Self>, ask: &Ask<'_>) -> Option<Lease> {
-        let snapshot = self.read.snapshot.load();
-        ask.goes_on().then(|| self.take_later(&snapshot, ask, NoLease::Full).ok()).flatten()
+        ask.goes_on().then(|| self.take_later(ask, NoLease::Full).ok()).flatten()
     }
 
     /// Whether who finds nobody may wait for one: there is a queue, and somebody who is only full.
@@ -83,6 +82,10 @@ impl Pool {
             let generation = self.read.generation.load(Acquire);
             let none = match self.take(ask) {
                 Ok(lease) => return Ok(lease),
+                Err(none) => none,
+            };
+            let none = match self.take_later(ask, none) {
+                Ok(lease) => return Ok(lease),
                 Err(none) if self.may_change(none) => return Err(NoLease::Pending),
                 Err(none) => none,
             };
@@ -101,28 +104,24 @@ impl Pool {
         }
         let snapshot = self.read.snapshot.load();
         let (waits, passed) = (self.has_queue(), &self.passed_over);
-        let taken = match self.read.doubt.load(Relaxed) {
+        let index = match self.read.doubt.load(Relaxed) {
             0 => snapshot.take(ask, waits, passed, |_| false),
             least => snapshot.take(ask, waits, passed, |backend| {
                 backend.is_in_doubt(least, || self.config().outlier.as_ref()?.silence, ask.now)
             }),
-        };
-        match taken {
-            Ok(index) => self.taken(&snapshot, index, snapshot.generation, ask),
-            Err(none) => self.take_later(&snapshot, ask, none),
-        }
+        }?;
+        self.taken(&snapshot, index, snapshot.generation, ask)
     }
 
     /// Where the first tier has nobody for an ask: somebody of the next that it may come to. Shares no
     /// code with the first pick, which is small enough to be inlined as long as it is used once.
     #[cold]
     #[inline(never)]
-    fn take_later(
-        self: &Arc<Self>,
-        snapshot: &Snapshot,
-        ask: &Ask<'_>,
-        mut none: NoLease,
-    ) -> Result<Lease, NoLease> {
+    fn take_later(self: &Arc<Self>, ask: &Ask<'_>, mut none: NoLease) -> Result<Lease, NoLease> {
+        if none == NoLease::Pending {
+            return Err(none);
+        }
+        let snapshot = self.read.snapshot.load();
         let (least, silence) = (self.read.doubt.load(Relaxed), || self.config().outlier?.silence);
         let doubts = |b: &Backend| least > 0 && b.is_in_doubt(least, silence, ask.now);
         for set in snapshot.tiers_for(ask).skip(1) {
