@@ -15,6 +15,7 @@ impl Pool {
     /// # Errors
     ///
     /// [`NoLease`]
+    #[inline]
     pub fn lease(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, NoLease> {
         // Whoever waits comes first.
         if self.is_waited_for() && self.read.has_queue.load(Relaxed) {
@@ -77,22 +78,36 @@ impl Pool {
     }
 
     /// As `lease`, uncounted, past the queue.
+    #[inline]
     pub(super) fn attempt(self: &Arc<Self>, ask: &Ask<'_>) -> Result<Lease, NoLease> {
+        let generation = self.read.generation.load(Acquire);
+        self.take(ask).or_else(|none| self.attempt_on(ask, none, generation))
+    }
+
+    /// Goes on where the first tier of this generation had nobody.
+    #[cold]
+    fn attempt_on(
+        self: &Arc<Self>,
+        ask: &Ask<'_>,
+        mut none: NoLease,
+        mut generation: u32,
+    ) -> Result<Lease, NoLease> {
         loop {
-            let generation = self.read.generation.load(Acquire);
-            let none = match self.take(ask) {
-                Ok(lease) => return Ok(lease),
-                Err(none) => none,
-            };
-            let none = match self.take_later(ask, none) {
+            none = match self.take_later(ask, none) {
                 Ok(lease) => return Ok(lease),
                 Err(none) if self.may_change(none) => return Err(NoLease::Pending),
                 Err(none) => none,
             };
             // Published between the two looks: somebody else may be there now.
-            if self.read.generation.load(Acquire) == generation {
+            let now = self.read.generation.load(Acquire);
+            if now == generation {
                 return Err(none);
             }
+            generation = now;
+            none = match self.take(ask) {
+                Ok(lease) => return Ok(lease),
+                Err(none) => none,
+            };
         }
     }
 
