@@ -4,6 +4,7 @@
 //! way, with their connections, and a scrape may be one that was made within the last second.
 use super::answer::{Answer, Problem};
 use super::places::Line;
+use super::turn::limits;
 use crate::config::AdminLimits;
 use crate::server::State;
 use http_body_util::{BodyExt, Either, Full};
@@ -124,7 +125,7 @@ impl Room {
         state: &State,
         line: &Arc<Line>,
         of: Option<usize>,
-        make: impl FnOnce() -> Result<Answer, Problem>,
+        make: impl Future<Output = Result<Answer, Problem>>,
     ) -> Result<Answer, Problem> {
         let limits = limits(state);
         let until = tokio::time::Instant::now() + limits.time;
@@ -137,7 +138,7 @@ impl Room {
             state.admin.limit_hits.inc("answers");
             return Ok(kept.give(line));
         }
-        let (head, bytes) = match parts(make()?).await {
+        let (head, bytes) = match parts(make.await?).await {
             Ok(parts) => parts,
             Err(small) => return Ok(small),
         };
@@ -205,11 +206,6 @@ async fn parts(answer: Answer) -> Result<(Parts, Bytes), Answer> {
         return Err(Response::from_parts(head, Either::Left(Full::new(bytes))));
     }
     Ok((head, bytes))
-}
-
-fn limits(state: &State) -> AdminLimits {
-    let plan = state.plan.load_full();
-    plan.map_or_else(AdminLimits::default, |plan| plan.config.admin.limits.clone())
 }
 
 fn full(state: &State, limits: &AdminLimits) -> Problem {

@@ -5,6 +5,7 @@ use super::dashboard::File;
 use super::guard::Caller;
 use super::places::Line;
 use super::serve::Desk;
+use super::turn::limits;
 use super::{body, collect, config_view, control, errors, events, explain, view, write};
 use crate::config::Author;
 use crate::server::{Stage, State};
@@ -208,13 +209,15 @@ async fn act(
         Place::Metrics => {
             let kind = "text/plain; version=0.0.4; charset=utf-8";
             let compat = compat(&request)?;
-            let body = || {
-                let own = || collect::metrics(state);
-                let body = compat.map_or_else(own, |compat| compat.metrics(state, &desk.told));
-                Ok(text(StatusCode::OK, kind, body))
+            let all = desk.clone();
+            let body = move || {
+                let (state, told) = (all.reloader.state(), &all.told);
+                compat.map_or_else(|| collect::metrics(state), |compat| compat.metrics(state, told))
             };
+            let made =
+                async { Ok(text(StatusCode::OK, kind, desk.scrapes.take(state, body).await?)) };
             let of = compat.map_or(0, |compat| 1 + compat as usize);
-            room.make(state, line, Some(of), body).await?
+            room.make(state, line, Some(of), made).await?
         }
         Place::Alive => text(StatusCode::OK, plain, "ok\n".into()),
         Place::Ready => {
@@ -223,10 +226,14 @@ async fn act(
             let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             text(status, plain, format!("{}\n", stage.word()))
         }
-        Place::Status => room.make(state, line, None, || Ok(json(&view::status(state)))).await?,
-        Place::Pools => room.make(state, line, None, || Ok(json(&view::pools(state)))).await?,
+        Place::Status => {
+            room.make(state, line, None, async { Ok(json(&view::status(state))) }).await?
+        }
+        Place::Pools => {
+            room.make(state, line, None, async { Ok(json(&view::pools(state))) }).await?
+        }
         Place::Pool(name) => {
-            room.make(state, line, None, || {
+            room.make(state, line, None, async {
                 let (pool, tag) = view::pool(state, &name).ok_or_else(|| no_pool(&name))?;
                 let mut answer = json(&pool);
                 set(&mut answer, header::ETAG, &tag);
@@ -262,7 +269,7 @@ async fn act(
             write::beat(state, (&pool, &name)).await?
         }
         Place::Config => {
-            room.make(state, line, None, || Ok(json(&config_view::config(state)))).await?
+            room.make(state, line, None, async { Ok(json(&config_view::config(state))) }).await?
         }
         Place::Reload => {
             members(desk, line, request).await?.end()?;
@@ -277,7 +284,7 @@ async fn act(
             )
             .await?
         }
-        Place::Errors => room.make(state, line, None, || Ok(errors::errors(state))).await?,
+        Place::Errors => room.make(state, line, None, async { Ok(errors::errors(state)) }).await?,
         Place::Explain => {
             room.place(state, line, explain::explain(desk, &queries(&request)?).await?).await?
         }
@@ -307,8 +314,7 @@ async fn members(
 ) -> Result<body::Members, Problem> {
     let _waiting = line.waiting();
     let state = desk.reloader.state();
-    let limits = state.plan.load_full().map(|plan| plan.config.admin.limits.clone());
-    body::read(request, &limits.unwrap_or_default(), &state.admin.limit_hits).await
+    body::read(request, &limits(state), &state.admin.limit_hits).await
 }
 
 pub(super) fn no_pool(name: &str) -> Problem {

@@ -6,8 +6,8 @@ use super::places::{Heard, Line, Places};
 use super::room::Room;
 use super::routes::answer;
 use super::strangers::Strangers;
-use super::turn::Turn;
-use crate::config::{AdminLimits, Bind, BindAddr};
+use super::turn::{Turn, limits};
+use crate::config::{Bind, BindAddr};
 use crate::drain::Opening;
 use crate::net::{self, Stream, Transport};
 use crate::server::{Reloader, Role, bind_hint};
@@ -211,6 +211,7 @@ pub(super) struct Desk {
     pub(super) plans: Turn,
     pub(super) rings: Turn,
     pub(super) explained: Turn,
+    pub(super) scrapes: Turn,
     /// For answers that nobody has read yet.
     pub(super) room: Room,
     /// Those who were told that they ask too often, for the log.
@@ -243,12 +244,11 @@ pub async fn serve(
     // Nobody hands over what is not shared.
     let mut opening = role.map_or_else(|| watch::channel(Opening::Open).1, |role| role.opening());
     // A place more or less needs a restart: whoever has one keeps it.
-    let plan = reloader.state().plan.load_full();
-    let limits = plan.map_or_else(AdminLimits::default, |plan| plan.config.admin.limits.clone());
+    let limits = limits(reloader.state());
     let places = Arc::new(Places::new(limits.connections));
     let streams = Arc::new(Semaphore::new(limits.streams));
     let (pace, strangers, told) = Default::default();
-    let [plans, rings, explained] = ["plan", "ring", "explain"].map(Turn::new);
+    let [plans, rings, explained, scrapes] = ["plan", "ring", "explain", "scrape"].map(Turn::new);
     let crowd = Arc::default();
     let desk = Desk {
         reloader,
@@ -261,6 +261,7 @@ pub async fn serve(
         plans,
         rings,
         explained,
+        scrapes,
         room: Room::default(),
         crowd,
     };

@@ -1,4 +1,4 @@
-//! Looks that take long, a plan, a ring and what is explained: one at a time at each address, on a thread
+//! Looks that take long, a plan, a ring, a scrape and what is explained: one at a time at each address, on a thread
 //! of their own, which stays while more are asked for: to make and end one for each would hold the memory
 //! map of the process, which the data plane needs as well. The threads that keep words and read reloads
 //! are never theirs, whatever they come to wait for.
@@ -46,9 +46,7 @@ impl Turn {
         work: impl FnOnce() -> T + Send + 'static,
     ) -> Result<T, Problem> {
         let what = self.what;
-        let plan = state.plan.load_full();
-        let limits =
-            plan.map_or_else(AdminLimits::default, |plan| plan.config.admin.limits.clone());
+        let limits = limits(state);
         let waited = tokio::time::timeout(limits.time, self.free.clone().acquire_owned()).await;
         let Ok(Ok(turn)) = waited else {
             state.admin.limit_hits.inc(what);
@@ -87,6 +85,12 @@ impl Turn {
         let _ = sender.send(work);
         Ok(())
     }
+}
+
+/// Those of now.
+pub(super) fn limits(state: &State) -> AdminLimits {
+    let plan = state.plan.load_full();
+    plan.map_or_else(AdminLimits::default, |plan| plan.config.admin.limits.clone())
 }
 
 /// Does what is asked for, until nothing is for a while.
