@@ -99,6 +99,8 @@ pub struct Backend {
     raced: AtomicU64,
     /// When bytes came behind an answer that has no body; the same.
     spilled: AtomicU64,
+    /// First bytes that it had given when somebody waited far too long for one, and one; 0 for never.
+    forlorn: AtomicU64,
     /// Tries that failed, for `turns`.
     failed: AtomicU64,
     /// Places it was given while it failed and everybody else was full: asked only then.
@@ -146,6 +148,7 @@ impl Backend {
             declined: Declined::default(),
             raced: AtomicU64::new(0),
             spilled: AtomicU64::new(0),
+            forlorn: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             turns: Mutex::default(),
             hot: Hot::new(u32::MAX),
@@ -279,6 +282,14 @@ impl Backend {
     /// Whether it was silent, and gets one try at a time until it answers one.
     pub(crate) fn is_on_trial(&self) -> bool {
         self.hot.quiet() == Quiet::Trial
+    }
+    /// Somebody waited far too long for a first byte, when it had given so many.
+    pub(super) fn forsake(&self, heard: u32) {
+        self.forlorn.store(u64::from(heard) + 1, Relaxed);
+    }
+    /// Whether it has given none since.
+    pub(super) fn is_forlorn(&self) -> bool {
+        self.forlorn.load(Relaxed) == u64::from(self.hot.heard()) + 1
     }
     pub(super) fn set_quiet(&self, quiet: Quiet) {
         self.hot.set_quiet(quiet);

@@ -114,6 +114,12 @@ impl Pool {
         };
         let trial = backend.hot.quiet() == Quiet::Trial;
         self.judge(backend, vote, (Duration::ZERO, trial), now, others);
+        let waited = now.saturating_duration_since(vote.begun);
+        if vote.then.own == heard.own && self.patience(backend).is_some_and(|p| waited >= far(p)) {
+            backend.forsake(heard.own);
+            // Who waits for a place there may go on to a later tier.
+            self.serve(now);
+        }
     }
 
     /// A try was given up because another backend answered its request first.

@@ -92,10 +92,10 @@ impl Snapshot {
     }
 
     /// Whether an ask that finds nobody here may come to the next tier: one for another try, and any
-    /// where nobody is usable, or only one try at a time.
+    /// where nobody is usable, or only one try at a time, or all are waited for far too long.
     fn lets_on(&self, ask: &Ask<'_>) -> bool {
-        let works = |c: &Candidate| c.backend.is_usable() && !c.backend.is_on_trial();
-        ask.goes_on() || !self.candidates.iter().any(works)
+        let works = |b: &Backend| b.is_usable() && !b.is_on_trial() && !b.is_forlorn();
+        ask.goes_on() || !self.candidates.iter().any(|candidate| works(&candidate.backend))
     }
 
     /// Tells the policy of a later tier that the load of one of its own changed.

@@ -251,3 +251,44 @@ fn who_is_asked_again_waits_in_no_queue_while_a_backup_is_free() {
     let after = picks(&proxy, "b3");
     assert_eq!((after[0], after[1] - before[1]), (0, 2));
 }
+
+#[test]
+fn who_waits_for_a_place_at_the_only_one_of_the_first_tier_that_froze_goes_on_to_a_backup() {
+    let frozen = Arc::new(AtomicBool::new(false));
+    let stop = frozen.clone();
+    let cold = Backend::run(move |peer| {
+        while peer.request().is_some() {
+            while stop.load(SeqCst) {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            peer.answer("cold");
+        }
+    });
+    let good = Backend::named("good");
+    // Its places are held by what may not be sent again, and nothing ends a wait in time.
+    let held = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n";
+    let more = format!(
+        "{}\ntimeout = {{ first_byte = \"off\" }}\nmax_active = 2\n\
+         outlier = {{ silence = {{ wait = \"100ms\", hold = \"1h\" }} }}",
+        AGAIN.replace(", \"timeout\"", "")
+    );
+    for queue in ["queue = { size = 99, timeout = \"1h\" }", ""] {
+        let proxy = tiers(&[(cold.addr, 1), (good.addr, 2)], &format!("{more}\n{queue}"));
+        let mut clients = [(); 12].map(|()| proxy.client());
+        (0..100).for_each(|_| assert_eq!(clients[0].ask("GET", "/", "").text(), "cold"));
+        frozen.store(true, SeqCst);
+        let (holders, others) = clients.split_at_mut(2);
+        holders.iter_mut().for_each(|client| client.send(held));
+        until("its places are taken", || active(&proxy, "b1") == 2);
+        if queue.is_empty() {
+            until("who finds it full goes on", || ask(&proxy, "POST") == well("good"));
+        } else {
+            others.iter_mut().for_each(|client| client.send(held));
+            others.iter_mut().for_each(|client| assert_eq!(client.response().text(), "good"));
+        }
+        assert_eq!((proxy.state("b1"), active(&proxy, "b1")), ("up".into(), 2));
+        frozen.store(false, SeqCst);
+        holders.iter_mut().for_each(|client| assert_eq!(client.response().text(), "cold"));
+        until("it has its work back", || ask(&proxy, "POST") == well("cold"));
+    }
+}
