@@ -48,7 +48,7 @@ pub(super) struct Mirror {
 pub struct MirrorCells {
     /// Copies that were answered, whatever the answer.
     pub success: Counter,
-    /// Copies that were not.
+    /// Copies that were not: in time, or by anybody with a place.
     pub failure: Counter,
     /// Requests that were to be copied and were not.
     pub dropped: Counter,
@@ -205,7 +205,7 @@ impl Copy {
         let begun = Instant::now();
         let until = begun + said.timeout;
         let ask = Ask::new(begun, fastrand::u64(..)).hash(self.hash);
-        let Ok(lease) = pool.lease_by(&ask, until).await else { return false };
+        let Ok(lease) = pool.lease_in_turn(&ask, until, Some(until)).await else { return false };
         let backend = lease.backend().clone();
         let host = match host {
             HostSent::Preserve if self.head.has(Known::Host) || self.head.authority().is_some() => {

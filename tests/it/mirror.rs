@@ -3,6 +3,7 @@ use crate::readme::scrape;
 use crate::support::h2::{DATA, END_STREAM, Frames};
 use crate::support::{Backend, Client, Proxy, Response, nobody, until};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 
@@ -218,6 +219,31 @@ fn a_mirror_that_is_not_there_harms_nobody() {
     let text = scrape(&proxy);
     let line = format!("evenkeel_backend_up{{pool=\"app\",backend=\"{}\"}} 1\n", app.addr);
     assert!(text.contains(&line), "{text}");
+}
+
+#[test]
+fn a_copy_waits_in_the_queue_of_its_pool_and_its_request_for_nothing() {
+    let app = named("app");
+    let busy = Arc::new(AtomicBool::new(true));
+    let is_busy = busy.clone();
+    let shadow = Backend::run(move |peer| {
+        while peer.request().is_some() {
+            until("it is let", || !is_busy.load(Ordering::SeqCst));
+            peer.answer("shadow");
+        }
+    });
+    let mirror = "share = \"100%\", in_flight = 50, timeout = \"300s\"";
+    let queue = "max_active = 1\nqueue = { size = 3, timeout = \"300s\" }\n";
+    let proxy = Proxy::start(&(words(app.addr, shadow.addr, mirror) + queue));
+    let mut client = proxy.client();
+    for _ in 0..6 {
+        assert_eq!(ask(&mut client, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").text(), "app");
+    }
+    let plan = proxy.running().state().plan.load_full().unwrap();
+    until("the queue is full", || plan.pools["shadow"].queue_depth() == 3);
+    until("those it had no room for are counted", || counted(&proxy) == [0, 2, 0]);
+    busy.store(false, Ordering::SeqCst);
+    until("all had their turn", || counted(&proxy) == [4, 2, 0]);
 }
 
 #[test]
