@@ -305,8 +305,15 @@ fn of_pools(text: &mut Text, plan: &Plan) {
     let name = "evenkeel_sticky_total";
     text.family(name, Kind::Counter, "Clients that came back to their backend, or did not.");
     for pool in plan.pools.values().filter(|pool| pool.config().sticky.is_some()) {
-        let StickyCells { hit, miss, forged, gone } = &pool.sticky;
-        for (result, cell) in [("hit", hit), ("miss", miss), ("forged", forged), ("gone", gone)] {
+        let StickyCells { hit, miss, expired, forged, gone } = &pool.sticky;
+        let results = [
+            ("hit", hit),
+            ("miss", miss),
+            ("expired", expired),
+            ("forged", forged),
+            ("gone", gone),
+        ];
+        for (result, cell) in results {
             text.sample_with(name, &pool.labels, &[("result", result)], cell.get() as f64);
         }
     }

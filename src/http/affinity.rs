@@ -51,8 +51,10 @@ pub(super) struct Bond<'g> {
 /// What a request's cookies say.
 #[derive(Debug)]
 enum Found {
-    /// There is none, or it is past its end.
+    /// There is none.
     Miss,
+    /// There is one past its end.
+    Expired,
     /// There is one, and nobody who has a secret made it for this pool.
     Forged,
     /// Its backend is not there any more.
@@ -88,7 +90,7 @@ impl Affinity {
         for value in values.take(LOOKED_AT) {
             match self.read(value) {
                 None => found = Found::Forged,
-                Some((_, end, _)) if end <= now => found = Found::Miss,
+                Some((_, end, _)) if end <= now => found = Found::Expired,
                 Some((number, end, is_old)) => {
                     let half = self.said.ttl.as_secs() / 2;
                     return match self.pool.named(number) {
@@ -204,6 +206,10 @@ impl Bond<'_> {
             }
             Found::Forged => {
                 cells.forged.inc();
+                true
+            }
+            Found::Expired => {
+                cells.expired.inc();
                 true
             }
             Found::Miss => {

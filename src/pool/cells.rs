@@ -167,8 +167,10 @@ impl Picks {
 pub struct StickyCells {
     /// The backend of the cookie answered.
     pub hit: Counter,
-    /// There was no cookie, or it was past its end.
+    /// There was no cookie.
     pub miss: Counter,
+    /// There was one past its end.
+    pub expired: Counter,
     /// There was one that nobody with a secret has made for this pool.
     pub forged: Counter,
     /// Another backend answered than that of the cookie.
