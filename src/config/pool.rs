@@ -24,6 +24,9 @@ use std::time::Duration;
 /// Connections kept idle for each worker and backend.
 const MAX_IDLE: usize = 64;
 
+/// What log and metrics call the pool of what had none.
+const NOBODY: &str = "none";
+
 /// All pools of a file.
 pub(super) fn pools(item: &Item<'_>, draft: &mut Draft) {
     for (name, item) in item.entries() {
@@ -33,6 +36,10 @@ pub(super) fn pools(item: &Item<'_>, draft: &mut Draft) {
             continue;
         }
         draft.pool_names.insert(name.clone(), item.key_at());
+        if &*name == NOBODY {
+            let wrong = Wrong::new("is the name of what had no pool in log and metrics");
+            item.key_wrong(wrong.hint("any other will do"));
+        }
         if let Some(pool) = item.table("pool", |t| pool(&name, &item, t, draft)) {
             draft.pools.insert(name, pool);
         }
