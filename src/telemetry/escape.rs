@@ -78,6 +78,8 @@ fn escaped(bytes: &[u8], space: Space, marks: Marks, line: &mut Line<'_>) {
     for chunk in bytes.utf8_chunks() {
         for c in chunk.valid().chars() {
             match c {
+                // Not even behind a backslash: who takes a line apart by it need not know of that.
+                '"' if marks.has(b'"') => line.put(&code(u32::from(c))),
                 '"' | '\\' => line.put(&[b'\\', c as u8]),
                 ' ' if space == Space::Kept => line.put(b" "),
                 c if c == ' ' || is_unseen(c) || (c.is_ascii() && marks.has(c as u8)) => {

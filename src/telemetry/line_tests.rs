@@ -156,7 +156,14 @@ fn a_template_says_what_it_is_told_and_no_more() {
     assert_eq!(each, said);
     let odd = config("{{{status}}}\t\"{method} {target}\" {sni}|{first_byte}");
     let hostile = Access { target: b"/\"\x1b[2J \xff", sni: b"", ..access() };
-    assert_eq!(template(&odd, &hostile), "{200}\t\"GET /\\\"\\u001b[2J\\u0020\\u00ff\" -|-\n");
+    assert_eq!(template(&odd, &hostile), "{200}\t\"GET /\\u0022\\u001b[2J\\u0020\\u00ff\" -|-\n");
+    let quotes = template(&config("{target}\"{status}"), &hostile);
+    assert_eq!(
+        quotes.trim().split('"').collect::<Vec<_>>(),
+        ["/\\u0022\\u001b[2J\\u0020\\u00ff", "200"]
+    );
+    let none = template(&config("{target} {status}"), &hostile);
+    assert_eq!(none, "/\\\"\\u001b[2J\\u0020\\u00ff 200\n");
 }
 
 #[test]
