@@ -4,6 +4,7 @@ use super::chains::{bounds_without_tries, tries_without_budget};
 use super::datagrams::Carries;
 use super::draft::{Draft, Ref, Said};
 use super::faults::Faults;
+use super::health::Check;
 use super::hint::{did_you_mean, quoted};
 use super::model::{Addr, BindAddr, Pool, Protocol, Server};
 use super::passthrough::passthrough;
@@ -13,6 +14,7 @@ use super::units::Name;
 use super::unmatched::unmatched;
 use super::waits::waits_in_vain;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
 use std::path::{Component, Path, PathBuf};
 
 /// Checks a whole document; `file` is the place of what is missing altogether.
@@ -66,6 +68,12 @@ fn open_to_all(draft: &Draft, server: &Server, faults: &mut Faults) {
                 "whoever reaches the pool could change the proxy: write admin.token_file, or leave it out",
             ));
         }
+        let is_own = |to: &Addr| admin.is_open_to(to);
+        if let (Some(said), Some(to)) = (draft.probe_ports.get(name), probed(pool).find(is_own)) {
+            let what = format!("{to} is admin.bind, where no probe goes without admin.token_file");
+            let wrong = Wrong::new(what).hint("write the port where the backends say how they are");
+            say(faults, said, wrong);
+        }
         for backend in &pool.backends {
             if matches!(&backend.addr, Addr::Unix(path) if sockets.contains(&plain(path))) {
                 let what =
@@ -77,6 +85,19 @@ fn open_to_all(draft: &Draft, server: &Server, faults: &mut Faults) {
             }
         }
     }
+}
+
+/// Where probes go that have a port of their own.
+fn probed(pool: &Pool) -> impl Iterator<Item = Addr> {
+    let by_tcp = pool.health.as_ref().filter(|it| !matches!(it.check, Check::Udp { .. }));
+    let at = |port: u16, addr: &Addr| match addr {
+        Addr::Ip(addr) => Some(Addr::Ip(SocketAddr::new(addr.ip(), port))),
+        Addr::Host(name, _) => Some(Addr::Host(name.clone(), port)),
+        Addr::Unix(_) => None,
+    };
+    let port = by_tcp.and_then(|health| health.port);
+    let all = port.into_iter().flat_map(|port| pool.backends.iter().map(move |b| (port, b)));
+    all.filter_map(move |(port, backend)| at(port, &backend.addr))
 }
 
 /// A path as far as its spelling says where it leads; what links say is seen when it is dialled.

@@ -85,6 +85,8 @@ pub(super) struct Draft {
     pub(super) tcp_only: BTreeMap<Name, Vec<Said>>,
     /// Backends of pools that take no datagrams.
     pub(super) unix: BTreeMap<Name, Vec<Said>>,
+    /// `health.port` of pools.
+    pub(super) probe_ports: BTreeMap<Name, Said>,
     /// `upgrade` of routes that say it, and the pools they go to.
     pub(super) upgrades: Vec<(Said, Vec<Name>)>,
     /// What each table of `retry` says.

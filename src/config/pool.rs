@@ -90,6 +90,9 @@ fn pool(name: &Name, item: &Item<'_>, t: &mut Table<'_>, draft: &mut Draft) -> P
         over: over::overrides(t, Place::Pool, &mut only),
     };
     out_of_reach(t, &pool);
+    if let Some(item) = t.again("health").and_then(|item| item.inside("port")) {
+        draft.probe_ports.insert(name.clone(), said(&item));
+    }
     let waits = &mut only.retry.waits;
     let wait = t.again("queue").and_then(|item| item.inside("timeout"));
     waits.extend(wait.map(|item| (Wait::Queue, said(&item))));
