@@ -318,3 +318,36 @@ fn the_only_one_of_its_tier_is_held_against_its_backups() {
         assert_eq!(state(&pool, "a1") == State::Ejected, ejected, "{often} in a row, {last}");
     }
 }
+
+#[test]
+fn first_tries_go_on_where_all_of_their_tier_are_full_and_waited_for_far_too_long() {
+    let queue = config::Queue { size: 9, timeout: 9 * SECOND, abort_on_close: false };
+    for queue in [None, Some(queue)] {
+        let config = section(&["a1", "b1", "c2"]);
+        let pool = commit(&config::Pool { max_active: Some(Fixed(1)), queue, ..config });
+        let none = if queue.is_some() { NoLease::Pending } else { NoLease::Full };
+        let held: Vec<Lease> = (0..2).map(|n| pool.lease(&ask(n)).unwrap()).collect();
+        let backend = |n: usize| held[n].backend();
+        let forsake = |n: usize| backend(n).forsake(backend(n).hot.heard());
+        assert_eq!(pool.lease(&ask(3)).unwrap_err(), none);
+        forsake(0);
+        assert_eq!(pool.lease(&ask(3)).unwrap_err(), none, "one is only full");
+        let mut waits = pool.enter(&ask(3), Instant::now(), None).ok();
+        assert_eq!((waits.is_some(), pool.queue_depth() > 0), (queue.is_some(), queue.is_some()));
+        forsake(1);
+        pool.serve(Instant::now());
+        let lease = match &mut waits {
+            Some(waits) => waits.heard().expect("it was told").unwrap(),
+            None => pool.lease(&ask(3)).unwrap(),
+        };
+        assert_eq!(&*lease.backend().name, "c2");
+        lease.settle(Outcome::Answered(200));
+        let beside = ask(4).why(Why::Hedge);
+        assert!(pool.another(&beside).is_none(), "a hedge wakes no backup");
+        // It gave a first byte.
+        backend(1).hot.hear();
+        assert_eq!(pool.lease(&ask(5)).unwrap_err(), none);
+        held.into_iter().for_each(|lease| lease.settle(Outcome::Answered(200)));
+        assert_ne!(&*pool.lease(&ask(6)).unwrap().backend().name, "c2");
+    }
+}

@@ -1,6 +1,6 @@
 //! The immutable usable set with its balancer: what the `ArcSwap` holds.
 use super::backend::{Backend, BackendId, Candidate};
-use super::balance::{Ask, Balancer, Sizes};
+use super::balance::{Ask, Balancer, Sizes, Why};
 use super::lease::NoLease;
 use crate::metrics::Counter;
 use std::sync::Arc;
@@ -92,9 +92,11 @@ impl Snapshot {
     }
 
     /// Whether an ask that finds nobody here may come to the next tier: one for another try, and any
-    /// where nobody is usable, or only one try at a time, or all are waited for far too long.
+    /// where nobody is usable, or only one try at a time, or all are waited for far too long, but for one
+    /// beside another.
     fn lets_on(&self, ask: &Ask<'_>) -> bool {
-        let works = |b: &Backend| b.is_usable() && !b.is_on_trial() && !b.is_forlorn();
+        let is_forlorn = |b: &Backend| ask.why != Why::Hedge && b.is_forlorn();
+        let works = |b: &Backend| b.is_usable() && !b.is_on_trial() && !is_forlorn(b);
         ask.goes_on() || !self.candidates.iter().any(|candidate| works(&candidate.backend))
     }
 
