@@ -191,10 +191,11 @@ impl Bond<'_> {
     }
 
     /// Counts what it came to, and has the client come back to who answered it: not to one who was only
-    /// faster than the one that it is of (`outrun`).
+    /// faster than the one that it is of (`outrun`), nor to a backup for what failed before it.
     #[cold]
     pub(super) fn answered(&self, backend: &Backend, outrun: bool, answer: &mut Fields) {
         let cells = &self.affinity.pool.sticky;
+        let stands_by = || self.affinity.pool.stands_by(backend);
         let renew = match &self.found {
             Found::Backend(found, renew, _) if found.id == backend.id => {
                 cells.hit.inc();
@@ -202,19 +203,20 @@ impl Bond<'_> {
             }
             Found::Backend(..) | Found::Gone => {
                 cells.gone.inc();
-                !(outrun && self.backend().is_some_and(|own| own.is_usable()))
+                let is_there = || self.backend().is_some_and(|own| own.is_usable());
+                !(stands_by() || outrun && is_there())
             }
             Found::Forged => {
                 cells.forged.inc();
-                true
+                !stands_by()
             }
             Found::Expired => {
                 cells.expired.inc();
-                true
+                !stands_by()
             }
             Found::Miss => {
                 cells.miss.inc();
-                true
+                !stands_by()
             }
         };
         if !renew {

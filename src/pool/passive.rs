@@ -117,9 +117,20 @@ impl Pool {
         let waited = now.saturating_duration_since(vote.begun);
         if vote.then.own == heard.own && self.patience(backend).is_some_and(|p| waited >= far(p)) {
             backend.forsake(heard.own);
+            let several = backend.watch.lock().are_several(heard.own);
+            if several && self.next_is_well(backend) {
+                self.silent(backend, waited, now);
+            }
             // Who waits for a place there may go on to a later tier.
             self.serve(now);
         }
+    }
+
+    /// Whether nobody of its tier can be heard beside a backend, and somebody of a later one stands by, whom
+    /// nobody waits for: what only stands by cannot be heard either.
+    fn next_is_well(&self, backend: &Backend) -> bool {
+        let is_heard = |b: &Backend| b.id != backend.id && !b.is_forlorn();
+        !self.any(is_heard) && self.has_later(|c| is_well(&c.backend))
     }
 
     /// A try was given up because another backend answered its request first.
@@ -164,9 +175,8 @@ impl Pool {
         if waited < far(patience) || then.own != backend.hot.heard() || !backend.is_usable() {
             return;
         }
-        let is_well = |b: &Backend| b.watch.lock().standing(b.hot.heard()) == 0;
         let is_other = |b: &Backend| b.id != backend.id && is_well(b);
-        if self.any(is_other) || self.has_later(|c| c.backend.is_usable() && is_other(&c.backend)) {
+        if self.any(is_other) || self.has_later(|c| is_other(&c.backend)) {
             self.silent(backend, waited, now);
         }
     }
@@ -213,6 +223,12 @@ impl Pool {
         snapshot.later.iter().any(|set| set.has(backend.id) && set.candidates.len() == 1)
     }
 
+    /// Whether a backend only stands by: somebody of a tier before it gets work.
+    pub(crate) fn stands_by(&self, backend: &Backend) -> bool {
+        let snapshot = self.read.snapshot.load();
+        snapshot.later.iter().any(|set| set.has(backend.id))
+    }
+
     /// What is summed up of some others of its tier, of the next for the only one of the first, and a
     /// number that says who they are.
     fn of_others<T>(&self, backend: &Backend, none: T, sum: impl Fn(T, &Backend) -> T) -> (u64, T) {
@@ -251,4 +267,9 @@ impl Pool {
         let turns = self.apply(Change::Heard { id: backend.id }, now);
         turns.iter().for_each(|turn| turn.log(&self.name));
     }
+}
+
+/// Whether one gets work, and nobody waits too long for it.
+fn is_well(backend: &Backend) -> bool {
+    backend.is_usable() && backend.watch.lock().standing(backend.hot.heard()) == 0
 }

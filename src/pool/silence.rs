@@ -185,6 +185,11 @@ impl Watch {
         self.first.filter(|(then, _)| then.own == own).map_or(0, |_| self.votes)
     }
 
+    /// Whether as many stand as are never too few.
+    pub(crate) fn are_several(&self, own: u32) -> bool {
+        self.standing(own) >= VOTES
+    }
+
     /// Whether others have answered since the first vote.
     pub(crate) fn others_answered(&self, now: u32) -> bool {
         now != self.cast

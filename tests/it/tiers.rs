@@ -254,16 +254,7 @@ fn who_is_asked_again_waits_in_no_queue_while_a_backup_is_free() {
 
 #[test]
 fn who_waits_for_a_place_at_the_only_one_of_the_first_tier_that_froze_goes_on_to_a_backup() {
-    let frozen = Arc::new(AtomicBool::new(false));
-    let stop = frozen.clone();
-    let cold = Backend::run(move |peer| {
-        while peer.request().is_some() {
-            while stop.load(SeqCst) {
-                std::thread::sleep(Duration::from_millis(2));
-            }
-            peer.answer("cold");
-        }
-    });
+    let (cold, frozen) = freezing();
     let good = Backend::named("good");
     // Its places are held by what may not be sent again, and nothing ends a wait in time.
     let held = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n";
@@ -291,4 +282,84 @@ fn who_waits_for_a_place_at_the_only_one_of_the_first_tier_that_froze_goes_on_to
         holders.iter_mut().for_each(|client| assert_eq!(client.response().text(), "cold"));
         until("it has its work back", || ask(&proxy, "POST") == well("cold"));
     }
+}
+
+/// One that answers by its name until it is told to stand still, and again after.
+fn freezing() -> (Backend, Arc<AtomicBool>) {
+    let frozen = Arc::new(AtomicBool::new(false));
+    let stop = frozen.clone();
+    let cold = Backend::run(move |peer| {
+        while peer.request().is_some() {
+            while stop.load(SeqCst) {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+            peer.answer("cold");
+        }
+    });
+    (cold, frozen)
+}
+
+#[test]
+fn a_backup_gets_what_may_not_be_repeated_once_the_only_one_of_the_first_tier_froze() {
+    let (cold, frozen) = freezing();
+    let good = Backend::named("good");
+    let more = "timeout = { first_byte = \"off\" }\noutlier = { silence = { hold = \"1h\" } }";
+    let proxy = tiers(&[(cold.addr, 1), (good.addr, 2)], more);
+    let mut clients = [(); 4].map(|()| proxy.client());
+    (0..100).for_each(|_| assert_eq!(clients[0].ask("POST", "/", "").text(), "cold"));
+    frozen.store(true, SeqCst);
+    let held = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n";
+    clients.iter_mut().for_each(|client| client.send(held));
+    until("it is found out", || proxy.state("b1") == "ejected");
+    assert_eq!(ask(&proxy, "POST"), well("good"));
+    frozen.store(false, SeqCst);
+    clients.iter_mut().for_each(|client| assert_eq!(client.response().text(), "cold"));
+    until("it has its work back", || ask(&proxy, "POST") == well("cold"));
+}
+
+#[test]
+fn a_backup_that_answers_for_one_that_failed_keeps_no_sticky_client() {
+    let fails = Arc::new(AtomicBool::new(true));
+    let told = fails.clone();
+    let one = Backend::run(move |peer| {
+        while peer.request().is_some() {
+            match told.load(SeqCst) {
+                true => peer.send(BAD),
+                false => peer.answer("one"),
+            }
+        }
+    });
+    let spare = Backend::named("spare");
+    let folder = tempfile::tempdir().unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "a secret that nobody can guess").unwrap();
+    let sticky = format!("sticky = {{ secret_files = {:?} }}", secret.display().to_string());
+    let proxy = tiers(&[(one.addr, 1), (spare.addr, 2)], &format!("{AGAIN}\n{sticky}"));
+    let ask = |cookie: &str| {
+        let answer = proxy.client().ask("GET", "/", &format!("Connection: close\r\n{cookie}"));
+        let given = answer
+            .field("Set-Cookie")
+            .map(|said| format!("Cookie: {}\r\n", said.split(';').next().unwrap_or_default()));
+        (answer.text(), given)
+    };
+    assert_eq!(ask(""), ("spare".into(), None), "who comes for the first time");
+    fails.store(false, SeqCst);
+    let (text, cookie) = ask("");
+    let cookie = cookie.expect("a cookie");
+    fails.store(true, SeqCst);
+    assert_eq!((text, ask(&cookie)), ("one".into(), ("spare".into(), None)), "who comes back");
+    fails.store(false, SeqCst);
+    assert_eq!(ask(&cookie), ("one".into(), None), "its own has it again");
+    // Its tier has nobody: the backup keeps whom it answers.
+    let plan = proxy.running().state().plan.load_full().unwrap();
+    let name = evenkeel::config::Name::new("b1").unwrap();
+    let wish = |wish| {
+        let change = evenkeel::pool::Change::Operator { name: name.clone(), wish };
+        plan.pools["app"].apply(change, std::time::Instant::now());
+    };
+    wish(evenkeel::pool::Wish::Maintenance);
+    let (text, moved) = ask(&cookie);
+    assert_eq!(text, "spare");
+    wish(evenkeel::pool::Wish::Up);
+    assert_eq!(ask(&moved.expect("a cookie")).0, "spare", "it stays");
 }
