@@ -10,7 +10,7 @@ const LEAST_GAP: f64 = 0.05;
 
 /// And so many standard deviations of what is chance among equal backends: windows are many where much
 /// fails.
-const SURE: f64 = 4.0;
+pub(super) const SURE: f64 = 4.0;
 
 /// Ejections that still count, and how long ago the last one ended.
 pub(super) type Ejections = (u32, Option<Duration>);
