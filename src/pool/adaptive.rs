@@ -20,15 +20,15 @@
 //! What was measured at rest holds for the pages of then. Where others come that take longer, the limit
 //! would fall as if requests queued, down to its lower bound. So what is cut down to half of what it
 //! was, or to that bound, and stays there, is measured again at once: at that load nothing queues.
+use super::ceiling::Ceiling;
 use super::refusals::{Came, Refusals, Sign};
+use super::window::Window;
 use std::time::{Duration, Instant};
 
 /// So long a window takes at the least. Envoy's default.
 const WINDOW: Duration = Duration::from_millis(100);
 /// And so many answers it has: the median of fewer says little.
 const ANSWERS: u32 = 10;
-/// Latencies of a window that are kept: the last ones.
-const KEPT: usize = 64;
 /// A median may be so much above that at rest before requests count as queueing. Envoy's default.
 const BUFFER: f32 = 1.25;
 /// From one measurement at rest to the next. Envoy's default.
@@ -50,6 +50,8 @@ const CUT: u32 = 5;
 const RISE: f32 = 1.01;
 /// Up to this share of failures is no sign of overload.
 const TOLERATED: f64 = 0.05;
+/// Nor is a single one in a window.
+const SINGLE: u32 = 1;
 /// Failures that say nothing of overload take no more of the limit than this: a client may choose how
 /// often an application fails.
 const FAULTS_MOST: f64 = 0.5;
@@ -74,6 +76,10 @@ pub(super) struct Adaptive {
     window: Window,
     /// Whether answers of 503 are a sign of load.
     refusals: Refusals,
+    /// Where they begin.
+    ceiling: Ceiling,
+    /// When it was cut last because of them.
+    cut_at: Instant,
     seed: u64,
 }
 
@@ -93,45 +99,6 @@ enum Measure {
     Falling { begun: Instant },
     /// What was begun from `since` on counts.
     Rest { begun: Instant, since: Instant },
-}
-
-#[derive(Debug)]
-struct Window {
-    begun: Instant,
-    answers: u32,
-    faults: u32,
-    refusals: u32,
-    turned: u32,
-    /// Most in work.
-    most: u32,
-    took: Vec<f32>,
-}
-
-impl Window {
-    fn new(begun: Instant) -> Self {
-        Self { begun, answers: 0, faults: 0, refusals: 0, turned: 0, most: 0, took: Vec::new() }
-    }
-    fn all(&self) -> u32 {
-        self.answers + self.faults + self.refusals + self.turned
-    }
-    fn learn(&mut self, took: f32) {
-        let at = self.answers as usize % KEPT;
-        self.answers += 1;
-        match self.took.get_mut(at) {
-            Some(old) => *old = took,
-            None => self.took.push(took),
-        }
-    }
-    fn median(&mut self) -> Option<f32> {
-        let middle = self.took.len().checked_sub(1)? / 2;
-        Some(*self.took.select_nth_unstable_by(middle, f32::total_cmp).1)
-    }
-    /// Begins anew and keeps its room.
-    fn clear(&mut self, now: Instant) {
-        let mut took = std::mem::take(&mut self.took);
-        took.clear();
-        *self = Self { took, ..Self::new(now) };
-    }
 }
 
 /// How one request ended.
@@ -173,6 +140,8 @@ impl Adaptive {
             measure,
             window: Window::new(now),
             refusals: Refusals::default(),
+            ceiling: Ceiling::default(),
+            cut_at: now,
             seed,
         };
         new.measure_later(now, Duration::ZERO);
@@ -201,6 +170,8 @@ impl Adaptive {
         match heard.end {
             End::Fault => self.window.faults += 1,
             End::Refused => self.window.refusals += 1,
+            // It was cut for that one already.
+            End::Turned if heard.begun < self.cut_at => return,
             End::Turned => self.window.turned += 1,
             End::Took(took) if self.counts(heard.begun) => self.window.learn(took.as_secs_f32()),
             End::Took(_) => return,
@@ -279,18 +250,21 @@ impl Adaptive {
     /// The end of a window.
     fn adapt(&mut self, now: Instant) {
         let sign = self.sign(now);
-        if let Sign::Open(least) = sign {
-            self.limit = self.limit.max(least);
+        match sign {
+            Sign::Open(least) => self.limit = self.limit.max(least),
+            Sign::Part(most) => self.limit = self.limit.min(most),
+            Sign::Load | Sign::None => {}
         }
         let window = &mut self.window;
-        let share = |of: u32| f64::from(of) / f64::from(window.all());
+        let all = f64::from(window.all());
+        let share = |of: u32| if of > SINGLE { f64::from(of) / all } else { 0.0 };
         let (failed, refused) = match sign {
             Sign::Load => (share(window.faults), share(window.refusals + window.turned)),
-            Sign::None | Sign::Open(_) => {
-                (share(window.faults + window.turned), share(window.refusals))
-            }
+            Sign::None => (share(window.faults + window.turned), share(window.refusals)),
+            Sign::Open(_) | Sign::Part(_) => (share(window.faults), share(window.refusals)),
         };
-        let used = f64::from(window.most) * 2.0 >= self.limit * self.whole;
+        let most = f64::from(window.most);
+        let used = most * 2.0 >= self.limit * self.whole;
         let (mut next, mut slow) = (self.limit, false);
         if let Some(took) = window.median() {
             let rest = match self.rest {
@@ -307,18 +281,33 @@ impl Adaptive {
             }
         }
         // It grows only where that is of use, and where nothing speaks against it.
-        if !used || refused > TOLERATED || matches!(sign, Sign::Open(_)) {
+        if !used || refused > TOLERATED || matches!(sign, Sign::Open(_) | Sign::Part(_)) {
             next = next.min(self.limit);
         }
-        if refused > TOLERATED {
-            next *= (1.0 - refused).max(0.5);
-        }
+        next = self.spare(next, (sign, refused), most, now);
         // What an application fails at does not add up from window to window.
         self.whole = if failed > TOLERATED { (1.0 - failed).max(FAULTS_MOST) } else { 1.0 };
         self.limit = self.within(next);
         self.peak = self.peak.max(self.limit);
         self.window.clear(now);
         self.doubt(slow, now);
+    }
+
+    /// What refusals leave of what is next, after a window with this share of them and so many in work.
+    fn spare(&mut self, next: f64, (sign, refused): (Sign, f64), most: f64, now: Instant) -> f64 {
+        let limit = self.limit.floor();
+        let many = refused > TOLERATED;
+        if sign != Sign::Load {
+            self.ceiling = Ceiling::default();
+        }
+        next.min(match (many, sign) {
+            (false, Sign::Load) => self.ceiling.went_well(limit.min(most / self.whole)),
+            (false, _) => next,
+            (true, _) => {
+                self.cut_at = now;
+                self.ceiling.refused(limit, refused)
+            }
+        })
     }
 
     /// What answers of 503 mean in this window.
@@ -349,6 +338,10 @@ impl Adaptive {
 #[cfg(test)]
 #[path = "adaptive_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "ceiling_tests.rs"]
+mod ceiling_tests;
 
 #[cfg(test)]
 #[path = "refusals_tests.rs"]

@@ -15,6 +15,7 @@ mod backend;
 mod balance;
 mod budget;
 mod cadence;
+mod ceiling;
 mod cells;
 mod change;
 mod clients;
@@ -48,6 +49,7 @@ mod split;
 mod testing;
 mod verdict;
 mod waiting;
+mod window;
 mod words;
 
 pub use self::core::Pool;

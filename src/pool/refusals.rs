@@ -8,20 +8,29 @@
 //! long with more places. Where that is more the limit was what kept it away, and such answers count for
 //! a while as an application's failures; each time that is found again, for twice as long. Where it is
 //! not, the backend does all it can already, and they are heeded for a while.
+//!
+//! When that while is over, half of what is in work does for the next look: where less is answered well with that
+//! than was just before, and such answers go on, it is the page still.
 use std::time::{Duration, Instant};
 
 /// So long it is counted at the least limit,
 const LEAST: Duration = Duration::from_millis(500);
 /// where it is otherwise cut down, and with more places;
 const COUNTED: Duration = Duration::from_secs(1);
-/// each time until so many answers came, but no longer than [`LONG`].
+/// each time until so many good answers came,
 const ANSWERS: u32 = 32;
+/// or after so long these,
+const FEW: u32 = 8;
 /// As above.
-const LONG: Duration = Duration::from_secs(5);
+const LONG: Duration = Duration::from_secs(2);
+/// and no longer than this.
+const LONGEST: Duration = Duration::from_secs(5);
 /// A backend that has too much at the least limit already does no more than so many times as much with more places,
 const HELPED: f64 = 1.15;
 /// and one that the limit goes up and down around, so that some of what it can do is lost, no more than this.
 const HELPED_MUCH: f64 = 2.0;
+/// What was a page is one still where so many times as much came with all places as does with half of them.
+const HELPED_AGAIN: f64 = 1.3;
 /// The limit is cut down where it is no more than so much of what it was, and does not fall,
 const CUT: f64 = 0.5;
 /// or so much: what is answered while it falls was asked before.
@@ -68,7 +77,12 @@ impl Came {
         f64::from(self.good) / self.time.as_secs_f64().max(1e-3)
     }
     fn is_enough(self, time: Duration) -> bool {
-        self.time >= LONG || self.time >= time && self.good >= ANSWERS
+        self.time
+            >= match self.good {
+                ANSWERS.. => time,
+                FEW.. => LONG,
+                _ => LONGEST,
+            }
     }
 }
 
@@ -81,6 +95,8 @@ pub(super) enum Sign {
     None,
     /// That is being looked at: the limit is this at the least, and does not grow.
     Open(f64),
+    /// Or this at the most.
+    Part(f64),
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -95,8 +111,11 @@ enum Stage {
     High { since: Instant, low: f64, high: Came },
     /// More places did not help, until then.
     Heeded(Instant),
-    /// They did: not again before this, unless there are more than this share, or none since then.
-    Deaf { until: Instant, share: f64, none_since: Option<Instant>, now: Came },
+    /// They did: not again before this, unless there are more than this share, or none since then. What comes now,
+    /// and came in the last second.
+    Deaf { until: Instant, share: f64, none_since: Option<Instant>, now: Came, usual: Came },
+    /// That is over: what comes with half of the places, held against what came with so many.
+    Part { from: f64, usual: Came, none_since: Option<Instant>, part: Came },
 }
 
 #[derive(Debug)]
@@ -142,7 +161,8 @@ impl Refusals {
                     cut.add(came);
                 }
                 let low = match (least.is_enough(LEAST), cut.is_enough(COUNTED)) {
-                    (true, _) => least.a_second() * HELPED,
+                    (true, _) if least.good >= ANSWERS => least.a_second() * HELPED,
+                    (true, _) => least.a_second() * HELPED_MUCH,
                     (false, true) => cut.a_second() * HELPED_MUCH,
                     (false, false) => return Sign::Load,
                 };
@@ -161,7 +181,19 @@ impl Refusals {
             }
             Stage::Heeded(until) if now < *until || !many => Sign::Load,
             Stage::Deaf { .. } if !many => Sign::None,
+            Stage::Deaf { usual, .. } if usual.good > 0 => {
+                let (usual, half) = (*usual, f64::from(came.most / 2).max(min));
+                let part = Came::default();
+                self.stage = Stage::Part { from: limit, usual, none_since: None, part };
+                Sign::Part(half)
+            }
             Stage::Heeded(_) | Stage::Deaf { .. } => self.begin(limit, now),
+            Stage::Part { .. } if !many => Sign::Open(0.0),
+            Stage::Part { part, none_since, .. } => {
+                *none_since = None;
+                part.add(came);
+                self.judge_again(limit, now)
+            }
         }
     }
 
@@ -171,7 +203,9 @@ impl Refusals {
             Stage::Calm => false,
             Stage::Low { since, .. } | Stage::High { since, .. } => now < *since + TRIAL,
             Stage::Heeded(until) => now < *until,
-            Stage::Deaf { none_since, .. } => now < *none_since.get_or_insert(now) + GONE,
+            Stage::Deaf { none_since, .. } | Stage::Part { none_since, .. } => {
+                now < *none_since.get_or_insert(now) + GONE
+            }
         }
     }
 
@@ -183,14 +217,14 @@ impl Refusals {
 
     /// Whether they are no sign now, with many of them.
     fn is_deaf(&mut self, came: Came, at: Instant) -> bool {
-        let Stage::Deaf { until, share: usual, none_since, now } = &mut self.stage else {
+        let Stage::Deaf { until, share, none_since, now, usual } = &mut self.stage else {
             return false;
         };
         *none_since = None;
         now.add(came);
-        let more = now.time >= COUNTED && now.share() > *usual * MORE;
+        let more = now.time >= COUNTED && now.share() > *share * MORE;
         if now.time >= COUNTED {
-            *now = Came::default();
+            *usual = std::mem::take(now);
         }
         at < *until && !more
     }
@@ -201,8 +235,23 @@ impl Refusals {
             return Sign::Load;
         }
         let until = now + self.deaf;
-        self.stage = Stage::Deaf { until, share, none_since: None, now: Came::default() };
+        let (now, usual) = <(Came, Came)>::default();
+        self.stage = Stage::Deaf { until, share, none_since: None, now, usual };
         self.deaf = (self.deaf * 2).min(DEAF_MOST);
         Sign::None
+    }
+
+    /// With half of the places there must be less, where it is the page still: else all is looked at anew.
+    fn judge_again(&mut self, limit: f64, now: Instant) -> Sign {
+        let Stage::Part { from, usual, part, .. } = self.stage else { return Sign::Load };
+        let is_enough = usual.a_second() * part.time.as_secs_f64() >= ANSWERS.into();
+        if part.time < LONG && !(part.time >= COUNTED && is_enough) {
+            return Sign::Open(0.0);
+        }
+        if usual.a_second() < part.a_second() * HELPED_AGAIN {
+            return self.begin(limit, now);
+        }
+        self.judge(true, usual.share(), now);
+        Sign::Open(from)
     }
 }

@@ -15,12 +15,22 @@ struct Crowd {
     /// Who asks for a page that turns everybody away, this many ms after its answer,
     page: usize,
     every: u64,
+    /// and which takes so long.
+    slow: u64,
     /// in the first part of so many ms: all the time with 0.
     pulse: (u64, u64),
 }
 
-const SITE: Crowd =
-    Crowd { honest: 20, pause: 10, work: 50, bears: 1000, page: 4, every: 6, pulse: (0, 0) };
+const SITE: Crowd = Crowd {
+    honest: 20,
+    pause: 10,
+    work: 50,
+    bears: 1000,
+    page: 4,
+    every: 6,
+    slow: 4,
+    pulse: (0, 0),
+};
 
 /// What it came to each second.
 #[derive(Clone, Copy, Debug, Default)]
@@ -88,7 +98,8 @@ impl Play {
                 client.asks = self.ms + pause;
                 if active < self.adaptive.limit() {
                     let good = !is_page && works < crowd.bears;
-                    let takes = if good { crowd.work } else { 4 } * self.rng.u64(75..=125) / 100;
+                    let takes =
+                        if good { crowd.work } else { crowd.slow } * self.rng.u64(75..=125) / 100;
                     client.done = Some((self.ms + takes, good));
                     (active, works) = (active + 1, works + u32::from(good));
                 }
@@ -105,19 +116,24 @@ fn low(seconds: &[Second], usual: u32) -> f64 {
 
 #[test]
 fn a_page_that_turns_everybody_away_closes_a_backend_for_moments_only() {
-    for (honest, page, every, pulse) in [
-        (6, 4, 6, (0, 0)),
-        (20, 3, 3, (0, 0)),
-        (60, 4, 6, (0, 0)),
-        (60, 40, 3, (0, 0)),
-        (20, 3, 3, (500, 1000)),
-        (20, 3, 3, (1000, 6000)),
-        (60, 10, 3, (300, 1000)),
-        (20, 3, 3, (300, 1000)),
-        (20, 3, 3, (200, 400)),
+    for (honest, page, every, slow, pulse) in [
+        (6, 4, 6, 4, (0, 0)),
+        (20, 3, 3, 4, (0, 0)),
+        (60, 4, 6, 4, (0, 0)),
+        (60, 40, 3, 4, (0, 0)),
+        // What takes its time holds the places.
+        (6, 12, 1, 50, (0, 0)),
+        (20, 40, 1, 50, (0, 0)),
+        (20, 20, 1, 200, (0, 0)),
+        (20, 3, 3, 4, (500, 1000)),
+        (20, 3, 3, 4, (1000, 6000)),
+        (60, 10, 3, 4, (300, 1000)),
+        (20, 3, 3, 4, (300, 1000)),
+        (20, 3, 3, 4, (200, 400)),
+        (20, 20, 1, 50, (500, 1000)),
     ] {
         for young in [false, true] {
-            let crowd = Crowd { honest, page, every, pulse, ..SITE };
+            let crowd = Crowd { honest, page, every, slow, pulse, ..SITE };
             let mut play = Play::new(4);
             if !young {
                 play.run(Crowd { page: 0, ..crowd }, 10);
@@ -126,7 +142,7 @@ fn a_page_that_turns_everybody_away_closes_a_backend_for_moments_only() {
             let usual = honest as u32 * 1000 / 60;
             let (share, what) = (low(&seconds[5..], usual), format!("{crowd:?}, young: {young}"));
             println!("{share:.2} {what}");
-            let most = if pulse.1 > 0 { 0.25 } else { 0.2 };
+            let most = if pulse.1 > 0 { 0.3 } else { 0.1 };
             assert!(share <= most, "{what}: low in {share} of all");
         }
     }
