@@ -78,6 +78,11 @@ impl Problem {
         Self { status, detail: detail.into(), field: None, problems: Vec::new(), again: None }
     }
 
+    /// What came before it.
+    pub(super) fn after(self, what: &str) -> Self {
+        Self { detail: format!("{what}{}", self.detail), ..self }
+    }
+
     /// A member of the body is wrong.
     pub(super) fn field(name: impl Into<String>, detail: impl Into<String>) -> Self {
         Self { field: Some(name.into()), ..Self::new(StatusCode::BAD_REQUEST, detail) }

@@ -1,6 +1,7 @@
 //! `POST /v1/reload` and `POST /v1/plan`: the file, read now.
 use super::answer::{Answer, Problem, json};
 use super::body::Members;
+use super::places::Line;
 use super::routes::no_pool;
 use super::serve::Desk;
 use super::view;
@@ -11,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Reads the file again and takes it into force.
-pub(super) async fn reload(desk: &Desk) -> Result<Answer, Problem> {
+pub(super) async fn reload(desk: &Desk, line: &Arc<Line>) -> Result<Answer, Problem> {
     let before = desk.reloader.generation();
     tracing::info!("reloading: a caller of the API said so");
     let (reloader, path) = (desk.reloader.clone(), desk.path.clone());
@@ -19,8 +20,11 @@ pub(super) async fn reload(desk: &Desk) -> Result<Answer, Problem> {
     let done = tokio::spawn(async move { reloader.read(&path).await });
     match done.await.map_err(broken)? {
         Ok(report) => {
-            told(report, move |report| json(&view::report(report, report.generation != before)))
-                .await
+            let tell =
+                move |report: &Report| json(&view::report(report, report.generation != before));
+            let (state, told) = (desk.reloader.state(), told(report, tell));
+            let answer = desk.room.make(state, line, None, told).await;
+            answer.map_err(|problem| problem.after("the file was read and is in force, but "))
         }
         Err(error) => Err(refused(error)),
     }
@@ -131,6 +135,7 @@ fn refused(error: ReloadError) -> Problem {
     match error {
         ReloadError::Problems(problems) => Problem::config(problems),
         ReloadError::Bind(..) => Problem::new(StatusCode::UNPROCESSABLE_ENTITY, error.to_string()),
-        ReloadError::TakeOver(what) | ReloadError::Broken(what) => broken(what),
+        ReloadError::TakeOver(what) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, what),
+        ReloadError::Broken(what) => broken(what),
     }
 }

@@ -15,6 +15,7 @@ mod errors;
 mod events;
 mod explain;
 mod guard;
+mod heard;
 mod places;
 mod room;
 mod routes;

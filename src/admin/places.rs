@@ -1,13 +1,9 @@
 //! The places of an admin address, and who gives way where all are taken.
 use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 
 /// How long one connection may live: a caller that does not read must not hold a place for ever.
@@ -27,14 +23,16 @@ pub(super) struct Line {
     /// Milliseconds from `begun` to the last byte either way.
     heard: AtomicU64,
     cut: Notify,
+    /// It does not end in order.
+    broken: AtomicBool,
 }
 
 impl Line {
     pub(super) fn new() -> Self {
-        let (streams, working, heard, cut) = Default::default();
-        Self { streams, working, begun: Instant::now(), heard, cut }
+        let (streams, working, heard, cut, broken) = Default::default();
+        Self { streams, working, begun: Instant::now(), heard, cut, broken }
     }
-    fn hear(&self) {
+    pub(super) fn hear(&self) {
         self.heard.store(self.begun.elapsed().as_millis() as u64, Relaxed);
     }
     /// Since when nothing came or went; `None` while something is done for it.
@@ -61,18 +59,26 @@ impl Line {
     pub(super) fn cut(&self) {
         self.cut.notify_one();
     }
-    /// Waits until it is to end.
+    /// Ends otherwise than in order.
+    pub(super) fn breaks(&self) {
+        self.broken.store(true, Relaxed);
+    }
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.load(Relaxed)
+    }
+    /// Waits until it is to end, and not in order.
     pub(super) async fn over(&self) {
         loop {
             tokio::select! {
-                () = self.cut.notified() => return,
+                () = self.cut.notified() => break,
                 () = tokio::time::sleep(LIFE) => {
                     if self.streams.load(Relaxed) == 0 {
-                        return;
+                        break;
                     }
                 }
             }
         }
+        self.breaks();
     }
 }
 
@@ -152,62 +158,6 @@ pub(super) struct Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.places.lines.lock().remove(&self.number);
-    }
-}
-
-/// Tells a line of each byte.
-pub(super) struct Heard<S> {
-    pub(super) inner: S,
-    pub(super) line: Arc<Line>,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Heard<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = into.filled().len();
-        let read = Pin::new(&mut self.inner).poll_read(cx, into);
-        if into.filled().len() > before {
-            self.line.hear();
-        }
-        read
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Heard<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.inner).poll_write(cx, bytes);
-        if matches!(wrote, Poll::Ready(Ok(1..))) {
-            self.line.hear();
-        }
-        wrote
-    }
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let wrote = Pin::new(&mut self.inner).poll_write_vectored(cx, bytes);
-        if matches!(wrote, Poll::Ready(Ok(1..))) {
-            self.line.hear();
-        }
-        wrote
-    }
-    /// Who says no has all of an answer copied before it is written.
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }
 

@@ -130,7 +130,12 @@ impl Room {
         let limits = limits(state);
         let until = tokio::time::Instant::now() + limits.time;
         let turn = tokio::time::timeout_at(until, self.turn.lock()).await;
-        let _turn = turn.map_err(|_| full(state, &limits))?;
+        let _turn = turn.map_err(|_| {
+            state.admin.limit_hits.inc("answers");
+            let what = "another answer was made and waited for room for longer than \
+                        admin.limits.time; ask again";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, what).again_in(1)
+        })?;
         let last = of.and_then(|of| self.last[of].lock().upgrade());
         if let Some(kept) = last.filter(|kept| kept.made.elapsed() < FAIR)
             && self.shelf.bytes.load(Relaxed) + kept.bytes.len() > limits.answers

@@ -273,7 +273,7 @@ async fn act(
         }
         Place::Reload => {
             members(desk, line, request).await?.end()?;
-            control::reload(desk).await?
+            control::reload(desk, line).await?
         }
         Place::Plan => {
             let author = author(state, caller, &request);

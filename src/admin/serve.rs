@@ -2,7 +2,8 @@
 use super::compat;
 use super::crowd::Crowd;
 use super::guard::{Caller, Pace};
-use super::places::{Heard, Line, Places};
+use super::heard::Heard;
+use super::places::{Line, Places};
 use super::room::Room;
 use super::routes::answer;
 use super::strangers::Strangers;
@@ -18,7 +19,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -306,13 +307,13 @@ pub async fn serve(
 }
 
 async fn connection(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    stream: impl AsyncRead + AsyncWrite + AsFd + Unpin + Send + 'static,
     desk: &Arc<Desk>,
     caller: Caller,
     line: &Arc<Line>,
     mut opening: watch::Receiver<Opening>,
 ) {
-    let stream = Heard { inner: stream, line: line.clone() };
+    let stream = Heard::new(stream, line.clone());
     let service = service_fn(|request: Request<Incoming>| {
         let (desk, line) = (desk.clone(), line.clone());
         async move {

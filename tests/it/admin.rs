@@ -482,3 +482,35 @@ fn a_pool_has_a_tag_that_stays_while_nobody_speaks() {
     assert_eq!(api.call("POST", "/v1/reload", "", "").status, 200);
     assert_ne!(before, tag());
 }
+
+/// What the kernel holds for nobody: connections to this port that we closed and whose peer reads nothing.
+fn orphans(port: u16) -> usize {
+    let all = std::fs::read_to_string("/proc/net/tcp").unwrap();
+    let is_one = |line: &&str| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let (local, state) = (fields.next().unwrap_or_default(), fields.nth(1));
+        local.ends_with(&format!(":{port:04X}")) && state == Some("04")
+    };
+    all.lines().filter(is_one).count()
+}
+
+#[test]
+fn what_is_not_read_of_a_connection_that_ended_is_not_kept() {
+    use socket2::{Domain, Socket, Type};
+    let api = Api::start(&words(&["127.0.0.1:1"], "[admin]\nlimits = { connections = 2 }"));
+    let deaf = |field: &str| {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        socket.set_recv_buffer_size(2048).unwrap();
+        socket.connect(&api.addr.into()).unwrap();
+        let asked = format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\n{field}\r\n");
+        socket.send(asked.as_bytes()).unwrap();
+        socket
+    };
+    let one = deaf("Connection: close\r\n");
+    until("it is ended by us", || orphans(api.addr.port()) == 1);
+    until("and gone though nobody read it", || orphans(api.addr.port()) == 0);
+    let more = [deaf(""), deaf("")];
+    until("who reads nothing gives way", || api.call("GET", "/healthz", "", "").status == 200);
+    until("and nothing of it is kept", || orphans(api.addr.port()) == 0);
+    drop((one, more));
+}

@@ -25,6 +25,9 @@ fn the_description_holds_for_whatever_is_asked() {
         .args(["run", &format!("http://{}/v1/openapi.json", api.addr)])
         // A stream that does not end has tests of its own.
         .args(["--exclude-path", "/v1/events", "--checks", "all", "--max-examples", "25"])
+        // Who registers for a second may be gone when it is looked for, and who did not register is asked for
+        // no heartbeat; that what was made is there, tests of our own say.
+        .args(["--exclude-checks", "ensure_resource_availability"])
         .args(["--no-color", "--seed", "1", "--generation-database", "none"])
         .output()
         .unwrap();
