@@ -247,7 +247,7 @@ mod tests {
     #[tokio::test]
     async fn readers_of_the_oldest_give_way_when_they_had_time_and_no_others() {
         let room = Room::default();
-        let lines: Vec<Arc<Line>> = (0..3).map(|_| Arc::new(Line::new())).collect();
+        let lines: Vec<Arc<Line>> = (0..3).map(|_| Arc::new(Line::new(None))).collect();
         let (old, new) = (kept(&room, 600).unwrap(), kept(&room, 400).unwrap());
         let answers =
             [old.clone().give(&lines[0]), old.give(&lines[1]), new.clone().give(&lines[2])];

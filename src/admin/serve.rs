@@ -6,7 +6,7 @@ use super::heard::Heard;
 use super::places::{Line, Places};
 use super::room::Room;
 use super::routes::answer;
-use super::strangers::Strangers;
+use super::strangers::{Strangers, network};
 use super::turn::{Turn, limits};
 use crate::config::{Bind, BindAddr};
 use crate::drain::Opening;
@@ -267,8 +267,9 @@ pub async fn serve(
         crowd,
     };
     let desk = Arc::new(desk);
-    let hits = || &desk.reloader.state().admin.limit_hits;
+    let coming = Arc::new(Semaphore::new(BACKLOG as usize));
     for number in 0.. {
+        let came = coming.clone().acquire_owned().await;
         let accepted = tokio::select! {
             biased;
             () = paused(&mut opening) => {
@@ -286,7 +287,6 @@ pub async fn serve(
                 continue;
             }
         };
-        let place = places.take(number, || hits().inc("connections")).await;
         // A program that serves from within may call itself.
         let state = desk.reloader.state();
         let is_itself = is_itself && state.off_limits.is_any();
@@ -294,8 +294,12 @@ pub async fn serve(
         let was_asked = plan.as_ref().is_some_and(|plan| plan.config.admin.token.is_some());
         drop(plan);
         let caller = Caller { tcp: peer.zip(own), is_itself, was_asked };
-        let (desk, opening) = (desk.clone(), opening.clone());
+        let (desk, opening, places) = (desk.clone(), opening.clone(), places.clone());
         tokio::spawn(async move {
+            let hits = || desk.reloader.state().admin.limit_hits.inc("connections");
+            let from = peer.map(|peer| network(peer.ip()));
+            let Some(place) = places.take(number, from, hits).await else { return };
+            drop(came);
             match stream.into_transport() {
                 Transport::Tcp(s) => connection(s, &desk, caller, &place.line, opening).await,
                 Transport::Unix(s) => connection(s, &desk, caller, &place.line, opening).await,

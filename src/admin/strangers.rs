@@ -38,7 +38,7 @@ impl Strangers {
 }
 
 /// Who has one address of IPv6 has the 2^64 beside it (RFC 4291, 2.5.4).
-fn network(ip: IpAddr) -> IpAddr {
+pub(super) fn network(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & u128::MAX << 64).into(),
         ip => ip,

@@ -1,9 +1,12 @@
 //! The admin API: who may call, what is answered, what is refused and how.
 use crate::support::{Api, Backend, Client, TOKEN, call, json, nobody, until};
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::time::SystemTime;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::time::{Duration, SystemTime};
 
 /// A listener `web` in front of pool `app` with these backends.
 pub(crate) fn words(backends: &[&str], more: &str) -> String {
@@ -513,4 +516,38 @@ fn what_is_not_read_of_a_connection_that_ended_is_not_kept() {
     until("who reads nothing gives way", || api.call("GET", "/healthz", "", "").status == 200);
     until("and nothing of it is kept", || orphans(api.addr.port()) == 0);
     drop((one, more));
+}
+
+#[test]
+fn who_takes_all_connections_and_says_a_little_all_the_time_keeps_no_other_address_out() {
+    use socket2::{Domain, Socket, Type};
+    let api = Api::start(&words(&["127.0.0.1:1"], "[admin]\nlimits = { connections = 4 }"));
+    let (addr, over) = (api.addr, Arc::new(AtomicBool::new(false)));
+    let talks = |over: Arc<AtomicBool>| {
+        let connect = move || {
+            let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+            socket.bind(&SocketAddr::from(([127, 0, 0, 2], 0)).into()).unwrap();
+            socket.connect(&addr.into()).unwrap();
+            socket.send(b"GET /healthz HTTP/1.1\r\nX: ").unwrap();
+            socket
+        };
+        std::thread::spawn(move || {
+            let mut socket = connect();
+            while !over.load(SeqCst) {
+                std::thread::sleep(Duration::from_millis(5));
+                if socket.send(b"x").is_err() {
+                    socket = connect();
+                }
+            }
+        })
+    };
+    let talkers = [(); 8].map(|()| talks(over.clone()));
+    let hits = || {
+        let hits = api.running().state().admin.limit_hits.all();
+        hits.iter().find(|(limit, _)| *limit == "connections").map_or(0, |(_, n)| *n)
+    };
+    until("all places are taken", || hits() > 0);
+    (0..20).for_each(|_| assert_eq!(api.call("GET", "/healthz", "", "").status, 200));
+    over.store(true, SeqCst);
+    talkers.into_iter().for_each(|talker| talker.join().unwrap());
 }
