@@ -10,6 +10,7 @@ use super::ewma::tick;
 use super::fairness::{Given, Turns};
 use super::hot::{Hot, Quiet};
 use super::outlier::Tally;
+use super::races::Races;
 use super::recent::ONE;
 use super::row::Row;
 use super::silence::{Learnt, Watch};
@@ -97,6 +98,8 @@ pub struct Backend {
     pub(super) declined: Declined,
     /// When it last closed a kept connection under a request, in milliseconds and one; 0 for never.
     raced: AtomicU64,
+    /// How often it does: touched by those requests alone.
+    races: Mutex<Races>,
     /// When bytes came behind an answer that has no body; the same.
     spilled: AtomicU64,
     /// First bytes that it had given when somebody waited far too long for one, and one; 0 for never.
@@ -147,6 +150,7 @@ impl Backend {
             clients: Clients::default(),
             declined: Declined::default(),
             raced: AtomicU64::new(0),
+            races: Mutex::default(),
             spilled: AtomicU64::new(0),
             forlorn: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -412,6 +416,12 @@ impl Backend {
     /// It closed a kept connection under a request, whoever's.
     pub(crate) fn raced(&self, now: Instant) {
         self.raced.store(self.stamp(now), Relaxed);
+        let uses = self.picks().all().saturating_sub(self.cells.connect_ok.get());
+        self.races.lock().note(uses);
+    }
+    /// Of the requests that kept connections carried of late, the share under which it closed them.
+    pub(crate) fn race_share(&self) -> f64 {
+        self.races.lock().share()
     }
     /// Whether it did so within this time.
     pub(crate) fn has_raced(&self, within: Duration, now: Instant) -> bool {

@@ -37,6 +37,7 @@ mod outlier;
 mod passive;
 mod prepare;
 mod queue;
+mod races;
 mod recent;
 mod refusals;
 mod ring;

@@ -597,9 +597,7 @@ impl Exchange {
         if stale && matches!(self.wire, Wire::Http1(_)) {
             let now = Instant::now();
             lease.backend().raced(now);
-            if !lease.pool().allows_try(self.allowed.0.half(), now) {
-                self.dialer.idle.be_wary(&lease, now);
-            }
+            self.dialer.idle.raced(&lease, self.allowed.0.half(), now);
         }
         Box::new(Failed { lease, error, retry, stale, connect, begun, next })
     }

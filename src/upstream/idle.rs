@@ -4,7 +4,7 @@
 use super::link::{Last, Link};
 use crate::config::KeepAlive;
 use crate::net::proxy_protocol::Written;
-use crate::pool::{Backend, Lease};
+use crate::pool::{Allowance, Backend, Lease};
 use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
@@ -26,9 +26,15 @@ const KNOWN: u64 = 64;
 /// same may send it a moment behind the head, and the next client would take it for its answer.
 const QUIET: Duration = Duration::from_millis(10);
 
-/// A backend whose closed connections cost more than half of what its pool may send again gets all its
-/// requests by connections of their own for so long: as long as the budget's usual window.
-const WARY: Duration = Duration::from_secs(10);
+/// While half of the budget is gone, a backend that closes more of its kept connections under requests than
+/// this share of what the pool may send again gets none on them for so long, twice as long each time anew,
+/// and no longer than the budget's usual window: what is left is for faults that a new connection does not
+/// spare.
+const WARY: Duration = Duration::from_secs(1);
+/// As above.
+const WARIEST: Duration = Duration::from_secs(10);
+/// As above: of the half.
+const OWN: f64 = 0.5;
 
 /// Connections given back this recently may not have been seen by a sweep yet, which comes each
 /// second.
@@ -58,8 +64,22 @@ struct Shelf {
     keep: Arc<crate::config::Pool>,
     pool: Arc<crate::pool::Pool>,
     kept: Vec<Kept>,
-    /// Until then nobody gets one.
-    wary: Option<Instant>,
+    wary: Option<Wary>,
+}
+
+/// Nobody gets one.
+#[derive(Clone, Copy, Debug)]
+struct Wary {
+    until: Instant,
+    /// For how long, this time.
+    length: Duration,
+}
+
+impl Wary {
+    /// Whether the next time is another one after this.
+    fn counts(self, now: Instant) -> bool {
+        now < self.until + WARIEST
+    }
 }
 
 impl Shelf {
@@ -67,7 +87,7 @@ impl Shelf {
     #[inline(always)]
     fn is_shut(&self, reuse: Reuse, now: Instant) -> bool {
         (reuse == Reuse::Sure && !is_trusted(&self.backend, now))
-            || self.wary.is_some_and(|until| now < until)
+            || self.wary.is_some_and(|wary| now < wary.until)
     }
 }
 
@@ -180,17 +200,29 @@ impl Idle {
         }
     }
 
-    /// Its connections ended under requests too often: for a while each gets one of its own.
+    /// Its backend closed one under a request. Where half of what may be sent again is gone, which is
+    /// `half`, and it does that often itself, whoever spent it, each gets one of its own for a while.
     #[cold]
-    pub(super) fn be_wary(&self, lease: &Lease, now: Instant) {
+    pub(super) fn raced(&self, lease: &Lease, half: Allowance, now: Instant) {
+        let share = lease.backend().race_share();
+        if share <= half.share * OWN || lease.pool().allows_try(half, now) {
+            return;
+        }
         let mut shelves = self.0.lock();
         let shelf = shelves.entry(key(lease.backend())).or_insert_with(|| shelf(lease));
-        if shelf.wary.is_none() {
-            tracing::warn!(pool = %shelf.backend.pool, backend = %shelf.backend.name, "it closes connections under \
-                requests so often that sending these again would take more than half of retry.budget: for ten seconds \
-                none is used again; let it keep them longer than keep_alive.idle says, or lower that");
-        }
-        shelf.wary = Some(now + WARY);
+        let length = match shelf.wary {
+            // Requests that were on their way.
+            Some(wary) if now < wary.until => return,
+            Some(wary) if wary.counts(now) => (wary.length * 2).min(WARIEST),
+            _ => {
+                tracing::warn!(pool = %shelf.backend.pool, backend = %shelf.backend.name, "it closed {:.0} % of its kept \
+                    connections under requests of late, and half of the pool's retry.budget is gone: for a second none \
+                    of them is used again, for up to ten where that goes on; let it keep them longer than \
+                    keep_alive.idle says, or lower that", share * 100.0);
+                WARY
+            }
+        };
+        shelf.wary = Some(Wary { until: now + length, length });
     }
 
     /// Closes the oldest connection of each backend; `false` when there was none.
@@ -229,7 +261,7 @@ impl Idle {
             shelf.kept.drain(..surplus);
             let closed = (before - shelf.kept.len()) as i64;
             shelf.backend.cells.idle.add(-closed);
-            shelf.wary = shelf.wary.filter(|until| now < *until && !gone);
+            shelf.wary = shelf.wary.filter(|wary| wary.counts(now) && !gone);
             !shelf.kept.is_empty() || shelf.wary.is_some()
         });
     }

@@ -62,6 +62,11 @@ impl Scene {
         (0..2 * KNOWN).for_each(|_| drop(self.lease("a")));
         (0..KNOWN).for_each(|_| drop(self.lease("b")));
     }
+    /// What may be sent again is gone, by something else.
+    fn spend(&self) {
+        let all = Allowance { share: 2.0 * HALF.share, floor: 2.0 * HALF.floor, ..HALF };
+        while self.pool.take_try(all, self.now) {}
+    }
     fn lease(&self, name: &str) -> Lease {
         loop {
             let lease = self.pool.lease(&Ask::new(self.now, 1)).unwrap();
@@ -119,6 +124,11 @@ impl Scene {
         let port = kept.link.tcp().expect("it was TCP").local_addr().unwrap().port();
         self.taken.borrow_mut().push(kept);
         Some(port)
+    }
+    /// Whether any shelf is.
+    fn is_wary(&self) -> bool {
+        let shelves = self.idle.0.lock();
+        shelves.values().any(|shelf| shelf.wary.is_some_and(|wary| self.now < wary.until))
     }
     /// Idle and open connections to a backend, as they are counted.
     fn counted(&self, name: &str) -> (i64, i64) {
@@ -350,27 +360,62 @@ async fn a_backend_that_closed_one_under_us_is_not_trusted_for_a_minute() {
     assert_eq!(scene.take("a", Reuse::Any), Some(port));
 }
 
+/// So many tries of a pool, of which half is so many.
+const HALF: Allowance = Allowance { share: 0.1, floor: 1.0, window: Duration::from_secs(10) };
+
 #[tokio::test]
 async fn a_backend_that_closes_too_many_under_us_gets_new_ones_for_a_while() {
     let mut scene = Scene::new("{ idle = \"5m\" }").await;
-    scene.knows();
     let (_far, port, _) = scene.keep("a").await;
     let (_other, other, _) = scene.keep("b").await;
     let lease = scene.lease("a");
-    scene.idle.be_wary(&lease, scene.now);
-    assert_eq!(scene.take("a", Reuse::Any), None);
-    assert_eq!(scene.take("b", Reuse::Any), Some(other));
-    scene.now += 10 * SECOND - MS;
-    scene.idle.sweep(scene.now);
-    assert_eq!(scene.take("a", Reuse::Any), None);
-    scene.now += MS;
+    let raced = |scene: &Scene| {
+        lease.backend().raced(scene.now);
+        scene.idle.raced(&lease, HALF, scene.now);
+    };
+    // As long as the budget has room it costs nothing.
+    (0..10).for_each(|_| raced(&scene));
     assert_eq!(scene.take("a", Reuse::Any), Some(port));
+    scene.spend();
+    raced(&scene);
+    let (_far, port, _) = scene.keep("a").await;
+    for length in [1, 2, 4, 8, 10, 10] {
+        // Others that were on their way do not make it longer.
+        (0..5).for_each(|_| raced(&scene));
+        assert_eq!(scene.take("b", Reuse::Any).is_some(), length == 1, "{other}");
+        scene.now += length * SECOND - MS;
+        scene.idle.sweep(scene.now);
+        assert_eq!(scene.take("a", Reuse::Any), None, "{length}");
+        scene.now += MS;
+        scene.idle.sweep(scene.now);
+        scene.spend();
+        assert!(!scene.is_wary());
+        raced(&scene);
+        assert!(scene.is_wary());
+    }
     // It is remembered while nothing is kept, and no longer.
-    scene.idle.be_wary(&lease, scene.now);
+    scene.now += 10 * SECOND;
+    assert_eq!(scene.take("a", Reuse::Any), Some(port));
     scene.idle.sweep(scene.now);
-    assert_eq!(scene.idle.0.lock().len(), 1);
-    scene.idle.sweep(scene.now + 10 * SECOND);
-    assert_eq!(scene.idle.0.lock().len(), 0);
+    assert!(scene.idle.0.lock().values().any(|shelf| shelf.wary.is_some()));
+    scene.now += 10 * SECOND;
+    scene.idle.sweep(scene.now);
+    assert!(scene.idle.0.lock().values().all(|shelf| shelf.wary.is_none()));
+}
+
+#[tokio::test]
+async fn one_that_closes_few_is_not_blamed_for_a_budget_that_others_spent() {
+    let scene = Scene::new("{ idle = \"5m\" }").await;
+    scene.knows();
+    scene.spend();
+    let (_far, port, _) = scene.keep("a").await;
+    let lease = scene.lease("a");
+    for _ in 0..20 {
+        (0..50).for_each(|_| drop(scene.lease("a")));
+        lease.backend().raced(scene.now);
+        scene.idle.raced(&lease, HALF, scene.now);
+    }
+    assert_eq!(scene.take("a", Reuse::Any), Some(port));
 }
 
 #[tokio::test]

@@ -102,6 +102,35 @@ fn connections_that_always_close_at_their_reuse_cost_no_get_once_that_is_known()
     assert_eq!(backend.connections(), 200);
 }
 
+/// Half of the budget may be gone for the faults of somebody else.
+#[test]
+fn a_backend_that_seldom_closes_a_kept_connection_keeps_them_while_another_spends_the_budget() {
+    let well = Backend::run(|peer| {
+        for _ in 0..50 {
+            match peer.request() {
+                Some(_) => peer.answer("answer"),
+                None => return,
+            }
+        }
+        let _ = peer.request();
+    });
+    let ill = Backend::run(|peer| {
+        while peer.request().is_some() {
+            peer.send("HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let rules = "retry = { on = [\"connect\", \"reset\", \"5xx\"] }";
+    let proxy = Proxy::http(&[well.addr, ill.addr], rules);
+    let mut client = proxy.client();
+    for _ in 0..600 {
+        client.send(GET);
+        client.response();
+    }
+    let none = "evenkeel_retry_budget_exhausted_total{pool=\"app\"} 0\n";
+    assert!(!crate::readme::scrape(&proxy).contains(none), "the budget was spent");
+    assert!(well.connections() < 30, "{} connections", well.connections());
+}
+
 /// Reads a request on each connection and resets it.
 fn breaking() -> Backend {
     Backend::run(|peer| {
