@@ -12,7 +12,7 @@ use tokio::time::{Sleep, sleep};
 /// How long a peer may take to read the last answer of a connection that we ended.
 const ENDING: Duration = Duration::from_secs(5);
 
-/// Tells a line of each byte. What its peer has not read of the answers goes with it when it breaks, and
+/// Tells a line of each byte of an answer. What its peer has not read of the answers goes with it when it breaks, and
 /// where the peer does not end it soon: the kernel would keep it for minutes, for nobody.
 pub(super) struct Heard<S: AsFd> {
     inner: S,
@@ -42,12 +42,7 @@ impl<S: AsyncRead + AsFd + Unpin> AsyncRead for Heard<S> {
         cx: &mut Context<'_>,
         into: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = into.filled().len();
-        let read = Pin::new(&mut self.inner).poll_read(cx, into);
-        if into.filled().len() > before {
-            self.line.hear();
-        }
-        read
+        Pin::new(&mut self.inner).poll_read(cx, into)
     }
 }
 

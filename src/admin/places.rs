@@ -33,7 +33,8 @@ pub(super) struct Line {
     /// Requests that are answered, but for those whose body is on its way.
     working: AtomicUsize,
     begun: Instant,
-    /// Milliseconds from `begun` to the last byte either way.
+    /// Milliseconds from `begun` to the last byte of an answer: what a caller says earns it nothing before it
+    /// is a whole request.
     heard: AtomicU64,
     cut: Notify,
     /// It does not end in order.
@@ -48,7 +49,7 @@ impl Line {
     pub(super) fn hear(&self) {
         self.heard.store(self.begun.elapsed().as_millis() as u64, Relaxed);
     }
-    /// Since when nothing came or went; `None` while something is done for it.
+    /// Since when nothing of an answer went; `None` while something is done for it.
     fn silent_since(&self) -> Option<Instant> {
         (!self.is_busy()).then(|| self.begun + Duration::from_millis(self.heard.load(Relaxed)))
     }
@@ -104,6 +105,7 @@ pub(super) struct Working(Arc<Line>);
 
 impl Drop for Working {
     fn drop(&mut self) {
+        self.0.hear();
         self.0.working.fetch_sub(1, Relaxed);
     }
 }
@@ -119,8 +121,9 @@ impl Drop for Waiting {
 }
 
 /// The places of an address. Where all are taken, the connection that has been silent longest gives
-/// way, of those that come from where most are taken by: who opens many and says nothing keeps nobody out. Nor does who opens many and says a little all the
-/// time: whoever comes from where fewer places are taken by gets one of theirs, however busy it is.
+/// way, of those that come from where most are taken by: who opens many and says nothing, or no whole request,
+/// keeps nobody out. Nor does who opens many and asks all the time: whoever comes from where fewer places are
+/// taken by gets one of theirs, however busy it is.
 #[derive(Debug)]
 pub(super) struct Places {
     free: Arc<Semaphore>,
@@ -146,7 +149,11 @@ impl Places {
             Ok(free) => free,
             Err(_) => {
                 full();
-                self.wait(from).await?
+                let Some(free) = self.wait(from).await else {
+                    self.say(from, "most of them by one address, of which more are refused");
+                    return None;
+                };
+                free
             }
         };
         let line = Arc::new(Line::new(from));
@@ -200,16 +207,17 @@ impl Places {
         let lines = self.lines.lock();
         let theirs = lines.values().filter(|line| line.from == most);
         theirs.min_by_key(|line| (line.is_busy(), line.begun))?.cut();
+        self.say(most, "most of them by one address, and give way to others");
+        Some(LOOK)
+    }
+    fn say(&self, from: From, what: &str) {
         let mut said = self.said.lock();
         let now = Instant::now();
         if said.is_none_or(|at| now.saturating_duration_since(at) >= SAID) {
             *said = Some(now);
-            let from = most.map_or_else(|| "unix".into(), |ip| ip.to_string());
-            let why = "all connections are taken (admin.limits.connections), most of them by one address, and \
-                       give way to others";
-            tracing::warn!(%from, "admin: {why}");
+            let from = from.map_or_else(|| "unix".into(), |ip| ip.to_string());
+            tracing::warn!(%from, "admin: all connections are taken (admin.limits.connections), {what}");
         }
-        Some(LOOK)
     }
 }
 

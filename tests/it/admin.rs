@@ -548,6 +548,11 @@ fn who_takes_all_connections_and_says_a_little_all_the_time_keeps_no_other_addre
     };
     until("all places are taken", || hits() > 0);
     (0..20).for_each(|_| assert_eq!(api.call("GET", "/healthz", "", "").status, 200));
+    // What is no whole request does not keep the same address out either.
+    for _ in 0..5 {
+        let mut client = Client::connect_from([127, 0, 0, 2].into(), api.addr);
+        assert_eq!(call(&mut client, "GET", "/healthz", "", "").status, 200);
+    }
     over.store(true, SeqCst);
     talkers.into_iter().for_each(|talker| talker.join().unwrap());
 }
