@@ -154,8 +154,8 @@ impl<'a> Attempt<'a> {
         let doors: Vec<_> =
             doors.into_iter().filter(|(named, _)| is_taken(named)).map(|(_, door)| door).collect();
         self.keeps_socket = is_taken(&self.giver.named());
-        let all = self.giver.roles.iter();
-        let roles: Vec<_> = all.filter(|role| is_taken(&role.named())).cloned().collect();
+        let (roles, others): (Vec<_>, Vec<_>) =
+            self.giver.roles.iter().partition(|role| is_taken(&role.named()));
         // Who asks from here on waits for whoever it will be, so that what one of the two answered is
         // never answered otherwise by the other.
         roles.iter().for_each(|role| role.pause(true));
@@ -180,6 +180,8 @@ impl<'a> Attempt<'a> {
         let pid = self.to.as_ref().map_or(0, |(pid, _)| *pid);
         pen.given_to = Some(pid);
         held.for_good();
+        // What nobody took would lead to the API of a process that nobody asks for.
+        others.iter().for_each(|role| role.close());
         state.reach(Stage::Draining);
         self.giver.notify.main_pid(pid);
         let _ = tokio::time::timeout(END, channel.send(&Message::Done, &[])).await;

@@ -8,6 +8,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::SystemTime;
 use tokio::sync::watch;
 
@@ -76,6 +77,7 @@ pub struct Role {
     named: Named,
     socket: OwnedFd,
     opening: watch::Sender<Opening>,
+    closed: AtomicBool,
 }
 
 impl Role {
@@ -88,12 +90,21 @@ impl Role {
     pub fn new(role: &str, at: String, socket: &OwnedFd, mine: bool) -> io::Result<Self> {
         let (named, socket) = (Named::role(role, at), socket.try_clone()?);
         let opening = if mine { Opening::Open } else { Opening::Paused };
-        Ok(Self { named, socket, opening: watch::Sender::new(opening) })
+        let (opening, closed) = (watch::Sender::new(opening), AtomicBool::new(false));
+        Ok(Self { named, socket, opening, closed })
     }
 
     /// Takes newcomers, or leaves them to another process.
     pub fn pause(&self, paused: bool) {
         self.opening.send_replace(if paused { Opening::Paused } else { Opening::Open });
+    }
+
+    /// Takes nobody any more, nor does another process: whoever calls is refused.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Relaxed);
+        self.pause(true);
+        // A listening socket ends so, whoever has it open. One that is gone takes nobody either.
+        let _ = rustix::net::shutdown(&self.socket, rustix::net::Shutdown::Both);
     }
 
     /// Whether it takes newcomers, to be followed by whoever serves it.
@@ -103,7 +114,7 @@ impl Role {
 
     /// Whether it is another process's, still or by now.
     pub fn is_given(&self) -> bool {
-        *self.opening.borrow() == Opening::Paused
+        *self.opening.borrow() == Opening::Paused && !self.closed.load(Relaxed)
     }
 
     pub(super) fn named(&self) -> Named {

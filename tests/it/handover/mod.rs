@@ -406,3 +406,31 @@ fn events_are_counted_on() {
     // One that was started anew is another one.
     assert_eq!(heard(8, "n4")[0].0, "gap");
 }
+
+#[test]
+fn what_nobody_took_is_closed_while_the_process_before_drains() {
+    let echo = Backend::run(|peer| {
+        while let Some(byte) = peer.byte() {
+            peer.send([byte]);
+        }
+    });
+    let (raw, before, after) = (nobody(), nobody(), nobody());
+    let of = |metrics: SocketAddr| {
+        format!(
+            "[metrics]\nbind = \"{metrics}\"\n[listener.raw]\nbind = \"{raw}\"\nprotocol = \"tcp\"\npool = \"app\"\n\
+             [pool.app]\nbackends = [\"{}\"]\n",
+            echo.addr
+        )
+    };
+    let mut service = Service::start(&of(before));
+    let first = service.pid();
+    let held = tunnel(raw);
+    assert!(std::net::TcpStream::connect(before).is_ok());
+    service.write(&of(after));
+    service.hand_over();
+    until("it is closed", || std::net::TcpStream::connect(before).is_err());
+    assert!(std::net::TcpStream::connect(after).is_ok());
+    assert!(service.processes().contains(&first), "it drains");
+    drop(held);
+    service.until_ended(first);
+}
