@@ -210,6 +210,8 @@ impl Asker {
             let first = Ask { method: "GET", path: known::READY, body: None, token: None };
             match self.exchange(&mut line, first).await {
                 Err(error @ (Error::Unreached(_) | Error::Usage(_))) => return Err(error),
+                // It answers nobody who asks so.
+                Err(error @ Error::No(403, _)) => return Err(error),
                 Ok(_) | Err(Error::No(..)) => {}
             }
         }
@@ -360,15 +362,49 @@ impl Found {
     }
 }
 
-/// What a text says, of one that is no TOML what it says before the fault.
+/// What a text says; of one that is no TOML what its sections that tell where a proxy is say, each up to its own
+/// fault.
 fn table(text: &str) -> toml::Table {
-    let fault = match toml::from_str(text) {
-        Ok(table) => return table,
-        Err(error) => toml::de::Error::span(&error).map_or(0, |span| span.start),
-    };
-    let before = text.get(..fault).unwrap_or("");
-    let lines = before.rfind('\n').map_or("", |end| &before[..end]);
-    toml::from_str(lines).unwrap_or_default()
+    if let Ok(table) = toml::from_str(text) {
+        return table;
+    }
+    let mut all = toml::Table::new();
+    for section in sections(text) {
+        for (key, value) in readable(&section) {
+            match (all.get_mut(&key), value) {
+                (Some(toml::Value::Table(had)), toml::Value::Table(more)) => had.extend(more),
+                (_, value) => drop(all.insert(key, value)),
+            }
+        }
+    }
+    all
+}
+
+/// What stands before all sections, and those of `[server]` and `[admin]`.
+fn sections(text: &str) -> Vec<Vec<&str>> {
+    let mut all = vec![Vec::new()];
+    let mut is_one = true;
+    for line in text.lines() {
+        let begins = line.trim_start();
+        if begins.starts_with('[') {
+            let name = begins.trim_matches(['[', ']', ' ']);
+            is_one = ["server", "admin"].iter().any(|section| name.starts_with(section));
+            if is_one {
+                all.push(Vec::new());
+            }
+        }
+        if let Some(section) = all.last_mut().filter(|_| is_one) {
+            section.push(line);
+        }
+    }
+    all
+}
+
+/// What the lines of a section say, without those from its fault on. Looks at some hundred.
+fn readable(lines: &[&str]) -> toml::Table {
+    let most = lines.len().min(256);
+    let read = |n| toml::from_str(&lines[..n].join("\n")).ok();
+    (0..=most).rev().find_map(read).unwrap_or_default()
 }
 
 /// The folder `server.state` of a file that may have problems; `None` where it cannot be read.
@@ -415,6 +451,20 @@ mod tests {
         for fault in ["[admin\nbind = 1\n", "x = \n", "a = \"b\nc = 1\n", "[pool.\u{fc}\n", "x"] {
             std::fs::write(&path, format!("[server]\nstate = \"s\"\n{fault}[server.x]\n")).unwrap();
             assert_eq!(Found::of(&path).unwrap().state, folder.path().join("s"), "{fault}");
+        }
+        // Wherever the fault is, and however long what it is in.
+        for fault in
+            ["[\n { a = 1 }\n { b = 2 },\n]", "[\n [1, 2],\n", "\"\"\"\n a\n", "{ a = 1,,\n }"]
+        {
+            let (server, admin) =
+                ("[server]\nstate = \"s\"\n", "[admin]\nbind = \"127.0.0.1:7\"\n");
+            let pool = format!("[pool.app]\nbackends = {fault}\n");
+            for text in [format!("{server}{admin}{pool}"), format!("{server}{pool}{admin}")] {
+                std::fs::write(&path, &text).unwrap();
+                let found = Found::of(&path).unwrap();
+                assert_eq!(found.state, folder.path().join("s"), "{text}");
+                assert_eq!(found.bind.as_deref(), Some("127.0.0.1:7"), "{text}");
+            }
         }
     }
 

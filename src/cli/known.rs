@@ -40,15 +40,13 @@ pub(super) fn judge(method: &str, path: &str, answer: &Answer<'_>) -> Result<(),
     let Answer { status, kind, text, body } = *answer;
     let odd = |what: &str| Err(format!("{method} {path}: {status}, {}", printable(what)));
     let said = if kind.is_empty() { "of no content type" } else { kind };
-    if path == READY {
+    let is_no = kind == "application/problem+json" && body["detail"].is_string();
+    if path == READY && !(is_no && status >= 400) {
         let is_word = matches!(text, "starting\n" | "ready\n" | "draining\n");
         return if kind == "text/plain" && is_word { Ok(()) } else { odd(said) };
     }
     if !(200..300).contains(&status) {
-        return match kind == "application/problem+json" && body["detail"].is_string() {
-            true => Ok(()),
-            false => odd(said),
-        };
+        return if is_no { Ok(()) } else { odd(said) };
     }
     // What is merely done has nothing to say.
     if text.is_empty()
@@ -85,6 +83,7 @@ mod tests {
             ("DELETE", "/v1/pools/a/backends/b", 202, "", ""),
             ("PATCH", "/v1/pools/a/backends/b", 404, problem, r#"{"detail":"none"}"#),
             ("GET", READY, 503, "text/plain", "draining\n"),
+            ("GET", READY, 403, problem, r#"{"detail":"this Host is not served here"}"#),
         ] {
             assert_eq!(judged(method, path, status, kind, text), Ok(()), "{method} {path}");
         }
@@ -99,6 +98,7 @@ mod tests {
             ("GET", "/v1/status", 404, problem, "{}", problem),
             ("GET", READY, 200, "text/plain", "ok\n", "text/plain"),
             ("GET", READY, 200, "text/html", "ready\n", "text/html"),
+            ("GET", READY, 200, problem, r#"{"detail":"none"}"#, problem),
         ] {
             let wrong = format!("{method} {path}: {status}, {said}");
             assert_eq!(judged(method, path, status, kind, text), Err(wrong));
