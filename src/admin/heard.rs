@@ -53,8 +53,8 @@ impl<S: AsyncRead + AsyncWrite + AsFd + Unpin> AsyncWrite for Heard<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let wrote = Pin::new(&mut self.inner).poll_write(cx, bytes);
-        if matches!(wrote, Poll::Ready(Ok(1..))) {
-            self.line.hear();
+        if let Poll::Ready(Ok(n @ 1..)) = wrote {
+            self.line.send(n);
         }
         wrote
     }
@@ -64,8 +64,8 @@ impl<S: AsyncRead + AsyncWrite + AsFd + Unpin> AsyncWrite for Heard<S> {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let wrote = Pin::new(&mut self.inner).poll_write_vectored(cx, bytes);
-        if matches!(wrote, Poll::Ready(Ok(1..))) {
-            self.line.hear();
+        if let Poll::Ready(Ok(n @ 1..)) = wrote {
+            self.line.send(n);
         }
         wrote
     }

@@ -36,6 +36,8 @@ pub(super) struct Line {
     /// Milliseconds from `begun` to the last byte of an answer: what a caller says earns it nothing before it
     /// is a whole request.
     heard: AtomicU64,
+    /// Bytes of answers that went.
+    sent: AtomicU64,
     cut: Notify,
     /// It does not end in order.
     broken: AtomicBool,
@@ -43,11 +45,20 @@ pub(super) struct Line {
 
 impl Line {
     pub(super) fn new(from: From) -> Self {
-        let (streams, working, heard, cut, broken) = Default::default();
-        Self { from, streams, working, begun: Instant::now(), heard, cut, broken }
+        let (streams, working, heard, sent, cut, broken) = Default::default();
+        Self { from, streams, working, begun: Instant::now(), heard, sent, cut, broken }
     }
-    pub(super) fn hear(&self) {
+    fn hear(&self) {
         self.heard.store(self.begun.elapsed().as_millis() as u64, Relaxed);
+    }
+    /// So many bytes of an answer went.
+    pub(super) fn send(&self, n: usize) {
+        self.sent.fetch_add(n as u64, Relaxed);
+        self.hear();
+    }
+    /// Bytes of answers that went so far.
+    pub(super) fn sent(&self) -> u64 {
+        self.sent.load(Relaxed)
     }
     /// Since when nothing of an answer went; `None` while something is done for it.
     fn silent_since(&self) -> Option<Instant> {

@@ -1,7 +1,7 @@
 //! Room for answers that nobody has read yet: who asks for much and reads nothing fills no memory with it.
 //!
-//! What is made and has no room yet is one answer at the most. Where room is short, the oldest answers give
-//! way, with their connections, and a scrape may be one that was made within the last second.
+//! What is made and has no room yet is one answer at the most. Where room is short, the oldest answers that are
+//! read too slowly give way, with their connections, and a scrape may be one that was made within the last second.
 use super::answer::{Answer, Problem};
 use super::places::Line;
 use super::turn::limits;
@@ -22,6 +22,8 @@ use tokio::sync::Notify;
 const SMALL: usize = 64 << 10;
 /// Where room is short an answer that is older than this gives way; a younger one may be given again.
 const FAIR: Duration = Duration::from_secs(1);
+/// And only where, after that, less of it went in a second: who reads steadily has what he asked for.
+const STEADY: u64 = 4 << 20;
 /// Where nobody gives way yet it is looked again so soon.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -34,8 +36,25 @@ pub(super) struct Room {
     last: [Mutex<Weak<Kept>>; 3],
 }
 
-/// Who reads, by the number of what he reads and his own, and since when.
-type Readers = BTreeMap<(u64, u64), (Instant, Arc<Line>)>;
+/// Who reads, by the number of what he reads and his own.
+type Readers = BTreeMap<(u64, u64), Reader>;
+
+#[derive(Debug)]
+struct Reader {
+    since: Instant,
+    line: Arc<Line>,
+    /// Bytes that had gone on his connection before.
+    before: u64,
+}
+
+impl Reader {
+    /// Whether he had time for it, and reads it too slowly.
+    fn is_late(&self, now: Instant) -> bool {
+        let more = now.saturating_duration_since(self.since).checked_sub(FAIR);
+        let went = self.line.sent().saturating_sub(self.before) as f64;
+        more.is_some_and(|more| went <= more.as_secs_f64() * STEADY as f64)
+    }
+}
 
 #[derive(Debug, Default)]
 struct Shelf {
@@ -51,15 +70,14 @@ impl Shelf {
         let fits = |held: usize| (held == 0 || held + n <= most).then_some(held + n);
         self.bytes.fetch_update(Relaxed, Relaxed, fits).is_ok()
     }
-    /// Ends the connections of those who read the oldest answer, where they had time for it.
+    /// Ends the connections of those who read the oldest answer of which somebody is late.
     fn cut_oldest(&self, now: Instant) {
         let readers = self.readers.lock();
-        let Some(((oldest, _), _)) = readers.first_key_value() else { return };
-        for (since, line) in readers.range((*oldest, 0)..=(*oldest, u64::MAX)).map(|(_, r)| r) {
-            if now.saturating_duration_since(*since) >= FAIR {
-                line.cut();
-            }
-        }
+        let mut late = readers.iter().filter(|(_, reader)| reader.is_late(now)).peekable();
+        let Some(((oldest, _), _)) = late.peek() else { return };
+        let oldest = *oldest;
+        late.take_while(|((answer, _), _)| *answer == oldest)
+            .for_each(|(_, reader)| reader.line.cut());
     }
     fn next(&self) -> u64 {
         self.number.fetch_add(1, Relaxed)
@@ -81,7 +99,7 @@ impl Kept {
     fn give(self: Arc<Self>, line: &Arc<Line>) -> Answer {
         let head = self.head.clone();
         let number = self.shelf.next();
-        let reader = (Instant::now(), line.clone());
+        let reader = Reader { since: Instant::now(), line: line.clone(), before: line.sent() };
         self.shelf.readers.lock().insert((self.number, number), reader);
         let bytes = Bytes::from_owner(UnderWay { kept: self, number });
         Response::from_parts(head, Either::Left(Full::new(bytes)))
@@ -261,6 +279,13 @@ mod tests {
         room.shelf.cut_oldest(now + FAIR);
         let cut = [is_cut(&lines[0]).await, is_cut(&lines[1]).await, is_cut(&lines[2]).await];
         assert_eq!(cut, [true, true, false]);
+        // Who reads steadily stays, and who reads nothing of a newer answer goes.
+        lines.iter().take(2).for_each(|line| line.send(2 * STEADY as usize));
+        room.shelf.cut_oldest(now + 2 * FAIR);
+        let cut = [is_cut(&lines[0]).await, is_cut(&lines[1]).await, is_cut(&lines[2]).await];
+        assert_eq!(cut, [false, false, true]);
+        room.shelf.cut_oldest(now + 4 * FAIR);
+        assert!(is_cut(&lines[0]).await, "he stopped");
         let [one, two, three] = answers;
         drop(one);
         assert_eq!(room.shelf.bytes.load(Relaxed), 1000, "the other one reads it still");
