@@ -12,8 +12,8 @@ use tokio::time::{Sleep, sleep};
 /// How long a peer may take to read the last answer of a connection that we ended.
 const ENDING: Duration = Duration::from_secs(5);
 
-/// Tells a line of each byte of an answer. What its peer has not read of the answers goes with it when it breaks, and
-/// where the peer does not end it soon: the kernel would keep it for minutes, for nobody.
+/// Tells a line of each byte of an answer. What its peer has not read of the answers goes with it when it
+/// breaks, and where the peer does not end it soon: the kernel would keep it for minutes, for nobody.
 pub(super) struct Heard<S: AsFd> {
     inner: S,
     line: Arc<Line>,
@@ -83,17 +83,18 @@ impl<S: AsyncRead + AsyncWrite + AsFd + Unpin> AsyncWrite for Heard<S> {
             ready!(Pin::new(&mut heard.inner).poll_shutdown(cx))?;
         }
         let ending = heard.ending.get_or_insert_with(|| Box::pin(sleep(ENDING)));
+        // Before what is read, of which there may be no end.
+        if ending.as_mut().poll(cx).is_ready() {
+            heard.line.breaks();
+            return Poll::Ready(Ok(()));
+        }
         let mut bytes = [0; 512];
         loop {
             let mut into = ReadBuf::new(&mut bytes);
             match Pin::new(&mut heard.inner).poll_read(cx, &mut into) {
                 Poll::Ready(Ok(())) if !into.filled().is_empty() => {}
-                Poll::Ready(ended) => return Poll::Ready(ended),
-                Poll::Pending => break,
+                ended => return ended,
             }
         }
-        ready!(ending.as_mut().poll(cx));
-        heard.line.breaks();
-        Poll::Ready(Ok(()))
     }
 }

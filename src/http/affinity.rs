@@ -195,30 +195,16 @@ impl Bond<'_> {
     #[cold]
     pub(super) fn answered(&self, backend: &Backend, outrun: bool, answer: &mut Fields) {
         let cells = &self.affinity.pool.sticky;
-        let stands_by = || self.affinity.pool.stands_by(backend);
-        let renew = match &self.found {
-            Found::Backend(found, renew, _) if found.id == backend.id => {
-                cells.hit.inc();
-                *renew
-            }
-            Found::Backend(..) | Found::Gone => {
-                cells.gone.inc();
-                let is_there = || self.backend().is_some_and(|own| own.is_usable());
-                !(stands_by() || outrun && is_there())
-            }
-            Found::Forged => {
-                cells.forged.inc();
-                !stands_by()
-            }
-            Found::Expired => {
-                cells.expired.inc();
-                !stands_by()
-            }
-            Found::Miss => {
-                cells.miss.inc();
-                !stands_by()
-            }
+        let is_there = || self.backend().is_some_and(|own| own.is_usable());
+        let moves = || !(self.affinity.pool.stands_by(backend) || outrun && is_there());
+        let (cell, renew) = match &self.found {
+            Found::Backend(found, renew, _) if found.id == backend.id => (&cells.hit, *renew),
+            Found::Backend(..) | Found::Gone => (&cells.gone, moves()),
+            Found::Forged => (&cells.forged, moves()),
+            Found::Expired => (&cells.expired, moves()),
+            Found::Miss => (&cells.miss, moves()),
         };
+        cell.inc();
         if !renew {
             return;
         }

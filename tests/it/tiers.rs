@@ -165,16 +165,7 @@ fn the_last_of_the_first_tier_killed_with_requests_in_flight_loses_none() {
 
 #[test]
 fn the_only_one_of_the_first_tier_that_freezes_is_found_out_by_a_backup() {
-    let frozen = Arc::new(AtomicBool::new(false));
-    let stop = frozen.clone();
-    let cold = Backend::run(move |peer| {
-        while peer.request().is_some() {
-            while stop.load(SeqCst) {
-                std::thread::sleep(Duration::from_millis(2));
-            }
-            peer.answer("cold");
-        }
-    });
+    let (cold, frozen) = freezing();
     let good = Backend::named("good");
     // Nothing but silence ends a wait.
     let more = format!(
