@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 pub(super) struct Caller {
     /// Its address and the one that is bound; `None` by a Unix socket, where the file's mode decides.
     pub(super) tcp: Option<(SocketAddr, SocketAddr)>,
-    /// It is this very process: somebody calls by way of a backend.
+    /// It is this very process, or one that it took over from: somebody calls by way of a backend.
     pub(super) is_itself: bool,
     /// When it connected, a token was asked for.
     pub(super) was_asked: bool,

@@ -177,17 +177,17 @@ enum Listener {
 }
 
 impl Listener {
-    /// A caller, its address, and whether it is this very process.
-    async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>, bool)> {
+    /// A caller, its address, and by a Unix socket its process.
+    async fn accept(&self) -> io::Result<(Stream, Option<SocketAddr>, Option<u32>)> {
         Ok(match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                (stream.into(), Some(peer), false)
+                (stream.into(), Some(peer), None)
             }
             Self::Unix(listener) => {
                 let (stream, _) = listener.accept().await?;
                 let pid = stream.peer_cred()?.pid().and_then(|pid| u32::try_from(pid).ok());
-                (stream.into(), None, pid == Some(std::process::id()))
+                (stream.into(), None, pid)
             }
         })
     }
@@ -279,7 +279,7 @@ pub async fn serve(
             }
             accepted = listener.accept() => accepted,
         };
-        let (stream, peer, is_itself) = match accepted {
+        let (stream, peer, pid) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
                 tracing::warn!(%error, "admin: accept");
@@ -289,7 +289,9 @@ pub async fn serve(
         };
         // A program that serves from within may call itself.
         let state = desk.reloader.state();
-        let is_itself = is_itself && state.off_limits.is_any();
+        let is_ours =
+            |pid| pid == std::process::id() || state.hand_overs.older.left().contains(&pid);
+        let is_itself = pid.is_some_and(is_ours) && state.off_limits.is_any();
         let plan = state.plan.load();
         let was_asked = plan.as_ref().is_some_and(|plan| plan.config.admin.token.is_some());
         drop(plan);

@@ -39,7 +39,7 @@ pub use hello::NoHello;
 pub use last_words::last_words;
 pub use looks::{BEAT, Looks, Wait};
 pub use named::Named;
-pub use off_limits::OffLimits;
+pub use off_limits::{Governed, OffLimits};
 pub use raw::Transport;
 pub use scratch::poll_read_buf;
 pub use session::Early;

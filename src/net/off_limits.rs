@@ -2,18 +2,27 @@
 //! cannot be seen there, so that whoever reaches a pool would be taken for the owner of the proxy.
 use super::Target;
 use crate::config::{BindAddr, arrives};
+use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-/// By whom this process is governed.
-#[derive(Debug, Default)]
-pub struct OffLimits {
+/// By what a process is governed.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Governed {
     /// Where who calls from this machine is taken for its owner, unless a token is asked for.
     addrs: Vec<SocketAddr>,
     /// Sockets that nobody but the owner can open.
     files: Vec<File>,
+}
+
+/// By what this process is governed, and the one that took over from it.
+#[derive(Debug, Default)]
+pub struct OffLimits {
+    own: Governed,
+    next: OnceLock<Governed>,
     asks_token: AtomicBool,
 }
 
@@ -27,20 +36,34 @@ fn file(path: &Path) -> Option<File> {
 impl OffLimits {
     /// The addresses that were really bound, and files that are there.
     pub fn new(bound: impl IntoIterator<Item = BindAddr>) -> Self {
-        let mut all = Self::default();
+        let mut own = Governed::default();
         for addr in bound {
             match addr {
-                BindAddr::Ip(addr) => all.addrs.push(addr),
-                BindAddr::Unix(path) => all.files.extend(file(&path)),
+                BindAddr::Ip(addr) => own.addrs.push(addr),
+                BindAddr::Unix(path) => own.files.extend(file(&path)),
                 BindAddr::Host(..) => {}
             }
         }
-        all
+        Self { own, ..Self::default() }
+    }
+
+    /// What this process has bound.
+    pub fn own(&self) -> Governed {
+        self.own.clone()
+    }
+
+    /// What the process that took over has bound: from here on that is off limits, too.
+    pub fn also(&self, next: Governed) {
+        let _ = self.next.set(next);
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Governed> {
+        std::iter::once(&self.own).chain(self.next.get())
     }
 
     /// Whether anything is known of.
     pub fn is_any(&self) -> bool {
-        !self.addrs.is_empty() || !self.files.is_empty()
+        self.all().any(|known| !known.addrs.is_empty() || !known.files.is_empty())
     }
 
     /// Whether callers by TCP are asked for a token: then they may come from anywhere.
@@ -53,16 +76,16 @@ impl OffLimits {
         match target {
             Target::Ip(addr) => self.why_at(*addr),
             Target::Name(named) => named.addrs().iter().find_map(|addr| self.why_at(*addr)),
-            Target::Unix(_) if self.files.is_empty() => None,
+            Target::Unix(_) if self.all().all(|known| known.files.is_empty()) => None,
             Target::Unix(path) => file(path)
-                .is_some_and(|file| self.files.contains(&file))
+                .is_some_and(|file| self.all().any(|known| known.files.contains(&file)))
                 .then_some("it leads to a socket by which this proxy itself is governed"),
         }
     }
 
     /// The same of an address.
     pub fn why_at(&self, to: SocketAddr) -> Option<&'static str> {
-        let is_own = || self.addrs.iter().any(|own| arrives(*own, to));
+        let is_own = || self.all().flat_map(|known| &known.addrs).any(|own| arrives(*own, to));
         (!self.asks_token.load(Relaxed) && is_own()).then_some(
             "it leads to the API of this proxy, which asks this machine for no token \
              (admin.token_file)",
@@ -112,5 +135,9 @@ mod tests {
             assert!(barred(&unix(name)), "{name}");
         }
         assert!(!barred(&unix("app.sock")));
+        own.asks_token(false);
+        assert!(!barred(&ip("127.0.0.1:9700")));
+        own.also(OffLimits::new([BindAddr::Ip("127.0.0.1:9700".parse().unwrap())]).own());
+        assert!(barred(&ip("127.0.0.1:9700")) && barred(&ip("127.0.0.1:9900")), "both");
     }
 }

@@ -402,7 +402,7 @@ impl Reloader {
             self.pools(std::mem::take(&mut ready.prepared), &ready.plan.pools, &said, keepers);
             legacy.recall(&ready.plan.pools);
             handover::first_verdicts(&ready.plan.pools).await;
-            legacy.ready(&self.0.parts.inherited).await?;
+            legacy.ready(&self.0.parts.inherited, state.off_limits.own()).await?;
             for (pool, words) in recalled(&legacy)? {
                 if let Some(pool) = ready.plan.pools.get(&pool) {
                     pool.apply(Change::Words(words), Instant::now());

@@ -141,10 +141,10 @@ impl<'a> Attempt<'a> {
         // One that does not read must not hold anything up either.
         let offered = tokio::time::timeout_at(deadline.into(), self.offer(channel, &state)).await;
         let doors = offered.unwrap_or_else(|_| Err(LATE.into()))?;
-        let taken = match self.hear(channel, deadline).await? {
+        let (taken, governed) = match self.hear(channel, deadline).await? {
             // Then it could serve nobody who comes to where this one listens.
-            Message::Ready { taken } if taken.is_empty() => return Err(NOTHING.into()),
-            Message::Ready { taken } => taken,
+            Message::Ready { taken, .. } if taken.is_empty() => return Err(NOTHING.into()),
+            Message::Ready { taken, governed } => (taken, governed),
             other => return Err(unexpected(other)),
         };
         // Whoever wants to write or to beat waits for the outcome.
@@ -179,6 +179,9 @@ impl<'a> Attempt<'a> {
         }
         let pid = self.to.as_ref().map_or(0, |(pid, _)| *pid);
         pen.given_to = Some(pid);
+        // What still drains here leads to nobody who governs the next one, by whatever it asks for a token.
+        state.off_limits.also(governed);
+        state.off_limits.asks_token(false);
         held.for_good();
         // What nobody took would lead to the API of a process that nobody asks for.
         others.iter().for_each(|role| role.close());
@@ -191,7 +194,9 @@ impl<'a> Attempt<'a> {
     /// Who calls, and whether it may.
     async fn greet(&mut self, channel: &mut Channel, deadline: Instant) -> Result<(), String> {
         let (uid, pid) = channel.peer().map_err(lost)?;
-        may_take_over((uid, pid), (rustix::process::geteuid().as_raw(), std::process::id()))?;
+        let older = self.giver.state().hand_overs.older.left();
+        let own = (rustix::process::geteuid().as_raw(), std::process::id());
+        may_take_over((uid, pid), own, &older)?;
         // Who calls knows what it has to say.
         let deadline = deadline.min(Instant::now() + BEGIN);
         let (protocol, version, said) = match self.hear(channel, deadline).await? {
@@ -295,9 +300,16 @@ impl<'a> Attempt<'a> {
 }
 
 /// Whether a user's process may take over from this one.
-fn may_take_over((uid, pid): (u32, Option<u32>), (own, this): (u32, u32)) -> Result<(), String> {
-    if pid == Some(this) {
-        return Err("it came from this very process, by way of a backend of its own".into());
+fn may_take_over(
+    (uid, pid): (u32, Option<u32>),
+    (own, this): (u32, u32),
+    older: &[u32],
+) -> Result<(), String> {
+    if pid.is_some_and(|pid| pid == this || older.contains(&pid)) {
+        return Err(
+            "it came from this very process, or one before it, by way of a backend of its own"
+                .into(),
+        );
     }
     if uid != own && uid != 0 {
         return Err(format!("user {uid} may not take over from a process of user {own}"));
@@ -351,8 +363,9 @@ mod tests {
             (1001, Some(8), false),
             (1000, Some(7), false),
             (0, Some(7), false),
+            (1000, Some(6), false),
         ] {
-            assert_eq!(may_take_over((uid, pid), own).is_ok(), may, "{uid} {pid:?}");
+            assert_eq!(may_take_over((uid, pid), own, &[6]).is_ok(), may, "{uid} {pid:?}");
         }
     }
 }

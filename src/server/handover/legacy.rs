@@ -2,6 +2,7 @@
 use super::channel::{Channel, MEMORY};
 use super::inherited::Inherited;
 use super::message::{Memory, Message, PROTOCOL};
+use crate::net::Governed;
 use crate::plan::Pools;
 use crate::pool::{Change, Pool, State};
 use parking_lot::Mutex;
@@ -87,9 +88,10 @@ impl Legacy {
     pub(in crate::server) async fn ready(
         &mut self,
         inherited: &Mutex<Inherited>,
+        governed: Governed,
     ) -> Result<(), String> {
         let taken = inherited.lock().taken();
-        self.say(&Message::Ready { taken }).await?;
+        self.say(&Message::Ready { taken, governed }).await?;
         match self.hear().await? {
             Message::Final { memory } => self.memory = memory,
             other => return Err(unexpected(other)),

@@ -6,6 +6,7 @@ use super::super::kept;
 use super::super::said::Said;
 use super::super::state::State;
 use crate::config::Name;
+use crate::net::Governed;
 use crate::pool::Verdict;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -27,8 +28,12 @@ pub(super) enum Message {
     Offer { version: String, pid: u32, memory: Memory },
     /// Some of its sockets, and whether more follow.
     Sockets { sockets: Vec<Named>, more: bool },
-    /// The new process: it could serve at once, with these sockets.
-    Ready { taken: Vec<Named> },
+    /// The new process: it could serve at once, with these sockets, and this is by whom it is governed.
+    Ready {
+        taken: Vec<Named>,
+        #[serde(default)]
+        governed: Governed,
+    },
     /// The old process: what it knows, for the last time. From here on it writes nothing.
     Final { memory: Memory },
     /// The new process: it serves.

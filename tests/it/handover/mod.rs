@@ -366,6 +366,41 @@ fn a_drain_waits_for_the_process_before_and_status_names_it() {
 }
 
 #[test]
+fn what_drains_leads_to_the_admin_side_of_neither_process() {
+    let (echo, raw, next) = (Backend::named("echo"), nobody(), nobody());
+    let metrics = nobody();
+    // Asks for the whole PROXY header before it dials.
+    let toml = |more: &str| {
+        format!(
+            "{more}[server]\ngrace = \"30s\"\n[listener.raw]\nbind = \"{raw}\"\nprotocol = \"tcp\"\npool = \"app\"\n\
+             proxy_protocol = {{ from = [\"127.0.0.1\"] }}\n[pool.app]\nbackends = [\"{next}\"]\n\
+             [listener.web]\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\npool = \"web\"\n[pool.web]\nbackends = [\"{}\"]\n",
+            echo.addr
+        )
+    };
+    let first = format!("[metrics]\nbind = \"{metrics}\"\n");
+    let mut service = Service::start(&toml(&first));
+    let old = service.pid();
+    let mut held = std::net::TcpStream::connect(raw).unwrap();
+    held.set_read_timeout(Some(PATIENCE)).unwrap();
+    assert!(std::net::TcpStream::connect(metrics).is_ok());
+    // What was a backend is where the next one is governed.
+    let left = std::mem::replace(&mut service.admin, next);
+    service.write(&toml("").replace(&format!("backends = [\"{next}\"]"), "backends = []"));
+    service.signal(old, Signal::USR2);
+    until("the old one drains", || service.said().contains("the other process serves; draining"));
+    for closed in [metrics, left] {
+        until("it is closed", || std::net::TcpStream::connect(closed).is_err());
+    }
+    assert_eq!(service.get("/v1/status")["hand_over"]["draining"], serde_json::json!([old]));
+    held.write_all(b"PROXY UNKNOWN\r\nGET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut answer = Vec::new();
+    let _ = held.read_to_end(&mut answer);
+    assert!(answer.is_empty(), "{}", String::from_utf8_lossy(&answer));
+    service.until_ended(old);
+}
+
+#[test]
 fn events_are_counted_on() {
     let backend = Backend::named("one");
     let pool = format!("backends = [{{ name = \"b1\", addr = \"{}\" }}]", backend.addr);
