@@ -1,7 +1,7 @@
 //! `POST /v1/reload` and `POST /v1/plan`: the file, read now.
 use super::answer::{Answer, Problem, json};
 use super::body::Members;
-use super::places::Line;
+use super::line::Line;
 use super::routes::no_pool;
 use super::serve::Desk;
 use super::view;

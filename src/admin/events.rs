@@ -1,6 +1,6 @@
 //! `GET /v1/events`: server-sent events (WHATWG HTML 9.2), bounded for each listener. Who reads too
 //! slowly is told how many it missed; who does not read at all is cut.
-use super::places::Line;
+use super::line::Line;
 use crate::server::{Event, State};
 use hyper::body::{Body, Bytes, Frame};
 use std::convert::Infallible;

@@ -1,5 +1,5 @@
 //! A connection of the admin side, whose bytes its line hears of, and which leaves nothing behind.
-use super::places::Line;
+use super::line::Line;
 use std::io;
 use std::os::fd::AsFd;
 use std::pin::Pin;
@@ -9,21 +9,20 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Sleep, sleep};
 
-/// How long a peer may take to read the last answer of a connection that we ended.
-const ENDING: Duration = Duration::from_secs(5);
-
 /// Tells a line of each byte of an answer. What its peer has not read of the answers goes with it when it
 /// breaks, and where the peer does not end it soon: the kernel would keep it for minutes, for nobody.
 pub(super) struct Heard<S: AsFd> {
     inner: S,
     line: Arc<Line>,
+    /// How long its peer may take to read the last answer, once we ended it.
+    time: Duration,
     /// Until when its peer may end it, once we did.
     ending: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S: AsFd> Heard<S> {
-    pub(super) fn new(inner: S, line: Arc<Line>) -> Self {
-        Self { inner, line, ending: None }
+    pub(super) fn new(inner: S, line: Arc<Line>, time: Duration) -> Self {
+        Self { inner, line, time, ending: None }
     }
 }
 
@@ -82,7 +81,7 @@ impl<S: AsyncRead + AsyncWrite + AsFd + Unpin> AsyncWrite for Heard<S> {
         if heard.ending.is_none() {
             ready!(Pin::new(&mut heard.inner).poll_shutdown(cx))?;
         }
-        let ending = heard.ending.get_or_insert_with(|| Box::pin(sleep(ENDING)));
+        let ending = heard.ending.get_or_insert_with(|| Box::pin(sleep(heard.time)));
         // Before what is read, of which there may be no end.
         if ending.as_mut().poll(cx).is_ready() {
             heard.line.breaks();

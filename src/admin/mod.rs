@@ -16,6 +16,7 @@ mod events;
 mod explain;
 mod guard;
 mod heard;
+mod line;
 mod places;
 mod room;
 mod routes;

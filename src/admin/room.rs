@@ -3,7 +3,7 @@
 //! What is made and has no room yet is one answer at the most. Where room is short, the oldest answers that are
 //! read too slowly give way, with their connections, and a scrape may be one that was made within the last second.
 use super::answer::{Answer, Problem};
-use super::places::Line;
+use super::line::Line;
 use super::turn::limits;
 use crate::config::AdminLimits;
 use crate::server::State;

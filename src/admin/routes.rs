@@ -3,7 +3,7 @@ use super::answer::{Answer, Problem, json, nothing, set, text};
 use super::compat::Compat;
 use super::dashboard::File;
 use super::guard::Caller;
-use super::places::Line;
+use super::line::Line;
 use super::serve::Desk;
 use super::turn::limits;
 use super::{body, collect, config_view, control, errors, events, explain, view, write};

@@ -3,7 +3,8 @@ use super::compat;
 use super::crowd::Crowd;
 use super::guard::{Caller, Pace};
 use super::heard::Heard;
-use super::places::{Line, Places};
+use super::line::Line;
+use super::places::Places;
 use super::room::Room;
 use super::routes::answer;
 use super::strangers::{Strangers, network};
@@ -27,9 +28,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
-
-/// How long a caller may take for a request head.
-const HEAD: Duration = Duration::from_secs(10);
 
 /// After another process began to listen, connections wait so long for a question that may be on its
 /// way.
@@ -245,9 +243,9 @@ pub async fn serve(
     // Nobody hands over what is not shared.
     let mut opening = role.map_or_else(|| watch::channel(Opening::Open).1, |role| role.opening());
     // A place more or less needs a restart: whoever has one keeps it.
-    let limits = limits(reloader.state());
-    let places = Arc::new(Places::new(limits.connections));
-    let streams = Arc::new(Semaphore::new(limits.streams));
+    let most = limits(reloader.state());
+    let places = Arc::new(Places::new(most.connections));
+    let streams = Arc::new(Semaphore::new(most.streams));
     let (pace, strangers, told) = Default::default();
     let [plans, rings, explained, scrapes] = ["plan", "ring", "explain", "scrape"].map(Turn::new);
     let crowd = Arc::default();
@@ -300,7 +298,8 @@ pub async fn serve(
         tokio::spawn(async move {
             let hits = || desk.reloader.state().admin.limit_hits.inc("connections");
             let from = peer.map(|peer| network(peer.ip()));
-            let Some(place) = places.take(number, from, hits).await else { return };
+            let time = limits(desk.reloader.state()).time;
+            let Some(place) = places.take(number, from, time, hits).await else { return };
             drop(came);
             match stream.into_transport() {
                 Transport::Tcp(s) => connection(s, &desk, caller, &place.line, opening).await,
@@ -319,7 +318,8 @@ async fn connection(
     line: &Arc<Line>,
     mut opening: watch::Receiver<Opening>,
 ) {
-    let stream = Heard::new(stream, line.clone());
+    let (state, time) = (desk.reloader.state(), limits(desk.reloader.state()).time);
+    let stream = Heard::new(stream, line.clone(), time);
     let service = service_fn(|request: Request<Incoming>| {
         let (desk, line) = (desk.clone(), line.clone());
         async move {
@@ -330,25 +330,40 @@ async fn connection(
     let mut server = hyper::server::conn::http1::Builder::new();
     server
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
+        .header_read_timeout(time)
         .max_headers(64)
         .max_buf_size(16 << 10);
-    // A caller that broke off is no fault of ours.
     let served = server.serve_connection(TokioIo::new(stream), service);
     let mut served = std::pin::pin!(served);
-    tokio::select! {
-        _ = &mut served => return,
-        () = line.over() => return,
-        () = paused(&mut opening) => {}
+    let is_late = tokio::select! {
+        // A caller that broke off is no fault of ours; one that does not end is none of its time.
+        _ = &mut served => line.is_broken(),
+        is_old = line.over() => is_old,
+        () = told_to_end(line, &mut opening) => {
+            served.as_mut().graceful_shutdown();
+            // A stream of events does not end by itself.
+            tokio::select! {
+                _ = &mut served => line.is_broken(),
+                is_old = line.over() => is_old,
+                () = tokio::time::sleep(LAST) => false,
+            }
+        }
+    };
+    if is_late {
+        state.admin.limit_hits.inc("time");
     }
-    // What is on its way here is answered; the next question goes to who listens.
+}
+
+/// Waits until a connection is to end after the answer that is on its way.
+async fn told_to_end(line: &Line, opening: &mut watch::Receiver<Opening>) {
     tokio::select! {
-        _ = &mut served => return,
-        () = line.over() => return,
-        () = tokio::time::sleep(FAREWELL) => served.as_mut().graceful_shutdown(),
+        () = line.left() => {}
+        // What is on its way here is answered; the next question goes to who listens.
+        () = async {
+            paused(opening).await;
+            tokio::time::sleep(FAREWELL).await;
+        } => {}
     }
-    // A stream of events does not end by itself.
-    let _ = tokio::time::timeout(LAST, served).await;
 }
 
 /// Waits until another process listens.

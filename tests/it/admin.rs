@@ -500,7 +500,8 @@ fn orphans(port: u16) -> usize {
 #[test]
 fn what_is_not_read_of_a_connection_that_ended_is_not_kept() {
     use socket2::{Domain, Socket, Type};
-    let api = Api::start(&words(&["127.0.0.1:1"], "[admin]\nlimits = { connections = 2 }"));
+    let limits = "[admin]\nlimits = { connections = 2, time = \"2s\" }";
+    let api = Api::start(&words(&["127.0.0.1:1"], limits));
     let deaf = |field: &str| {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         socket.set_recv_buffer_size(2048).unwrap();
@@ -516,6 +517,51 @@ fn what_is_not_read_of_a_connection_that_ended_is_not_kept() {
     until("who reads nothing gives way", || api.call("GET", "/healthz", "", "").status == 200);
     until("and nothing of it is kept", || orphans(api.addr.port()) == 0);
     drop((one, more));
+}
+
+#[test]
+fn a_connection_that_we_ended_is_over_in_time_whatever_its_peer_goes_on_to_say() {
+    let api = Api::start(&words(&["127.0.0.1:1"], "[admin]\nlimits = { time = \"1s\" }"));
+    let mut peer = std::net::TcpStream::connect(api.addr).unwrap();
+    peer.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let said = [b'x'; 16 << 10];
+    until("it is reset", || peer.write(&said).is_err());
+    let hits = || api.running().state().admin.limit_hits.all();
+    until("that is counted", || hits().iter().any(|(limit, n)| *limit == "time" && *n == 1));
+}
+
+#[test]
+fn who_asks_all_the_time_on_all_connections_of_an_address_leaves_others_of_it_their_turn() {
+    let api = Api::start(&words(&["127.0.0.1:1"], "[admin]\nlimits = { connections = 4 }"));
+    let (addr, over) = (api.addr, Arc::new(AtomicBool::new(false)));
+    let asks = |over: Arc<AtomicBool>| {
+        std::thread::spawn(move || {
+            while !over.load(SeqCst) {
+                let mut stream = std::net::TcpStream::connect(addr).unwrap();
+                stream.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
+                let many = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n".repeat(32);
+                let mut buffer = [0; 16 << 10];
+                while !over.load(SeqCst) && stream.write_all(many.as_bytes()).is_ok() {
+                    let mut answered = 0;
+                    while answered < 32 {
+                        let Ok(n @ 1..) = stream.read(&mut buffer) else { break };
+                        answered +=
+                            String::from_utf8_lossy(&buffer[..n]).matches("HTTP/1.1 200").count();
+                    }
+                }
+            }
+        })
+    };
+    let all = [(); 6].map(|()| asks(over.clone()));
+    let hits = || {
+        let hits = api.running().state().admin.limit_hits.all();
+        hits.iter().find(|(limit, _)| *limit == "connections").map_or(0, |(_, n)| *n)
+    };
+    until("all places are taken", || hits() > 0);
+    (0..3).for_each(|_| assert_eq!(api.call("GET", "/healthz", "", "").status, 200));
+    over.store(true, SeqCst);
+    all.into_iter().for_each(|one| one.join().unwrap());
 }
 
 #[test]
