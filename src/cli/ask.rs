@@ -156,7 +156,11 @@ impl Asker {
         }
         let Some(at) = found.bind else {
             let (socket, file) = (socket.display(), client.config.display());
-            let what = format!("nothing listens at {socket}, and {file} has no admin.bind");
+            let why = if found.is_unclear { "cannot be read as far as" } else { "has no" };
+            let what = format!(
+                "nothing listens at {socket}, and {file} {why} admin.bind; --admin says where the \
+                 proxy is"
+            );
             return Err(Error::Unreached(what));
         };
         let token = token.or_else(|| found.token.as_deref().and_then(|path| read(path).ok()));
@@ -326,6 +330,8 @@ fn place(said: &str) -> Result<Place, Error> {
 struct Found {
     state: PathBuf,
     bind: Option<String>,
+    /// There may be one that cannot be read: another proxy may be where it is by default.
+    is_unclear: bool,
     token: Option<PathBuf>,
 }
 
@@ -338,6 +344,7 @@ impl Found {
             return Ok(Self {
                 state: config.server.state,
                 bind: config.admin.bind.map(|bind| bind.addr.to_string()),
+                is_unclear: false,
                 token: config.admin.token.map(|token| token.path),
             });
         }
@@ -349,35 +356,40 @@ impl Found {
                 return Err(Error::Usage(what));
             }
         };
-        let table = table(&text);
-        let said =
-            |section: &str, key: &str| table.get(section)?.get(key)?.as_str().map(str::to_string);
+        let (table, is_whole) = table(&text);
+        let found = |section: &str, key: &str| table.get(section)?.get(key).cloned();
+        let said = |section, key| found(section, key)?.as_str().map(str::to_string);
         let folder = path.parent().unwrap_or(Path::new(""));
-        let bind = said("admin", "bind").unwrap_or_else(|| "127.0.0.1:9900".into());
+        let bind = said("admin", "bind");
+        let is_unclear = bind.is_none() && (!is_whole || found("admin", "bind").is_some());
+        let bind = bind.unwrap_or_else(|| "127.0.0.1:9900".into());
         Ok(Self {
             state: folder.join(said("server", "state").unwrap_or_else(|| "state".into())),
-            bind: (bind != "off").then_some(bind),
+            bind: (bind != "off" && !is_unclear).then_some(bind),
+            is_unclear,
             token: said("admin", "token_file").map(|name| folder.join(name)),
         })
     }
 }
 
 /// What a text says; of one that is no TOML what its sections that tell where a proxy is say, each up to its own
-/// fault.
-fn table(text: &str) -> toml::Table {
+/// fault, and whether that is all that is said of `[admin]`.
+fn table(text: &str) -> (toml::Table, bool) {
     if let Ok(table) = toml::from_str(text) {
-        return table;
+        return (table, true);
     }
-    let mut all = toml::Table::new();
+    let (mut all, mut is_whole) = (toml::Table::new(), true);
     for section in sections(text) {
-        for (key, value) in readable(&section) {
+        let (read, is_cut) = readable(&section);
+        is_whole &= !is_cut || section.iter().all(|line| !line.contains("admin"));
+        for (key, value) in read {
             match (all.get_mut(&key), value) {
                 (Some(toml::Value::Table(had)), toml::Value::Table(more)) => had.extend(more),
                 (_, value) => drop(all.insert(key, value)),
             }
         }
     }
-    all
+    (all, is_whole)
 }
 
 /// What stands before all sections, and those of `[server]` and `[admin]`.
@@ -400,10 +412,11 @@ fn sections(text: &str) -> Vec<Vec<&str>> {
     all
 }
 
-/// What the lines of a section say, without those from its fault on. Looks at some hundred.
-fn readable(lines: &[&str]) -> toml::Table {
+/// What the lines of a section say, without those from its fault on, and whether there are any. Looks at
+/// some hundred.
+fn readable(lines: &[&str]) -> (toml::Table, bool) {
     let most = lines.len().min(256);
-    let read = |n| toml::from_str(&lines[..n].join("\n")).ok();
+    let read = |n| Some((toml::from_str(&lines[..n].join("\n")).ok()?, n < lines.len()));
     (0..=most).rev().find_map(read).unwrap_or_default()
 }
 
@@ -465,6 +478,25 @@ mod tests {
                 assert_eq!(found.state, folder.path().join("s"), "{text}");
                 assert_eq!(found.bind.as_deref(), Some("127.0.0.1:7"), "{text}");
             }
+        }
+    }
+
+    #[test]
+    fn where_the_admin_section_itself_is_wrong_nobody_else_is_asked() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("proxy.toml");
+        for (text, bind, is_unclear) in [
+            ("[admin]\nbind = 127.0.0.1:7\n", None, true),
+            ("[admin]\nbind = 7\n", None, true),
+            ("[admin]\ntoken_file = \nbind = \"127.0.0.1:7\"\n", None, true),
+            ("admin = { bind = 127.0.0.1:7 }\n", None, true),
+            ("admin.bind = 127.0.0.1:7\n", None, true),
+            ("[admin]\nbind = \"127.0.0.1:7\"\ntoken_file = \n", Some("127.0.0.1:7"), false),
+            ("[server]\nstate = \n[pool.app\n", Some("127.0.0.1:9900"), false),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let found = Found::of(&path).unwrap();
+            assert_eq!((found.bind.as_deref(), found.is_unclear), (bind, is_unclear), "{text}");
         }
     }
 

@@ -6,7 +6,7 @@ use super::draft::{Draft, Ref, Said};
 use super::faults::Faults;
 use super::health::Check;
 use super::hint::{did_you_mean, quoted};
-use super::model::{Addr, BindAddr, Pool, Protocol, Server};
+use super::model::{ADMIN_SOCKET, Addr, BindAddr, HAND_OVER_SOCKET, Pool, Protocol, Server};
 use super::passthrough::passthrough;
 use super::pool_http::PoolHttp;
 use super::problem::{At, Problem, Wrong};
@@ -47,7 +47,7 @@ pub(super) fn check(draft: &Draft, server: &Server, file: &At, faults: &mut Faul
     tries_without_budget(draft, faults);
     waits_in_vain(draft, faults);
     passthrough(draft, faults);
-    binds(draft, faults);
+    binds(draft, server, faults);
     raw_pools(draft, faults);
     nameless(draft, faults);
     upgrades(draft, faults);
@@ -159,8 +159,9 @@ pub(super) fn known<T>(kind: &str, to: &Ref, names: &BTreeMap<Name, T>, faults: 
 
 /// No address is listened on twice, and none takes that of the admin side or the metrics with it:
 /// listeners may overlap among themselves, where the more exact address counts. Port 0 is another
-/// port each time.
-fn binds(draft: &Draft, faults: &mut Faults) {
+/// port each time. The sockets in the state folder are there already.
+fn binds(draft: &Draft, server: &Server, faults: &mut Faults) {
+    let kept = [ADMIN_SOCKET, HAND_OVER_SOCKET].map(|name| plain(&server.state.join(name)));
     let admin = draft.admin.as_ref().and_then(|admin| admin.bind.clone());
     let metrics = draft.metrics.clone();
     let admin = admin.map(|bind| ("admin.bind".to_owned(), bind));
@@ -178,6 +179,11 @@ fn binds(draft: &Draft, faults: &mut Faults) {
             continue;
         }
         let said = Said { key: (*key).clone(), at: bind.at.clone() };
+        if matches!(&bind.addr, BindAddr::Unix(path) if kept.contains(&plain(path))) {
+            let what = "is where the proxy listens in server.state in any case";
+            say(faults, &said, Wrong::new(what).hint("write another path, or leave it out"));
+            continue;
+        }
         if let Some(other) = first.get(&(&bind.addr, *datagrams)) {
             say(faults, &said, Wrong::new(format!("{other} is the same address")));
             continue;
