@@ -4,9 +4,10 @@
 //!
 //! Whether a request is wrong or its backend nobody can tell of one answer. So now and then a
 //! backend's share of such answers is held against that of the others: where it stands out, and not by
-//! chance (a test of two proportions), each weighs as a failure does, for policies alone. Nobody is ejected by it. While it answers at once the others may be at
-//! their first answers: then what they said before counts, and who has nothing beside others who said nothing
-//! yet stands out until they did.
+//! chance (a test of two proportions), each weighs as a failure does, for policies alone. Nobody is ejected by
+//! it. Each of the others counts alike, by its last answers, however many it gave: of several that decline one
+//! may have most of all requests, and those who do not may be at their first ones. Then what they said before
+//! counts, and who has nothing beside others who said nothing yet stands out until they did.
 //!
 //! A client that is bound to a backend is not drawn to it: more of the same one count nothing, or
 //! its missing page would keep everybody else away. Pure: counts are arguments.
@@ -20,12 +21,16 @@ use std::sync::atomic::{AtomicBool, AtomicU32};
 const OF: u32 = 16;
 /// and while it stands out, for it is asked little then.
 const OF_THOSE: u32 = 4;
-/// After so many, of its own or of the others' answers, a window is left behind: two of them are looked at.
+/// After so many answers of a backend a window of it is left behind: two of them are looked at.
 const WINDOW: u64 = 32;
+/// What each of the others said counts for so many answers at the most.
+const EACH: u64 = 2 * WINDOW;
 /// It stands out where it declines at least so much of what it is asked for,
 const MOST: f64 = 0.5;
 /// the odds of it are so many times those of the others, and chance does not explain it.
 const TIMES: f64 = 4.0;
+/// Once it does, half of that keeps it so.
+const STILL: f64 = SURE / 2.0;
 /// So many answers of the others say what is usual there.
 const ANSWERS: u64 = 8;
 /// So many clients are known, each by its number's place.
@@ -46,15 +51,21 @@ impl Found {
         let less = |now: u64, then: u64| now.saturating_sub(then);
         Self { all: less(self.all, before.all), declined: less(self.declined, before.declined) }
     }
+    /// The same share, of so many answers at the most.
+    fn at_most(self, most: u64) -> Self {
+        let all = self.all.min(most);
+        let declined = (self.share() * all as f64).round() as u64;
+        Self { all, declined }
+    }
     fn share(self) -> f64 {
         self.declined as f64 / self.all.max(1) as f64
     }
     /// Whether its share is greater than that of others by more than chance explains: by so many standard
     /// deviations of the difference, were both shares the same.
-    fn is_more_than(self, others: Self) -> bool {
+    fn is_more_than(self, others: Self, sure: f64) -> bool {
         let (share, one) = (self.and(others).share(), |n: u64| 1.0 / n.max(1) as f64);
         let deviation = (share * (1.0 - share) * (one(self.all) + one(others.all))).sqrt();
-        self.share() - others.share() > SURE * deviation && self.odds() >= TIMES * others.odds()
+        self.share() - others.share() > sure * deviation && self.odds() >= TIMES * others.odds()
     }
     fn odds(self) -> f64 {
         (self.declined + 1) as f64 / (self.all.saturating_sub(self.declined) + 1) as f64
@@ -74,13 +85,21 @@ pub(super) struct Declined {
 
 #[derive(Debug, Default)]
 struct Seen {
-    /// Who the others are; 0 before the first look.
-    set: u64,
-    /// Its own answers and theirs when the last two windows of each began.
-    own: [Found; 2],
-    others: [Found; 2],
-    /// What they said in theirs.
+    /// Its answers when the last two windows began.
+    began: [Found; 2],
+    /// What the others said in theirs.
     lately: [Found; 2],
+}
+
+impl Seen {
+    /// Its answers in both windows.
+    fn pass(&mut self, now: Found) -> [Found; 2] {
+        let since = self.began.map(|began| now.since(began));
+        if since[1].all >= WINDOW {
+            self.began = [self.began[1], now];
+        }
+        since
+    }
 }
 
 impl Declined {
@@ -104,32 +123,26 @@ impl Declined {
     pub(super) fn stands_out(&self) -> bool {
         self.stands_out.load(Relaxed)
     }
-    /// Looks again, at its own answers and those of others, whom `set` names.
-    pub(super) fn look(&self, own: Found, (set, others): (u64, Found)) {
+    /// What it said in its last two windows, as it counts for others.
+    pub(super) fn lately(&self, now: Found) -> [Found; 2] {
+        self.seen.lock().pass(now).map(|found| found.at_most(EACH))
+    }
+    /// Looks again, at its own answers and what others said in their windows.
+    pub(super) fn look(&self, own: Found, others: [Found; 2]) {
         let seen = &mut *self.seen.lock();
-        if seen.set != 0 && seen.set != set {
-            // What they answered from here on counts.
-            *seen = Seen { set, own: [own; 2], others: [others; 2], ..*seen };
-            return;
-        }
-        for (lately, began) in seen.lately.iter_mut().zip(seen.others) {
-            let asked = others.since(began);
-            if asked.all >= ANSWERS {
-                *lately = asked;
+        for (lately, said) in seen.lately.iter_mut().zip(others) {
+            if said.all >= ANSWERS {
+                *lately = said;
             }
         }
-        let is_more = |own: Found| {
-            let beside = |said: &Found| said.all == 0 || own.is_more_than(*said);
-            own.share() >= MOST && seen.lately.iter().all(beside)
+        let sure = if self.stands_out() { STILL } else { SURE };
+        let lately = seen.lately;
+        let is_more = |own: &Found| {
+            let beside = |said: &Found| said.all == 0 || own.is_more_than(*said, sure);
+            own.share() >= MOST && lately.iter().all(beside)
         };
-        let stands_out = seen.own.iter().any(|began| is_more(own.since(*began)));
+        let stands_out = seen.pass(own).iter().any(is_more);
         self.stands_out.store(stands_out, Relaxed);
-        for (window, now) in [(&mut seen.own, own), (&mut seen.others, others)] {
-            if now.since(window[1]).all >= WINDOW {
-                *window = [window[1], now];
-            }
-        }
-        seen.set = set;
     }
 }
 
@@ -141,41 +154,79 @@ mod tests {
         Found { all, declined }
     }
 
-    /// Whether it stands out after answers of its own and of the others.
+    /// Backends, and what they answered so far.
+    struct Pool(Vec<(Declined, Found)>);
+
+    impl Pool {
+        fn new(backends: usize) -> Self {
+            Self((0..backends).map(|_| Default::default()).collect())
+        }
+        fn answers(&mut self, at: usize, all: u64, declined: u64) {
+            self.0[at].1 = self.0[at].1.and(found(all, declined));
+        }
+        /// Looks at one.
+        fn stands_out(&self, at: usize) -> bool {
+            let others = self.0.iter().enumerate().filter(|(n, _)| *n != at);
+            let others = others.map(|(_, (declined, all))| declined.lately(*all));
+            let sum = |a: [Found; 2], b: [Found; 2]| [a[0].and(b[0]), a[1].and(b[1])];
+            let (declined, all) = &self.0[at];
+            declined.look(*all, others.fold(Default::default(), sum));
+            declined.stands_out()
+        }
+    }
+
+    /// Whether the first of four stands out after answers of its own and of each other.
     fn stands_out(own: (u64, u64), others: (u64, u64)) -> bool {
-        let (declined, before) = (Declined::default(), found(900, 30));
-        let after = |(all, gone)| before.and(found(all, gone));
-        declined.look(before, (2, before));
-        declined.look(after(own), (2, after(others)));
-        declined.stands_out()
+        let mut pool = Pool::new(4);
+        (0..4).for_each(|n| pool.answers(n, 300, 10));
+        assert!(!pool.stands_out(0) && !pool.stands_out(0));
+        (1..4).for_each(|n| pool.answers(n, others.0, others.1));
+        pool.answers(0, own.0, own.1);
+        pool.stands_out(0)
     }
 
     #[test]
     fn who_has_little_of_what_the_others_have_stands_out() {
-        assert!(stands_out((16, 16), (60, 0)) && stands_out((20, 16), (60, 3)));
-        assert!(stands_out((60, 60), (180, 120)), "much is declined everywhere, and here all is");
-        assert!(!stands_out((16, 16), (60, 40)), "by chance");
-        assert!(!stands_out((16, 16), (48, 48)), "nobody has it");
-        assert!(!stands_out((60, 16), (180, 0)), "some pages");
-        assert!(!stands_out((26, 16), (60, 20)), "a third of them");
-        assert!(stands_out((16, 16), (7, 7)), "what they said before");
+        assert!(stands_out((16, 16), (20, 0)) && stands_out((20, 16), (20, 1)));
+        assert!(stands_out((60, 60), (60, 40)), "much is declined everywhere, and here all is");
+        assert!(!stands_out((16, 16), (20, 13)), "by chance");
+        assert!(!stands_out((16, 16), (16, 16)), "nobody has it");
+        assert!(!stands_out((60, 16), (60, 0)), "some pages");
+        assert!(!stands_out((26, 16), (20, 7)), "a third of them");
+        assert!(stands_out((16, 16), (2, 2)), "what they said before");
     }
 
     #[test]
     fn who_has_nothing_stands_out_until_the_others_said_something() {
-        let declined = Declined::default();
-        let looks = |own: u64, others: Found| {
-            declined.look(found(own, own), (2, others));
-            declined.stands_out()
+        let mut pool = Pool::new(2);
+        let mut looks = |all: u64, declined: u64| {
+            pool.answers(0, 16, 16);
+            pool.answers(1, all, declined);
+            pool.stands_out(0)
         };
-        assert!(looks(16, found(0, 0)) && looks(32, found(7, 7)));
-        assert!(!looks(48, found(8, 8)), "they have nothing either");
-        assert!(!looks(64, found(9, 8)) && !looks(80, found(11, 8)));
-        assert!(looks(96, found(16, 8)), "they have");
-        declined.look(found(112, 112), (3, found(900, 900)));
-        assert!(declined.stands_out(), "others than before said nothing yet");
-        declined.look(found(128, 128), (3, found(950, 950)));
-        assert!(!declined.stands_out());
+        assert!(looks(0, 0) && looks(7, 7));
+        assert!(!looks(1, 1), "it has nothing either");
+        assert!(!looks(1, 0) && !looks(1, 0));
+        assert!(looks(24, 0), "it has");
+    }
+
+    #[test]
+    fn who_declines_as_some_others_do_stands_out_from_the_rest_however_much_it_is_asked() {
+        for (backends, bad) in [(3, 2), (5, 2), (5, 3), (5, 4)] {
+            let mut pool = Pool::new(backends);
+            (0..backends).for_each(|n| pool.answers(n, 100, 2));
+            let mut out = vec![0; bad];
+            // The others, who take their time, answer little meanwhile.
+            for _ in 0..100 {
+                (bad..backends).for_each(|n| pool.answers(n, 4, 0));
+                for (n, out) in out.iter_mut().enumerate() {
+                    pool.answers(n, 16, 16);
+                    *out += u32::from(pool.stands_out(n));
+                }
+            }
+            assert!(out.iter().all(|out| *out > 50), "{bad} of {backends}: {out:?}");
+            assert!(!(bad..backends).any(|n| pool.stands_out(n)));
+        }
     }
 
     /// Four backends of which each declines this share, wherever it is asked.
@@ -183,21 +234,16 @@ mod tests {
     fn equal_backends_hardly_ever_stand_out() {
         let mut rng = fastrand::Rng::with_seed(7);
         for share in [0.3, 0.4, 0.6, 0.9, 0.97, 1.0] {
-            let (mut answers, mut out, mut for_long) = ([found(0, 0); 4], 0, 0);
-            let backends: [Declined; 4] = Default::default();
+            let (mut pool, mut out, mut for_long) = (Pool::new(4), 0, 0);
             for n in 0..400_000 {
-                answers[n % 4].all += 1;
-                if rng.f64() < share {
-                    answers[n % 4].declined += 1;
-                    let one = &backends[n % 4];
-                    if one.count(Who::anybody(7)) == Some(true) {
-                        let all = answers.iter().fold(Found::default(), |sum, one| sum.and(*one));
-                        one.look(answers[n % 4], (2, all.since(answers[n % 4])));
-                    }
-                    out += u32::from(one.stands_out());
+                let declines = rng.f64() < share;
+                pool.answers(n % 4, 1, declines.into());
+                if declines && pool.0[n % 4].0.count(Who::anybody(7)) == Some(true) {
+                    pool.stands_out(n % 4);
                 }
-                let one = backends.iter().filter(|one| one.stands_out()).count();
-                for_long = if one == 0 { 0 } else { for_long + 1 };
+                out += u32::from(pool.0[n % 4].0.stands_out());
+                let one = pool.0.iter().any(|(one, _)| one.stands_out());
+                for_long = if one { for_long + 1 } else { 0 };
                 assert!(for_long < 400, "{share}: for long");
             }
             println!("{share}: {out} of 400,000");
@@ -207,16 +253,17 @@ mod tests {
 
     #[test]
     fn who_turns_empty_after_long_stands_out_soon() {
-        let declined = Declined::default();
-        let looks = |own: Found, others: Found| {
-            declined.look(own, (2, others));
-            declined.stands_out()
+        let mut pool = Pool::new(4);
+        let mut looks = |own: (u64, u64), others: (u64, u64)| {
+            pool.answers(0, own.0, own.1);
+            (1..4).for_each(|n| pool.answers(n, others.0, others.1));
+            pool.stands_out(0)
         };
-        assert!(!looks(found(100_000, 16), found(300_000, 48)), "as ever");
-        assert!(!looks(found(200_000, 32), found(600_000, 99)));
-        assert!(looks(found(200_016, 48), found(600_003, 99)));
+        assert!(!looks((100_000, 16), (100_000, 16)), "as ever");
+        assert!(!looks((100_000, 16), (100_000, 17)));
+        assert!(looks((16, 16), (1, 0)));
         // All do now.
-        assert!(!looks(found(200_020, 52), found(600_030, 120)));
+        assert!(!looks((4, 4), (10, 10)));
     }
 
     #[test]

@@ -72,8 +72,11 @@ impl Pool {
     pub(super) fn declines(&self, backend: &Backend, who: Who) -> bool {
         let Some(is_time) = backend.declined.count(who) else { return false };
         if is_time {
-            let others =
-                self.of_others(backend, Found::default(), |sum, other| sum.and(other.found()));
+            let sum = |[a, b]: [Found; 2], other: &Backend| {
+                let [more, last] = other.declined.lately(other.found());
+                [a.and(more), b.and(last)]
+            };
+            let (_, others) = self.of_others(backend, Default::default(), sum);
             backend.declined.look(backend.found(), others);
         }
         backend.declined.stands_out() && self.any(|other| other.id != backend.id)

@@ -152,6 +152,38 @@ fn who_declines_what_others_do_attracts_nobody_and_stays() {
     }
 }
 
+/// Most of all answers are theirs then: what each backend says counts alike.
+#[test]
+fn several_that_decline_what_the_rest_does_attract_nobody_either() {
+    let full = [(); 3].map(|()| {
+        Backend::run(|peer| {
+            while peer.request().is_some() {
+                std::thread::sleep(Duration::from_millis(2));
+                peer.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+            }
+        })
+    });
+    let empty = [(); 2].map(|()| answering("401 Unauthorized"));
+    for policy in ["least_connections", "p2c", "peak_ewma"] {
+        let more = format!("{THREE}\nbalance = \"{policy}\"");
+        let all =
+            empty.iter().map(|(empty, _)| empty.addr).chain(full.iter().map(|full| full.addr));
+        let proxy = Proxy::http(&all.collect::<Vec<_>>(), &more);
+        let asked = || empty.iter().map(|(_, asked)| asked.load(SeqCst)).sum::<usize>();
+        let before = asked();
+        let clients = [(); 4].map(|()| proxy.client());
+        std::thread::scope(|scope| {
+            for mut client in clients {
+                scope.spawn(move || {
+                    (0..500).for_each(|_| drop(client.ask("GET", "/", "")));
+                });
+            }
+        });
+        let declined = asked() - before;
+        assert!(declined < 800, "{policy}: {declined} of 2,000, more than their share");
+    }
+}
+
 /// A client that comes back to a backend by its cookie is not drawn there, whatever it asks for.
 #[test]
 fn a_page_that_one_client_misses_keeps_nobody_else_away_from_its_backend() {
