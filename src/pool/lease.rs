@@ -260,11 +260,14 @@ impl Lease {
         waited: Duration,
         now: Instant,
     ) -> Option<Self> {
-        if !self.has_other(now) || !self.pool.allows_try(allowed, now) {
+        let avoid = self.avoids();
+        // One wait says too little to wake a later tier: it may be a slow page, and who is there a page
+        // that only says sorry.
+        let within = self.backend.is_usable() && !self.backend.is_forlorn();
+        let ask = Ask::new(now, seed).hash(hash).avoid(&avoid).why(Why::Again).within(within);
+        if !self.pool.is_open_to(&ask) || !self.pool.allows_try(allowed, now) {
             return None;
         }
-        let avoid = self.avoids();
-        let ask = Ask::new(now, seed).hash(hash).avoid(&avoid).why(Why::Again);
         let mut lease = self.pool.another(&ask)?;
         if !self.pool.take_try(allowed, now) {
             lease.settle(Outcome::Stale);

@@ -119,13 +119,16 @@ impl Pool {
         self.judge(backend, vote, (Duration::ZERO, trial), now, others);
         let waited = now.saturating_duration_since(vote.begun);
         if vote.then.own == heard.own && self.patience(backend).is_some_and(|p| waited >= far(p)) {
-            backend.forsake(heard.own);
-            let several = backend.watch.lock().are_several(heard.own);
-            if several && self.next_is_well(backend) {
-                self.silent(backend, waited, now);
+            let watch = *backend.watch.lock();
+            let (standing, several) = (watch.standing(heard.own), watch.are_several(heard.own));
+            if several || backend.limit().is_some_and(|all| standing >= all) {
+                backend.forsake(heard.own);
+                if several && self.next_is_well(backend) {
+                    self.silent(backend, waited, now);
+                }
+                // Who waits for a place there may go on to a later tier.
+                self.serve(now);
             }
-            // Who waits for a place there may go on to a later tier.
-            self.serve(now);
         }
     }
 

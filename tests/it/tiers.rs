@@ -177,6 +177,10 @@ fn the_only_one_of_the_first_tier_that_freezes_is_found_out_by_a_backup() {
     let mut client = proxy.client();
     (0..100).for_each(|_| assert_eq!(client.ask("GET", "/", "").text(), "cold"));
     frozen.store(true, SeqCst);
+    // One alone may be a slow page.
+    let mut several = [(); 3].map(|()| proxy.client());
+    several.iter_mut().for_each(|client| client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"));
+    several.iter_mut().for_each(|client| assert_eq!(client.response().text(), "good"));
     for _ in 0..30 {
         assert_eq!(client.ask("GET", "/", "").text(), "good");
     }
@@ -194,6 +198,30 @@ fn the_only_one_of_the_first_tier_that_freezes_is_found_out_by_a_backup() {
         assert_eq!(answer.status, 200);
         answer.text() == "cold" && proxy.state("b1") == "up"
     });
+}
+
+/// A backup may be a page that only says sorry.
+#[test]
+fn a_slow_page_of_the_only_one_of_the_first_tier_is_waited_for() {
+    let slow = Backend::run(|peer| {
+        while let Some(head) = peer.request() {
+            if head.starts_with("GET /slow") {
+                std::thread::sleep(Duration::from_millis(1500));
+            }
+            peer.answer("slow");
+        }
+    });
+    let sorry = Backend::run(|peer| {
+        while peer.request().is_some() {
+            peer.send("HTTP/1.1 503 Sorry\r\nContent-Length: 0\r\n\r\n");
+        }
+    });
+    let more = format!("{AGAIN}\noutlier = {{ silence = {{ wait = \"50ms\" }} }}");
+    let proxy = tiers(&[(slow.addr, 1), (sorry.addr, 2)], &more);
+    let mut client = proxy.client();
+    (0..100).for_each(|_| assert_eq!(client.ask("GET", "/", "").text(), "slow"));
+    assert_eq!(client.ask("GET", "/slow", "").text(), "slow");
+    assert_eq!((proxy.state("b1"), picks(&proxy, "b2")), ("up".into(), [0; 3]));
 }
 
 #[test]
@@ -349,8 +377,13 @@ fn a_backup_that_answers_for_one_that_failed_keeps_no_sticky_client() {
         plan.pools["app"].apply(change, std::time::Instant::now());
     };
     wish(evenkeel::pool::Wish::Maintenance);
-    let (text, moved) = ask(&cookie);
-    assert_eq!(text, "spare");
+    let mut moved = None;
+    until("it is known that there is nobody else", || {
+        let (text, cookie) = ask(&cookie);
+        assert_eq!(text, "spare");
+        moved = cookie;
+        moved.is_some()
+    });
     wish(evenkeel::pool::Wish::Up);
     assert_eq!(ask(&moved.expect("a cookie")).0, "spare", "it stays");
 }

@@ -26,6 +26,8 @@ pub struct Ask<'a> {
     pub avoid: &'a [BackendId],
     /// Who gets it if it may, whatever the policy.
     pub prefer: Option<&'a Arc<Backend>>,
+    /// Whether it is for its tier alone.
+    pub within: bool,
     /// A number of the client that comes back to it.
     pub client: u64,
     /// Now.
@@ -39,7 +41,16 @@ pub struct Ask<'a> {
 impl<'a> Ask<'a> {
     /// Without a hash and with nothing to avoid.
     pub const fn new(now: Instant, seed: u64) -> Self {
-        Self { hash: None, avoid: &[], prefer: None, client: 0, now, seed, why: Why::First }
+        Self {
+            hash: None,
+            avoid: &[],
+            prefer: None,
+            within: false,
+            client: 0,
+            now,
+            seed,
+            why: Why::First,
+        }
     }
     /// With a hash.
     #[must_use]
@@ -71,6 +82,12 @@ impl<'a> Ask<'a> {
         self.client = client;
         self
     }
+    /// For nobody of a later tier.
+    #[must_use]
+    pub const fn within(mut self, within: bool) -> Self {
+        self.within = within;
+        self
+    }
     /// Who asks: bound to one backend by whom it prefers, or by a hash.
     pub(in crate::pool) fn who(&self) -> Who {
         match (self.prefer, self.hash) {
@@ -86,7 +103,7 @@ impl<'a> Ask<'a> {
     /// Whether it is for another try of a request after one that came to nothing: where its tier is left
     /// with nobody for that, the next one is asked.
     pub(in crate::pool) fn goes_on(&self) -> bool {
-        self.why != Why::Hedge && !self.avoid.is_empty()
+        !self.within && self.why != Why::Hedge && !self.avoid.is_empty()
     }
     /// Whether this one is to be avoided.
     pub fn avoids(&self, id: BackendId) -> bool {
