@@ -205,7 +205,7 @@ impl Copy {
         let begun = Instant::now();
         let until = begun + said.timeout;
         let ask = Ask::new(begun, fastrand::u64(..)).hash(self.hash);
-        let Ok(lease) = pool.lease_in_turn(&ask, until, Some(until)).await else { return false };
+        let Ok(lease) = pool.lease_behind(&ask, until).await else { return false };
         let backend = lease.backend().clone();
         let host = match host {
             HostSent::Preserve if self.head.has(Known::Host) || self.head.authority().is_some() => {

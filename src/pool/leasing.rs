@@ -6,7 +6,10 @@ use super::lease::{Lease, NoLease};
 use super::snapshot::Snapshot;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// Who comes behind all who wait looks so often whether there is a place.
+const BEHIND: Duration = Duration::from_millis(10);
 
 impl Pool {
     /// The one door out: picks a backend for an ask and counts one more in work there. Takes no lock
@@ -239,6 +242,31 @@ impl Pool {
                 Err(none) => Err(none),
             };
         }
+        taken.inspect_err(|_| self.no_backend.inc())
+    }
+
+    /// As `lease_by`, behind all who wait in the queue: where there is one and everybody is full, it looks
+    /// again now and then, until the deadline.
+    ///
+    /// # Errors
+    ///
+    /// [`NoLease`]
+    pub async fn lease_behind(
+        self: &Arc<Self>,
+        ask: &Ask<'_>,
+        deadline: Instant,
+    ) -> Result<Lease, NoLease> {
+        let taken = loop {
+            let taken = match self.is_waited_for() {
+                true => Err(NoLease::Full),
+                false => self.verdict(ask, deadline).await,
+            };
+            let goes_on = self.has_queue() && Instant::now() + BEHIND < deadline;
+            if !goes_on || !matches!(taken, Err(NoLease::Full)) {
+                break taken;
+            }
+            tokio::time::sleep(BEHIND).await;
+        };
         taken.inspect_err(|_| self.no_backend.inc())
     }
 

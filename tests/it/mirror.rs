@@ -222,28 +222,35 @@ fn a_mirror_that_is_not_there_harms_nobody() {
 }
 
 #[test]
-fn a_copy_waits_in_the_queue_of_its_pool_and_its_request_for_nothing() {
+fn copies_wait_behind_all_who_wait_for_their_pool_and_their_requests_for_nothing() {
     let app = named("app");
-    let busy = Arc::new(AtomicBool::new(true));
-    let is_busy = busy.clone();
+    let (busy, order) = (Arc::new(AtomicBool::new(true)), Arc::new(Mutex::new(Vec::new())));
+    let (is_busy, came) = (busy.clone(), order.clone());
     let shadow = Backend::run(move |peer| {
-        while peer.request().is_some() {
+        while let Some(head) = peer.request() {
+            came.lock().unwrap().push(head.contains("X-Mirrored"));
             until("it is let", || !is_busy.load(Ordering::SeqCst));
             peer.answer("shadow");
         }
     });
     let mirror = "share = \"100%\", in_flight = 50, timeout = \"300s\"";
     let queue = "max_active = 1\nqueue = { size = 3, timeout = \"300s\" }\n";
-    let proxy = Proxy::start(&(words(app.addr, shadow.addr, mirror) + queue));
+    let own = "[[route]]\npath = \"/own\"\npool = \"shadow\"\n";
+    let proxy = Proxy::start(&format!("{}{queue}{own}", words(app.addr, shadow.addr, mirror)));
     let mut client = proxy.client();
     for _ in 0..6 {
         assert_eq!(ask(&mut client, "GET / HTTP/1.1\r\nHost: a\r\n\r\n").text(), "app");
     }
+    until("one has the place", || order.lock().unwrap().len() == 1);
+    let mut users = [(); 3].map(|()| proxy.client());
+    users.iter_mut().for_each(|user| user.send("GET /own HTTP/1.1\r\nHost: a\r\n\r\n"));
     let plan = proxy.running().state().plan.load_full().unwrap();
-    until("the queue is full", || plan.pools["shadow"].queue_depth() == 3);
-    until("those it had no room for are counted", || counted(&proxy) == [0, 2, 0]);
+    until("the queue is full, of users", || plan.pools["shadow"].queue_depth() == 3);
     busy.store(false, Ordering::SeqCst);
-    until("all had their turn", || counted(&proxy) == [4, 2, 0]);
+    users.iter_mut().for_each(|user| assert_eq!(user.response().text(), "shadow"));
+    until("all had their turn", || counted(&proxy) == [6, 0, 0]);
+    let order = order.lock().unwrap();
+    assert_eq!(order[..], [true, false, false, false, true, true, true, true, true]);
 }
 
 #[test]
