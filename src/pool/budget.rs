@@ -92,7 +92,7 @@ impl Budget {
     /// Whether one more try would be allowed: with it there are no more in the window than the share
     /// of its requests, or than the floor, whichever is more.
     pub(crate) fn allows(&mut self, allowed: Allowance, now: Instant) -> bool {
-        self.span(allowed.window);
+        self.span(allowed.window, now);
         self.slide(now);
         let requests: u64 = self.slots.iter().map(|slot| slot.requests).sum();
         let tries: u64 = self.slots.iter().map(|slot| slot.tries).sum();
@@ -100,18 +100,22 @@ impl Budget {
         (tries + 1) as f64 <= (allowed.share * requests as f64).max(floor)
     }
 
-    /// Another window: what is known counts as of now, so that nothing is allowed twice.
-    fn span(&mut self, window: Duration) {
+    /// Another window: what is known keeps its age, as far as the slots tell it.
+    fn span(&mut self, window: Duration, now: Instant) {
         if self.window == window || window < Duration::from_millis(1) {
             return;
         }
-        let sum = self.slots.iter().fold(Slot::default(), |sum, slot| Slot {
-            requests: sum.requests + slot.requests,
-            tries: sum.tries + slot.tries,
-        });
-        self.slots = [Slot::default(); SLOTS];
-        self.slots[0] = sum;
-        (self.window, self.begun, self.at) = (window, self.seen.1, 0);
+        self.slide(now);
+        let mut slots = [Slot::default(); SLOTS];
+        for (age, slot) in self.slots.iter().enumerate() {
+            let age = (age as f64 + 0.5) * self.window.as_secs_f64() / window.as_secs_f64();
+            // Beyond the last one it is over.
+            if let Some(into) = slots.get_mut(age as usize) {
+                into.requests += slot.requests;
+                into.tries += slot.tries;
+            }
+        }
+        (self.slots, self.window, self.begun, self.at) = (slots, window, now, 0);
     }
 
     /// Goes on to the slot of now; slot 0 is the current one.
@@ -170,6 +174,17 @@ mod tests {
         let twice = Allowance { window: Duration::from_secs(20), ..ALLOWED };
         assert_eq!(taken(&mut budget, twice, now), 100, "10/s over 20 s, less what was taken");
         assert_eq!(taken(&mut budget, ALLOWED, now), 0);
+    }
+
+    #[test]
+    fn what_is_older_than_a_shorter_window_is_over() {
+        let now = Instant::now();
+        let mut budget = Budget::new(now);
+        let short = Allowance { floor: 0.0, window: Duration::from_secs(2), ..ALLOWED };
+        budget.requests(10_000, now);
+        budget.requests(10_100, now + Duration::from_secs(3));
+        let share = (ALLOWED.share * 100.0) as usize;
+        assert_eq!(taken(&mut budget, short, now + Duration::from_secs(4)), share);
     }
 
     #[test]

@@ -57,10 +57,6 @@ impl Who {
     pub(super) fn is_bound(self) -> bool {
         self.0 & 1 == 1
     }
-    /// Where it is bound.
-    pub(super) fn number(self) -> Option<u32> {
-        self.is_bound().then_some(self.0)
-    }
     /// Its page, and the bits of its bucket there: numbers need not be random.
     fn place(self) -> (usize, u64) {
         let bucket = 3 << (self.0.wrapping_mul(0x9e37_79b1) >> 27 << 1);

@@ -9,8 +9,8 @@
 //! may have most of all requests, and those who do not may be at their first ones. Then what they said before
 //! counts, and who has nothing beside others who said nothing yet stands out until they did.
 //!
-//! A client that is bound to a backend is not drawn to it: more of the same one count nothing, or
-//! its missing page would keep everybody else away. Pure: counts are arguments.
+//! A client that is bound to a backend is not drawn to it, and counts nothing, or missing pages of some would
+//! keep everybody else away. Pure: counts are arguments.
 use super::clients::Who;
 use super::outlier::SURE;
 use parking_lot::Mutex;
@@ -33,8 +33,6 @@ const TIMES: f64 = 4.0;
 const STILL: f64 = SURE / 2.0;
 /// So many answers of the others say what is usual there.
 const ANSWERS: u64 = 8;
-/// So many clients are known, each by its number's place.
-const KNOWN: usize = 8;
 
 /// Answers, and those of them that declined.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,9 +74,8 @@ impl Found {
 #[derive(Debug, Default)]
 pub(super) struct Declined {
     count: AtomicU32,
-    /// More of the same client.
-    more: AtomicU32,
-    known: [AtomicU32; KNOWN],
+    /// Those of bound clients.
+    bound: AtomicU32,
     stands_out: AtomicBool,
     seen: Mutex<Seen>,
 }
@@ -103,14 +100,11 @@ impl Seen {
 }
 
 impl Declined {
-    /// One more, for somebody: whether it is time to look; `None` where it says nothing new.
+    /// One more, for somebody: whether it is time to look; `None` where it says nothing.
     pub(super) fn count(&self, who: Who) -> Option<bool> {
-        if let Some(number) = who.number() {
-            let known = &self.known[number as usize / 2 % KNOWN];
-            if known.swap(number, Relaxed) == number {
-                self.more.fetch_add(1, Relaxed);
-                return None;
-            }
+        if who.is_bound() {
+            self.bound.fetch_add(1, Relaxed);
+            return None;
         }
         let of = if self.stands_out() { OF_THOSE } else { OF };
         Some(self.count.fetch_add(1, Relaxed).wrapping_add(1).is_multiple_of(of))
@@ -118,7 +112,7 @@ impl Declined {
     /// Of all its answers those that count.
     pub(super) fn of(&self, all: u64) -> Found {
         let declined = self.count.load(Relaxed).into();
-        Found { all: all.saturating_sub(self.more.load(Relaxed).into()), declined }
+        Found { all: all.saturating_sub(self.bound.load(Relaxed).into()), declined }
     }
     pub(super) fn stands_out(&self) -> bool {
         self.stands_out.load(Relaxed)
@@ -267,13 +261,14 @@ mod tests {
     }
 
     #[test]
-    fn more_of_one_bound_client_says_nothing() {
+    fn bound_clients_say_nothing() {
         let declined = Declined::default();
-        let declined = &declined;
-        let said = |n: u64, who: fn(u64) -> Who| (0..n).filter_map(move |n| declined.count(who(n)));
-        assert_eq!(said(100, |_| Who::bound(7)).count(), 1);
-        assert_eq!(said(100, |n| Who::bound(n % 2 * 2)).count(), 2, "nor of two");
-        assert_eq!(declined.of(250), found(250 - 197, 3));
-        assert_eq!(said(45, |_| Who::anybody(7)).filter(|look| *look).count(), 3, "of newcomers");
+        let said = |n: u64, who: fn(u64) -> Who| {
+            (0..n).filter_map(|n| declined.count(who(n))).collect::<Vec<_>>()
+        };
+        assert!(said(197, Who::bound).is_empty());
+        assert_eq!(declined.of(250), found(250 - 197, 0));
+        assert_eq!(said(48, |_| Who::anybody(7)).iter().filter(|look| **look).count(), 3);
+        assert_eq!(declined.of(298), found(298 - 197, 48));
     }
 }

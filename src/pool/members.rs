@@ -454,7 +454,8 @@ impl Members {
         let (all, up) = (of_tier().count(), of_tier().filter(|known| known.is_up()).count());
         let below = |share: config::Percent| (up as f64) < share.get() * all as f64;
         let panic = !pending && self.config.panic_threshold.is_some_and(below);
-        let usable = |known: &Known| known.is_up() || (panic && known.is_last_resort());
+        let is_called = |known: &Known| Some(known.endpoint.tier) == tier && known.is_last_resort();
+        let usable = |known: &Known| known.is_up() || (panic && is_called(known));
         if panic || self.panic {
             for known in &wanted {
                 known.backend.hot.set_usable(usable(known));

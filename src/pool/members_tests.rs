@@ -303,6 +303,18 @@ fn below_the_panic_threshold_only_those_whom_probes_speak_against_are_tried_too(
 }
 
 #[test]
+fn a_panic_of_backups_calls_nobody_of_the_tier_before() {
+    let mut play = Play::new(health(1, 1), &[endpoint("a"), backup("b"), backup("c"), backup("d")]);
+    play.set(|config| config.panic_threshold = Percent::new(0.5));
+    for (name, good) in [("a", false), ("b", true), ("c", false), ("d", false)] {
+        play.probed(name, good);
+    }
+    assert_eq!(play.usable(), ["b", "c", "d"]);
+    assert!(!play.member("a").backend.is_usable(), "nor does who comes back to it by a cookie");
+    assert!(play.member("c").backend.is_usable());
+}
+
+#[test]
 fn operators_come_before_health_and_stay_through_every_set() {
     let mut play = Play::new(health(1, 1), &[endpoint("a"), endpoint("b")]);
     play.probed("a", true);

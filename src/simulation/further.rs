@@ -37,12 +37,12 @@ impl World {
         it.tried.push(id);
         self.tally.retries += 1;
         if let Some(lease) = next {
-            return self.send(request, lease);
+            return self.begin(request, lease);
         }
         match again.wait {
             Wait::None => self.another(request),
             Wait::Twice(rest) => match self.pool.another(&it.ask(now)) {
-                Some(lease) => self.send(request, lease),
+                Some(lease) => self.begin(request, lease),
                 None => self.plan(rest, Event::Again(job)),
             },
             Wait::Always(rest) => self.plan(rest, Event::Again(job)),
@@ -53,7 +53,7 @@ impl World {
     pub(super) fn another(&mut self, request: usize) {
         let it = &self.requests[request];
         if let Some(lease) = self.pool.another(&it.ask(self.now)) {
-            return self.send(request, lease);
+            return self.begin(request, lease);
         }
         let may_wait = self.pool.may_wait(&it.ask(self.now));
         let it = &mut self.requests[request];

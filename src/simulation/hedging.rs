@@ -35,7 +35,8 @@ impl World {
         }
         it.tried = avoid;
         it.tried.push(lease.backend().id);
-        self.laws.taken(&self.pool, lease.backend());
+        self.laws.chosen(&self.pool, lease.backend());
+        self.laws.taken(lease.backend());
         self.tally.hedges += 1;
         lease.listen();
         let server = lease.backend().id.0 as usize;

@@ -61,11 +61,15 @@ impl Laws {
         self.config = Some(config.clone());
     }
 
-    /// A backend was taken: it is not above its limit.
-    pub(super) fn taken(&mut self, pool: &Pool, backend: &Backend) {
-        self.held[backend.id.0 as usize] += 1;
+    /// A backend was chosen just now: it gets work.
+    pub(super) fn chosen(&self, pool: &Pool, backend: &Backend) {
         let state = pool.member(backend.id).expect("it is a member").state;
         assert!(state.works() || pool.panic.get() > 0, "{} is {state:?}", backend.name);
+    }
+
+    /// A backend was taken: it is not above its limit.
+    pub(super) fn taken(&mut self, backend: &Backend) {
+        self.held[backend.id.0 as usize] += 1;
         // Where the limit fell meanwhile others may still be there.
         let most = match self.config.as_ref().and_then(|config| config.max_active) {
             _ if self.is_changed => return,
@@ -120,6 +124,11 @@ impl Laws {
 
     pub(super) fn settled(&mut self, id: BackendId) {
         self.held[id.0 as usize] -= 1;
+    }
+
+    /// One who left the queue had been given a lease: it counts for the budget.
+    pub(super) fn left_with_one(&mut self, now: Instant) {
+        self.first.push_back(now);
     }
 
     /// One left the queue with a lease, or without.

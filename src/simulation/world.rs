@@ -205,7 +205,16 @@ impl World {
             assert!(at < end, "somebody waits for ever");
             self.now = at;
             if self.told {
-                eprintln!("{:9.3} {event:?}", (at - self.start).as_secs_f64() * 1e3);
+                let ms = |at: Instant| (at - self.start).as_secs_f64() * 1e3;
+                match &event {
+                    Event::GiveUp(request, of) => {
+                        eprintln!("{:9.3} GiveUp({request}, {:.3})", ms(at), ms(*of));
+                    }
+                    Event::Queue(request, of) => {
+                        eprintln!("{:9.3} Queue({request}, {:.3})", ms(at), ms(*of));
+                    }
+                    event => eprintln!("{:9.3} {event:?}", ms(at)),
+                }
             }
             self.happen(event);
             let turned = self.settle_down();
@@ -434,7 +443,7 @@ impl World {
         let limit = it.until;
         it.stage = Stage::Resting;
         match self.pool.stand(&it.ask(now)) {
-            Ok(lease) => self.send(request, lease),
+            Ok(lease) => self.begin(request, lease),
             Err(NoLease::Full) => match self.pool.enter(&it.ask(now), now, limit) {
                 Ok(waiting) => {
                     let until = waiting.until;
@@ -490,9 +499,16 @@ impl World {
         }
     }
 
-    pub(super) fn send(&mut self, request: usize, lease: Lease) {
+    /// Sends it to whom it was given just now.
+    pub(super) fn begin(&mut self, request: usize, lease: Lease) {
+        self.laws.chosen(&self.pool, lease.backend());
+        self.send(request, lease);
+    }
+
+    /// Sends it: who waited was given the lease before what happened since.
+    fn send(&mut self, request: usize, lease: Lease) {
         let server = lease.backend().id.0 as usize;
-        self.laws.taken(&self.pool, lease.backend());
+        self.laws.taken(lease.backend());
         let (now, allowed) = (self.now, self.allowed(request));
         let it = &mut self.requests[request];
         if let Some(after) = &it.after {
@@ -701,9 +717,11 @@ impl World {
         let it = &mut self.requests[request];
         let stage = std::mem::replace(&mut it.stage, Stage::Ended);
         match stage {
-            Stage::Queued(waiting) => {
+            Stage::Queued(mut waiting) => {
                 self.queued.retain(|other| *other != request);
-                drop(waiting);
+                if waiting.give_up().is_ok() {
+                    self.laws.left_with_one(now);
+                }
             }
             Stage::Tried(lease) => {
                 self.laws.settled(lease.backend().id);
