@@ -6,9 +6,6 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::time::sleep;
 
-/// How long one connection may live: a caller that does not read must not hold a place for ever.
-const LIFE: Duration = Duration::from_secs(120);
-
 /// See the module.
 #[derive(Debug)]
 pub(super) struct Line {
@@ -87,6 +84,9 @@ impl Line {
         }
         is_first
     }
+    pub(super) fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Relaxed)
+    }
     /// Waits until it is to leave.
     pub(super) async fn left(&self) {
         self.leave.notified().await;
@@ -98,20 +98,17 @@ impl Line {
     pub(super) fn is_broken(&self) -> bool {
         self.broken.load(Relaxed)
     }
-    /// Waits until it is to end, and not in order; whether that is because of its age.
-    pub(super) async fn over(&self) -> bool {
-        let is_old = loop {
-            tokio::select! {
-                () = self.cut.notified() => break false,
-                () = sleep(LIFE) => {
-                    if !self.is_stream() {
-                        break true;
-                    }
-                }
-            }
-        };
+    /// Waits until it is to end, and not in order.
+    pub(super) async fn over(&self) {
+        self.cut.notified().await;
         self.breaks();
-        is_old
+    }
+    /// Waits until it has lived so long, and nobody listens on it.
+    pub(super) async fn lived(&self, life: Duration) {
+        sleep(life).await;
+        while self.is_stream() {
+            sleep(life).await;
+        }
     }
 }
 

@@ -59,7 +59,11 @@ impl Places {
             None => {
                 full();
                 let Some(free) = self.wait(from, time).await else {
-                    self.say(from, "most of them by one address, of which more are refused");
+                    let what = match self.is_shared_out() {
+                        true => "each by another address, and more are refused",
+                        false => "most of them by one address, of which more are refused",
+                    };
+                    self.say(from, what);
                     return None;
                 };
                 free
@@ -97,6 +101,10 @@ impl Places {
             otherwise();
         }
         timeout(LOOK, self.free.clone().acquire_owned()).await.ok()?.ok()
+    }
+    /// Whether nobody has more than one.
+    fn is_shared_out(&self) -> bool {
+        counts(&self.lines.lock()).values().all(|count| *count == 1)
     }
     /// Who has most places, where whoever comes from here would have fewer with one more.
     fn taken_by_most(&self, from: From) -> Option<From> {

@@ -15,6 +15,7 @@ use crate::net::{self, Stream, Transport};
 use crate::server::{Reloader, Role, bind_hint};
 use hyper::Request;
 use hyper::body::Incoming;
+use hyper::header::{CONNECTION, HeaderValue};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::convert::Infallible;
@@ -29,11 +30,11 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
 
-/// After another process began to listen, connections wait so long for a question that may be on its
-/// way.
+/// A connection that is to end waits so long for a question that may be on its way.
 const FAREWELL: Duration = Duration::from_millis(500);
-/// And an answer may take so long then.
-const LAST: Duration = Duration::from_secs(10);
+/// So many times `admin.limits.time` a connection may live: a caller that does not read must not hold a place
+/// for ever.
+const LIVES: u32 = 12;
 /// So much the kernel keeps of an answer that is not read.
 const SEND_BUFFER: usize = 256 << 10;
 /// Callers the kernel keeps waiting.
@@ -324,7 +325,11 @@ async fn connection(
         let (desk, line) = (desk.clone(), line.clone());
         async move {
             let _working = line.working();
-            Ok::<_, Infallible>(answer(&desk, &line, caller, request).await)
+            let mut answer = answer(&desk, &line, caller, request).await;
+            if line.is_leaving() {
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(answer)
         }
     });
     let mut server = hyper::server::conn::http1::Builder::new();
@@ -335,35 +340,38 @@ async fn connection(
         .max_buf_size(16 << 10);
     let served = server.serve_connection(TokioIo::new(stream), service);
     let mut served = std::pin::pin!(served);
-    let is_late = tokio::select! {
-        // A caller that broke off is no fault of ours; one that does not end is none of its time.
-        _ = &mut served => line.is_broken(),
-        is_old = line.over() => is_old,
-        () = told_to_end(line, &mut opening) => {
+    tokio::select! {
+        // A caller that broke off is no fault of ours.
+        _ = &mut served => {}
+        () = line.over() => return,
+        () = told_to_end(line, time * LIVES, &mut opening) => {
             served.as_mut().graceful_shutdown();
-            // A stream of events does not end by itself.
             tokio::select! {
-                _ = &mut served => line.is_broken(),
-                is_old = line.over() => is_old,
-                () = tokio::time::sleep(LAST) => false,
+                _ = &mut served => {}
+                () = line.over() => return,
+                // A stream of events does not end by itself.
+                () = tokio::time::sleep(time) => if !line.is_stream() {
+                    line.breaks();
+                },
             }
         }
-    };
-    if is_late {
+    }
+    // One that did not end in its time is not waited for.
+    if line.is_broken() {
         state.admin.limit_hits.inc("time");
     }
 }
 
-/// Waits until a connection is to end after the answer that is on its way.
-async fn told_to_end(line: &Line, opening: &mut watch::Receiver<Opening>) {
+/// Waits until a connection is to end, and a little longer: the answer to a question that may be on its way
+/// says that it was the last one.
+async fn told_to_end(line: &Line, life: Duration, opening: &mut watch::Receiver<Opening>) {
     tokio::select! {
         () = line.left() => {}
-        // What is on its way here is answered; the next question goes to who listens.
-        () = async {
-            paused(opening).await;
-            tokio::time::sleep(FAREWELL).await;
-        } => {}
+        () = line.lived(life) => {}
+        () = paused(opening) => {}
     }
+    line.leave();
+    tokio::time::sleep(FAREWELL).await;
 }
 
 /// Waits until another process listens.

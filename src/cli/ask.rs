@@ -356,40 +356,59 @@ impl Found {
                 return Err(Error::Usage(what));
             }
         };
-        let (table, is_whole) = table(&text);
+        let said = config::whereabouts(path);
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut found = Self {
+            state: said.state.unwrap_or_else(|| folder.join("state")),
+            bind: None,
+            is_unclear: said.is_torn || said.admin.is_none(),
+            token: None,
+        };
+        if let Some(admin) = said.admin.filter(|_| !said.is_torn) {
+            found.bind = admin.bind.map(|bind| bind.addr.to_string());
+            found.token = admin.token.map(|token| token.path);
+        }
+        if said.is_torn {
+            found.salvage(&text, folder);
+        }
+        Ok(found)
+    }
+
+    /// What can be told of a text that is no TOML.
+    fn salvage(&mut self, text: &str, folder: &Path) {
+        let (table, is_whole) = table(text);
         let found = |section: &str, key: &str| table.get(section)?.get(key).cloned();
         let said = |section, key| found(section, key)?.as_str().map(str::to_string);
-        let folder = path.parent().unwrap_or(Path::new(""));
-        let bind = said("admin", "bind");
-        let is_unclear = bind.is_none() && (!is_whole || found("admin", "bind").is_some());
-        let bind = bind.unwrap_or_else(|| "127.0.0.1:9900".into());
-        Ok(Self {
-            state: folder.join(said("server", "state").unwrap_or_else(|| "state".into())),
-            bind: (bind != "off" && !is_unclear).then_some(bind),
-            is_unclear,
-            token: said("admin", "token_file").map(|name| folder.join(name)),
-        })
+        if let Some(state) = said("server", "state") {
+            self.state = folder.join(state);
+        }
+        let bind = said("admin", "bind").filter(|bind| is_whole && !bind.contains("${"));
+        self.is_unclear = bind.is_none();
+        self.bind = bind.filter(|bind| bind != "off");
+        self.token = said("admin", "token_file").map(|name| folder.join(name));
     }
 }
 
 /// What a text says; of one that is no TOML what its sections that tell where a proxy is say, each up to its own
-/// fault, and whether that is all that is said of `[admin]`.
+/// fault, and whether that is one thing each.
 fn table(text: &str) -> (toml::Table, bool) {
     if let Ok(table) = toml::from_str(text) {
         return (table, true);
     }
-    let (mut all, mut is_whole) = (toml::Table::new(), true);
+    let (mut all, mut is_one) = (toml::Table::new(), true);
     for section in sections(text) {
-        let (read, is_cut) = readable(&section);
-        is_whole &= !is_cut || section.iter().all(|line| !line.contains("admin"));
-        for (key, value) in read {
+        for (key, value) in readable(&section) {
             match (all.get_mut(&key), value) {
-                (Some(toml::Value::Table(had)), toml::Value::Table(more)) => had.extend(more),
+                (Some(toml::Value::Table(had)), toml::Value::Table(more)) => {
+                    is_one &=
+                        more.iter().all(|(key, value)| had.get(key).is_none_or(|it| it == value));
+                    had.extend(more);
+                }
                 (_, value) => drop(all.insert(key, value)),
             }
         }
     }
-    (all, is_whole)
+    (all, is_one)
 }
 
 /// What stands before all sections, and those of `[server]` and `[admin]`.
@@ -399,7 +418,7 @@ fn sections(text: &str) -> Vec<Vec<&str>> {
     for line in text.lines() {
         let begins = line.trim_start();
         if begins.starts_with('[') {
-            let name = begins.trim_matches(['[', ']', ' ']);
+            let name = begins.trim_matches(['[', ']', ' ', '"', '\'']);
             is_one = ["server", "admin"].iter().any(|section| name.starts_with(section));
             if is_one {
                 all.push(Vec::new());
@@ -412,11 +431,10 @@ fn sections(text: &str) -> Vec<Vec<&str>> {
     all
 }
 
-/// What the lines of a section say, without those from its fault on, and whether there are any. Looks at
-/// some hundred.
-fn readable(lines: &[&str]) -> (toml::Table, bool) {
+/// What the lines of a section say, without those from its fault on. Looks at some hundred.
+fn readable(lines: &[&str]) -> toml::Table {
     let most = lines.len().min(256);
-    let read = |n| Some((toml::from_str(&lines[..n].join("\n")).ok()?, n < lines.len()));
+    let read = |n| toml::from_str(&lines[..n].join("\n")).ok();
     (0..=most).rev().find_map(read).unwrap_or_default()
 }
 
@@ -485,6 +503,8 @@ mod tests {
     fn where_the_admin_section_itself_is_wrong_nobody_else_is_asked() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("proxy.toml");
+        std::fs::write(folder.path().join("more.toml"), "[admin]\nbind = \"127.0.0.1:8\"\n")
+            .unwrap();
         for (text, bind, is_unclear) in [
             ("[admin]\nbind = 127.0.0.1:7\n", None, true),
             ("[admin]\nbind = 7\n", None, true),
@@ -492,7 +512,21 @@ mod tests {
             ("admin = { bind = 127.0.0.1:7 }\n", None, true),
             ("admin.bind = 127.0.0.1:7\n", None, true),
             ("[admin]\nbind = \"127.0.0.1:7\"\ntoken_file = \n", Some("127.0.0.1:7"), false),
-            ("[server]\nstate = \n[pool.app\n", Some("127.0.0.1:9900"), false),
+            ("[server]\nstate = \n[pool.app\n", None, true),
+            ("x = 1\n", Some("127.0.0.1:9900"), false),
+            ("x = 1\n[admin]\nbind = \"off\"\n", None, false),
+            ("include = [\"more.toml\"]\nx = 1\n", Some("127.0.0.1:8"), false),
+            ("include = [\"more.toml\"]\nx = \n", None, true),
+            ("include = [\"lacks.toml\"]\n", None, true),
+            ("include = [\"more.toml\"]\n[admin]\n", None, true),
+            ("[pool.a\n[ \"admin\" ]\nbind = \"127.0.0.1:7\"\n", Some("127.0.0.1:7"), false),
+            ("[admin]\nbind = \"127.0.0.1:7\"\n[admin]\nbind = \"127.0.0.1:9\"\n", None, true),
+            ("[admin]\nbind = \"${EVENKEEL_NOWHERE}\"\n", None, true),
+            (
+                "[admin]\nbind = \"${EVENKEEL_NOWHERE:-127.0.0.1:7}\"\nx = 1\n",
+                Some("127.0.0.1:7"),
+                false,
+            ),
         ] {
             std::fs::write(&path, text).unwrap();
             let found = Found::of(&path).unwrap();

@@ -23,6 +23,18 @@ use std::path::{Path, PathBuf};
 const DEPTH: usize = 8;
 /// Bytes of all files together.
 pub(super) const TOTAL: usize = 64 << 20;
+
+/// Where a proxy is, by files that may have problems.
+#[derive(Debug)]
+pub struct Whereabouts {
+    /// `server.state`, where it is said.
+    pub state: Option<PathBuf>,
+    /// `[admin]`, as said or by default; `None` where it cannot be told.
+    pub admin: Option<super::Admin>,
+    /// A file has a fault of syntax, so that what is absent may only have been lost.
+    pub is_torn: bool,
+}
+
 /// Loads a configuration: `text`, or what `path` holds when there is none.
 ///
 /// # Errors
@@ -73,6 +85,27 @@ pub(super) fn load_from(
     let put_in = seen.borrow().clone();
     let hidden = config.map_err(|problems| put_in.hide_in(problems));
     (hidden.map(|config| Config { put_in, ..config }), sources)
+}
+
+/// What files with problems say of where their proxy is.
+pub(super) fn whereabouts(path: &Path) -> Whereabouts {
+    let desk = Desk { env: &super::var, files: None, faults: RefCell::new(Faults::default()) };
+    let mut walk =
+        Walk { draft: Draft::default(), left: TOTAL, open: Vec::new(), seen: HashMap::new() };
+    match walk.read(path, std::fs::File::open(path).map_err(Unopened::from)) {
+        Ok(text) => walk.text(path, &text, &desk),
+        Err((at, what)) => desk.faults.borrow_mut().syntax(Problem::new(&at, "", what)),
+    }
+    let (draft, faults) = (walk.draft, desk.faults.into_inner());
+    let (is_torn, is_whole, is_said) =
+        (faults.is_torn(), faults.is_whole(), draft.once.contains_key("admin"));
+    let of_bind = |key: &str| key == "admin" || key.starts_with("admin.bind");
+    let is_wrong = faults.finish().iter().any(|problem| of_bind(&problem.key));
+    let admin = draft.admin.filter(|_| is_said && !is_wrong);
+    let default = || Some(admin::default(At::default())).filter(|_| !is_said && is_whole);
+    let state =
+        draft.server.map(|server| server.state).filter(|state| !state.as_os_str().is_empty());
+    Whereabouts { state, admin: admin.or_else(default), is_torn }
 }
 
 fn finish(

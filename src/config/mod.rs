@@ -65,6 +65,7 @@ pub use env::{MASK, PutIn, may_be_secret};
 pub use health::{Check, Health};
 pub use hedge::{Hedge, HedgeAfter};
 pub use http2::Http2;
+pub use include::Whereabouts;
 pub use log::{AccessLog, Log, LogFormat, LogTarget};
 pub use log_line::{LineFormat, LogField, LogPiece, LogTemplate, Marks};
 pub use mirror::Mirror;
@@ -90,6 +91,11 @@ use std::path::Path;
 /// Every problem of all files, in the order of the files and their lines.
 pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
     include::load(path, None, &Author::Owner)
+}
+
+/// Where the proxy of a file is, whatever problems this and those that it includes have.
+pub fn whereabouts(path: &Path) -> Whereabouts {
+    include::whereabouts(path)
 }
 
 /// As [`load`], and the files that were read to say it: those of a refused one are to be watched

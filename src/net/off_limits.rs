@@ -2,11 +2,12 @@
 //! cannot be seen there, so that whoever reaches a pool would be taken for the owner of the proxy.
 use super::Target;
 use crate::config::{BindAddr, arrives};
+use arc_swap::ArcSwapOption;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// By what a process is governed.
@@ -16,14 +17,17 @@ pub struct Governed {
     addrs: Vec<SocketAddr>,
     /// Sockets that nobody but the owner can open.
     files: Vec<File>,
+    /// Whether callers by TCP are asked for a token.
+    #[serde(default)]
+    asks_token: bool,
 }
 
-/// By what this process is governed, and the one that took over from it.
+/// By what this process is governed, and the one that it takes over from, or gives its service to.
 #[derive(Debug, Default)]
 pub struct OffLimits {
     own: Governed,
-    next: OnceLock<Governed>,
     asks_token: AtomicBool,
+    other: ArcSwapOption<Governed>,
 }
 
 /// Device and inode: a file by whatever name.
@@ -47,23 +51,29 @@ impl OffLimits {
         Self { own, ..Self::default() }
     }
 
-    /// What this process has bound.
+    /// By what this process is governed.
     pub fn own(&self) -> Governed {
-        self.own.clone()
+        Governed { asks_token: self.asks_token.load(Relaxed), ..self.own.clone() }
     }
 
-    /// What the process that took over has bound: from here on that is off limits, too.
-    pub fn also(&self, next: Governed) {
-        let _ = self.next.set(next);
+    /// By what the other process is governed, while both serve.
+    pub fn also(&self, other: Option<Governed>) {
+        self.other.store(other.map(Arc::new));
     }
 
-    fn all(&self) -> impl Iterator<Item = &Governed> {
-        std::iter::once(&self.own).chain(self.next.get())
+    /// The service is the other process's: from here on nobody hears of what that asks for.
+    pub fn given(&self, other: Governed) {
+        self.asks_token(false);
+        self.also(Some(Governed { asks_token: false, ..other }));
+    }
+
+    fn knows(&self, is: impl Fn(&Governed) -> bool) -> bool {
+        is(&self.own) || self.other.load().as_deref().is_some_and(is)
     }
 
     /// Whether anything is known of.
     pub fn is_any(&self) -> bool {
-        self.all().any(|known| !known.addrs.is_empty() || !known.files.is_empty())
+        self.knows(|known| !known.addrs.is_empty() || !known.files.is_empty())
     }
 
     /// Whether callers by TCP are asked for a token: then they may come from anywhere.
@@ -76,17 +86,20 @@ impl OffLimits {
         match target {
             Target::Ip(addr) => self.why_at(*addr),
             Target::Name(named) => named.addrs().iter().find_map(|addr| self.why_at(*addr)),
-            Target::Unix(_) if self.all().all(|known| known.files.is_empty()) => None,
+            Target::Unix(_) if !self.knows(|known| !known.files.is_empty()) => None,
             Target::Unix(path) => file(path)
-                .is_some_and(|file| self.all().any(|known| known.files.contains(&file)))
+                .is_some_and(|file| self.knows(|known| known.files.contains(&file)))
                 .then_some("it leads to a socket by which this proxy itself is governed"),
         }
     }
 
     /// The same of an address.
     pub fn why_at(&self, to: SocketAddr) -> Option<&'static str> {
-        let is_own = || self.all().flat_map(|known| &known.addrs).any(|own| arrives(*own, to));
-        (!self.asks_token.load(Relaxed) && is_own()).then_some(
+        let leads = |known: &Governed| known.addrs.iter().any(|own| arrives(*own, to));
+        let is_own = !self.asks_token.load(Relaxed) && leads(&self.own);
+        let other = self.other.load();
+        let is_other = || other.as_deref().is_some_and(|other| !other.asks_token && leads(other));
+        (is_own || is_other()).then_some(
             "it leads to the API of this proxy, which asks this machine for no token \
              (admin.token_file)",
         )
@@ -135,9 +148,19 @@ mod tests {
             assert!(barred(&unix(name)), "{name}");
         }
         assert!(!barred(&unix("app.sock")));
-        own.asks_token(false);
+        let other = OffLimits::new([BindAddr::Ip("127.0.0.1:9700".parse().unwrap())]);
+        own.also(Some(other.own()));
+        assert!(barred(&ip("127.0.0.1:9700")) && !barred(&ip("127.0.0.1:9900")));
+        other.asks_token(true);
+        own.also(Some(other.own()));
         assert!(!barred(&ip("127.0.0.1:9700")));
-        own.also(OffLimits::new([BindAddr::Ip("127.0.0.1:9700".parse().unwrap())]).own());
-        assert!(barred(&ip("127.0.0.1:9700")) && barred(&ip("127.0.0.1:9900")), "both");
+        own.given(other.own());
+        assert!(
+            barred(&ip("127.0.0.1:9700")) && barred(&ip("127.0.0.1:9900")),
+            "whatever they ask"
+        );
+        own.asks_token(true);
+        own.also(None);
+        assert!(!barred(&ip("127.0.0.1:9700")) && !barred(&ip("127.0.0.1:9900")));
     }
 }

@@ -389,6 +389,8 @@ impl Reloader {
     ) -> Result<(), ReloadError> {
         let state = &self.0.parts.state;
         state.off_limits.asks_token(ready.plan.config.admin.token.is_some());
+        // Until that one says that it is done.
+        state.off_limits.also(Some(legacy.memory.governed.clone()));
         let pen = state.words.pen.lock().await;
         let told = async {
             let recalled = |legacy: &Legacy| {

@@ -202,6 +202,7 @@ impl Running {
                 },
                 _ = &mut ends => return legacy.bye().await,
             }
+            reloader.state().off_limits.also(None);
             reloader.ready();
         });
         self.farewell = Some((end, task));

@@ -532,6 +532,32 @@ fn a_connection_that_we_ended_is_over_in_time_whatever_its_peer_goes_on_to_say()
 }
 
 #[test]
+fn a_connection_ends_in_order_when_it_has_lived_long_and_who_listens_stays() {
+    let limits = "[admin]\nlimits = { time = \"250ms\" }";
+    let api = Api::start(&words(&["127.0.0.1:1"], limits));
+    let mut events = api.client();
+    events.send("GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    events.until("retry:");
+    // One that pauses too long, as on a busy machine, ends without an answer: then another one is tried.
+    let lives = || {
+        let mut stream = std::net::TcpStream::connect(api.addr).unwrap();
+        let mut buffer = [0; 4096];
+        loop {
+            let asked = stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n");
+            let Ok(n @ 1..) = asked.and_then(|()| stream.read(&mut buffer)) else { return false };
+            let answer = String::from_utf8_lossy(&buffer[..n]).to_ascii_lowercase();
+            assert!(answer.starts_with("http/1.1 200") && answer.ends_with("ok\n"), "{answer}");
+            if answer.contains("connection: close") {
+                return true;
+            }
+        }
+    };
+    until("one is told that this was its last answer", lives);
+    assert_eq!(api.call("POST", "/v1/reload", "", "").status, 200);
+    events.until("event: reload");
+}
+
+#[test]
 fn who_asks_all_the_time_on_all_connections_of_an_address_leaves_others_of_it_their_turn() {
     let api = Api::start(&words(&["127.0.0.1:1"], "[admin]\nlimits = { connections = 4 }"));
     let (addr, over) = (api.addr, Arc::new(AtomicBool::new(false)));

@@ -156,6 +156,8 @@ impl<'a> Attempt<'a> {
         self.keeps_socket = is_taken(&self.giver.named());
         let (roles, others): (Vec<_>, Vec<_>) =
             self.giver.roles.iter().partition(|role| is_taken(&role.named()));
+        // What is still served here leads to nobody who governs the next one, from before that serves.
+        state.off_limits.also(Some(governed.clone()));
         // Who asks from here on waits for whoever it will be, so that what one of the two answered is
         // never answered otherwise by the other.
         roles.iter().for_each(|role| role.pause(true));
@@ -166,6 +168,7 @@ impl<'a> Attempt<'a> {
         };
         if outcome.is_err() {
             passed.store(false, Relaxed);
+            state.off_limits.also(None);
             roles.iter().for_each(|role| role.pause(false));
             state.events.give(false);
             // The other one may have written before it ended.
@@ -179,9 +182,7 @@ impl<'a> Attempt<'a> {
         }
         let pid = self.to.as_ref().map_or(0, |(pid, _)| *pid);
         pen.given_to = Some(pid);
-        // What still drains here leads to nobody who governs the next one, by whatever it asks for a token.
-        state.off_limits.also(governed);
-        state.off_limits.asks_token(false);
+        state.off_limits.given(governed);
         held.for_good();
         // What nobody took would lead to the API of a process that nobody asks for.
         others.iter().for_each(|role| role.close());

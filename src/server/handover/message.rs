@@ -123,6 +123,9 @@ pub(in crate::server) struct Memory {
     /// Where the count of events began, and how far it is.
     #[serde(default)]
     pub(in crate::server) events: (u64, u64),
+    /// By what the process is governed.
+    #[serde(default)]
+    pub(in crate::server) governed: Governed,
 }
 
 impl Memory {
@@ -145,6 +148,7 @@ impl Memory {
             hand_overs: (counts.success.get(), counts.failure.get()),
             older: counts.older.left(),
             events: state.events.range(),
+            governed: state.off_limits.own(),
         }
     }
 

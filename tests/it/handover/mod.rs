@@ -401,6 +401,54 @@ fn what_drains_leads_to_the_admin_side_of_neither_process() {
 }
 
 #[test]
+fn a_token_that_the_next_one_does_not_ask_for_opens_nothing_while_both_serve() {
+    let (echo, raw) = (Backend::named("echo"), nobody());
+    let toml = |backend: &str| {
+        format!(
+            "[server]\ngrace = \"30s\"\n[listener.raw]\nbind = \"{raw}\"\nprotocol = \"tcp\"\npool = \"app\"\n\
+             proxy_protocol = {{ from = [\"127.0.0.1\"] }}\ntimeout = {{ header = \"60s\" }}\n[pool.app]\nbackends = [\"{backend}\"]\n"
+        )
+    };
+    let mut service = Service::start_with(&toml("ADMIN"), |folder, _| {
+        std::fs::write(folder.join("token"), "a-token-that-is-long-enough").unwrap();
+        let path = folder.join("proxy.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (_, rest) = text.rsplit_once("bind = \"").unwrap();
+        let admin = rest.split_once('"').unwrap().0.to_owned();
+        let text = text.replace("ADMIN", &admin);
+        std::fs::write(&path, text.replace("[admin]\n", "[admin]\ntoken_file = \"token\"\n"))
+            .unwrap();
+    });
+    let old = service.first_pid();
+    let held = || {
+        let held = std::net::TcpStream::connect(raw).unwrap();
+        held.set_read_timeout(Some(PATIENCE)).unwrap();
+        held
+    };
+    let ask = |held: &mut std::net::TcpStream| {
+        let asked = "PROXY UNKNOWN\r\nGET /v1/status HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        let _ = held.write_all(asked.as_bytes());
+        let mut answer = Vec::new();
+        let _ = held.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    };
+    assert!(ask(&mut held()).starts_with("HTTP/1.1 401"), "the API asks for a token");
+    let mut all: Vec<_> = (0..300).map(|_| held()).collect();
+    service.write(&toml(&echo.addr.to_string()));
+    service.signal(old, Signal::USR2);
+    until("the old one drains, and nothing was told", || {
+        let answer = all.pop().map(|mut held| ask(&mut held)).unwrap_or_default();
+        assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 401"), "{answer}");
+        service.said().contains("the other process serves; draining")
+    });
+    assert!(!all.is_empty());
+    all.truncate(20);
+    all.iter_mut().for_each(|held| assert_eq!(ask(held), ""));
+    drop(all);
+    service.until_ended(old);
+}
+
+#[test]
 fn events_are_counted_on() {
     let backend = Backend::named("one");
     let pool = format!("backends = [{{ name = \"b1\", addr = \"{}\" }}]", backend.addr);
