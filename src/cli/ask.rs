@@ -150,17 +150,21 @@ impl Asker {
             return Ok(Self { place: place(said)?, token });
         }
         let found = Found::of(&client.config)?;
-        let socket = found.state.join(crate::admin::SOCKET);
-        if UnixStream::connect(&socket).await.is_ok() {
-            return Ok(Self { place: Place::Unix(socket), token: None });
+        let socket = found.state.map(|state| state.join(crate::admin::SOCKET));
+        if let Some(socket) = &socket
+            && UnixStream::connect(socket).await.is_ok()
+        {
+            return Ok(Self { place: Place::Unix(socket.clone()), token: None });
         }
         let Some(at) = found.bind else {
-            let (socket, file) = (socket.display(), client.config.display());
+            let file = client.config.display();
+            let tried = match socket {
+                Some(socket) => format!("nothing listens at {}", socket.display()),
+                None => format!("{file} cannot be read as far as server.state"),
+            };
             let why = if found.is_unclear { "cannot be read as far as" } else { "has no" };
-            let what = format!(
-                "nothing listens at {socket}, and {file} {why} admin.bind; --admin says where the \
-                 proxy is"
-            );
+            let what =
+                format!("{tried}, and {file} {why} admin.bind; --admin says where the proxy is");
             return Err(Error::Unreached(what));
         };
         let token = token.or_else(|| found.token.as_deref().and_then(|path| read(path).ok()));
@@ -328,7 +332,8 @@ fn place(said: &str) -> Result<Place, Error> {
 /// while a file is being mended.
 #[derive(Debug, PartialEq, Eq)]
 struct Found {
-    state: PathBuf,
+    /// `None` where it cannot be told: in the usual folder another proxy may be.
+    state: Option<PathBuf>,
     bind: Option<String>,
     /// There may be one that cannot be read: another proxy may be where it is by default.
     is_unclear: bool,
@@ -342,7 +347,7 @@ impl Found {
     fn of(path: &Path) -> Result<Self, Error> {
         if let Ok(config) = config::load(path) {
             return Ok(Self {
-                state: config.server.state,
+                state: Some(config.server.state),
                 bind: config.admin.bind.map(|bind| bind.addr.to_string()),
                 is_unclear: false,
                 token: config.admin.token.map(|token| token.path),
@@ -359,7 +364,7 @@ impl Found {
         let said = config::whereabouts(path);
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut found = Self {
-            state: said.state.unwrap_or_else(|| folder.join("state")),
+            state: said.state,
             bind: None,
             is_unclear: said.is_torn || said.admin.is_none(),
             token: None,
@@ -380,7 +385,7 @@ impl Found {
         let found = |section: &str, key: &str| table.get(section)?.get(key).cloned();
         let said = |section, key| found(section, key)?.as_str().map(str::to_string);
         if let Some(state) = said("server", "state") {
-            self.state = folder.join(state);
+            self.state = Some(folder.join(state));
         }
         let bind = said("admin", "bind").filter(|bind| is_whole && !bind.contains("${"));
         self.is_unclear = bind.is_none();
@@ -438,9 +443,11 @@ fn readable(lines: &[&str]) -> toml::Table {
     (0..=most).rev().find_map(read).unwrap_or_default()
 }
 
-/// The folder `server.state` of a file that may have problems; `None` where it cannot be read.
+/// The folder `server.state` of a file that may have problems, where it cannot be told the usual one; `None`
+/// where the file cannot be read.
 pub(super) fn state_of(path: &Path) -> Option<PathBuf> {
-    Found::of(path).ok().map(|found| found.state)
+    let usual = || path.parent().unwrap_or(Path::new("")).join("state");
+    Found::of(path).ok().map(|found| found.state.unwrap_or_else(usual))
 }
 
 /// A name as a part of a path (RFC 3986 2.3).
@@ -465,13 +472,13 @@ mod tests {
         std::fs::write(&path, "").unwrap();
         let none = Found::of(&path).unwrap();
         assert_eq!(none.bind.as_deref(), Some("127.0.0.1:9900"));
-        assert_eq!(none.state, folder.path().join("state"));
+        assert_eq!(none.state, Some(folder.path().join("state")));
         std::fs::write(&path, "[admin]\nbind = \"127.0.0.1:7\"\n[server]\nstate = \"s\"\nx = 1\n")
             .unwrap();
         let found = Found::of(&path).unwrap();
         assert_eq!(
             (found.state, found.bind),
-            (folder.path().join("s"), Some("127.0.0.1:7".into()))
+            (Some(folder.path().join("s")), Some("127.0.0.1:7".into()))
         );
         std::fs::write(
             &path,
@@ -481,7 +488,7 @@ mod tests {
         assert_eq!(Found::of(&path).unwrap().bind, None);
         for fault in ["[admin\nbind = 1\n", "x = \n", "a = \"b\nc = 1\n", "[pool.\u{fc}\n", "x"] {
             std::fs::write(&path, format!("[server]\nstate = \"s\"\n{fault}[server.x]\n")).unwrap();
-            assert_eq!(Found::of(&path).unwrap().state, folder.path().join("s"), "{fault}");
+            assert_eq!(Found::of(&path).unwrap().state, Some(folder.path().join("s")), "{fault}");
         }
         // Wherever the fault is, and however long what it is in.
         for fault in
@@ -493,7 +500,7 @@ mod tests {
             for text in [format!("{server}{admin}{pool}"), format!("{server}{pool}{admin}")] {
                 std::fs::write(&path, &text).unwrap();
                 let found = Found::of(&path).unwrap();
-                assert_eq!(found.state, folder.path().join("s"), "{text}");
+                assert_eq!(found.state, Some(folder.path().join("s")), "{text}");
                 assert_eq!(found.bind.as_deref(), Some("127.0.0.1:7"), "{text}");
             }
         }
@@ -531,6 +538,18 @@ mod tests {
             std::fs::write(&path, text).unwrap();
             let found = Found::of(&path).unwrap();
             assert_eq!((found.bind.as_deref(), found.is_unclear), (bind, is_unclear), "{text}");
+        }
+        for (text, state) in [
+            ("[server]\nworkers = \nstate = \"s\"\n", Some("s")),
+            ("[server]\nstate = \nworkers = 1\n", None),
+            ("[server]\nworkers = \n", None),
+            ("[pool.app\n", None),
+            ("x = 1\n", Some("state")),
+            ("include = [\"lacks.toml\"]\n", None),
+        ] {
+            std::fs::write(&path, text).unwrap();
+            let state = state.map(|state| folder.path().join(state));
+            assert_eq!(Found::of(&path).unwrap().state, state, "{text}");
         }
     }
 

@@ -27,7 +27,7 @@ pub(super) const TOTAL: usize = 64 << 20;
 /// Where a proxy is, by files that may have problems.
 #[derive(Debug)]
 pub struct Whereabouts {
-    /// `server.state`, where it is said.
+    /// `server.state`, as said or by default; `None` where it cannot be told.
     pub state: Option<PathBuf>,
     /// `[admin]`, as said or by default; `None` where it cannot be told.
     pub admin: Option<super::Admin>,
@@ -103,9 +103,15 @@ pub(super) fn whereabouts(path: &Path) -> Whereabouts {
     let is_wrong = faults.finish().iter().any(|problem| of_bind(&problem.key));
     let admin = draft.admin.filter(|_| is_said && !is_wrong);
     let default = || Some(admin::default(At::default())).filter(|_| !is_said && is_whole);
-    let state =
-        draft.server.map(|server| server.state).filter(|state| !state.as_os_str().is_empty());
-    Whereabouts { state, admin: admin.or_else(default), is_torn }
+    let said = draft.server.map(|server| server.state);
+    let said = said.filter(|state| !state.as_os_str().is_empty());
+    let usual = || Some(state(path)).filter(|_| is_whole);
+    Whereabouts { state: said.or_else(usual), admin: admin.or_else(default), is_torn }
+}
+
+/// `server.state` of a file that says none.
+fn state(path: &Path) -> PathBuf {
+    path.parent().unwrap_or(Path::new("")).join("state")
 }
 
 fn finish(
@@ -119,7 +125,7 @@ fn finish(
     }
     let mut server = draft.server.take().unwrap_or_else(server::server_default);
     if server.state.as_os_str().is_empty() {
-        server.state = path.parent().unwrap_or(Path::new("")).join("state");
+        server.state = state(path);
     }
     check::check(&draft, &server, at, &mut faults);
     let problems = faults.finish();
