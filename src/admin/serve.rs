@@ -25,16 +25,20 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::unconstrained;
 
 /// A connection that is to end waits so long for a question that may be on its way.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// So many times `admin.limits.time` a connection may live: a caller that does not read must not hold a place
 /// for ever.
 const LIVES: u32 = 12;
+/// Who calls so soon after the token was taken away may have been dialled while it was asked for: longer than a
+/// connection takes where the kernel drops its first word.
+const OPENED: Duration = Duration::from_secs(3);
 /// So much the kernel keeps of an answer that is not read.
 const SEND_BUFFER: usize = 256 << 10;
 /// Callers the kernel keeps waiting.
@@ -267,16 +271,30 @@ pub async fn serve(
     };
     let desk = Arc::new(desk);
     let coming = Arc::new(Semaphore::new(BACKLOG as usize));
+    let mut empty = Instant::now();
     for number in 0.. {
         let came = coming.clone().acquire_owned().await;
-        let accepted = tokio::select! {
+        let next = tokio::select! {
             biased;
             () = paused(&mut opening) => {
                 // Who has it says so again; where that never comes this ends with the process.
                 let _ = opening.wait_for(|opening| *opening == Opening::Open).await;
                 continue;
             }
-            accepted = listener.accept() => accepted,
+            accepted = unconstrained(listener.accept()) => Some(accepted),
+            () = std::future::ready(()) => None,
+        };
+        let accepted = match next {
+            Some(accepted) => accepted,
+            None => {
+                // Nobody waits: whoever is accepted from here on came since.
+                let accepted = tokio::select! {
+                    () = paused(&mut opening) => continue,
+                    accepted = listener.accept() => accepted,
+                };
+                empty = Instant::now();
+                accepted
+            }
         };
         let (stream, peer, pid) = match accepted {
             Ok(accepted) => accepted,
@@ -292,7 +310,10 @@ pub async fn serve(
             |pid| pid == std::process::id() || state.hand_overs.older.left().contains(&pid);
         let is_itself = pid.is_some_and(is_ours) && state.off_limits.is_any();
         let plan = state.plan.load();
-        let was_asked = plan.as_ref().is_some_and(|plan| plan.config.admin.token.is_some());
+        // Who was dialled before, by a backend's address, may come a little later.
+        let opened = state.off_limits.opened();
+        let was_asked = plan.as_ref().is_some_and(|plan| plan.config.admin.token.is_some())
+            || opened.is_some_and(|opened| empty < opened + OPENED);
         drop(plan);
         let caller = Caller { tcp: peer.zip(own), is_itself, was_asked };
         let (desk, opening, places) = (desk.clone(), opening.clone(), places.clone());

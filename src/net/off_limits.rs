@@ -3,12 +3,14 @@
 use super::Target;
 use crate::config::{BindAddr, arrives};
 use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::Instant;
 
 /// By what a process is governed.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -28,6 +30,8 @@ pub struct OffLimits {
     own: Governed,
     asks_token: AtomicBool,
     other: ArcSwapOption<Governed>,
+    /// When callers by TCP ceased to be asked for a token.
+    opened: Mutex<Option<Instant>>,
 }
 
 /// Device and inode: a file by whatever name.
@@ -58,6 +62,9 @@ impl OffLimits {
 
     /// By what the other process is governed, while both serve.
     pub fn also(&self, other: Option<Governed>) {
+        if other.as_ref().is_some_and(|other| other.asks_token) && !self.asks_token.load(Relaxed) {
+            *self.opened.lock() = Some(Instant::now());
+        }
         self.other.store(other.map(Arc::new));
     }
 
@@ -78,7 +85,14 @@ impl OffLimits {
 
     /// Whether callers by TCP are asked for a token: then they may come from anywhere.
     pub fn asks_token(&self, asks: bool) {
-        self.asks_token.store(asks, Relaxed);
+        if self.asks_token.swap(asks, Relaxed) && !asks {
+            *self.opened.lock() = Some(Instant::now());
+        }
+    }
+
+    /// When they ceased to be asked for one, where they were once.
+    pub fn opened(&self) -> Option<Instant> {
+        *self.opened.lock()
     }
 
     /// Why nobody may go there. A path is looked at, an address only compared.

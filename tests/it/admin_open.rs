@@ -1,6 +1,6 @@
 //! What only the owner of the proxy may open is opened for nobody else by way of a backend.
 use crate::cli::{Process, check};
-use crate::support::{Client, TOKEN, call, json, until};
+use crate::support::{Client, TOKEN, call, until};
 use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixStream;
@@ -124,7 +124,10 @@ fn by_token(process: &Process, method: &str, path: &str, body: &str) -> crate::s
 
 /// State and reason of the only backend.
 fn own(process: &Process) -> (String, String) {
-    let pool = json(&by_token(process, "GET", "/v1/pools/app", ""));
+    let asked = "GET /v1/pools/app HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    let answer = by_socket(process.folder.path(), asked);
+    let (_, body) = answer.split_once("\r\n\r\n").expect("an answer");
+    let pool: serde_json::Value = serde_json::from_str(body).unwrap();
     let text = |key: &str| pool["members"][0][key].as_str().unwrap_or("").to_string();
     (text("state"), text("reason"))
 }
@@ -152,9 +155,18 @@ fn a_word_that_came_to_lead_to_the_admin_side_is_down_and_says_why() {
     process.reload(&file(&process, ""));
     until("it is out at once", || is_off_limits(&process));
     assert_eq!(by_pool(&process).0, 503);
-    kept.send("GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n");
-    assert_eq!(kept.response().status, 403);
-    assert!(kept.is_closed());
+    // Nor is one that may have been dialled before.
+    let mut late = Client::connect(([127, 0, 0, 1], at).into());
+    for client in [&mut kept, &mut late] {
+        client.send("GET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        assert_eq!(client.response().status, 403);
+        assert!(client.is_closed());
+    }
+    until("whoever comes later is", || {
+        std::thread::sleep(std::time::Duration::from_millis(200));
+        let mut client = Client::connect(([127, 0, 0, 1], at).into());
+        call(&mut client, "GET", "/v1/status", "", "").status == 200
+    });
     // The same where it comes back from the folder, and while another address waits for a restart.
     process.restart();
     assert!(is_off_limits(&process), "{:?}", own(&process));

@@ -75,7 +75,7 @@ fn with_the_token_a_plan_reads_files_but_none_that_is_none() {
 
 #[test]
 fn nothing_waits_for_plans_and_who_leaves_asks_for_none() {
-    let more = "[admin]\nlimits = { time = \"300ms\", connections = 64 }";
+    let more = "[admin]\nlimits = { time = \"1s\", connections = 64 }";
     let file = words(&["127.0.0.1:1"], more);
     let api = Api::start(&file);
     // Wrong in every line: a while to say so.
