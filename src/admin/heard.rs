@@ -1,28 +1,30 @@
 //! A connection of the admin side, whose bytes its line hears of, and which leaves nothing behind.
 use super::line::Line;
-use std::io;
-use std::os::fd::AsFd;
+use std::io::{self, Read};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Sleep, sleep};
+use tokio::time::sleep;
+
+/// How often it is looked whether a connection is over: soon at first, and then
+const SOON: Duration = Duration::from_millis(1);
+/// so often.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Tells a line of each byte of an answer. What its peer has not read of the answers goes with it when it
-/// breaks, and where the peer does not end it soon: the kernel would keep it for minutes, for nobody.
+/// breaks: the kernel would keep it for minutes, for nobody.
 pub(super) struct Heard<S: AsFd> {
     inner: S,
     line: Arc<Line>,
-    /// How long its peer may take to read the last answer, once we ended it.
-    time: Duration,
-    /// Until when its peer may end it, once we did.
-    ending: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S: AsFd> Heard<S> {
-    pub(super) fn new(inner: S, line: Arc<Line>, time: Duration) -> Self {
-        Self { inner, line, time, ending: None }
+    pub(super) fn new(inner: S, line: Arc<Line>) -> Self {
+        Self { inner, line }
     }
 }
 
@@ -75,25 +77,30 @@ impl<S: AsyncRead + AsyncWrite + AsFd + Unpin> AsyncWrite for Heard<S> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.inner).poll_flush(cx)
     }
-    /// Ends when the peer does, too (RFC 9112 9.6), and has read all by then.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let heard = &mut *self;
-        if heard.ending.is_none() {
-            ready!(Pin::new(&mut heard.inner).poll_shutdown(cx))?;
-        }
-        let ending = heard.ending.get_or_insert_with(|| Box::pin(sleep(heard.time)));
-        // Before what is read, of which there may be no end.
-        if ending.as_mut().poll(cx).is_ready() {
-            heard.line.breaks();
-            return Poll::Ready(Ok(()));
-        }
-        let mut bytes = [0; 512];
-        loop {
-            let mut into = ReadBuf::new(&mut bytes);
-            match Pin::new(&mut heard.inner).poll_read(cx, &mut into) {
-                Poll::Ready(Ok(())) if !into.filled().is_empty() => {}
-                ended => return ended,
-            }
-        }
+        Pin::new(&mut self.inner).poll_shutdown(cx)
     }
+}
+
+/// Ends a connection and waits until its peer has all of it, and ended it, too (RFC 9112 9.6), whether that
+/// said before that it has no more to say or not: what is not read is ours to bear until then. Whether it came
+/// to be within this time; else it is to be reset. What a Unix socket's peer has not read is its own to bear.
+pub(super) async fn is_over(socket: OwnedFd, time: Duration) -> bool {
+    let mut socket = TcpStream::from(socket);
+    // One that is gone is over.
+    let _ = socket.shutdown(Shutdown::Write);
+    let (until, mut wait, mut bytes) = (Instant::now() + time, SOON, [0; 4096]);
+    // The kernel knows no peer any more once both ends have everything.
+    while socket.peer_addr().is_ok() {
+        if Instant::now() >= until {
+            return false;
+        }
+        // What it goes on to say is nothing to us.
+        if !matches!(socket.read(&mut bytes), Ok(1..)) {
+            sleep(wait).await;
+            wait = (wait * 2).min(LOOK);
+        }
+        tokio::task::yield_now().await;
+    }
+    true
 }

@@ -2,7 +2,7 @@
 use super::compat;
 use super::crowd::Crowd;
 use super::guard::{Caller, Pace};
-use super::heard::Heard;
+use super::heard::{Heard, is_over};
 use super::line::Line;
 use super::places::Places;
 use super::room::Room;
@@ -341,7 +341,8 @@ async fn connection(
     mut opening: watch::Receiver<Opening>,
 ) {
     let (state, time) = (desk.reloader.state(), limits(desk.reloader.state()).time);
-    let stream = Heard::new(stream, line.clone(), time);
+    let own = stream.as_fd().try_clone_to_owned();
+    let stream = Heard::new(stream, line.clone());
     let service = service_fn(|request: Request<Incoming>| {
         let (desk, line) = (desk.clone(), line.clone());
         async move {
@@ -377,7 +378,15 @@ async fn connection(
             }
         }
     }
-    // One that did not end in its time is not waited for.
+    // However it came to its end. One that is not over in its time is not waited for.
+    if let Some(own) = own.ok().filter(|_| !line.is_broken()) {
+        tokio::select! {
+            is_over = is_over(own, time) => if !is_over {
+                line.breaks();
+            },
+            () = line.over() => return,
+        }
+    }
     if line.is_broken() {
         state.admin.limit_hits.inc("time");
     }

@@ -492,7 +492,8 @@ fn orphans(port: u16) -> usize {
     let is_one = |line: &&str| {
         let mut fields = line.split_ascii_whitespace().skip(1);
         let (local, state) = (fields.next().unwrap_or_default(), fields.nth(1));
-        local.ends_with(&format!(":{port:04X}")) && state == Some("04")
+        // FIN_WAIT1 and LAST_ACK.
+        local.ends_with(&format!(":{port:04X}")) && matches!(state, Some("04" | "09"))
     };
     all.lines().filter(is_one).count()
 }
@@ -513,6 +514,17 @@ fn what_is_not_read_of_a_connection_that_ended_is_not_kept() {
     let one = deaf("Connection: close\r\n");
     until("it is ended by us", || orphans(api.addr.port()) == 1);
     until("and gone though nobody read it", || orphans(api.addr.port()) == 0);
+    // Nor where its peer said before that it has no more to say, or something that is no request.
+    for more in ["", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "garbage\u{1}\r\n\r\n"] {
+        let mut two = deaf("");
+        two.read_exact(&mut [0]).unwrap();
+        let _ = two.send(more.as_bytes());
+        if more.is_empty() {
+            two.shutdown(std::net::Shutdown::Write).unwrap();
+        }
+        until(&format!("it is ended by us: {more:?}"), || orphans(api.addr.port()) == 1);
+        until("and gone though nobody read it", || orphans(api.addr.port()) == 0);
+    }
     let more = [deaf(""), deaf("")];
     until("who reads nothing gives way", || api.call("GET", "/healthz", "", "").status == 200);
     until("and nothing of it is kept", || orphans(api.addr.port()) == 0);
