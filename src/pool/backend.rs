@@ -295,6 +295,10 @@ impl Backend {
     pub(super) fn is_forlorn(&self) -> bool {
         self.forlorn.load(Relaxed) == u64::from(self.hot.heard()) + 1
     }
+    /// Whether several have waited too long, and it gave nobody a first byte since.
+    pub(super) fn is_missed(&self) -> bool {
+        self.watch.lock().are_several(self.hot.heard())
+    }
     pub(super) fn set_quiet(&self, quiet: Quiet) {
         self.hot.set_quiet(quiet);
         if quiet == Quiet::Silent {

@@ -124,8 +124,9 @@ pub(super) struct Read {
     out: AtomicBool,
     /// Who finds everybody full may wait.
     pub(super) has_queue: AtomicBool,
-    /// Somebody waits for a place. Written under the lock of the queue.
-    pub(super) waits: AtomicBool,
+    /// Somebody waits for a place, in each [`Line`](super::waiting::Line). Written under the lock of its
+    /// queue.
+    pub(super) waits: [AtomicBool; 2],
     /// `outlier`: 0 is off, else so many failures in a row eject; `u32::MAX`: none do.
     pub(super) failures: AtomicU32,
     /// Clients come back to a backend, by a cookie or a hash.
@@ -228,7 +229,7 @@ impl Pool {
                 building: AtomicBool::new(false),
                 out: AtomicBool::new(true),
                 has_queue: AtomicBool::new(config.queue.is_some()),
-                waits: AtomicBool::new(false),
+                waits: Default::default(),
                 failures: AtomicU32::new(0),
                 binds: AtomicBool::new(false),
                 silence: AtomicBool::new(false),
@@ -496,15 +497,21 @@ impl Pool {
         self.read.wants_cost.load(Relaxed)
     }
 
-    /// Whether somebody waits for a place: one load.
+    /// Whether a client waits for a place: one load.
     #[inline]
     pub(super) fn is_waited_for(&self) -> bool {
-        self.read.waits.load(SeqCst)
+        self.read.waits[0].load(SeqCst)
+    }
+
+    /// Whether a client does, or who is served behind them.
+    #[inline]
+    pub(super) fn is_wanted(&self) -> bool {
+        self.read.waits.iter().any(|waits| waits.load(SeqCst))
     }
 
     /// How many wait for a place.
     pub fn queue_depth(&self) -> i64 {
-        self.desk.depth.get()
+        self.desk.depth()
     }
 
     /// How long those who waited for a place did so, whatever came of it.

@@ -261,9 +261,9 @@ impl Lease {
         now: Instant,
     ) -> Option<Self> {
         let avoid = self.avoids();
-        // One wait says too little to wake a later tier: it may be a slow page, and who is there a page
+        // A wait or two say too little to wake a later tier: they may be slow pages, and who is there a page
         // that only says sorry.
-        let within = self.backend.is_usable() && !self.backend.is_forlorn();
+        let within = self.backend.is_usable() && !self.backend.is_missed();
         let ask = Ask::new(now, seed).hash(hash).avoid(&avoid).why(Why::Again).within(within);
         if !self.pool.is_open_to(&ask) || !self.pool.allows_try(allowed, now) {
             return None;
@@ -295,7 +295,7 @@ impl Lease {
     pub fn compare(&mut self, took: Duration, now: Instant) {
         let left = self.before.as_mut().map(|before| std::mem::take(&mut before.left));
         for left in left.into_iter().flatten() {
-            self.pool.compare(&left, took, now);
+            self.pool.compare(&left, &self.backend, took, now);
         }
     }
     /// What another one's answer to the same request says of this one is told by it.
@@ -326,6 +326,7 @@ impl Lease {
     fn count(&self, status: u16, took: Duration) {
         let cells = &self.backend.cells;
         cells.by_class[usize::from(status / 100).min(5)].inc();
+        self.backend.declined.answered(self.who);
         cells.request_duration.observe(took);
     }
     /// As `answered`, for a call that says of itself what HTTP says by this status.
@@ -457,7 +458,7 @@ impl Drop for Lease {
         }
         self.backend.hot.release();
         self.pool.load_changed(&self.backend);
-        if self.pool.is_waited_for() {
+        if self.pool.is_wanted() {
             self.pool.serve(self.now());
         }
     }

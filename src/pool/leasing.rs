@@ -4,12 +4,10 @@ use super::balance::{Ask, Why};
 use super::core::Pool;
 use super::lease::{Lease, NoLease};
 use super::snapshot::Snapshot;
+use super::waiting::Line;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
-use std::time::{Duration, Instant};
-
-/// Who comes behind all who wait looks so often whether there is a place.
-const BEHIND: Duration = Duration::from_millis(10);
+use std::time::Instant;
 
 impl Pool {
     /// The one door out: picks a backend for an ask and counts one more in work there. Takes no lock
@@ -245,8 +243,7 @@ impl Pool {
         taken.inspect_err(|_| self.no_backend.inc())
     }
 
-    /// As `lease_by`, behind all who wait in the queue: where there is one and everybody is full, it looks
-    /// again now and then, until the deadline.
+    /// As `lease_in_turn`, for what nobody waits for: its turn comes when nobody else waits.
     ///
     /// # Errors
     ///
@@ -256,17 +253,16 @@ impl Pool {
         ask: &Ask<'_>,
         deadline: Instant,
     ) -> Result<Lease, NoLease> {
-        let taken = loop {
-            let taken = match self.is_waited_for() {
-                true => Err(NoLease::Full),
-                false => self.verdict(ask, deadline).await,
-            };
-            let goes_on = self.has_queue() && Instant::now() + BEHIND < deadline;
-            if !goes_on || !matches!(taken, Err(NoLease::Full)) {
-                break taken;
-            }
-            tokio::time::sleep(BEHIND).await;
+        let mut taken = match self.is_waited_for() {
+            true => Err(NoLease::Full),
+            false => self.verdict(ask, deadline).await,
         };
+        if matches!(taken, Err(NoLease::Full)) {
+            taken = match self.enter_line(Line::Behind, ask, Instant::now(), Some(deadline)) {
+                Ok(waiting) => waiting.turn().await,
+                Err(none) => Err(none),
+            };
+        }
         taken.inspect_err(|_| self.no_backend.inc())
     }
 

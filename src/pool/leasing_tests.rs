@@ -278,6 +278,31 @@ fn sent(pool: &Arc<Pool>, way: &[&str], last: u16, now: Instant) {
 }
 
 #[test]
+fn who_declines_as_many_beside_it_do_stands_out_from_the_rest() {
+    for (all, bad) in [(20, 12), (150, 90)] {
+        let names: Vec<String> = (0..all).map(|n| format!("b{n:03}-1")).collect();
+        let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+        let (pool, now) = (judged(&names), Instant::now());
+        let backends: Vec<_> = pool.members().into_iter().map(|m| m.backend).collect();
+        let ids: Vec<_> = backends.iter().map(|backend| backend.id).collect();
+        for _ in 0..400 {
+            for (n, own) in ids.iter().enumerate() {
+                let avoid: Vec<_> = ids.iter().copied().filter(|id| id != own).collect();
+                let lease = pool.lease(&Ask::new(now, 1).avoid(&avoid)).unwrap();
+                let said = if *backends[n].name < *names[bad] { 404 } else { 200 };
+                lease.settle_at(Outcome::Answered(said), now);
+            }
+        }
+        let out = |from: &str, to: &str| {
+            let some = backends.iter().filter(|b| *b.name >= *from && *b.name < *to);
+            some.map(|b| b.declined.stands_out()).collect::<Vec<_>>()
+        };
+        assert!(out("", names[bad]).iter().all(|out| *out), "{bad} of {all}");
+        assert!(!out(names[bad], "c").iter().any(|out| *out), "{bad} of {all}");
+    }
+}
+
+#[test]
 fn a_backup_that_gets_but_what_others_failed_at_is_held_against_its_own_tier() {
     let now = Instant::now();
     for way in [&["a1", "c2"][..], &["a1", "b1", "c2"]] {

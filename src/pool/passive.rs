@@ -8,6 +8,7 @@ use super::hot::Quiet;
 use super::outlier::Tally;
 use super::row::Beside;
 use super::silence::{Heard, Vote, Watch, far, is_contrast, others_answer};
+use super::snapshot::Snapshot;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
@@ -19,6 +20,9 @@ const LOOKED_AT: usize = 64;
 /// A row of failures is compared with the tries of so many others: enough to know what is common, and no
 /// more to look at where every other try fails.
 const COMPARED: usize = 16;
+
+/// What declines is compared with so many, for it is looked at more seldom.
+const COMPARED_MORE: usize = 64;
 
 /// What is heard of a whole pool, modulo 2^32. On a cache line of its own.
 #[derive(Debug, Default)]
@@ -76,7 +80,7 @@ impl Pool {
                 let [more, last] = other.declined.lately(other.found());
                 [a.and(more), b.and(last)]
             };
-            let (_, others) = self.of_others(backend, Default::default(), sum);
+            let (_, others) = self.of_others(backend, COMPARED_MORE, Default::default(), sum);
             backend.declined.look(backend.found(), others);
         }
         backend.declined.stands_out() && self.any(|other| other.id != backend.id)
@@ -118,17 +122,24 @@ impl Pool {
         let trial = backend.hot.quiet() == Quiet::Trial;
         self.judge(backend, vote, (Duration::ZERO, trial), now, others);
         let waited = now.saturating_duration_since(vote.begun);
-        if vote.then.own == heard.own && self.patience(backend).is_some_and(|p| waited >= far(p)) {
-            let watch = *backend.watch.lock();
-            let (standing, several) = (watch.standing(heard.own), watch.are_several(heard.own));
-            if several || backend.limit().is_some_and(|all| standing >= all) {
-                backend.forsake(heard.own);
-                if several && self.next_is_well(backend) {
-                    self.silent(backend, waited, now);
-                }
-                // Who waits for a place there may go on to a later tier.
-                self.serve(now);
-            }
+        if vote.then.own != heard.own {
+            return;
+        }
+        let Some(far) = self.patience(backend).map(far).filter(|far| waited >= *far) else {
+            return;
+        };
+        let watch = *backend.watch.lock();
+        let several = watch.are_several(heard.own);
+        if several && self.next_is_well(backend) {
+            self.silent(backend, waited, now);
+        }
+        // Who finds all of its places waited for may go on to a later tier: where he would be turned away
+        // else, at once, and from the queue where the wait lasts.
+        let lasts = || watch.is_long(heard.own, waited, far);
+        let all = |all: u32| watch.standing(heard.own) >= all && (!self.has_queue() || lasts());
+        if several || backend.limit().is_some_and(all) {
+            backend.forsake(heard.own);
+            self.serve(now);
         }
     }
 
@@ -187,15 +198,19 @@ impl Pool {
         }
     }
 
-    /// Another backend gave the first byte of the same request after `took`, when this one was left
-    /// after `waited`.
-    pub(super) fn compare(&self, left: &Left, took: Duration, now: Instant) {
+    /// Another backend, `by`, gave the first byte of the same request after `took`, when this one was left
+    /// after `waited`. Who is of a later tier may do less, and be quick by that.
+    pub(super) fn compare(&self, left: &Left, by: &Backend, took: Duration, now: Instant) {
         let backend = &left.backend;
         if !is_contrast(left.waited, took) {
             // It was the request: such waits are usual.
             backend.usual.learn(left.waited.max(took));
         } else if left.own == backend.hot.heard() && backend.is_usable() {
-            self.silent(backend, left.waited, now);
+            let snapshot = self.read.snapshot.load();
+            let is_own = |set: &Snapshot| set.has(backend.id) && set.has(by.id);
+            if backend.is_missed() || snapshot.tiers().any(is_own) {
+                self.silent(backend, left.waited, now);
+            }
         }
     }
 
@@ -218,7 +233,7 @@ impl Pool {
             let [more, new] = other.tallies();
             [bound.and(more), free.and(new)]
         };
-        let (set, others) = self.of_others(backend, Default::default(), sum);
+        let (set, others) = self.of_others(backend, COMPARED, Default::default(), sum);
         Beside { set, others, unbound: backend.clients.so_far().0.bad }
     }
 
@@ -237,15 +252,24 @@ impl Pool {
 
     /// What is summed up of some others of its tier, of the next for the only one of the first, and a
     /// number that says who they are.
-    fn of_others<T>(&self, backend: &Backend, none: T, sum: impl Fn(T, &Backend) -> T) -> (u64, T) {
+    fn of_others<T>(
+        &self,
+        backend: &Backend,
+        most: usize,
+        none: T,
+        sum: impl Fn(T, &Backend) -> T,
+    ) -> (u64, T) {
         let snapshot = self.read.snapshot.load();
         let own = snapshot.later.iter().find(|set| set.has(backend.id));
         let own = own.map_or(&**snapshot, |own| own);
         let is_alone = own.candidates.iter().all(|c| c.backend.id == backend.id);
         let next = own.later.first().filter(|_| is_alone);
-        let others = own.candidates.iter().chain(next.iter().flat_map(|next| &next.candidates));
+        // Of many some of all places: who stand side by side may be as one, as those of a zone.
+        let step = own.candidates.len().div_ceil(most).max(1);
+        let others = own.candidates.iter().step_by(step);
+        let others = others.chain(next.iter().flat_map(|next| &next.candidates));
         let others = others.map(|c| &c.backend);
-        let others = others.filter(|other| other.id != backend.id).take(COMPARED);
+        let others = others.filter(|other| other.id != backend.id).take(most);
         others.fold((1, none), |(set, all), other| {
             // As FNV-1 hashes.
             let set = set.wrapping_mul(0x0100_0000_01b3) ^ u64::from(other.id.0);

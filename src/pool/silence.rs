@@ -190,6 +190,12 @@ impl Watch {
         self.standing(own) >= VOTES
     }
 
+    /// Whether those that wait, fewer than are several, together do so as long as several would.
+    pub(crate) fn is_long(&self, own: u32, waited: Duration, far: Duration) -> bool {
+        let standing = self.standing(own).clamp(1, VOTES);
+        waited >= far.saturating_mul(VOTES.div_ceil(standing))
+    }
+
     /// Whether others have answered since the first vote.
     pub(crate) fn others_answered(&self, now: u32) -> bool {
         now != self.cast
@@ -349,6 +355,13 @@ mod tests {
     #[test]
     fn what_waits_far_too_long_is_compared_with_who_answers_in_its_place() {
         assert_eq!([far(100 * MS), far(2000 * MS)], [1000 * MS, 8000 * MS]);
+        let mut watch = Watch::default();
+        for times in [3, 2, 1, 1] {
+            let (then, begun) = (heard(7, 100, 50), Instant::now());
+            watch.vote(Vote { then, begun, again: false }, then);
+            let is_long = |ms: u32| watch.is_long(7, ms * MS, 1000 * MS);
+            assert_eq!([times * 1000 - 1, times * 1000].map(is_long), [false, true]);
+        }
         assert!(is_contrast(1000 * MS, 3 * MS) && !is_contrast(1000 * MS, 500 * MS));
         let usual = [MS; 16].into_iter().fold(Usual::default(), Usual::learn);
         assert!(usual.is_beyond(20 * MS) && !usual.is_beyond(MS));

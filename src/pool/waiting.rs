@@ -2,6 +2,8 @@
 //!
 //! A place is handed over, not announced: whoever frees one takes the lease for the one whose turn it
 //! is, and wakes that one alone. While somebody waits, nobody who comes takes a place past the queue.
+//!
+//! There are two of the kind: behind who is waited for by a client stands what nobody waits for, as copies.
 use super::backend::{Backend, BackendId, Candidate};
 use super::balance::{Ask, Why};
 use super::core::Pool;
@@ -16,14 +18,23 @@ use tokio::sync::oneshot;
 
 type Answer = Result<Lease, NoLease>;
 
+/// Where one waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Line {
+    /// Before all of the other one, and before who comes.
+    Front,
+    /// Nobody is kept from a place by those.
+    Behind,
+}
+
 /// The queue of a pool, and what is counted of it.
 #[derive(Debug)]
 pub(super) struct Desk {
     pool: Weak<Pool>,
-    queue: Mutex<Queue<Asker>>,
+    /// By [`Line`].
+    queues: [Mutex<Queue<Asker>>; 2],
+    depths: [Gauge; 2],
     further: Arc<AtomicUsize>,
-    /// `evenkeel_queue_depth`
-    pub(super) depth: Gauge,
     /// `evenkeel_queue_duration_seconds`
     pub(super) duration: Histogram,
 }
@@ -68,24 +79,39 @@ impl Asker {
 
 impl Desk {
     pub(super) fn new(pool: Weak<Pool>) -> Self {
-        let (depth, duration) = (Gauge::new(), Histogram::default());
-        Self { pool, queue: Mutex::default(), further: Arc::default(), depth, duration }
+        let (queues, duration) = (Default::default(), Histogram::default());
+        Self {
+            pool,
+            queues,
+            depths: [(); 2].map(|()| Gauge::new()),
+            further: Arc::default(),
+            duration,
+        }
     }
 
-    /// How many wait.
+    /// How many clients wait.
     pub(super) fn waiting(&self) -> usize {
-        self.queue.lock().len()
+        self.queue(Line::Front).lock().len()
     }
 
-    /// Whether nobody more is let in, where so many may wait.
+    /// Whether no client more is let in, where so many may wait.
     pub(super) fn is_shut(&self, size: usize) -> bool {
-        self.queue.lock().is_shut(size)
+        self.queue(Line::Front).lock().is_shut(size)
+    }
+
+    /// `evenkeel_queue_depth`
+    pub(super) fn depth(&self) -> i64 {
+        self.depths.iter().map(|depth| depth.get()).sum()
+    }
+
+    fn queue(&self, line: Line) -> &Mutex<Queue<Asker>> {
+        &self.queues[line as usize]
     }
 
     /// Says in `waits` and in the depth how many wait. Called under the lock of the queue.
-    fn note(&self, queue: &Queue<Asker>, waits: &AtomicBool) {
-        self.depth.set(queue.len() as i64);
-        waits.store(queue.len() > 0, SeqCst);
+    fn note(&self, line: Line, queue: &Queue<Asker>, waits: &[AtomicBool; 2]) {
+        self.depths[line as usize].set(queue.len() as i64);
+        waits[line as usize].store(queue.len() > 0, SeqCst);
     }
 }
 
@@ -93,6 +119,7 @@ impl Desk {
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pool: Arc<Pool>,
+    line: Line,
     ticket: Ticket,
     since: Instant,
     /// When the time in it is over.
@@ -123,10 +150,10 @@ impl Waiting {
     }
 
     fn leave(&self) {
-        let desk = &self.pool.desk;
-        let mut queue = desk.queue.lock();
+        let (desk, line) = (&self.pool.desk, self.line);
+        let mut queue = desk.queue(line).lock();
         if queue.leave(self.ticket).is_some() {
-            desk.note(&queue, &self.pool.read.waits);
+            desk.note(line, &queue, &self.pool.read.waits);
         }
     }
 }
@@ -150,6 +177,17 @@ impl Pool {
         now: Instant,
         limit: Option<Instant>,
     ) -> Result<Waiting, NoLease> {
+        self.enter_line(Line::Front, ask, now, limit)
+    }
+
+    /// As `enter`.
+    pub(super) fn enter_line(
+        self: &Arc<Self>,
+        line: Line,
+        ask: &Ask<'_>,
+        now: Instant,
+        limit: Option<Instant>,
+    ) -> Result<Waiting, NoLease> {
         let config = self.config();
         let Some(rules) = &config.queue else { return Err(NoLease::Full) };
         let (answer, hear) = oneshot::channel();
@@ -164,9 +202,9 @@ impl Pool {
             further: ask.goes_on().then(|| Further::new(&self.desk.further)),
         };
         let entered = {
-            let mut queue = self.desk.queue.lock();
+            let mut queue = self.desk.queue(line).lock();
             let entered = queue.enter(rules, now, limit, asker);
-            self.desk.note(&queue, &self.read.waits);
+            self.desk.note(line, &queue, &self.read.waits);
             entered
         };
         let Entered::In { ticket, until, out } = entered else { return Err(NoLease::Queue) };
@@ -177,14 +215,19 @@ impl Pool {
         // counts it first and looks for waiters then, here it is the other way round.
         fence(SeqCst);
         self.serve(now);
-        Ok(Waiting { pool: self.clone(), ticket, since: now, until, answer: hear })
+        Ok(Waiting { pool: self.clone(), line, ticket, since: now, until, answer: hear })
     }
 
     /// Gives free places to those whose turn it is, one by one. Called whenever somebody may be
     /// served who could not be before, if somebody waits.
     pub(super) fn serve(&self, now: Instant) {
-        while self.is_waited_for() {
-            let next = self.desk.pool.upgrade().and_then(|pool| pool.next_turn(now));
+        loop {
+            let line = match () {
+                () if self.is_waited_for() => Line::Front,
+                () if self.is_wanted() => Line::Behind,
+                () => return,
+            };
+            let next = self.desk.pool.upgrade().and_then(|pool| pool.next_turn(line, now));
             let Some((asker, answer)) = next else { return };
             // Who has left meanwhile gives its lease back here, which serves the next.
             let _ = asker.answer.send(answer);
@@ -192,8 +235,8 @@ impl Pool {
     }
 
     /// Takes out the next one that can be answered.
-    fn next_turn(self: &Arc<Self>, now: Instant) -> Option<(Asker, Answer)> {
-        let mut queue = self.desk.queue.lock();
+    fn next_turn(self: &Arc<Self>, line: Line, now: Instant) -> Option<(Asker, Answer)> {
+        let mut queue = self.desk.queue(line).lock();
         // One that avoided nobody found nobody: nor does anybody else, but for those who want one of their
         // own. Whom the last one that avoided somebody had tried: the next one with the same finds nobody.
         let (mut none, mut in_vain) = (false, None::<&[BackendId]>);
@@ -232,7 +275,7 @@ impl Pool {
         }
         let (ticket, answer) = found?;
         let asker = queue.leave(ticket)?;
-        self.desk.note(&queue, &self.read.waits);
+        self.desk.note(line, &queue, &self.read.waits);
         Some((asker, answer))
     }
 }

@@ -51,6 +51,31 @@ fn a_place_goes_to_who_came_first_and_nobody_passes_the_queue() {
 }
 
 #[test]
+fn who_waits_behind_is_served_when_no_client_waits_and_keeps_nobody_waiting() {
+    let (pool, now) = (commit(&section(&["a"], 1, 2), None), Instant::now());
+    let first = pool.lease(&ask(now)).unwrap();
+    let enter = |line| pool.enter_line(line, &ask(now), now, None);
+    let mut behind = [(); 2].map(|()| enter(Line::Behind).unwrap());
+    assert_eq!(enter(Line::Behind).unwrap_err(), NoLease::Queue, "as many as in the other line");
+    let mut front = [(); 2].map(|()| enter(Line::Front).unwrap());
+    assert_eq!(pool.queue_depth(), 4);
+    drop(first);
+    for waiting in front.iter_mut().chain(&mut behind) {
+        drop(got(waiting));
+    }
+    assert_eq!(pool.queue_depth(), 0);
+    // A place of another backend is for who comes first, whoever waits behind.
+    let pool = commit(&section(&["a", "b"], 1, 2), None);
+    let held: Vec<_> = (0..2).map(|_| pool.lease(&ask(now)).unwrap()).collect();
+    let behind = pool.enter_line(Line::Behind, &ask(now), now, None).unwrap();
+    assert!(!pool.is_waited_for());
+    assert_eq!(pool.lease(&ask(now)).unwrap_err(), NoLease::Pending, "all are full");
+    drop(behind);
+    drop(held);
+    assert_eq!((pool.queue_depth(), pool.is_wanted()), (0, false));
+}
+
+#[test]
 fn who_left_is_served_no_more_and_what_it_was_given_goes_on() {
     let (pool, now) = (commit(&section(&["a"], 1, 9), None), Instant::now());
     let first = pool.lease(&ask(now)).unwrap();

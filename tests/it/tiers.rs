@@ -200,7 +200,7 @@ fn the_only_one_of_the_first_tier_that_freezes_is_found_out_by_a_backup() {
     });
 }
 
-/// A backup may be a page that only says sorry.
+/// A backup may be a page that only says sorry; and one worker have one place, where others wait meanwhile.
 #[test]
 fn a_slow_page_of_the_only_one_of_the_first_tier_is_waited_for() {
     let slow = Backend::run(|peer| {
@@ -217,11 +217,18 @@ fn a_slow_page_of_the_only_one_of_the_first_tier_is_waited_for() {
         }
     });
     let more = format!("{AGAIN}\noutlier = {{ silence = {{ wait = \"50ms\" }} }}");
-    let proxy = tiers(&[(slow.addr, 1), (sorry.addr, 2)], &more);
-    let mut client = proxy.client();
-    (0..100).for_each(|_| assert_eq!(client.ask("GET", "/", "").text(), "slow"));
-    assert_eq!(client.ask("GET", "/slow", "").text(), "slow");
-    assert_eq!((proxy.state("b1"), picks(&proxy, "b2")), ("up".into(), [0; 3]));
+    for limit in ["", "max_active = 1\nqueue = { size = 99, timeout = \"1h\" }"] {
+        let proxy = tiers(&[(slow.addr, 1), (sorry.addr, 2)], &format!("{more}\n{limit}"));
+        let mut clients = [(); 4].map(|()| proxy.client());
+        (0..100).for_each(|_| assert_eq!(clients[0].ask("GET", "/", "").text(), "slow"));
+        clients[0].send("GET /slow HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        until("it is there", || active(&proxy, "b1") == 1);
+        clients[1..]
+            .iter_mut()
+            .for_each(|client| client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"));
+        clients.iter_mut().for_each(|client| assert_eq!(client.response().text(), "slow"));
+        assert_eq!((proxy.state("b1"), picks(&proxy, "b2")), ("up".into(), [0; 3]));
+    }
 }
 
 #[test]
