@@ -93,9 +93,10 @@ impl Snapshot {
 
     /// Whether an ask that finds nobody here may come to the next tier: one for another try, and any
     /// where nobody is usable, or only one try at a time, or all are waited for far too long, but for one
-    /// beside another.
+    /// beside another and one that stays within its tier.
     fn lets_on(&self, ask: &Ask<'_>) -> bool {
-        let is_forlorn = |b: &Backend| ask.why != Why::Hedge && b.is_forlorn();
+        let stays = ask.within || ask.why == Why::Hedge;
+        let is_forlorn = |b: &Backend| !stays && b.is_forlorn();
         let works = |b: &Backend| b.is_usable() && !b.is_on_trial() && !is_forlorn(b);
         ask.goes_on() || !self.candidates.iter().any(|candidate| works(&candidate.backend))
     }

@@ -217,17 +217,31 @@ fn a_slow_page_of_the_only_one_of_the_first_tier_is_waited_for() {
         }
     });
     let more = format!("{AGAIN}\noutlier = {{ silence = {{ wait = \"50ms\" }} }}");
-    for limit in ["", "max_active = 1\nqueue = { size = 99, timeout = \"1h\" }"] {
-        let proxy = tiers(&[(slow.addr, 1), (sorry.addr, 2)], &format!("{more}\n{limit}"));
-        let mut clients = [(); 4].map(|()| proxy.client());
+    let get = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    let queue = "queue = { size = 99, timeout = \"1h\" }";
+    let all = [
+        (2, "", ""),
+        (1, "max_active = 1", queue),
+        (2, "max_active = 2", queue),
+        (2, "max_active = 2", ""),
+    ];
+    for (waiting, limit, queue) in all {
+        let proxy = tiers(&[(slow.addr, 1), (sorry.addr, 2)], &format!("{more}\n{limit}\n{queue}"));
+        let mut clients = [(); 5].map(|()| proxy.client());
         (0..100).for_each(|_| assert_eq!(clients[0].ask("GET", "/", "").text(), "slow"));
-        clients[0].send("GET /slow HTTP/1.1\r\nHost: a.test\r\n\r\n");
-        until("it is there", || active(&proxy, "b1") == 1);
-        clients[1..]
-            .iter_mut()
-            .for_each(|client| client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n"));
-        clients.iter_mut().for_each(|client| assert_eq!(client.response().text(), "slow"));
-        assert_eq!((proxy.state("b1"), picks(&proxy, "b2")), ("up".into(), [0; 3]));
+        let (slow, others) = clients.split_at_mut(waiting);
+        slow.iter_mut().for_each(|client| client.send(get("/slow")));
+        until("they are there", || active(&proxy, "b1") as usize == waiting);
+        if !queue.is_empty() {
+            others.iter_mut().for_each(|client| client.send(get("/")));
+            others.iter_mut().for_each(|client| assert_eq!(client.response().text(), "slow"));
+        }
+        slow.iter_mut().for_each(|client| assert_eq!(client.response().text(), "slow"));
+        assert_eq!(
+            (proxy.state("b1"), picks(&proxy, "b2")),
+            ("up".into(), [0; 3]),
+            "{limit} {queue}"
+        );
     }
 }
 
