@@ -67,7 +67,8 @@ fn calls_of_a_backend_that_was_removed_may_end() {
 fn backends_that_restart_lose_no_call() {
     let mut all = ["a", "b"].map(|name| serve(name, None, &[]));
     let (folder, log) = access_log();
-    let proxy = Proxy::start(&words(&[&all[0], &all[1]], &log));
+    let more = format!("timeout = {{ first_byte = \"5s\" }}\n{log}");
+    let proxy = Proxy::start(&words(&[&all[0], &all[1]], &more));
     let mut talk = Talk::new(proxy.addr());
     let mut chats: Vec<String> = (0..2).map(|n| talk.ask(&format!("open {n}"))).collect();
     chats.sort();
@@ -96,11 +97,15 @@ fn backends_that_restart_lose_no_call() {
     }
     let answers = talk.ask("unload");
     let failed = answers.split(", ").filter(|s| !s.ends_with(" a") && !s.ends_with(" b"));
-    // grpcio itself cancels what it has taken in at the moment when it is told to stop.
-    assert!(failed.clone().all(|s| s.ends_with(" CANCELLED CANCELLED")), "{answers}");
-    for line in access_lines(&folder, 500) {
-        assert!(line.contains("\"reason\":\"-\""), "the proxy lost a call: {line}");
-    }
+    // What grpcio has taken in at the moment when it is told to stop it cancels itself, or, seldom, names as the
+    // last one in its GOAWAY and never answers: that is nobody's to send again.
+    let late = "DEADLINE_EXCEEDED timeout_first_byte";
+    let is_own = |s: &str| s.ends_with(" CANCELLED CANCELLED") || s == format!("1 {late}");
+    assert!(failed.clone().all(is_own), "{answers}");
+    let lines = access_lines(&folder, 500);
+    let lost: Vec<_> = lines.iter().filter(|line| !line.contains("\"reason\":\"-\"")).collect();
+    let is_late = |line: &&String| line.contains("\"reason\":\"timeout_first_byte\"");
+    assert!(lost.len() <= 1 && lost.iter().all(is_late), "the proxy lost calls: {lost:?}");
 }
 
 /// A server that ends its connections when they are old; and a proxy that does.
