@@ -271,7 +271,8 @@ pub async fn serve(
     };
     let desk = Arc::new(desk);
     let coming = Arc::new(Semaphore::new(BACKLOG as usize));
-    let mut empty = Instant::now();
+    // When it was last seen that nobody waits to be accepted: a socket may have been another process's.
+    let mut empty = None::<Instant>;
     for number in 0.. {
         let came = coming.clone().acquire_owned().await;
         let next = tokio::select! {
@@ -292,7 +293,7 @@ pub async fn serve(
                     () = paused(&mut opening) => continue,
                     accepted = listener.accept() => accepted,
                 };
-                empty = Instant::now();
+                empty = Some(Instant::now());
                 accepted
             }
         };
@@ -313,7 +314,7 @@ pub async fn serve(
         // Who was dialled before, by a backend's address, may come a little later.
         let opened = state.off_limits.opened();
         let was_asked = plan.as_ref().is_some_and(|plan| plan.config.admin.token.is_some())
-            || opened.is_some_and(|opened| empty < opened + OPENED);
+            || opened.is_some_and(|opened| empty.is_none_or(|empty| empty < opened + OPENED));
         drop(plan);
         let caller = Caller { tcp: peer.zip(own), is_itself, was_asked };
         let (desk, opening, places) = (desk.clone(), opening.clone(), places.clone());

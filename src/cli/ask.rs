@@ -361,7 +361,7 @@ impl Found {
                 return Err(Error::Usage(what));
             }
         };
-        let said = config::whereabouts(path);
+        let said = config::whereabouts(path, &text);
         let folder = path.parent().unwrap_or(Path::new(""));
         let mut found = Self {
             state: said.state,
@@ -525,6 +525,8 @@ mod tests {
             ("include = [\"more.toml\"]\nx = 1\n", Some("127.0.0.1:8"), false),
             ("include = [\"more.toml\"]\nx = \n", None, true),
             ("include = [\"lacks.toml\"]\n", None, true),
+            ("include = [\"${EVENKEEL_NOWHERE}/*.toml\"]\n", None, true),
+            ("include = 7\n", None, true),
             ("include = [\"more.toml\"]\n[admin]\n", None, true),
             ("[pool.a\n[ \"admin\" ]\nbind = \"127.0.0.1:7\"\n", Some("127.0.0.1:7"), false),
             ("[admin]\nbind = \"127.0.0.1:7\"\n[admin]\nbind = \"127.0.0.1:9\"\n", None, true),
@@ -546,6 +548,12 @@ mod tests {
             ("[pool.app\n", None),
             ("x = 1\n", Some("state")),
             ("include = [\"lacks.toml\"]\n", None),
+            ("include = [\"${EVENKEEL_NOWHERE}/*.toml\"]\n", None),
+            ("include = [\"\"]\n", None),
+            ("include = 7\n", None),
+            ("[server]\nstate = 7\n", None),
+            ("[server]\nstate = \"${EVENKEEL_NOWHERE}\"\n", None),
+            ("server = 7\n", None),
         ] {
             std::fs::write(&path, text).unwrap();
             let state = state.map(|state| folder.path().join(state));

@@ -15,7 +15,7 @@ use super::sources::Sources;
 use super::table::{Desk, Item, Page, Table};
 use super::{Author, admin, listener, log, pool, route, server, syntax, tls, trace};
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
@@ -88,24 +88,25 @@ pub(super) fn load_from(
 }
 
 /// What files with problems say of where their proxy is.
-pub(super) fn whereabouts(path: &Path) -> Whereabouts {
+pub(super) fn whereabouts(path: &Path, text: &str) -> Whereabouts {
     let desk = Desk { env: &super::var, files: None, faults: RefCell::new(Faults::default()) };
     let mut walk =
         Walk { draft: Draft::default(), left: TOTAL, open: Vec::new(), seen: HashMap::new() };
-    match walk.read(path, std::fs::File::open(path).map_err(Unopened::from)) {
-        Ok(text) => walk.text(path, &text, &desk),
-        Err((at, what)) => desk.faults.borrow_mut().syntax(Problem::new(&at, "", what)),
-    }
+    walk.text(path, text, &desk);
     let (draft, faults) = (walk.draft, desk.faults.into_inner());
-    let (is_torn, is_whole, is_said) =
-        (faults.is_torn(), faults.is_whole(), draft.once.contains_key("admin"));
-    let of_bind = |key: &str| key == "admin" || key.starts_with("admin.bind");
-    let is_wrong = faults.finish().iter().any(|problem| of_bind(&problem.key));
-    let admin = draft.admin.filter(|_| is_said && !is_wrong);
+    let (is_torn, is_whole) = (faults.is_torn(), faults.is_whole());
+    let problems = faults.finish();
+    let is_wrong =
+        |of: &[&str]| problems.iter().any(|p| of.iter().any(|key| p.key.starts_with(key)));
+    let is_whole = is_whole && !is_wrong(&["include"]);
+    let is_said = draft.once.contains_key("admin");
+    let is_bad = is_wrong(&["admin.bind"]) || problems.iter().any(|p| p.key == "admin");
+    let admin = draft.admin.filter(|_| is_said && !is_bad);
     let default = || Some(admin::default(At::default())).filter(|_| !is_said && is_whole);
     let said = draft.server.map(|server| server.state);
     let said = said.filter(|state| !state.as_os_str().is_empty());
-    let usual = || Some(state(path)).filter(|_| is_whole);
+    let is_bad = is_wrong(&["server.state"]) || problems.iter().any(|p| p.key == "server");
+    let usual = || Some(state(path)).filter(|_| is_whole && !is_bad);
     Whereabouts { state: said.or_else(usual), admin: admin.or_else(default), is_torn }
 }
 
@@ -195,33 +196,43 @@ impl Walk {
     }
 
     fn include(&mut self, item: &Item<'_>) {
-        let Some(text) = item.text() else { return };
-        if text.is_empty() || text.contains('\0') {
-            return item.fault("names no file");
+        let files = self.named(item);
+        if files.is_none() {
+            item.page.desk.faults.borrow_mut().lacks_a_file();
         }
-        let place = item.page.file.path(&text);
-        let is_pattern = glob::is_pattern(&text);
-        if item.page.desk.files.is_some_and(|known| !known.includes(&place, is_pattern)) {
-            return item.wrong(tls::withheld());
-        }
-        let files = if is_pattern {
-            self.draft.sources.pattern(place.clone());
-            match glob::find(&place) {
-                Ok(found) => found.files,
-                Err(what) => {
-                    self.draft.sources.said(&place, None);
-                    return item.fault(format!("{} {what}", quoted(&text)));
-                }
-            }
-        } else {
-            self.draft.sources.text(place.clone());
-            [place].into()
-        };
-        for path in files {
+        for path in files.into_iter().flatten() {
             if let Err(what) = self.file(&path, item) {
                 self.draft.sources.said(&path, None);
                 item.fault(what);
                 item.page.desk.faults.borrow_mut().lacks_a_file();
+            }
+        }
+    }
+
+    /// The files that are to be included; `None` where that cannot be told.
+    fn named(&mut self, item: &Item<'_>) -> Option<BTreeSet<PathBuf>> {
+        let text = item.text()?;
+        if text.is_empty() || text.contains('\0') {
+            item.fault("names no file");
+            return None;
+        }
+        let place = item.page.file.path(&text);
+        let is_pattern = glob::is_pattern(&text);
+        if item.page.desk.files.is_some_and(|known| !known.includes(&place, is_pattern)) {
+            item.wrong(tls::withheld());
+            return None;
+        }
+        if !is_pattern {
+            self.draft.sources.text(place.clone());
+            return Some([place].into());
+        }
+        self.draft.sources.pattern(place.clone());
+        match glob::find(&place) {
+            Ok(found) => Some(found.files),
+            Err(what) => {
+                self.draft.sources.said(&place, None);
+                item.fault(format!("{} {what}", quoted(&text)));
+                None
             }
         }
     }

@@ -93,9 +93,9 @@ pub fn load(path: &Path) -> Result<Config, Vec<Problem>> {
     include::load(path, None, &Author::Owner)
 }
 
-/// Where the proxy of a file is, whatever problems this and those that it includes have.
-pub fn whereabouts(path: &Path) -> Whereabouts {
-    include::whereabouts(path)
+/// Where the proxy of a file is that holds this text, whatever problems this and those that it includes have.
+pub fn whereabouts(path: &Path, text: &str) -> Whereabouts {
+    include::whereabouts(path, text)
 }
 
 /// As [`load`], and the files that were read to say it: those of a refused one are to be watched

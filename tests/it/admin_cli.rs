@@ -589,3 +589,14 @@ fn completions_and_the_manual_name_every_command() {
         assert!(done(&at, &["completions", shell]).contains("undrain"), "{shell}");
     }
 }
+
+/// As where `demo` runs.
+#[test]
+fn where_nobody_says_a_file_and_none_is_there_the_usual_socket_is_asked() {
+    let backend = Backend::named("one");
+    let api = Api::start(&words(&[&backend.addr.to_string()], ""));
+    let at = api.folder.path();
+    std::fs::remove_file(at.join("proxy.toml")).unwrap();
+    assert!(done(at, &["status"]).contains("app/b1"));
+    refused(at, &["status", "--config", "proxy.toml2"], 2);
+}
