@@ -111,7 +111,8 @@ impl Caller {
                     refuse("without admin.token_file only this machine may call")
                 }
                 () if self.is_outdated(admin) => refuse(
-                    "admin.token_file is gone since this connection began: begin another one",
+                    "this connection began before the change of admin.token_file or admin.bind, or right after: \
+                     begin another one in a few seconds",
                 ),
                 () => Ok(()),
             };

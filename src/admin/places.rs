@@ -104,7 +104,8 @@ impl Places {
     }
     /// Whether nobody has more than one.
     fn is_shared_out(&self) -> bool {
-        counts(&self.lines.lock()).values().all(|count| *count == 1)
+        let counts = counts(&self.lines.lock());
+        counts.len() > 1 && counts.values().all(|count| *count == 1)
     }
     /// Who has most places, where whoever comes from here would have fewer with one more.
     fn taken_by_most(&self, from: From) -> Option<From> {

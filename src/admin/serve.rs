@@ -18,11 +18,12 @@ use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -41,8 +42,10 @@ const LIVES: u32 = 12;
 const OPENED: Duration = Duration::from_secs(3);
 /// So much the kernel keeps of an answer that is not read.
 const SEND_BUFFER: usize = 256 << 10;
-/// Callers the kernel keeps waiting.
-const BACKLOG: i32 = 128;
+/// Callers the kernel keeps waiting: as at a listener, so that one that calls all the time fills it less soon.
+const BACKLOG: i32 = 4096;
+/// Callers that were accepted and wait for a place.
+const COMING: usize = 128;
 
 /// Who may ask what at an address.
 #[derive(Clone, Debug)]
@@ -75,7 +78,7 @@ impl Socket {
     pub fn share(&mut self, role: &str, at: &BindAddr) -> io::Result<Arc<Role>> {
         let role = Arc::new(Role::new(role, at.to_string(), &self.socket, !self.adopted)?);
         if let Some(file) = &mut self.file {
-            file.1 = Some(role.clone());
+            file.role = Some(role.clone());
         }
         self.role = Some(role.clone());
         Ok(role)
@@ -84,12 +87,28 @@ impl Socket {
 
 /// The file of a Unix socket, removed when nobody serves it any more.
 #[derive(Debug)]
-struct SocketFile(PathBuf, Option<Arc<Role>>);
+struct SocketFile {
+    path: PathBuf,
+    /// Device and inode: whoever came later may have bound another one there.
+    file: Option<(u64, u64)>,
+    role: Option<Arc<Role>>,
+}
+
+impl SocketFile {
+    fn new(path: PathBuf) -> Self {
+        Self { file: file_at(&path), path, role: None }
+    }
+}
+
+fn file_at(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        if !self.1.as_ref().is_some_and(|role| role.is_given()) {
-            let _ = std::fs::remove_file(&self.0);
+        let is_given = self.role.as_ref().is_some_and(|role| role.is_given());
+        if !is_given && file_at(&self.path) == self.file {
+            let _ = std::fs::remove_file(&self.path);
         }
     }
 }
@@ -167,7 +186,7 @@ fn bind_to(addr: &BindAddr, open: Option<OwnedFd>, private: bool) -> io::Result<
                     _ => Err(failed(error)),
                 })?;
             }
-            Some(SocketFile(path.clone(), None))
+            Some(SocketFile::new(path.clone()))
         }
         _ => None,
     };
@@ -270,7 +289,7 @@ pub async fn serve(
         crowd,
     };
     let desk = Arc::new(desk);
-    let coming = Arc::new(Semaphore::new(BACKLOG as usize));
+    let coming = Arc::new(Semaphore::new(COMING));
     // When it was last seen that nobody waits to be accepted: a socket may have been another process's.
     let mut empty = None::<Instant>;
     for number in 0.. {
@@ -305,6 +324,10 @@ pub async fn serve(
                 continue;
             }
         };
+        if peer.is_some() && is_gone(&stream) {
+            tokio::task::yield_now().await;
+            continue;
+        }
         // A program that serves from within may call itself.
         let state = desk.reloader.state();
         let is_ours =
@@ -391,6 +414,13 @@ async fn connection(
     if line.is_broken() {
         state.admin.limit_hits.inc("time");
     }
+}
+
+/// Whether a caller by TCP reset its connection already: it is owed nothing, not even a place in the line.
+fn is_gone(stream: &Stream) -> bool {
+    let mut look = [PollFd::new(stream, PollFlags::empty())];
+    let gone = PollFlags::ERR | PollFlags::HUP;
+    poll(&mut look, Some(&Timespec::default())).is_ok() && look[0].revents().intersects(gone)
 }
 
 /// Waits until a connection is to end, and a little longer: the answer to a question that may be on its way

@@ -384,7 +384,9 @@ impl Found {
         let (table, is_whole) = table(text);
         let found = |section: &str, key: &str| table.get(section)?.get(key).cloned();
         let said = |section, key| found(section, key)?.as_str().map(str::to_string);
-        if let Some(state) = said("server", "state") {
+        if let Some(state) =
+            said("server", "state").filter(|state| is_whole && !state.contains("${"))
+        {
             self.state = Some(folder.join(state));
         }
         let bind = said("admin", "bind").filter(|bind| is_whole && !bind.contains("${"));
@@ -520,7 +522,11 @@ mod tests {
             ("admin.bind = 127.0.0.1:7\n", None, true),
             ("[admin]\nbind = \"127.0.0.1:7\"\ntoken_file = \n", Some("127.0.0.1:7"), false),
             ("[server]\nstate = \n[pool.app\n", None, true),
-            ("x = 1\n", Some("127.0.0.1:9900"), false),
+            ("[pool.a]\nx = 1\n", Some("127.0.0.1:9900"), false),
+            ("x = 1\n", None, true),
+            ("includes = [\"more.toml\"]\n", None, true),
+            ("[adminn]\nbind = \"127.0.0.1:7\"\n", None, true),
+            ("[admin]\nbnd = \"127.0.0.1:7\"\n", None, true),
             ("x = 1\n[admin]\nbind = \"off\"\n", None, false),
             ("include = [\"more.toml\"]\nx = 1\n", Some("127.0.0.1:8"), false),
             ("include = [\"more.toml\"]\nx = \n", None, true),
@@ -546,7 +552,10 @@ mod tests {
             ("[server]\nstate = \nworkers = 1\n", None),
             ("[server]\nworkers = \n", None),
             ("[pool.app\n", None),
-            ("x = 1\n", Some("state")),
+            ("[pool.a]\nx = 1\n", Some("state")),
+            ("x = 1\n", None),
+            ("[server]\nstat = \"s\"\n", None),
+            ("[server]\nstate = \"s\"\n[server]\nstate = \"t\"\n", None),
             ("include = [\"lacks.toml\"]\n", None),
             ("include = [\"${EVENKEEL_NOWHERE}/*.toml\"]\n", None),
             ("include = [\"\"]\n", None),

@@ -13,7 +13,7 @@ use super::over::{self, Only, Place};
 use super::problem::{At, Problem, Wrong};
 use super::sources::Sources;
 use super::table::{Desk, Item, Page, Table};
-use super::{Author, admin, listener, log, pool, route, server, syntax, tls, trace};
+use super::{Admin, Author, admin, listener, log, pool, route, server, syntax, tls, trace};
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
@@ -87,6 +87,9 @@ pub(super) fn load_from(
     (hidden.map(|config| Config { put_in, ..config }), sources)
 }
 
+/// Sections that say nothing of where a proxy is, whatever is wrong there.
+const ELSEWHERE: [&str; 7] = ["log", "trace", "metrics", "defaults", "listener", "route", "pool"];
+
 /// What files with problems say of where their proxy is.
 pub(super) fn whereabouts(path: &Path, text: &str) -> Whereabouts {
     let desk = Desk { env: &super::var, files: None, faults: RefCell::new(Faults::default()) };
@@ -96,18 +99,35 @@ pub(super) fn whereabouts(path: &Path, text: &str) -> Whereabouts {
     let (draft, faults) = (walk.draft, desk.faults.into_inner());
     let (is_torn, is_whole) = (faults.is_torn(), faults.is_whole());
     let problems = faults.finish();
-    let is_wrong =
-        |of: &[&str]| problems.iter().any(|p| of.iter().any(|key| p.key.starts_with(key)));
-    let is_whole = is_whole && !is_wrong(&["include"]);
-    let is_said = draft.once.contains_key("admin");
-    let is_bad = is_wrong(&["admin.bind"]) || problems.iter().any(|p| p.key == "admin");
-    let admin = draft.admin.filter(|_| is_said && !is_bad);
-    let default = || Some(admin::default(At::default())).filter(|_| !is_said && is_whole);
+    let is_at_fault = |of: &str, key: &str| {
+        problems.iter().any(|problem| problem.key == of || problem.key.starts_with(key))
+    };
+    // A key that nobody knows may be the one that is absent.
+    let may_hide = |section: &str, of: &str| {
+        section == of || !ELSEWHERE.contains(&section) && !["server", "admin"].contains(&section)
+    };
+    let is_clear =
+        |of: &str| is_whole && !problems.iter().any(|problem| may_hide(section(&problem.key), of));
+    let usual = admin::default(At::default());
+    let addr = |admin: &Admin| admin.bind.as_ref().map(|bind| bind.addr.clone());
+    let admin = match draft.once.contains_key("admin") {
+        false => Some(usual).filter(|_| is_clear("admin")),
+        true => draft.admin.filter(|said| {
+            let is_said = addr(said) != addr(&usual) || is_clear("admin");
+            is_said && !is_at_fault("admin", "admin.bind")
+        }),
+    };
     let said = draft.server.map(|server| server.state);
-    let said = said.filter(|state| !state.as_os_str().is_empty());
-    let is_bad = is_wrong(&["server.state"]) || problems.iter().any(|p| p.key == "server");
-    let usual = || Some(state(path)).filter(|_| is_whole && !is_bad);
-    Whereabouts { state: said.or_else(usual), admin: admin.or_else(default), is_torn }
+    let state = match said.filter(|state| !state.as_os_str().is_empty()) {
+        Some(said) => Some(said).filter(|_| !is_at_fault("server", "server.state")),
+        None => Some(state(path)).filter(|_| is_clear("server")),
+    };
+    Whereabouts { state, admin, is_torn }
+}
+
+/// The section that a key is in.
+fn section(key: &str) -> &str {
+    key.split(['.', '[']).next().unwrap_or("")
 }
 
 /// `server.state` of a file that says none.

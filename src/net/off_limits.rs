@@ -30,7 +30,7 @@ pub struct OffLimits {
     own: Governed,
     asks_token: AtomicBool,
     other: ArcSwapOption<Governed>,
-    /// When callers by TCP ceased to be asked for a token.
+    /// When callers by TCP ceased to be asked for a token, or to be others than who may call.
     opened: Mutex<Option<Instant>>,
 }
 
@@ -62,10 +62,17 @@ impl OffLimits {
 
     /// By what the other process is governed, while both serve.
     pub fn also(&self, other: Option<Governed>) {
-        if other.as_ref().is_some_and(|other| other.asks_token) && !self.asks_token.load(Relaxed) {
+        self.other.store(other.map(Arc::new));
+    }
+
+    /// The service is this process's, and from here on nothing of the other one leads to where this one is
+    /// governed. Before it may have, where that asked for a token, or governed by other addresses.
+    pub fn follows(&self, other: Governed) {
+        let led = other.asks_token || self.own.addrs.iter().any(|own| !other.addrs.contains(own));
+        if led && !self.asks_token.load(Relaxed) {
             *self.opened.lock() = Some(Instant::now());
         }
-        self.other.store(other.map(Arc::new));
+        self.also(Some(other));
     }
 
     /// The service is the other process's: from here on nobody hears of what that asks for.
@@ -173,6 +180,24 @@ mod tests {
             barred(&ip("127.0.0.1:9700")) && barred(&ip("127.0.0.1:9900")),
             "whatever they ask"
         );
+        assert!(own.opened().is_some(), "by the token that it had");
+        let new = |token| {
+            let new = OffLimits::new([BindAddr::Ip("127.0.0.1:9700".parse().unwrap())]);
+            new.asks_token(token);
+            new
+        };
+        let [open, asking] = [false, true].map(|token| new(token).own());
+        for (new, old, opened) in [
+            (new(false), open.clone(), false),
+            (new(false), asking.clone(), true),
+            (new(false), Governed::default(), true),
+            (new(true), asking, false),
+        ] {
+            new.also(Some(old.clone()));
+            assert!(new.opened().is_none(), "it does not serve yet");
+            new.follows(old);
+            assert_eq!(new.opened().is_some(), opened);
+        }
         own.asks_token(true);
         own.also(None);
         assert!(!barred(&ip("127.0.0.1:9700")) && !barred(&ip("127.0.0.1:9900")));

@@ -405,8 +405,7 @@ impl Reloader {
             legacy.recall(&ready.plan.pools);
             handover::first_verdicts(&ready.plan.pools).await;
             legacy.ready(&self.0.parts.inherited, state.off_limits.own()).await?;
-            // Until now it may have led to where this process is governed, if it asks for a token.
-            state.off_limits.also(Some(legacy.memory.governed.clone()));
+            state.off_limits.follows(legacy.memory.governed.clone());
             for (pool, words) in recalled(&legacy)? {
                 if let Some(pool) = ready.plan.pools.get(&pool) {
                     pool.apply(Change::Words(words), Instant::now());

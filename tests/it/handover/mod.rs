@@ -3,7 +3,7 @@
 mod load;
 mod wrong;
 
-use crate::support::{Backend, Client, PATIENCE, Service, nobody, until};
+use crate::support::{Backend, Client, PATIENCE, Service, call, nobody, until};
 use rustix::process::Signal;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, UdpSocket};
@@ -392,6 +392,10 @@ fn what_drains_leads_to_the_admin_side_of_neither_process() {
     for closed in [metrics, left] {
         until("it is closed", || std::net::TcpStream::connect(closed).is_err());
     }
+    // Whom the old one dialled there before is no owner: for a while nobody is taken for one.
+    until("who calls now was not dialled before", || {
+        call(&mut Client::connect(next), "GET", "/v1/status", "", "").status == 200
+    });
     assert_eq!(service.get("/v1/status")["hand_over"]["draining"], serde_json::json!([old]));
     held.write_all(b"PROXY UNKNOWN\r\nGET /v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
     let mut answer = Vec::new();
