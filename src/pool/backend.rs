@@ -462,6 +462,8 @@ pub struct Candidate {
     pub backend: Arc<Backend>,
     /// Its weight in this set; never 0.
     pub weight: u32,
+    /// Its number: beside the weight, so that it is read without the backend.
+    pub(super) id: BackendId,
 }
 
 impl Candidate {
@@ -481,7 +483,7 @@ impl Candidate {
         };
         let pool = Name::new("none")?;
         let backend = Backend::new(BackendId(id), &pool, &endpoint, None, Instant::now());
-        Ok(Self { backend: Arc::new(backend), weight })
+        Ok(Self { id: backend.id, backend: Arc::new(backend), weight })
     }
     /// For tests, benches and embedders: with so many leases out.
     #[must_use]

@@ -277,29 +277,50 @@ fn sent(pool: &Arc<Pool>, way: &[&str], last: u16, now: Instant) {
     }
 }
 
-#[test]
-fn who_declines_as_many_beside_it_do_stands_out_from_the_rest() {
-    for (all, bad) in [(20, 12), (150, 90)] {
-        let names: Vec<String> = (0..all).map(|n| format!("b{n:03}-1")).collect();
-        let names: Vec<&str> = names.iter().map(|name| &**name).collect();
-        let (pool, now) = (judged(&names), Instant::now());
-        let backends: Vec<_> = pool.members().into_iter().map(|m| m.backend).collect();
-        let ids: Vec<_> = backends.iter().map(|backend| backend.id).collect();
-        for _ in 0..400 {
-            for (n, own) in ids.iter().enumerate() {
-                let avoid: Vec<_> = ids.iter().copied().filter(|id| id != own).collect();
-                let lease = pool.lease(&Ask::new(now, 1).avoid(&avoid)).unwrap();
-                let said = if *backends[n].name < *names[bad] { 404 } else { 200 };
-                lease.settle_at(Outcome::Answered(said), now);
+/// Many backends of which these fail or decline all they are asked for, whichever stand beside each other.
+fn some_of_many_are_found(status: u16, is_found: fn(&Pool, &Backend) -> bool) {
+    type Which = (&'static str, fn(usize) -> bool);
+    let which: [Which; 3] = [
+        ("every second", |n| n % 2 == 0),
+        ("every third", |n| n % 3 == 1),
+        ("a block", |n| n < 10),
+    ];
+    for (count, rounds) in [(17, 400), (18, 400), (32, 400), (36, 400), (80, 200), (200, 100)] {
+        for (words, is_bad) in which {
+            let names: Vec<String> = (0..count).map(|n| format!("b{n:03}-1")).collect();
+            let names: Vec<&str> = names.iter().map(|name| &**name).collect();
+            let (pool, now) = (judged(&names), Instant::now());
+            let backends: Vec<_> = pool.members().into_iter().map(|m| m.backend).collect();
+            let ids: Vec<_> = backends.iter().map(|backend| backend.id).collect();
+            let bad = |backend: &Backend| {
+                is_bad(names.iter().position(|n| *n == &*backend.name).unwrap())
+            };
+            let all_but =
+                |own: BackendId| ids.iter().copied().filter(|id| *id != own).collect::<Vec<_>>();
+            let all: Vec<_> = backends.iter().map(|one| (bad(one), all_but(one.id))).collect();
+            for _ in 0..rounds {
+                for (is_bad, avoid) in &all {
+                    let Ok(lease) = pool.lease(&Ask::new(now, 1).avoid(avoid)) else { continue };
+                    let said = if *is_bad { status } else { 200 };
+                    lease.settle_at(Outcome::Answered(said), now);
+                }
+            }
+            for (one, (is_bad, _)) in backends.iter().zip(&all) {
+                let (name, found) = (&one.name, is_found(&pool, one));
+                assert_eq!(found, *is_bad, "{name} of {}, {words}", names.len());
             }
         }
-        let out = |from: &str, to: &str| {
-            let some = backends.iter().filter(|b| *b.name >= *from && *b.name < *to);
-            some.map(|b| b.declined.stands_out()).collect::<Vec<_>>()
-        };
-        assert!(out("", names[bad]).iter().all(|out| *out), "{bad} of {all}");
-        assert!(!out(names[bad], "c").iter().any(|out| *out), "{bad} of {all}");
     }
+}
+
+#[test]
+fn who_declines_as_many_do_stands_out_from_the_rest_wherever_they_stand() {
+    some_of_many_are_found(404, |_, backend| backend.declined.stands_out());
+}
+
+#[test]
+fn who_fails_as_many_do_is_ejected_wherever_they_stand() {
+    some_of_many_are_found(500, |pool, one| state(pool, &one.name) == State::Ejected);
 }
 
 #[test]

@@ -518,8 +518,11 @@ fn set(
     let sum = here().map(|known| u64::from(known.endpoint.weight.get())).sum();
     let ramps = here().any(|known| known.ramp.is_some());
     let scale = if ramps { slow_start::scale(sum) } else { 1 };
-    let candidate =
-        |known: &Known| Candidate { backend: known.backend.clone(), weight: known.weight(scale) };
+    let candidate = |known: &Known| Candidate {
+        id: known.backend.id,
+        backend: known.backend.clone(),
+        weight: known.weight(scale),
+    };
     let usable = here().filter(|known| usable(known));
     (usable.map(|known| candidate(known)).collect(), Sizes { scale, ..sizes })
 }

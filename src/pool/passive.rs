@@ -1,13 +1,13 @@
 //! What tries tell a pool of its backends: failures in a row, first bytes, and waits in vain.
-use super::backend::Backend;
+use super::backend::{Backend, BackendId, Candidate};
 use super::change::Change;
 use super::clients::Who;
 use super::core::Pool;
-use super::declined::Found;
+use super::declined::Others;
 use super::hot::Quiet;
 use super::outlier::Tally;
 use super::row::Beside;
-use super::silence::{Heard, Vote, Watch, far, is_contrast, others_answer};
+use super::silence::{Heard, Vote, Watch, far, is_contrast, lasting, others_answer};
 use super::snapshot::Snapshot;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 /// Of so many others it is looked at whether they have nothing to do, when one is silent.
 const LOOKED_AT: usize = 64;
 
-/// A row of failures is compared with the tries of so many others: enough to know what is common, and no
-/// more to look at where every other try fails.
+/// A row of failures is compared with the tries of so many others, to twice as many: enough to know what is
+/// common, and no more to look at where every other try fails.
 const COMPARED: usize = 16;
 
 /// What declines is compared with so many, for it is looked at more seldom.
@@ -76,11 +76,8 @@ impl Pool {
     pub(super) fn declines(&self, backend: &Backend, who: Who) -> bool {
         let Some(is_time) = backend.declined.count(who) else { return false };
         if is_time {
-            let sum = |[a, b]: [Found; 2], other: &Backend| {
-                let [more, last] = other.declined.lately(other.found());
-                [a.and(more), b.and(last)]
-            };
-            let (_, others) = self.of_others(backend, COMPARED_MORE, Default::default(), sum);
+            let sum = |all: Others, other: &Backend| all.and(other.declined.lately(other.found()));
+            let (_, others) = self.of_others(backend, COMPARED_MORE, Others::default(), sum);
             backend.declined.look(backend.found(), others);
         }
         backend.declined.stands_out() && self.any(|other| other.id != backend.id)
@@ -134,9 +131,12 @@ impl Pool {
             self.silent(backend, waited, now);
         }
         // Who finds all of its places waited for may go on to a later tier: where he would be turned away
-        // else, at once, and from the queue where the wait lasts.
-        let lasts = || watch.is_long(heard.own, waited, far);
-        let all = |all: u32| watch.standing(heard.own) >= all && (!self.has_queue() || lasts());
+        // else, at once, and from the queue where the wait lasts, before he has to leave.
+        let in_queue = || self.config().queue.as_ref().map(|queue| queue.timeout);
+        let all = |all: u32| {
+            watch.standing(heard.own) >= all
+                && in_queue().is_none_or(|time| waited >= lasting(far, time))
+        };
         if several || backend.limit().is_some_and(all) {
             backend.forsake(heard.own);
             self.serve(now);
@@ -264,12 +264,9 @@ impl Pool {
         let own = own.map_or(&**snapshot, |own| own);
         let is_alone = own.candidates.iter().all(|c| c.backend.id == backend.id);
         let next = own.later.first().filter(|_| is_alone);
-        // Of many some of all places: who stand side by side may be as one, as those of a zone.
-        let step = own.candidates.len().div_ceil(most).max(1);
-        let others = own.candidates.iter().step_by(step);
-        let others = others.chain(next.iter().flat_map(|next| &next.candidates));
-        let others = others.map(|c| &c.backend);
-        let others = others.filter(|other| other.id != backend.id).take(most);
+        let next = next.iter().flat_map(|next| &next.candidates).take(most);
+        let others = drawn(&own.candidates, backend.id, most).chain(next).map(|c| &c.backend);
+        let others = others.filter(|other| other.id != backend.id);
         others.fold((1, none), |(set, all), other| {
             // As FNV-1 hashes.
             let set = set.wrapping_mul(0x0100_0000_01b3) ^ u64::from(other.id.0);
@@ -297,6 +294,30 @@ impl Pool {
         let turns = self.apply(Change::Heard { id: backend.id }, now);
         turns.iter().for_each(|turn| turn.log(&self.name));
     }
+}
+
+/// Of so many places at the most others are drawn.
+const DRAWN_FROM: usize = 1024;
+
+/// Others for one of many, as many as `most` to twice that on average, or all: drawn by both their numbers, so
+/// that they are others for each, in whatever order they stand, and few of them change where the set does.
+fn drawn(all: &[Candidate], own: BackendId, most: usize) -> impl Iterator<Item = &Candidate> {
+    let among = all.len().min(DRAWN_FROM);
+    let from = match all.len() > among {
+        true => (mixed(u64::from(own.0)) * all.len() as u64) >> 32,
+        false => 0,
+    };
+    let (before, behind) = all.split_at(from as usize);
+    let share = ((2 * most as u64) << 32) / among.next_power_of_two() as u64;
+    let is_drawn =
+        move |other: &&Candidate| mixed(u64::from(own.0) << 32 | u64::from(other.id.0)) < share;
+    behind.iter().chain(before).take(among).filter(is_drawn)
+}
+
+/// A number of 32 bits that has something of each bit (as in MurmurHash3's finalizer).
+fn mixed(number: u64) -> u64 {
+    let number = (number ^ number >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    (number ^ number >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53) >> 32
 }
 
 /// Whether one gets work, and nobody waits too long for it.

@@ -111,6 +111,12 @@ pub(crate) fn far(patience: Duration) -> Duration {
     patience.saturating_mul(FAR).max(FAR_LEAST)
 }
 
+/// When those who are one or two, and wait far too long, wait as long as several would, but no longer than most
+/// of the time that somebody may wait in the queue behind them.
+pub(crate) fn lasting(far: Duration, in_queue: Duration) -> Duration {
+    far.saturating_mul(VOTES).min(in_queue.mul_f64(0.75).max(far))
+}
+
 /// Whether another backend's answer to the same request after `took` says of one that gave none in
 /// `waited` that it is silent: else it was the request.
 pub(crate) fn is_contrast(waited: Duration, took: Duration) -> bool {
@@ -188,11 +194,6 @@ impl Watch {
     /// Whether as many stand as are never too few.
     pub(crate) fn are_several(&self, own: u32) -> bool {
         self.standing(own) >= VOTES
-    }
-
-    /// Whether those that wait, several or one or two so much longer, wait long.
-    pub(crate) fn is_long(&self, own: u32, waited: Duration, far: Duration) -> bool {
-        self.are_several(own) || waited >= far.saturating_mul(VOTES)
     }
 
     /// Whether others have answered since the first vote.
@@ -354,13 +355,8 @@ mod tests {
     #[test]
     fn what_waits_far_too_long_is_compared_with_who_answers_in_its_place() {
         assert_eq!([far(100 * MS), far(2000 * MS)], [1000 * MS, 8000 * MS]);
-        let mut watch = Watch::default();
-        for times in [3, 3, 0] {
-            let (then, begun) = (heard(7, 100, 50), Instant::now());
-            watch.vote(Vote { then, begun, again: false }, then);
-            let is_long = |ms: u32| watch.is_long(7, ms * MS, 1000 * MS);
-            assert!(is_long(times * 1000) && (times == 0 || !is_long(times * 1000 - 1)));
-        }
+        let lasts = |queue: u32| lasting(1000 * MS, queue * MS);
+        assert_eq!([5000, 2000, 1000].map(lasts), [3000, 1500, 1000].map(|ms| ms * MS));
         assert!(is_contrast(1000 * MS, 3 * MS) && !is_contrast(1000 * MS, 500 * MS));
         let usual = [MS; 16].into_iter().fold(Usual::default(), Usual::learn);
         assert!(usual.is_beyond(20 * MS) && !usual.is_beyond(MS));

@@ -73,7 +73,7 @@ impl Snapshot {
 
     /// Whether somebody is in it.
     pub(super) fn has(&self, id: BackendId) -> bool {
-        self.candidates.iter().any(|c| c.backend.id == id)
+        self.candidates.iter().any(|c| c.id == id)
     }
 
     /// It and those of the tiers after it.

@@ -152,9 +152,13 @@ impl Waiting {
     fn leave(&self) {
         let (desk, line) = (&self.pool.desk, self.line);
         let mut queue = desk.queue(line).lock();
-        if queue.leave(self.ticket).is_some() {
-            desk.note(line, &queue, &self.pool.read.waits);
+        if queue.leave(self.ticket).is_none() {
+            return;
         }
+        desk.note(line, &queue, &self.pool.read.waits);
+        drop(queue);
+        // It may have been one for whom a free place was none.
+        self.pool.serve(Instant::now());
     }
 }
 

@@ -32,7 +32,7 @@ impl Ring {
         // Place and rank of the name in one number: of two at one place the name decides.
         let mut points: Vec<u64> = Vec::new();
         for (rank, index) in (0u64..).zip(&order) {
-            let Candidate { backend, weight } = &candidates[*index as usize];
+            let Candidate { backend, weight, .. } = &candidates[*index as usize];
             let name = xxh3_64(backend.name.as_bytes());
             let whole = u64::from(*weight) * POINTS / u64::from(sizes.scale);
             let count = (whole >> sizes.halvings).max(1);
