@@ -7,9 +7,16 @@ use std::time::{Duration, Instant};
 /// A backend and its pool.
 pub(super) type Key = (Name, Name);
 
+/// Looks that are further from each other say that nobody listened meanwhile, as where the process was frozen:
+/// that time is nobody's silence.
+const DEAF: Duration = Duration::from_secs(1);
+
 /// Who is to beat, and when each did.
 #[derive(Debug, Default)]
-pub(super) struct Beats(BTreeMap<Key, Beat>);
+pub(super) struct Beats {
+    all: BTreeMap<Key, Beat>,
+    looked: Option<Instant>,
+}
 
 #[derive(Clone, Copy, Debug)]
 struct Beat {
@@ -34,10 +41,10 @@ impl Beats {
     /// Somebody is to beat from here on; `None`: nobody of this name.
     pub(super) fn follow(&mut self, key: Key, ttl: Option<Duration>, now: Instant) {
         match ttl {
-            None => drop(self.0.remove(&key)),
+            None => drop(self.all.remove(&key)),
             Some(ttl) => {
                 let new = Beat { ttl, last: now, lapsed: false };
-                let beat = self.0.entry(key).or_insert(new);
+                let beat = self.all.entry(key).or_insert(new);
                 if beat.ttl != ttl {
                     *beat = new;
                 }
@@ -48,13 +55,13 @@ impl Beats {
     /// For another process to go on from.
     pub(super) fn ages(&self, now: Instant) -> Ages {
         let age = |beat: &Beat| now.saturating_duration_since(beat.last);
-        self.0.iter().map(|(key, beat)| (key.clone(), age(beat), beat.lapsed)).collect()
+        self.all.iter().map(|(key, beat)| (key.clone(), age(beat), beat.lapsed)).collect()
     }
 
     /// Goes on from what another process heard.
     pub(super) fn recall(&mut self, ages: Ages, now: Instant) {
         for (key, quiet, lapsed) in ages {
-            if let Some(beat) = self.0.get_mut(&key) {
+            if let Some(beat) = self.all.get_mut(&key) {
                 (beat.last, beat.lapsed) = (now.checked_sub(quiet).unwrap_or(now), lapsed);
             }
         }
@@ -62,20 +69,30 @@ impl Beats {
 
     /// A heartbeat: whether its backend was down for want of one; `None` of somebody unknown.
     pub(super) fn beat(&mut self, key: &Key, now: Instant) -> Option<bool> {
-        let beat = self.0.get_mut(key)?;
+        let beat = self.all.get_mut(key)?;
         beat.last = now;
         Some(std::mem::take(&mut beat.lapsed))
     }
 
     /// One that could not be let go stays, and is let go later.
     pub(super) fn retry(&mut self, key: Key, ttl: Duration, now: Instant) {
-        self.0.insert(key, Beat { ttl, last: now, lapsed: true });
+        self.all.insert(key, Beat { ttl, last: now, lapsed: true });
+    }
+
+    /// Whether somebody is listened for.
+    pub(super) fn knows(&self, key: &Key) -> bool {
+        self.all.contains_key(key)
     }
 
     /// Who missed a beat since the last look.
     pub(super) fn look(&mut self, now: Instant) -> Vec<Missed> {
         let mut missed = Vec::new();
-        self.0.retain(|key, beat| {
+        let last = self.looked.replace(now);
+        let deaf = last.map(|last| now.saturating_duration_since(last)).filter(|time| *time > DEAF);
+        if let Some(deaf) = deaf {
+            self.all.values_mut().for_each(|beat| beat.last = (beat.last + deaf).min(now));
+        }
+        self.all.retain(|key, beat| {
             let quiet = now.saturating_duration_since(beat.last);
             if quiet >= beat.ttl * 2 {
                 missed.push(Missed::Expired(key.clone()));
@@ -101,18 +118,45 @@ mod tests {
         let mut beats = Beats::default();
         beats.follow(key("a"), Some(3 * second), begun);
         beats.follow(key("b"), Some(30 * second), begun);
-        assert_eq!(beats.look(begun + 2 * second), []);
+        let mut now = begun;
+        let mut looks = |beats: &mut Beats, seconds: u32| {
+            let until = begun + seconds * second;
+            let mut missed = Vec::new();
+            while now < until {
+                now += second / 5;
+                missed.extend(beats.look(now));
+            }
+            missed
+        };
+        assert_eq!(looks(&mut beats, 2), []);
         assert_eq!(beats.beat(&key("a"), begun + 2 * second), Some(false));
-        assert_eq!(beats.look(begun + 4 * second), []);
-        assert_eq!(beats.look(begun + 5 * second), [Missed::Lapsed(key("a"))]);
-        assert_eq!(beats.look(begun + 6 * second), [], "it is said once");
+        assert_eq!(looks(&mut beats, 4), []);
+        assert_eq!(looks(&mut beats, 6), [Missed::Lapsed(key("a"))], "it is said once");
         assert_eq!(beats.beat(&key("a"), begun + 6 * second), Some(true));
-        assert_eq!(beats.look(begun + 9 * second), [Missed::Lapsed(key("a"))]);
+        assert_eq!(looks(&mut beats, 9), [Missed::Lapsed(key("a"))]);
         // The same word again does not count as a beat.
         beats.follow(key("a"), Some(3 * second), begun + 9 * second);
-        assert_eq!(beats.look(begun + 12 * second), [Missed::Expired(key("a"))]);
+        assert_eq!(looks(&mut beats, 12), [Missed::Expired(key("a"))]);
         assert_eq!(beats.beat(&key("a"), begun + 12 * second), None);
         beats.follow(key("b"), None, begun);
         assert_eq!(beats.beat(&key("b"), begun), None);
+    }
+
+    #[test]
+    fn time_in_which_nobody_listened_is_nobodys_silence() {
+        let (begun, second) = (Instant::now(), Duration::from_secs(1));
+        let key = (Name::new("app").unwrap(), Name::new("a").unwrap());
+        let mut beats = Beats::default();
+        beats.follow(key.clone(), Some(3 * second), begun);
+        assert_eq!(beats.look(begun + second / 2), []);
+        // Frozen for ten seconds; what was said meanwhile is read after the look.
+        let now = begun + 10 * second + second / 2;
+        assert_eq!(beats.look(now), []);
+        assert_eq!((beats.beat(&key, now), beats.knows(&key)), (Some(false), true));
+        let looks = |beats: &mut Beats, from: Instant| {
+            (1..=6).map(|n| beats.look(from + n * second).len()).collect::<Vec<_>>()
+        };
+        assert_eq!(looks(&mut beats, now), [0, 0, 1, 0, 0, 1]);
+        assert!(!beats.knows(&key));
     }
 }

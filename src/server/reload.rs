@@ -22,6 +22,7 @@ use crate::udp::Ours;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
@@ -392,6 +393,8 @@ impl Reloader {
         // Until that one says that it is done.
         state.off_limits.also(Some(legacy.memory.governed.clone()));
         let pen = state.words.pen.lock().await;
+        // Who beats does so there.
+        state.words.held.store(true, Relaxed);
         let told = async {
             let recalled = |legacy: &Legacy| {
                 let (said, ages) = legacy.memory.said()?;
@@ -417,7 +420,9 @@ impl Reloader {
             }
             Ok::<_, String>(())
         };
-        if let Err(why) = told.await {
+        let told = told.await;
+        state.words.held.store(false, Relaxed);
+        if let Err(why) = told {
             legacy.refuse(&why).await;
             return Err(ReloadError::TakeOver(why));
         }

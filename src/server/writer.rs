@@ -201,6 +201,12 @@ async fn take(state: &State, batch: Vec<Order>, kept: Option<&Kept>) {
     let mut changes: BTreeMap<Name, Vec<(Name, Option<Word>)>> = BTreeMap::new();
     for Order { write, done: to } in batch {
         let pool = plan.as_ref().and_then(|plan| plan.pools.get(&write.pool));
+        // It came back while that waited for the pen: registered anew, or heard by the process before.
+        let key = (write.pool.clone(), write.backend.clone());
+        if matches!(write.what, What::Expire) && state.words.beats.lock().knows(&key) {
+            let _ = to.send(Err(Refused::NoBackend(key.0, key.1)));
+            continue;
+        }
         match said.write(&write, pool, most) {
             Ok(word) => {
                 changes.entry(write.pool.clone()).or_default().push((write.backend.clone(), word));
