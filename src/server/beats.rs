@@ -79,6 +79,15 @@ impl Beats {
         self.all.insert(key, Beat { ttl, last: now, lapsed: true });
     }
 
+    /// Everybody has time to beat, as after a restart: what was said to the process before while it was open who
+    /// hears was heard by nobody.
+    pub(super) fn begin(&mut self, now: Instant) {
+        for beat in self.all.values_mut() {
+            let quiet = if beat.lapsed { beat.ttl } else { Duration::ZERO };
+            beat.last = now.checked_sub(quiet).unwrap_or(now).max(beat.last);
+        }
+    }
+
     /// Whether somebody is listened for.
     pub(super) fn knows(&self, key: &Key) -> bool {
         self.all.contains_key(key)
@@ -158,5 +167,23 @@ mod tests {
         };
         assert_eq!(looks(&mut beats, now), [0, 0, 1, 0, 0, 1]);
         assert!(!beats.knows(&key));
+    }
+
+    #[test]
+    fn who_takes_over_gives_everybody_time() {
+        let (begun, second) = (Instant::now(), Duration::from_secs(1));
+        let key = |name: &str| (Name::new("app").unwrap(), Name::new(name).unwrap());
+        let mut beats = Beats::default();
+        for name in ["a", "b"] {
+            beats.follow(key(name), Some(3 * second), begun);
+        }
+        let now = begun + 60 * second;
+        beats.recall(vec![(key("a"), 2 * second, false), (key("b"), 5 * second, true)], now);
+        beats.begin(now);
+        assert_eq!(beats.look(now + 2 * second), []);
+        assert_eq!(
+            beats.look(now + 3 * second),
+            [Missed::Lapsed(key("a")), Missed::Expired(key("b"))]
+        );
     }
 }

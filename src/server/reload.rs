@@ -393,7 +393,7 @@ impl Reloader {
         // Until that one says that it is done.
         state.off_limits.also(Some(legacy.memory.governed.clone()));
         let pen = state.words.pen.lock().await;
-        // Who beats does so there.
+        // Who beats does so there, until that one says that it is done.
         state.words.held.store(true, Relaxed);
         let told = async {
             let recalled = |legacy: &Legacy| {
@@ -420,9 +420,7 @@ impl Reloader {
             }
             Ok::<_, String>(())
         };
-        let told = told.await;
-        state.words.held.store(false, Relaxed);
-        if let Err(why) = told {
+        if let Err(why) = told.await {
             legacy.refuse(&why).await;
             return Err(ReloadError::TakeOver(why));
         }

@@ -203,6 +203,7 @@ impl Running {
                 _ = &mut ends => return legacy.bye().await,
             }
             reloader.state().off_limits.also(None);
+            reloader.state().words.listen();
             reloader.ready();
         });
         self.farewell = Some((end, task));

@@ -65,6 +65,12 @@ impl Desk {
         (*self.said.lock(), *self.beats.lock()) = (said, beats);
     }
 
+    /// Listens for heartbeats from here on.
+    pub(super) fn listen(&self) {
+        self.beats.lock().begin(Instant::now());
+        self.held.store(false, Relaxed);
+    }
+
     /// Waits while it is open which process hears.
     ///
     /// # Errors
