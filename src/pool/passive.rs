@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 /// Of so many others it is looked at whether they have nothing to do, when one is silent.
 const LOOKED_AT: usize = 64;
 
-/// A row of failures is compared with the tries of so many others, to twice as many: enough to know what is
+/// A row of failures is compared with the tries of so many others at the most: enough to know what is
 /// common, and no more to look at where every other try fails.
 const COMPARED: usize = 16;
 
@@ -299,7 +299,7 @@ impl Pool {
 /// Of so many places at the most others are drawn.
 const DRAWN_FROM: usize = 1024;
 
-/// Others for one of many, as many as `most` to twice that on average, or all: drawn by both their numbers, so
+/// Others for one of many, half of `most` to `most` of them on average, or all: drawn by both their numbers, so
 /// that they are others for each, in whatever order they stand, and few of them change where the set does.
 fn drawn(all: &[Candidate], own: BackendId, most: usize) -> impl Iterator<Item = &Candidate> {
     let among = all.len().min(DRAWN_FROM);
@@ -308,7 +308,7 @@ fn drawn(all: &[Candidate], own: BackendId, most: usize) -> impl Iterator<Item =
         false => 0,
     };
     let (before, behind) = all.split_at(from as usize);
-    let share = ((2 * most as u64) << 32) / among.next_power_of_two() as u64;
+    let share = ((most as u64) << 32) / among.next_power_of_two() as u64;
     let is_drawn =
         move |other: &&Candidate| mixed(u64::from(own.0) << 32 | u64::from(other.id.0)) < share;
     behind.iter().chain(before).take(among).filter(is_drawn)
