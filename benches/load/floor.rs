@@ -8,48 +8,12 @@
 //! for each request there are the same two reads and two writes that every proxy makes, and epoll.
 //! No proxy of this shape can be cheaper.
 
+mod poll;
+
+use poll::{Event, Poll};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
-
-const IN: u32 = 1;
-const EDGE: u32 = 1 << 31;
-const ADD: i32 = 1;
-
-#[repr(C, packed)]
-#[derive(Clone, Copy)]
-struct Event {
-    events: u32,
-    data: u64,
-}
-
-unsafe extern "C" {
-    fn epoll_create1(flags: i32) -> i32;
-    fn epoll_ctl(epoll: i32, op: i32, fd: i32, event: *mut Event) -> i32;
-    fn epoll_wait(epoll: i32, events: *mut Event, most: i32, timeout: i32) -> i32;
-}
-
-struct Poll(OwnedFd);
-
-impl Poll {
-    fn new() -> Self {
-        // SAFETY: takes no pointer; the descriptor is ours alone.
-        let fd = unsafe { epoll_create1(0) };
-        assert!(fd >= 0, "epoll_create1");
-        // SAFETY: it was just made.
-        Self(unsafe { OwnedFd::from_raw_fd(fd) })
-    }
-    fn add(&self, fd: i32, data: u64) {
-        let mut event = Event { events: IN | EDGE, data };
-        // SAFETY: the event is read during the call only.
-        assert_eq!(unsafe { epoll_ctl(self.0.as_raw_fd(), ADD, fd, &mut event) }, 0, "epoll_ctl");
-    }
-    fn wait(&self, events: &mut [Event]) -> usize {
-        // SAFETY: the kernel writes at most so many events.
-        let n = unsafe { epoll_wait(self.0.as_raw_fd(), events.as_mut_ptr(), events.len() as i32, -1) };
-        n.max(0) as usize
-    }
-}
+use std::os::fd::AsRawFd;
 
 /// Whether one of the pair has ended.
 fn pass_on(from: &mut TcpStream, to: &mut TcpStream, buffer: &mut [u8]) -> bool {
@@ -73,12 +37,12 @@ fn main() {
     let listener = TcpListener::bind(("127.0.0.1", own)).expect("bind");
     listener.set_nonblocking(true).expect("nonblocking");
     let poll = Poll::new();
-    poll.add(listener.as_raw_fd(), u64::MAX);
+    poll.add(listener.as_raw_fd(), u64::MAX, true);
     let mut pairs: Vec<Option<[TcpStream; 2]>> = Vec::new();
-    let mut events = vec![Event { events: 0, data: 0 }; 512];
+    let mut events = vec![Event::default(); 512];
     let mut buffer = vec![0; 64 << 10];
     loop {
-        let n = poll.wait(&mut events);
+        let n = poll.wait(&mut events, None);
         for event in &events[..n] {
             let data = event.data;
             if data != u64::MAX {
@@ -98,7 +62,7 @@ fn main() {
                 for (side, stream) in [&client, &server].into_iter().enumerate() {
                     stream.set_nodelay(true).expect("nodelay");
                     stream.set_nonblocking(true).expect("nonblocking");
-                    poll.add(stream.as_raw_fd(), 2 * number + side as u64);
+                    poll.add(stream.as_raw_fd(), 2 * number + side as u64, true);
                 }
                 pairs.push(Some([client, server]));
             }

@@ -6,11 +6,14 @@
 //! it shares with the backend as it can. Standard library only; the harness builds it with `rustc -O`.
 //!
 //! Usage: paced ADDR PATH CONNECTIONS RATE SECONDS [FILE-WITH-FIELD-LINES] [POST-PERCENT]
+mod poll;
+
+use poll::{Event, Poll};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::io::{Error, ErrorKind, Read, Result, Write};
 use std::net::TcpStream;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
 /// A request without an answer for this long has failed.
@@ -18,52 +21,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// How often it is looked for such.
 const LOOK: Duration = Duration::from_millis(500);
-
-const IN: u32 = 1;
-const ADD: i32 = 1;
-
-#[repr(C, packed)]
-#[derive(Clone, Copy)]
-struct Event {
-    events: u32,
-    data: u64,
-}
-
-#[repr(C)]
-struct Time {
-    seconds: i64,
-    nanos: i64,
-}
-
-unsafe extern "C" {
-    fn epoll_create1(flags: i32) -> i32;
-    fn epoll_ctl(epoll: i32, op: i32, fd: i32, event: *mut Event) -> i32;
-    fn epoll_pwait2(epoll: i32, events: *mut Event, most: i32, wait: *const Time, mask: *const u8) -> i32;
-}
-
-struct Poll(OwnedFd);
-
-impl Poll {
-    fn new() -> Self {
-        // SAFETY: takes no pointer; the descriptor is ours alone.
-        let fd = unsafe { epoll_create1(0) };
-        assert!(fd >= 0, "epoll_create1");
-        // SAFETY: it was just made.
-        Self(unsafe { OwnedFd::from_raw_fd(fd) })
-    }
-    fn add(&self, fd: i32, data: u64) {
-        let mut event = Event { events: IN, data };
-        // SAFETY: the event is read during the call only.
-        assert_eq!(unsafe { epoll_ctl(self.0.as_raw_fd(), ADD, fd, &mut event) }, 0, "epoll_ctl");
-    }
-    fn wait(&self, events: &mut [Event], wait: Duration) -> usize {
-        let wait = Time { seconds: wait.as_secs() as i64, nanos: i64::from(wait.subsec_nanos()) };
-        let (at, most) = (events.as_mut_ptr(), events.len() as i32);
-        // SAFETY: the kernel writes at most so many events, and reads the time during the call only.
-        let n = unsafe { epoll_pwait2(self.0.as_raw_fd(), at, most, &wait, std::ptr::null()) };
-        n.max(0) as usize
-    }
-}
 
 #[derive(Default)]
 struct Tally {
@@ -108,7 +65,7 @@ fn main() {
             Line { index: index as usize, due, sent: 0, stream: None, asked: None, answer: Answer::default() }
         })
         .collect();
-    let mut events = vec![Event { events: 0, data: 0 }; 512];
+    let mut events = vec![Event::default(); 512];
     let (mut waiting, mut looked) = (0_usize, start);
     while waiting > 0 || !all.idle.is_empty() {
         let now = Instant::now();
@@ -119,7 +76,7 @@ fn main() {
             waiting += usize::from(lines[index].ask(&mut all, now));
         }
         let next = all.idle.peek().map(|Reverse((due, _))| due.saturating_duration_since(Instant::now()));
-        let n = all.poll.wait(&mut events, next.unwrap_or(LOOK).min(LOOK));
+        let n = all.poll.wait(&mut events, Some(next.unwrap_or(LOOK).min(LOOK)));
         for event in &events[..n] {
             waiting -= usize::from(lines[event.data as usize].hear(&mut all));
         }
@@ -207,7 +164,7 @@ impl Line {
             let stream = TcpStream::connect(&all.addr)?;
             stream.set_nodelay(true)?;
             stream.set_nonblocking(true)?;
-            all.poll.add(stream.as_raw_fd(), self.index as u64);
+            all.poll.add(stream.as_raw_fd(), self.index as u64, false);
             self.stream = Some(stream);
         }
         // It fits the socket's buffer, which is empty.

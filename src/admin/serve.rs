@@ -23,7 +23,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -89,25 +89,21 @@ impl Socket {
 #[derive(Debug)]
 struct SocketFile {
     path: PathBuf,
-    /// Device and inode: whoever came later may have bound another one there.
-    file: Option<(u64, u64)>,
+    /// Whoever came later may have bound another one there.
+    file: Option<net::File>,
     role: Option<Arc<Role>>,
 }
 
 impl SocketFile {
     fn new(path: PathBuf) -> Self {
-        Self { file: file_at(&path), path, role: None }
+        Self { file: net::file(&path), path, role: None }
     }
-}
-
-fn file_at(path: &Path) -> Option<(u64, u64)> {
-    std::fs::symlink_metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
         let is_given = self.role.as_ref().is_some_and(|role| role.is_given());
-        if !is_given && file_at(&self.path) == self.file {
+        if !is_given && net::file(&self.path) == self.file {
             let _ = std::fs::remove_file(&self.path);
         }
     }

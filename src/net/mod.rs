@@ -39,6 +39,7 @@ pub use hello::NoHello;
 pub use last_words::last_words;
 pub use looks::{BEAT, Looks, Wait};
 pub use named::Named;
+pub(crate) use off_limits::{File, file};
 pub use off_limits::{Governed, OffLimits};
 pub use raw::Transport;
 pub use scratch::poll_read_buf;

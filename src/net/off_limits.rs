@@ -35,9 +35,10 @@ pub struct OffLimits {
 }
 
 /// Device and inode: a file by whatever name.
-type File = (u64, u64);
+pub(crate) type File = (u64, u64);
 
-fn file(path: &Path) -> Option<File> {
+/// Which file a path leads to, where one is there.
+pub(crate) fn file(path: &Path) -> Option<File> {
     std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
 }
 

@@ -11,7 +11,7 @@ use super::members::Members;
 use super::passive::Ear;
 use super::snapshot::Snapshot;
 use super::verdict::Verdict;
-use super::waiting::Desk;
+use super::waiting::{Desk, Line};
 use crate::config::{self, Name};
 use crate::metrics::{Counter, Gauge, Histogram, Words, labels};
 use crate::net::proxy_protocol::Version;
@@ -500,7 +500,7 @@ impl Pool {
     /// Whether a client waits for a place: one load.
     #[inline]
     pub(super) fn is_waited_for(&self) -> bool {
-        self.read.waits[0].load(SeqCst)
+        self.read.waits[Line::Front as usize].load(SeqCst)
     }
 
     /// Whether a client does, or who is served behind them.

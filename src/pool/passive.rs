@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// Of so many others it is looked at whether they have nothing to do, when one is silent.
 const LOOKED_AT: usize = 64;
@@ -303,21 +304,17 @@ const DRAWN_FROM: usize = 1024;
 /// that they are others for each, in whatever order they stand, and few of them change where the set does.
 fn drawn(all: &[Candidate], own: BackendId, most: usize) -> impl Iterator<Item = &Candidate> {
     let among = all.len().min(DRAWN_FROM);
+    // Of 32 bits.
+    let drawn =
+        move |other: u32| xxh3_64(&(u64::from(own.0) << 32 | u64::from(other)).to_le_bytes()) >> 32;
     let from = match all.len() > among {
-        true => (mixed(u64::from(own.0)) * all.len() as u64) >> 32,
+        true => (drawn(own.0) * all.len() as u64) >> 32,
         false => 0,
     };
     let (before, behind) = all.split_at(from as usize);
     let share = ((most as u64) << 32) / among.next_power_of_two() as u64;
-    let is_drawn =
-        move |other: &&Candidate| mixed(u64::from(own.0) << 32 | u64::from(other.id.0)) < share;
+    let is_drawn = move |other: &&Candidate| drawn(other.id.0) < share;
     behind.iter().chain(before).take(among).filter(is_drawn)
-}
-
-/// A number of 32 bits that has something of each bit (as in MurmurHash3's finalizer).
-fn mixed(number: u64) -> u64 {
-    let number = (number ^ number >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    (number ^ number >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53) >> 32
 }
 
 /// Whether one gets work, and nobody waits too long for it.
