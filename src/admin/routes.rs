@@ -229,11 +229,9 @@ async fn act(
         Place::Status => {
             room.make(state, line, None, async { Ok(json(&view::status(state))) }).await?
         }
-        Place::Pools => {
-            room.make(state, line, None, async { Ok(json(&view::pools(state))) }).await?
-        }
+        Place::Pools => view(desk, line, |state| Ok(json(&view::pools(state)))).await?,
         Place::Pool(name) => {
-            room.make(state, line, None, async {
+            view(desk, line, move |state| {
                 let (pool, tag) = view::pool(state, &name).ok_or_else(|| no_pool(&name))?;
                 let mut answer = json(&pool);
                 set(&mut answer, header::ETAG, &tag);
@@ -268,9 +266,7 @@ async fn act(
             members(desk, line, request).await?.end()?;
             write::beat(state, (&pool, &name)).await?
         }
-        Place::Config => {
-            room.make(state, line, None, async { Ok(json(&config_view::config(state))) }).await?
-        }
+        Place::Config => view(desk, line, |state| Ok(json(&config_view::config(state)))).await?,
         Place::Reload => {
             members(desk, line, request).await?.end()?;
             control::reload(desk, line).await?
@@ -291,6 +287,17 @@ async fn act(
         Place::Events => return events_of(desk, line, caller, &request),
         Place::OpenApi => text(StatusCode::OK, "application/json", OPEN_API.into()),
     })
+}
+
+/// An answer that is as long as there are backends.
+async fn view(
+    desk: &Arc<Desk>,
+    line: &Arc<Line>,
+    make: impl FnOnce(&State) -> Result<Answer, Problem> + Send + 'static,
+) -> Result<Answer, Problem> {
+    let (state, all) = (desk.reloader.state(), desk.clone());
+    let made = desk.views.take(state, move || make(all.reloader.state()));
+    desk.room.make(state, line, None, async { made.await? }).await
 }
 
 /// Whose text a caller sends to be planned.

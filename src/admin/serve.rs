@@ -231,6 +231,7 @@ pub(super) struct Desk {
     pub(super) rings: Turn,
     pub(super) explained: Turn,
     pub(super) scrapes: Turn,
+    pub(super) views: Turn,
     /// For answers that nobody has read yet.
     pub(super) room: Room,
     /// Those who were told that they ask too often, for the log.
@@ -267,7 +268,8 @@ pub async fn serve(
     let places = Arc::new(Places::new(most.connections));
     let streams = Arc::new(Semaphore::new(most.streams));
     let (pace, strangers, told) = Default::default();
-    let [plans, rings, explained, scrapes] = ["plan", "ring", "explain", "scrape"].map(Turn::new);
+    let [plans, rings, explained, scrapes, views] =
+        ["plan", "ring", "explain", "scrape", "view"].map(Turn::new);
     let crowd = Arc::default();
     let desk = Desk {
         reloader,
@@ -281,6 +283,7 @@ pub async fn serve(
         rings,
         explained,
         scrapes,
+        views,
         room: Room::default(),
         crowd,
     };

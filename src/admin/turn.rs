@@ -1,4 +1,4 @@
-//! Looks that take long, a plan, a ring, a scrape and what is explained: one at a time at each address, on a thread
+//! Looks that take long, a plan, a ring, a scrape, a view of all backends and what is explained: one at a time at each address, on a thread
 //! of their own, which stays while more are asked for: to make and end one for each would hold the memory
 //! map of the process, which the data plane needs as well. The threads that keep words and read reloads
 //! are never theirs, whatever they come to wait for.
