@@ -9,6 +9,7 @@ mod demo;
 mod dial;
 mod echo;
 mod explain;
+mod find;
 mod kept;
 mod known;
 mod manual;

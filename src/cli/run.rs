@@ -1,6 +1,6 @@
 //! `evenkeel run`: serve until told to end.
 use super::args;
-use super::ask::state_of;
+use super::find::state_of;
 use crate::admin;
 use crate::config::{self, Bind, BindAddr, Config, Problem};
 use crate::net::OffLimits;

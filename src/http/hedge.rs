@@ -2,8 +2,9 @@
 //! first answer counts, and the other try is cancelled (Dean and Barroso, "The Tail at Scale", CACM 56,
 //! 2013). Both are polled by the request's own task.
 use super::attempt::{Came, attempt, host_sent};
+use super::broken::outcome;
 use super::downstream::Downstream;
-use super::tries::{Tries, outcome};
+use super::tries::Tries;
 use crate::config::{Hedge, HedgeAfter, HostSent, Statuses};
 use crate::message::{Broken, Empty, Head};
 use crate::net::Timer;

@@ -4,10 +4,10 @@
 //! request is there: at once without a body, else when the last byte has gone to the request's own
 //! backend, which is copied as it passes. What would be too much is not copied, and counted.
 use super::address::Origin;
+use super::broken;
 use super::downstream::Downstream;
 use super::key::hash_key;
 use super::path::Asked;
-use super::tries;
 use crate::config::{self, Effective, Hash, HostSent, Limits};
 use crate::drain::Drain;
 use crate::http1::BodyLength;
@@ -238,14 +238,14 @@ impl Copy {
         };
         // A kept connection that was closed meanwhile is nobody's fault: once more, by a new one.
         if !failed.stale || !body.is_whole() {
-            failed.lease.settle(tries::outcome(&failed.error, failed.stale));
+            failed.lease.settle(broken::outcome(&failed.error, failed.stale));
             return false;
         }
         let again = Outgoing { fresh: true, ..outgoing };
         match self.exchange(failed.lease, &again, &mut body).await {
             Ok(()) => true,
             Err(failed) => {
-                failed.lease.settle(tries::outcome(&failed.error, failed.stale));
+                failed.lease.settle(broken::outcome(&failed.error, failed.stale));
                 false
             }
         }

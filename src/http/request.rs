@@ -203,8 +203,8 @@ impl Turn<'_, '_> {
     /// The answer broke before its first byte went to the client.
     async fn broken(&mut self, exchange: Box<Exchange>, error: Error) -> After {
         let failed = exchange.fail(error);
-        let reply = Reply::own(super::tries::status(&failed.error), failed.error.word());
-        failed.lease.settle(super::tries::outcome(&failed.error, false));
+        let reply = Reply::own(super::broken::status(&failed.error), failed.error.word());
+        failed.lease.settle(super::broken::outcome(&failed.error, false));
         self.stays = false;
         if self.write_own(&reply, self.head.version(), self.head.method()).await {
             After::Linger
@@ -218,9 +218,9 @@ impl Turn<'_, '_> {
         self.client.stream.reset_on_close();
         match cut {
             Cut::Upstream(error) => {
-                self.report.reason = super::tries::cut_fault(&error).1;
+                self.report.reason = super::broken::cut_fault(&error).1;
                 let failed = exchange.fail(error);
-                let outcome = super::tries::outcome(&failed.error, false);
+                let outcome = super::broken::outcome(&failed.error, false);
                 failed.lease.settle(outcome);
             }
             Cut::Client => self.report.reason = "client_gone",

@@ -1,14 +1,16 @@
 //! The tries of one request: whom it was sent to, and whether a broken try is sent again.
 use super::attempt::Came;
+use super::broken::{cause, outcome, status};
 use super::downstream::Downstream;
 use super::gateway::Target;
+use super::held::Held;
 use super::relay::body_fault;
 use super::reply::Reply;
 use super::report::Report;
 use super::retry::{Asked, Broke, Cause, Course, Wait};
 use super::unwanted::{Unwanted, asked, unwanted};
 use crate::config::{self, Percent};
-use crate::message::{Head, Method};
+use crate::message::Head;
 use crate::net::Timer;
 use crate::pool::{Allowance, Ask, Backend, BackendId, Lease, NoLease, Outcome, Why};
 use crate::upstream::{Error, Exchange, Failed, Heard, Outgoing, Retry};
@@ -53,48 +55,6 @@ pub(super) struct With<'a, 'g> {
     pub(super) client: &'a mut dyn Downstream,
     pub(super) timer: &'a mut Timer,
     pub(super) report: &'a mut Report<'g>,
-}
-
-/// So much of the body of an answer is kept while its request waits for somebody else in the queue: an
-/// error page.
-const PAGE: usize = 4 << 10;
-
-/// An answer that somebody else is asked to better.
-enum Held {
-    /// As it came.
-    Open(Box<Exchange>, Heard),
-    /// Its place was given back: its backend, its status, and its body where that came whole.
-    Left(Arc<Backend>, u16, Option<Vec<u8>>),
-}
-
-impl Held {
-    /// Somebody else is asked: nobody gets it.
-    fn end(self, client: &mut dyn Downstream, now: Instant) {
-        if let Self::Open(mut exchange, _) = self {
-            exchange.give_back(client);
-            exchange.discard(client, now);
-        }
-    }
-
-    /// Ends it, and with it its place at the backend.
-    fn leave(self, client: &mut dyn Downstream, now: Instant) -> Self {
-        let Self::Open(mut exchange, _) = self else { return self };
-        let (backend, status) = (exchange.lease().backend().clone(), exchange.status());
-        exchange.give_back(client);
-        Self::Left(backend, status, exchange.detach(client, now, PAGE))
-    }
-
-    /// Nobody bettered it: the client gets it, or, where it did not come whole, its status. That of a
-    /// HEAD says the length of what is not here.
-    fn next(self, request: &Head) -> Next {
-        match self {
-            Self::Open(exchange, heard) => Next::Keep(exchange, heard),
-            Self::Left(backend, _, Some(body)) if request.method() != Method::Head => {
-                Next::Kept(backend, body)
-            }
-            Self::Left(_, status, _) => Next::Answer(Box::new(Reply::own(status, "queue"))),
-        }
-    }
 }
 
 /// The tries of one request.
@@ -536,55 +496,5 @@ fn no_lease(none: NoLease) -> Box<Reply> {
         NoLease::Empty | NoLease::Pending | NoLease::Avoided => {
             Box::new(Reply::own(503, "no_backend"))
         }
-    }
-}
-
-/// What broke a try, by the words of `retry.on`.
-fn cause(error: &Error, retry: Retry, stale: bool) -> Cause {
-    match (retry, error) {
-        _ if stale => Cause::Stale,
-        (Retry::NothingWritten | Retry::Refused, _) => Cause::Connect,
-        (_, Error::Io(_) | Error::Closed | Error::Down | Error::Silent) => Cause::Reset,
-        // What came is no head.
-        (_, Error::Garbage(_) | Error::Malformed(_)) => Cause::Reset,
-        (_, Error::FirstByte) => Cause::Timeout,
-        _ => Cause::Other,
-    }
-}
-
-pub(super) fn outcome(error: &Error, stale: bool) -> Outcome {
-    match error {
-        _ if stale => Outcome::Stale,
-        Error::Local(_) | Error::Body(_) | Error::Request | Error::Over | Error::NoUpgrade => {
-            Outcome::Abandoned
-        }
-        error if error.never_reached() => Outcome::NotReached,
-        _ => Outcome::Failed,
-    }
-}
-
-/// The status of our own answer for a broken try.
-pub(super) fn status(error: &Error) -> u16 {
-    match error {
-        Error::ConnectTimeout | Error::FirstByte | Error::Idle | Error::Request | Error::Silent => {
-            504
-        }
-        Error::Local(_)
-        | Error::Unresolved
-        | Error::OffLimits(_)
-        | Error::Over
-        | Error::Changed => 503,
-        Error::NoUpgrade => 501,
-        _ => 502,
-    }
-}
-
-/// What broke an answer in the middle: the status it would have earned, and the reason for the log.
-pub(super) fn cut_fault(error: &Error) -> (u16, &'static str) {
-    let status = status(error);
-    match error {
-        Error::Body(broken) => body_fault(broken),
-        Error::Idle | Error::Request | Error::Over => (status, error.word()),
-        _ => (status, "upstream_cut"),
     }
 }

@@ -1,5 +1,5 @@
 //! Fields that no trailer section carries on.
-use super::head::Fields;
+use super::fields::Fields;
 use std::sync::Arc;
 
 /// Names that a rule takes out of heads or says anew: behind a body they are not said either (RFC 9110

@@ -4,7 +4,7 @@
 //! the house), so that lending one is a push and a pop. Bytes are counted when a block is really
 //! allocated or freed, which is rare, so the process-wide count costs the request path nothing.
 //! The count is the one `static` of the house: memory belongs to the process.
-use super::head::Field;
+use super::fields::Field;
 use super::memory::{Part, Place, memory};
 use std::cell::RefCell;
 use std::task::{Context, Poll};

@@ -1,5 +1,6 @@
 //! Names are known or not, fields are found, changed, undone and written in order.
 use super::*;
+use crate::message::Chunk;
 
 #[test]
 fn every_known_name_is_found_in_any_case_and_its_neighbours_are_not() {

@@ -3,6 +3,7 @@
 mod barred;
 mod chunk;
 mod claim;
+mod fields;
 mod head;
 mod known;
 mod memory;
@@ -14,7 +15,8 @@ mod syntax;
 pub use barred::Barred;
 pub use chunk::{Chunk, Size, trim};
 pub use claim::{is_certificate_claim, is_claim};
-pub use head::{Fields, Head, Invalid, Method, Version};
+pub use fields::{Fields, Invalid};
+pub use head::{Head, Method, Version};
 pub use known::Known;
 #[cfg(test)]
 pub(crate) use memory::alone;

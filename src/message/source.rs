@@ -1,5 +1,5 @@
 //! A body that is read piece by piece, lent and not copied.
-use super::head::Fields;
+use super::fields::Fields;
 use bytes::{Buf, Bytes};
 use std::collections::VecDeque;
 use std::task::{Context, Poll};

@@ -7,12 +7,12 @@ use super::stream::Stream;
 use super::tunnel::tunnel;
 use crate::config::Effective;
 use crate::http::address::Origin;
+use crate::http::broken;
 use crate::http::forward::{Journey, Site, forward};
 use crate::http::gateway::Gateway;
 use crate::http::relay::{Cut, body_begun, body_fault};
 use crate::http::reply::Reply;
 use crate::http::report::{Came, Report};
-use crate::http::tries;
 use crate::http1::{BodyLength, Refusal, RequestVerdict, ResponseVerdict};
 use crate::http2::conn::Broken as Ended;
 use crate::http2::hpack::Encoder;
@@ -169,7 +169,7 @@ async fn answered(
             if verdict.websocket && (200..300).contains(&answer.status()) =>
         {
             let failed = exchange.fail(Error::Closed);
-            failed.lease.settle(tries::outcome(&Error::Request, false));
+            failed.lease.settle(broken::outcome(&Error::Request, false));
             turn.own(&Reply::own(502, "not_switched")).await;
         }
         Journey::Answer(exchange, came) => turn.answer(exchange, came, &answer).await,
@@ -251,8 +251,8 @@ impl Turn<'_, '_> {
     /// The answer broke before its first byte went to the client.
     async fn broken(&mut self, exchange: Box<Exchange>, error: Error) {
         let failed = exchange.fail(error);
-        let reply = Reply::own(tries::status(&failed.error), failed.error.word());
-        failed.lease.settle(tries::outcome(&failed.error, false));
+        let reply = Reply::own(broken::status(&failed.error), failed.error.word());
+        failed.lease.settle(broken::outcome(&failed.error, false));
         self.own(&reply).await;
     }
 
@@ -261,10 +261,10 @@ impl Turn<'_, '_> {
         match cut {
             Cut::Upstream(error) => {
                 let status;
-                (status, self.report.reason) = tries::cut_fault(&error);
+                (status, self.report.reason) = broken::cut_fault(&error);
                 let failed = exchange.fail(error);
                 self.abort(status);
-                failed.lease.settle(tries::outcome(&failed.error, false));
+                failed.lease.settle(broken::outcome(&failed.error, false));
             }
             Cut::Client | Cut::ClientIdle => self.left(&cut),
         }
