@@ -11,6 +11,7 @@
 //! $ EVENKEEL_SEEDS=100000 cargo test --release --lib simulation::tests::whatever
 //! ```
 
+mod clients;
 mod dice;
 mod further;
 mod hedging;
@@ -21,4 +22,5 @@ mod scene;
 mod server;
 mod table;
 mod tests;
+mod tries;
 mod world;

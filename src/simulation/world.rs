@@ -1,25 +1,21 @@
 //! Where a scene is played: the queue of events, and what each of them does.
 use super::dice::Dice;
 use super::laws::{Laws, Tally};
-use super::request::{After, Beaten, End, How, Request, Stage};
+use super::request::{End, How, Request, Stage};
 use super::scene::Scene;
-use super::server::{Job, Met, Mood};
+use super::server::{Job, Mood};
 use crate::config::Effective;
-use crate::http::{Broke, Cause, Told};
-use crate::metrics::Span;
-use crate::net::BEAT;
-use crate::pool::{Backend, Change, Lease, Member, NoLease, Outcome, Policies, Pool};
+use crate::pool::{Backend, Change, Member, NoLease, Policies, Pool};
 use crate::probe::{Order, Pace, out_every};
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use xxhash_rust::xxh3::xxh3_64;
 
-const MS: Duration = Duration::from_millis(1);
+pub(super) const MS: Duration = Duration::from_millis(1);
 /// One way through the network.
-const WAY: Duration = Duration::from_micros(100);
+pub(super) const WAY: Duration = Duration::from_micros(100);
 
 /// What happens.
 #[derive(Clone, Debug)]
@@ -96,26 +92,26 @@ pub(super) struct World {
     pub(super) scene: Scene,
     pub(super) start: Instant,
     pub(super) now: Instant,
-    events: BinaryHeap<Planned>,
-    planned: u64,
+    pub(super) events: BinaryHeap<Planned>,
+    pub(super) planned: u64,
     pub(super) pool: Arc<Pool>,
     /// What holds for requests that come from now on.
-    effective: Arc<Effective>,
-    changes: watch::Receiver<u64>,
-    will_publish: bool,
-    due: Option<Instant>,
-    beats: Vec<Beat>,
-    backends: Vec<Arc<Backend>>,
+    pub(super) effective: Arc<Effective>,
+    pub(super) changes: watch::Receiver<u64>,
+    pub(super) will_publish: bool,
+    pub(super) due: Option<Instant>,
+    pub(super) beats: Vec<Beat>,
+    pub(super) backends: Vec<Arc<Backend>>,
     pub(super) requests: Vec<Request>,
-    queued: Vec<usize>,
-    pending: Vec<usize>,
-    dice: Dice,
+    pub(super) queued: Vec<usize>,
+    pub(super) pending: Vec<usize>,
+    pub(super) dice: Dice,
     pub(super) laws: Laws,
     /// Who answered each client last.
-    homes: Vec<Option<Arc<Backend>>>,
+    pub(super) homes: Vec<Option<Arc<Backend>>>,
     pub(super) tally: Tally,
     /// Each event is printed.
-    told: bool,
+    pub(super) told: bool,
 }
 
 impl World {
@@ -229,7 +225,7 @@ impl World {
         self.tally
     }
 
-    fn happen(&mut self, event: Event) {
+    pub(super) fn happen(&mut self, event: Event) {
         match event {
             Event::Arrive => self.arrive(),
             Event::Turn(server, mood) => self.turn(server, mood),
@@ -300,7 +296,7 @@ impl World {
         }
     }
 
-    fn publish(&mut self) {
+    pub(super) fn publish(&mut self) {
         if let Some(at) = self.pool.publish(self.now) {
             self.will_publish = true;
             self.plan_at(at, Event::Publish);
@@ -312,7 +308,7 @@ impl World {
         }
     }
 
-    fn change(&mut self, change: Change) {
+    pub(super) fn change(&mut self, change: Change) {
         let turns = self.pool.apply(change, self.now);
         if self.told {
             turns.iter().for_each(|turn| eprintln!("          {turn:?}"));
@@ -321,7 +317,7 @@ impl World {
 
     /// What follows of an event at once: whose turn came, what is to be published, who is to be probed.
     /// Says whether somebody may have turned.
-    fn settle_down(&mut self) -> bool {
+    pub(super) fn settle_down(&mut self) -> bool {
         let mut at = 0;
         while let Some(request) = self.queued.get(at).copied() {
             let heard = match &mut self.requests[request].stage {
@@ -355,7 +351,7 @@ impl World {
     }
 
     /// Tells each heartbeat how to beat.
-    fn follow(&mut self) {
+    pub(super) fn follow(&mut self) {
         let config = self.pool.config();
         let out = self.pool.is_out().then(|| out_every(self.backends.len()));
         let mut orders = Vec::with_capacity(self.backends.len());
@@ -366,7 +362,7 @@ impl World {
         }
     }
 
-    fn plan_beat(&mut self, server: usize) {
+    pub(super) fn plan_beat(&mut self, server: usize) {
         let beat = &mut self.beats[server];
         let due = beat.pace.due().filter(|_| !beat.probing);
         if due == beat.due {
@@ -379,7 +375,7 @@ impl World {
         }
     }
 
-    fn beat(&mut self, server: usize, planned: u32) {
+    pub(super) fn beat(&mut self, server: usize, planned: u32) {
         let beat = &mut self.beats[server];
         if beat.planned != planned || beat.probing {
             return;
@@ -392,355 +388,5 @@ impl World {
             _ => (false, limit),
         };
         self.plan(after, Event::Probed(server, good));
-    }
-
-    fn arrive(&mut self) {
-        let gap = self.dice.gap(self.scene.rate);
-        if self.scene.crowd == 0 && self.now + gap < self.start + self.scene.time {
-            self.plan(gap, Event::Arrive);
-        }
-        let repeatable = self.dice.happens(self.scene.repeatable);
-        let mut chance = (self.dice.number(), self.dice.number());
-        let request = self.requests.len();
-        let (from, share) = self.scene.broken;
-        let began = self.now - self.start >= from;
-        let broken = began && self.dice.happens(share);
-        let alone = self.scene.alone;
-        // Who says no shares draws none: the others' seeds stay what they are.
-        let mut happens = |share: f64| began && share > 0.0 && self.dice.happens(share);
-        let is_stranger = happens(self.scene.strangers);
-        let slips = is_stranger || !broken && happens(self.scene.slips);
-        match self.scene.keys {
-            _ if alone && broken => chance.1 = 7,
-            0 => {}
-            n => chance.1 %= n,
-        }
-        let key = self.pool.wants_hash().then(|| xxh3_64(&chance.1.to_ne_bytes()));
-        let it = Request::new(repeatable, &self.effective, self.now, (chance.0, key));
-        let client = match self.homes.len() {
-            0 => 0,
-            _ if is_stranger => usize::MAX,
-            _ if alone && broken => 0,
-            n => self.dice.number() as usize % n,
-        };
-        let home = self.homes.get(client).cloned().flatten();
-        self.requests.push(Request { broken: broken || slips, client, home, ..it });
-        if let Some(patience) = self.scene.patience {
-            let patience = self.dice.around(patience);
-            self.plan(patience, Event::Leave(request, End::Left));
-        }
-        if let Some(limit) = self.effective.timeout.request.get() {
-            self.plan(limit, Event::Leave(request, End::Own("timeout_request")));
-        }
-        self.ask(request);
-    }
-
-    /// Asks the pool for a backend.
-    pub(super) fn ask(&mut self, request: usize) {
-        let now = self.now;
-        let it = &mut self.requests[request];
-        let was_pending = matches!(it.stage, Stage::Pending);
-        let limit = it.until;
-        it.stage = Stage::Resting;
-        match self.pool.stand(&it.ask(now)) {
-            Ok(lease) => self.begin(request, lease),
-            Err(NoLease::Full) => match self.pool.enter(&it.ask(now), now, limit) {
-                Ok(waiting) => {
-                    let until = waiting.until;
-                    it.stage = Stage::Queued(waiting);
-                    self.queued.push(request);
-                    self.tally.queued += 1;
-                    // Its worker may be busy when the timer rings.
-                    let late = MS.mul_f64(self.dice.share() * 5.0);
-                    self.plan_at(until + late, Event::Queue(request, until));
-                }
-                Err(none) => self.nobody(request, none),
-            },
-            Err(NoLease::Pending) => {
-                if !was_pending {
-                    it.asked = now;
-                }
-                it.stage = Stage::Pending;
-                let limit = it.effective.timeout.connect.get().unwrap_or(2000 * MS);
-                let since = it.asked;
-                self.pending.push(request);
-                if !was_pending {
-                    self.plan(limit, Event::GiveUp(request, since));
-                }
-            }
-            Err(none) => self.nobody(request, none),
-        }
-    }
-
-    /// A place became free for one who waited, or will not.
-    fn turn_came(&mut self, request: usize, answer: Result<Lease, NoLease>) {
-        self.queued.retain(|other| *other != request);
-        let it = &mut self.requests[request];
-        let before = std::mem::replace(&mut it.stage, Stage::Resting);
-        let Stage::Queued(waiting) = before else { panic!("{request} was not in the queue") };
-        self.laws.served(&waiting, answer.is_ok(), self.now);
-        drop(waiting);
-        match answer {
-            Ok(lease) => self.send(request, lease),
-            Err(none) => self.nobody(request, none),
-        }
-    }
-
-    fn nobody(&mut self, request: usize, none: NoLease) {
-        let word = match none {
-            NoLease::Full => "max_active",
-            NoLease::Queue => "queue",
-            NoLease::Empty | NoLease::Pending | NoLease::Avoided => "no_backend",
-        };
-        self.requests[request].full |= matches!(none, NoLease::Full | NoLease::Queue);
-        match self.requests[request].after {
-            Some(_) => self.no_more(request),
-            None => self.end(request, End::Own(word)),
-        }
-    }
-
-    /// Sends it to whom it was given just now.
-    pub(super) fn begin(&mut self, request: usize, lease: Lease) {
-        self.laws.chosen(&self.pool, lease.backend());
-        self.send(request, lease);
-    }
-
-    /// Sends it: who waited was given the lease before what happened since.
-    fn send(&mut self, request: usize, lease: Lease) {
-        let server = lease.backend().id.0 as usize;
-        self.laws.taken(lease.backend());
-        let (now, allowed) = (self.now, self.allowed(request));
-        let it = &mut self.requests[request];
-        if let Some(after) = &it.after {
-            if after.costs && !after.paid && !self.pool.take_try(allowed, now) {
-                it.spent = true;
-                self.laws.settled(lease.backend().id);
-                lease.settle_at(Outcome::Stale, now);
-                return self.no_more(request);
-            }
-            self.laws.tried(after.costs, &it.effective.retry, now);
-        } else {
-            let is_home = it.home.as_ref().is_some_and(|home| home.id == lease.backend().id);
-            self.laws.asked(&self.pool, (!is_home).then_some(lease.backend().id), now);
-        }
-        if let Some((kept, status)) = it.after.take().and_then(|after| after.kept) {
-            self.laws.settled(kept.backend().id);
-            kept.answered(status, Span::new(now, now));
-        }
-        assert!(!it.is_over(), "{request} was served after its end");
-        it.tries += 1;
-        it.attempt = it.tries;
-        assert!(it.repeatable || !it.begun, "{request} was begun, and is sent again");
-        (it.sent, it.long) = (self.now, None);
-        let mut lease = lease;
-        lease.listen();
-        it.stage = Stage::Tried(lease);
-        self.tally.took(server, self.now - self.start);
-        let job = Job { request, attempt: it.attempt };
-        self.meet(server, job);
-        self.may_hedge(job);
-    }
-
-    /// A try comes to a backend.
-    pub(super) fn meet(&mut self, server: usize, job: Job) {
-        let it = &self.requests[job.request];
-        let timeout = &it.effective.timeout;
-        let (connect, first) = (timeout.connect.get(), timeout.first_byte.get());
-        let often = match self.scene.servers[server].mood {
-            Mood::FailsOften(of) => self.dice.happens(f64::from(of) / 100.0),
-            _ => false,
-        };
-        match self.scene.servers[server].meet(job, it.broken || often) {
-            Met::Taken => {
-                self.plan(BEAT * 3 / 2, Event::Look(job));
-                if let Some(limit) = first {
-                    self.plan(limit, Event::Broke(job, How::FirstByte));
-                }
-                self.work(server);
-            }
-            Met::Refused => self.plan(2 * WAY, Event::Broke(job, How::Refused)),
-            Met::Hangs => {
-                self.plan(connect.unwrap_or(1000 * MS), Event::Broke(job, How::ConnectTimeout));
-            }
-            Met::Reset => self.plan(3 * WAY, Event::Broke(job, How::Reset)),
-            Met::Answered(status) => self.plan(4 * WAY, Event::Answer(job, status)),
-        }
-    }
-
-    /// A backend begins what it can.
-    fn work(&mut self, server: usize) {
-        while let Some(job) = self.scene.servers[server].begin() {
-            let it = &self.scene.servers[server];
-            let (life, work) = (it.life, it.work * it.times());
-            let (share, times) = it.slow;
-            let slow = share > 0.0 && self.dice.happens(share);
-            let work = self.dice.around(if slow { work * times } else { work });
-            self.plan(work, Event::Done(server, life, job));
-        }
-    }
-
-    fn done(&mut self, server: usize, life: u32, job: Job) {
-        let it = &mut self.scene.servers[server];
-        if it.life == life && it.done(job) {
-            self.plan(WAY, Event::Answer(job, 200));
-            self.work(server);
-        }
-    }
-
-    fn turn(&mut self, server: usize, mood: Mood) {
-        let (answered, lost) = self.scene.servers[server].turn(mood);
-        for job in answered {
-            self.plan(WAY, Event::Answer(job, 200));
-        }
-        for job in lost {
-            self.plan(WAY, Event::Broke(job, How::Reset));
-        }
-        self.work(server);
-    }
-
-    /// The lease of a try, if it goes on.
-    pub(super) fn lease(&mut self, job: Job) -> Option<Lease> {
-        let it = &mut self.requests[job.request];
-        if it.attempt != job.attempt || !matches!(it.stage, Stage::Tried(_)) {
-            return None;
-        }
-        match std::mem::replace(&mut it.stage, Stage::Resting) {
-            Stage::Tried(lease) => Some(lease),
-            _ => None,
-        }
-    }
-
-    pub(super) fn answer(&mut self, job: Job, status: u16) {
-        if self.answered_beside(job, status) {
-            return;
-        }
-        let Some(mut lease) = self.lease(job) else { return };
-        let server = lease.backend().id.0 as usize;
-        let it = &self.requests[job.request];
-        lease.first_byte(self.now - it.sent);
-        let late = it.long.is_some_and(|long| long.told).then(|| self.now - it.sent);
-        lease.spoke_at(late, self.now);
-        lease.compare(self.now - it.sent, self.now);
-        self.tally.answered(server, status);
-        if self.scene.hedge.is_some() {
-            self.pool.learn_first_byte(self.now - it.sent);
-        }
-        let id = lease.backend().id;
-        let cause = Cause::Status(status);
-        let repeatable = self.requests[job.request].repeatable;
-        let broke = Broke { cause, begun: true, repeatable, asked: Told::Nothing };
-        let end = End::Answered(status);
-        if !self.wins(job.request, status) && self.rescue(job, Beaten { broke, id, end }) {
-            self.laws.settled(id);
-            return lease.answered(status, Span::new(self.now, self.now));
-        }
-        self.cancel_beside(job.request, true);
-        self.came_home(job.request, lease.backend());
-        if !self.requests[job.request].effective.retry.on.statuses.has(status) {
-            self.laws.settled(lease.backend().id);
-            lease.answered(status, Span::new(self.now, self.now));
-            return self.end(job.request, end);
-        }
-        let it = &mut self.requests[job.request];
-        it.begun = true;
-        let after = After { costs: true, paid: false, end, kept: Some((lease, status)) };
-        self.again(job, broke, id, after, None);
-    }
-
-    fn broke(&mut self, job: Job, how: How) {
-        if !self.broke_beside(job, how) {
-            self.broke_for(job, how, None);
-        }
-    }
-
-    /// A client was answered by somebody.
-    fn came_home(&mut self, request: usize, backend: &Arc<Backend>) {
-        let it = &self.requests[request];
-        // Where it only took longer than the one beside it, its client stays its client.
-        let stays = |own: &Arc<Backend>| own.id == backend.id || it.is_outrun;
-        if let Some(home) = self.homes.get_mut(it.client)
-            && !it.home.as_ref().is_some_and(stays)
-        {
-            let moves = it.home.is_some().then(|| self.now - self.start);
-            self.tally.moves.extend(moves);
-            *home = Some(backend.clone());
-        }
-    }
-
-    /// What a try that broke means, and what is said of its backend at once.
-    pub(super) fn outcome(&mut self, backend: &Arc<Backend>, how: How) -> Outcome {
-        match how {
-            How::Refused | How::ConnectTimeout => {
-                backend.mark_unusable();
-                let detail = format!("{how:?}");
-                self.change(Change::Unreached { id: backend.id, detail });
-                Outcome::NotReached
-            }
-            How::Reset | How::Left | How::FirstByte => Outcome::Failed,
-        }
-    }
-
-    /// As `broke`; where it goes on is taken and paid for.
-    pub(super) fn broke_for(&mut self, job: Job, how: How, next: Option<Lease>) {
-        let Some(lease) = self.lease(job) else { return };
-        let id = lease.backend().id;
-        if how == How::FirstByte {
-            lease.in_vain(self.now - self.requests[job.request].sent, self.now);
-        }
-        let outcome = self.outcome(lease.backend(), how);
-        let cause = match how {
-            How::Refused | How::ConnectTimeout => Cause::Connect,
-            How::Reset | How::Left => Cause::Reset,
-            How::FirstByte => Cause::Timeout,
-        };
-        self.laws.settled(id);
-        self.laws.failed(id);
-        lease.settle_at(outcome, self.now);
-        let begun = outcome == Outcome::Failed;
-        let it = &mut self.requests[job.request];
-        it.begun |= begun;
-        let repeatable = !begun || it.repeatable;
-        let broke = Broke { cause, begun, repeatable, asked: Told::Nothing };
-        let end = End::Broken(how);
-        if self.rescue(job, Beaten { broke, id, end }) {
-            return next.into_iter().for_each(|next| next.settle_at(Outcome::Stale, self.now));
-        }
-        let paid = next.is_some();
-        self.again(job, broke, id, After { costs: begun, paid, end, kept: None }, next);
-    }
-
-    pub(super) fn end(&mut self, request: usize, end: End) {
-        let now = self.now;
-        let it = &mut self.requests[request];
-        assert!(!it.is_over(), "{request} ends twice");
-        self.cancel_beside(request, false);
-        let it = &mut self.requests[request];
-        let stage = std::mem::replace(&mut it.stage, Stage::Ended);
-        match stage {
-            Stage::Queued(mut waiting) => {
-                self.queued.retain(|other| *other != request);
-                if waiting.give_up().is_ok() {
-                    self.laws.left_with_one(now);
-                }
-            }
-            Stage::Tried(lease) => {
-                self.laws.settled(lease.backend().id);
-                lease.settle_at(Outcome::Abandoned, now);
-            }
-            _ => {}
-        }
-        if let Some((kept, status)) = it.after.take().and_then(|after| after.kept) {
-            self.laws.settled(kept.backend().id);
-            kept.answered(status, Span::new(now, now));
-        }
-        if self.told {
-            eprintln!("          {request} {end:?} after {:?}", now - it.born);
-        }
-        let it = &self.requests[request];
-        self.laws.ended(it, end, now);
-        self.tally.ended(it, end, (self.start, now));
-        if self.scene.crowd > 0 && now < self.start + self.scene.time {
-            self.plan(2 * WAY, Event::Arrive);
-        }
     }
 }
