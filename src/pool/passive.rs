@@ -221,11 +221,19 @@ impl Pool {
         then.own == heard.own && backend.watch.lock().is_alone(heard)
     }
 
-    /// How long a first byte of a backend may be waited for; `None` where nothing is known, or nobody
-    /// asks.
+    /// How long a first byte of a backend may be waited for; `None` where nothing is known, of it or of
+    /// the others of its tier, or nobody asks.
     pub(super) fn patience(&self, backend: &Backend) -> Option<Duration> {
-        let config = self.config();
-        backend.usual.get().patience(config.outlier.as_ref()?.silence.as_ref()?)
+        let (config, usual) = (self.config(), backend.usual.get());
+        let rules = config.outlier.as_ref()?.silence.as_ref()?;
+        usual.patience(rules).or_else(|| {
+            let snapshot = self.read.snapshot.load();
+            let own = snapshot.tiers().find(|set| set.has(backend.id))?;
+            let others = drawn(&own.candidates, backend.id, COMPARED).map(|c| &c.backend);
+            let others = others.filter(|other| other.id != backend.id);
+            let most = others.filter_map(|other| other.usual.get().patience(rules)).max()?;
+            Some(usual.patience_of_new(most, rules))
+        })
     }
 
     /// What is counted so far that a row is held against: of some of the others where there are many.

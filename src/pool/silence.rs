@@ -10,6 +10,9 @@
 //! this one. And so many in a row are no chance: where tries wait as long elsewhere, too, those of
 //! one backend may all be slow pages.
 //!
+//! Of a backend that has answered little since it is known, what it did say and what the others take
+//! is all there is to go by: it has twice as long as they have.
+//!
 //! A try that waits alone has nobody to vote with. What waits far too long is asked of somebody
 //! else: where that one answers the same request at once, the first one is silent, and where it takes
 //! as long, it was the request.
@@ -20,6 +23,8 @@ use std::time::{Duration, Instant};
 
 /// First bytes that must have been measured before a wait can be too long.
 const KNOWN: u32 = 16;
+/// One of which less is known is waited for so many times as long as the most patiently awaited of the others.
+const NEW: u32 = 2;
 /// Tries that must wait too long, each without a word of the backend since it began.
 const VOTES: u32 = 3;
 /// So rarely a backend that is well may have as many slow pages in a row.
@@ -72,8 +77,17 @@ impl Usual {
 
     /// As `patience`, where no wait is too short.
     pub(crate) fn most(self, rules: &config::Silence) -> Option<Duration> {
+        self.is_known().then(|| self.guess(rules))
+    }
+
+    /// As `patience` of one of which too little is known, beside the others' longest.
+    pub(crate) fn patience_of_new(self, others: Duration, rules: &config::Silence) -> Duration {
+        self.guess(rules).max(others.saturating_mul(NEW))
+    }
+
+    fn guess(self, rules: &config::Silence) -> Duration {
         let usual = f64::from(self.mean + 4.0 * self.deviation) * rules.factor;
-        self.is_known().then(|| Duration::try_from_secs_f64(usual).unwrap_or(Duration::MAX))
+        Duration::try_from_secs_f64(usual).unwrap_or(Duration::MAX)
     }
 
     /// Whether so long is beyond what most take: what was given up for another one's answer before is
@@ -263,6 +277,17 @@ mod tests {
         assert!(learnt(once.clone()).unwrap() > 30_000 * MS, "one is enough for a while");
         once.extend([MS; 60]);
         assert!(learnt(once).unwrap() < 1000 * MS);
+    }
+
+    #[test]
+    fn one_that_is_new_is_held_to_what_the_others_take_and_to_what_it_said() {
+        let of = |times: &[Duration]| {
+            times.iter().fold(Usual::default(), |usual, time| usual.learn(*time))
+        };
+        assert_eq!(of(&[]).patience_of_new(200 * MS, &RULES), 400 * MS);
+        assert_eq!(of(&[MS; 3]).patience_of_new(200 * MS, &RULES), 400 * MS);
+        let slow = of(&[2000 * MS]).patience_of_new(200 * MS, &RULES);
+        assert!(slow > 20_000 * MS, "it takes its time: {slow:?}");
     }
 
     #[test]

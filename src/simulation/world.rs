@@ -92,7 +92,7 @@ pub(super) struct World {
     pub(super) scene: Scene,
     pub(super) start: Instant,
     pub(super) now: Instant,
-    pub(super) events: BinaryHeap<Planned>,
+    events: BinaryHeap<Planned>,
     pub(super) planned: u64,
     pub(super) pool: Arc<Pool>,
     /// What holds for requests that come from now on.
@@ -100,7 +100,7 @@ pub(super) struct World {
     pub(super) changes: watch::Receiver<u64>,
     pub(super) will_publish: bool,
     pub(super) due: Option<Instant>,
-    pub(super) beats: Vec<Beat>,
+    beats: Vec<Beat>,
     pub(super) backends: Vec<Arc<Backend>>,
     pub(super) requests: Vec<Request>,
     pub(super) queued: Vec<usize>,
