@@ -71,6 +71,10 @@ impl Outcome {
             Self::Closed | Self::Stale | Self::Abandoned => false,
         }
     }
+    /// Whether it was turned away by a backend that can do no more now, by its word (RFC 9110 15.6.4).
+    fn turns_away(self) -> bool {
+        matches!(self, Self::Answered(503) | Self::Called(503))
+    }
     /// The status of HTTP that it was answered with.
     fn status(self) -> Option<u16> {
         match self {
@@ -349,8 +353,12 @@ impl Lease {
                     return hot.failed_apart();
                 }
                 let row = hot.failed();
+                self.pool.draws_anew(&self.backend);
                 if row == 1 {
                     self.pool.fails(&self.backend, self.who, self.now());
+                }
+                if self.is_load() {
+                    return;
                 }
                 if row.is_multiple_of(most) && hot.is_usable() {
                     self.pool.failing(&self.backend, row, most, self.now());
@@ -363,6 +371,10 @@ impl Lease {
             }
             _ => {}
         }
+    }
+    /// Whether it may have been turned away because its backend is at work on others.
+    fn is_load(&self) -> bool {
+        self.outcome.turns_away() && self.backend.row.lock().is_turned_away(self.taken, self.now())
     }
     /// A client was answered well.
     fn forgive(&self) {
@@ -412,7 +424,7 @@ impl Lease {
     fn adapt(&self) {
         let end = match self.outcome {
             Outcome::NotReached | Outcome::Failed => Some(End::Refused),
-            Outcome::Answered(503) | Outcome::Called(503) => Some(End::Turned),
+            turned if turned.turns_away() => Some(End::Turned),
             fault if fault.is_fault() => Some(End::Fault),
             Outcome::Answered(_) | Outcome::Called(_) if !self.outcome.sheds() => {
                 self.took.map(End::Took)

@@ -324,6 +324,30 @@ fn who_fails_as_many_do_is_ejected_wherever_they_stand() {
 }
 
 #[test]
+fn who_turns_away_what_is_beyond_it_is_not_ejected_while_it_works() {
+    for (status, ejected) in [(503, false), (500, true)] {
+        let (pool, now) = (judged(&["a1", "b1"]), Instant::now());
+        let beside = [id(&pool, "b1")];
+        let lease = |now| pool.lease(&Ask::new(now, 1).avoid(&beside)).unwrap();
+        let work = [lease(now), lease(now)];
+        let ms = Duration::from_millis(1);
+        for n in (1..30).take_while(|_| state(&pool, "a1") == State::Up) {
+            lease(now + n * ms).settle_at(Outcome::Answered(status), now + n * ms);
+        }
+        assert_eq!(state(&pool, "a1") == State::Ejected, ejected, "{status}");
+        if ejected {
+            continue;
+        }
+        // What it was at is over, and was turned away, too.
+        work.into_iter().for_each(|one| one.settle_at(Outcome::Answered(503), now + 30 * ms));
+        for n in (31..34).take_while(|_| state(&pool, "a1") == State::Up) {
+            lease(now + n * ms).settle_at(Outcome::Answered(503), now + n * ms);
+        }
+        assert_eq!(state(&pool, "a1"), State::Ejected);
+    }
+}
+
+#[test]
 fn a_backup_that_gets_but_what_others_failed_at_is_held_against_its_own_tier() {
     let now = Instant::now();
     for way in [&["a1", "c2"][..], &["a1", "b1", "c2"]] {

@@ -57,7 +57,16 @@ impl Pool {
         let beside = self.beside(backend);
         // It is one of the row.
         let unbound = beside.unbound.saturating_sub(u64::from(!who.is_bound()));
-        backend.row.lock().begin(Beside { unbound, ..beside }, now);
+        let others = backend.active().saturating_sub(1);
+        backend.row.lock().begin(Beside { unbound, ..beside }, others, now);
+    }
+
+    /// A try of a backend failed: who goes by turns goes on from another place.
+    #[cold]
+    pub(super) fn draws_anew(&self, backend: &Backend) {
+        let snapshot = self.read.snapshot.load();
+        let own = snapshot.tiers().find(|set| set.has(backend.id));
+        own.into_iter().for_each(|set| set.balancer.failed(fastrand::u64(..)));
     }
 
     /// So many tries of a backend failed in a row: it is held against it, unless the others' fail alike.
@@ -228,7 +237,7 @@ impl Pool {
         let rules = config.outlier.as_ref()?.silence.as_ref()?;
         usual.patience(rules).or_else(|| {
             let snapshot = self.read.snapshot.load();
-            let own = snapshot.tiers().find(|set| set.has(backend.id))?;
+            let own = snapshot.tiers().find(|set| set.has(backend.id)).unwrap_or(&**snapshot);
             let others = drawn(&own.candidates, backend.id, COMPARED).map(|c| &c.backend);
             let others = others.filter(|other| other.id != backend.id);
             let most = others.filter_map(|other| other.usual.get().patience(rules)).max()?;

@@ -8,6 +8,9 @@
 //!
 //! Who comes back to a backend asks for other pages than who comes for the first time, or is no browser, and
 //! not all backends have as many such: the failures of each are held against what became of their like.
+//!
+//! Who has too much to do turns away whoever comes while all of its places are taken (503), each at once: a long row
+//! in a moment, of a backend that answers all it can. What it was at before tells: once that is over its row speaks.
 use super::outlier::Tally;
 use std::time::{Duration, Instant};
 
@@ -15,6 +18,8 @@ use std::time::{Duration, Instant};
 const CHANCE: f64 = 1e-6;
 /// What the others' tries came to is looked back on for so long, and up to twice that.
 const WHILE: Duration = Duration::from_secs(5);
+/// What it was at before is waited for so long: of what takes longer nothing is learnt.
+const AT_WORK: Duration = Duration::from_secs(1);
 
 /// What was counted so far when somebody looks.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,6 +36,9 @@ pub(super) struct Beside {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Row {
     began: Beside,
+    /// When it began, and how many tries that were in work then have not ended since.
+    at: Option<Instant>,
+    older: u32,
     /// The first failures, which came when the others were not the same.
     before: u32,
     /// When it was noted last, and what was counted then and the time before.
@@ -39,10 +47,20 @@ pub(super) struct Row {
 }
 
 impl Row {
-    /// It begins with a first failure.
-    pub(super) fn begin(&mut self, beside: Beside, now: Instant) {
+    /// It begins with a first failure, while `others` are in work.
+    pub(super) fn begin(&mut self, beside: Beside, others: u32, now: Instant) {
         self.note(beside, now);
         (self.before, self.began) = (0, beside);
+        (self.at, self.older) = (Some(now), others);
+    }
+
+    /// A try that was taken then is turned away: whether the backend may be at work on others all the while.
+    pub(super) fn is_turned_away(&mut self, taken: Instant, now: Instant) -> bool {
+        let Some(at) = self.at else { return false };
+        if taken < at && now > at {
+            self.older = self.older.saturating_sub(1);
+        }
+        self.older > 0 && now.saturating_duration_since(at) < AT_WORK
     }
 
     /// Whether so many failures are its backend's own, `most` of which suffice where nothing else fails. Where
@@ -92,7 +110,7 @@ mod tests {
 
     fn stands_out(row: u32, good: u64, bad: u64) -> bool {
         let (mut began, now) = (Row::default(), Instant::now());
-        began.begin(beside(1, Tally { good: 1000, bad: 7 }), now);
+        began.begin(beside(1, Tally { good: 1000, bad: 7 }), 0, now);
         began.stands_out(row, 5, beside(1, Tally { good: 1000 + good, bad: 7 + bad }), now)
     }
 
@@ -106,9 +124,25 @@ mod tests {
     }
 
     #[test]
+    fn who_is_at_work_on_what_came_before_may_turn_away_the_rest() {
+        let (mut row, start) = (Row::default(), Instant::now());
+        let at = |ms| start + Duration::from_millis(ms);
+        assert!(!row.is_turned_away(at(0), at(0)), "nothing began");
+        row.begin(beside(1, Tally::default()), 2, at(100));
+        assert!((0..50).all(|n| row.is_turned_away(at(100), at(100 + n))), "two are in work");
+        assert!(row.is_turned_away(at(99), at(120)), "one of them is turned away, too");
+        assert!(!row.is_turned_away(at(98), at(130)), "and the other");
+        assert!(!row.is_turned_away(at(140), at(140)));
+        row.begin(beside(1, Tally::default()), 2, at(200));
+        assert!(row.is_turned_away(at(201), at(1100)) && !row.is_turned_away(at(201), at(1200)));
+        row.begin(beside(1, Tally::default()), 0, at(2000));
+        assert!(!row.is_turned_away(at(2001), at(2002)), "it had nothing else to do");
+    }
+
+    #[test]
     fn where_others_stand_beside_it_a_row_begins_anew() {
         let (mut row, now) = (Row::default(), Instant::now());
-        row.begin(beside(1, Tally { good: 0, bad: 50 }), now);
+        row.begin(beside(1, Tally { good: 0, bad: 50 }), 0, now);
         assert!(!row.stands_out(5, 5, beside(1, Tally { good: 0, bad: 65 }), now), "all fail");
         // One of them was drained: what it failed is out of the count.
         assert!(
@@ -126,18 +160,18 @@ mod tests {
     #[test]
     fn what_failed_elsewhere_lately_counts_as_well() {
         let (mut row, start) = (Row::default(), Instant::now());
-        row.begin(beside(1, Tally { good: 100, bad: 0 }), start);
+        row.begin(beside(1, Tally { good: 100, bad: 0 }), 0, start);
         let (others, now) = (Tally { good: 120, bad: 80 }, start + WHILE / 2);
-        row.begin(beside(1, others), now);
+        row.begin(beside(1, others), 0, now);
         let few = Tally { good: 121, ..others };
         assert!(
             !row.stands_out(5, 5, beside(1, few), now),
             "by chance none of theirs failed since it began"
         );
         let later = |n: u32| now + WHILE * n;
-        row.begin(beside(1, few), later(1));
+        row.begin(beside(1, few), 0, later(1));
         assert!(!row.stands_out(5, 5, beside(1, few), later(1)));
-        row.begin(beside(1, few), later(2));
+        row.begin(beside(1, few), 0, later(2));
         assert!(row.stands_out(5, 5, beside(1, few), later(2)), "long ago");
     }
 
@@ -162,7 +196,7 @@ mod tests {
                 }
                 (tallies[n % 4].bad, *row) = (tallies[n % 4].bad + 1, *row + 1);
                 if *row == 1 {
-                    began.begin(beside(1, others(&tallies)), now);
+                    began.begin(beside(1, others(&tallies)), 0, now);
                 }
                 if *row % 5 == 0 {
                     plain += 1;
@@ -181,7 +215,7 @@ mod tests {
         let tally = |good, bad| Tally { good, bad };
         let stands_out = |row, unbound: u64, others: [(u64, u64); 2]| {
             let (mut began, now) = (Row::default(), Instant::now());
-            began.begin(Beside { set: 1, others: [tally(90, 3); 2], unbound: 70 }, now);
+            began.begin(Beside { set: 1, others: [tally(90, 3); 2], unbound: 70 }, 0, now);
             let others = others.map(|(good, bad)| tally(90 + good, 3 + bad));
             began.stands_out(row, 5, Beside { set: 1, others, unbound: 70 + unbound }, now)
         };

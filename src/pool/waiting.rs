@@ -132,13 +132,13 @@ impl Waiting {
     pub(super) async fn turn(mut self) -> Answer {
         match tokio::time::timeout_at(self.until.into(), &mut self.answer).await {
             Ok(answer) => answer.unwrap_or(Err(NoLease::Queue)),
-            Err(_) => self.give_up(),
+            Err(_) => self.give_up(Instant::now()),
         }
     }
 
     /// Leaves, unless its turn has just come.
-    pub(crate) fn give_up(&mut self) -> Answer {
-        self.leave();
+    pub(crate) fn give_up(&mut self, now: Instant) -> Answer {
+        self.leave(now);
         // What is sent from here on is refused, and goes to the next one.
         self.answer.close();
         self.heard().unwrap_or(Err(NoLease::Queue))
@@ -149,7 +149,7 @@ impl Waiting {
         self.answer.try_recv().ok()
     }
 
-    fn leave(&self) {
+    fn leave(&self, now: Instant) {
         let (desk, line) = (&self.pool.desk, self.line);
         let mut queue = desk.queue(line).lock();
         if queue.leave(self.ticket).is_none() {
@@ -158,13 +158,13 @@ impl Waiting {
         desk.note(line, &queue, &self.pool.read.waits);
         drop(queue);
         // It may have been one for whom a free place was none.
-        self.pool.serve(Instant::now());
+        self.pool.serve(now);
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.leave();
+        self.leave(Instant::now());
         self.pool.desk.duration.observe(self.since.elapsed());
     }
 }

@@ -80,7 +80,7 @@ fn who_left_is_served_no_more_and_what_it_was_given_goes_on() {
     let (pool, now) = (commit(&section(&["a"], 1, 9), None), Instant::now());
     let first = pool.lease(&ask(now)).unwrap();
     let mut waiting: Vec<_> = (0..4).map(|_| pool.enter(&ask(now), now, None).unwrap()).collect();
-    assert_eq!(waiting[0].give_up().unwrap_err(), NoLease::Queue);
+    assert_eq!(waiting[0].give_up(Instant::now()).unwrap_err(), NoLease::Queue);
     drop(waiting.remove(1));
     assert_eq!(pool.queue_depth(), 2);
     first.settle(Outcome::Answered(200));
@@ -91,7 +91,7 @@ fn who_left_is_served_no_more_and_what_it_was_given_goes_on() {
     let first = pool.lease(&ask(now)).unwrap();
     let mut last = pool.enter(&ask(now), now, None).unwrap();
     drop(first);
-    assert!(last.give_up().is_ok());
+    assert!(last.give_up(Instant::now()).is_ok());
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn no_wake_up_is_lost_between_threads() {
                             break Some(answer.unwrap());
                         }
                         if leaves {
-                            break waiting.give_up().ok();
+                            break waiting.give_up(Instant::now()).ok();
                         }
                         assert!(now.elapsed() < Duration::from_secs(40), "a wake-up was lost");
                         std::thread::yield_now();

@@ -142,7 +142,7 @@ impl World {
         match stage {
             Stage::Queued(mut waiting) => {
                 self.queued.retain(|other| *other != request);
-                if waiting.give_up().is_ok() {
+                if waiting.give_up(now).is_ok() {
                     self.laws.left_with_one(now);
                 }
             }

@@ -256,7 +256,7 @@ impl World {
                 if let Stage::Queued(waiting) = &mut self.requests[request].stage
                     && waiting.until == until
                 {
-                    let answer = waiting.give_up();
+                    let answer = waiting.give_up(self.now);
                     self.turn_came(request, answer);
                 }
             }
