@@ -61,7 +61,7 @@ impl Pool {
         backend.row.lock().begin(Beside { unbound, ..beside }, others, now);
     }
 
-    /// A try of a backend failed: who goes by turns goes on from another place.
+    /// Tries of a backend fail in a row: who goes by turns goes on from another place.
     #[cold]
     pub(super) fn draws_anew(&self, backend: &Backend) {
         let snapshot = self.read.snapshot.load();

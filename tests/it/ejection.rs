@@ -145,7 +145,7 @@ fn what_fails_everywhere_ejects_nobody() {
         assert!(client.ask("GET", "/", "").status >= 500);
     }
     assert_eq!(ejections(&proxy), [0, 0, 0]);
-    // After each failure the turns go on from a place that is drawn.
+    // After a second failure in a row the turns go on from a place that is drawn.
     assert!(backends.iter().all(|(_, asked)| asked.load(SeqCst) >= 9), "all are asked alike");
     // One is taken out: the rows of those that stay say no more than before.
     let two = [backends[0].0.addr, backends[1].0.addr];

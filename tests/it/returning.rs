@@ -175,7 +175,7 @@ fn tiers_ejections_and_the_panic_threshold_go_together() {
     all[0].answers_well.store(false, SeqCst);
     assert_eq!(shares()[2..], [0, 0]);
     proxy.until_state("a", "ejected");
-    // After each failure the turns go on from a place that is drawn.
+    // After a second failure in a row the turns go on from a place that is drawn.
     let [a, b, c, d] = shares();
     assert!(a >= 5 && b >= 5 && (a + b, c + d) == (40, 0) && panics(), "{a} {b} {c} {d}");
 

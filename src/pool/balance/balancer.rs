@@ -138,7 +138,7 @@ pub trait Balancer: Send + Sync {
         let _ = (candidates, index);
     }
 
-    /// A try of one of them failed. Who goes by turns goes on from another place, drawn by this number: else
+    /// Tries of one of them fail in a row. Who goes by turns goes on from another place, drawn by this number: else
     /// a client whose pages come in step with the turns has a page that is broken everywhere fail at one of
     /// them only.
     fn failed(&self, random: u64) {
