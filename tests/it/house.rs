@@ -111,7 +111,8 @@ fn every_file_says_first_what_it_is_for() {
         let text = std::fs::read_to_string(&file).unwrap();
         assert!(text.starts_with("//!"), "{} does not begin with //!", file.display());
         let code = text.split("#[cfg(test)]").next().unwrap().lines().count();
-        assert!(code <= 600, "{} has {code} lines", file.display());
+        let most = if file.to_string_lossy().ends_with("tests.rs") { 750 } else { 600 };
+        assert!(code <= most, "{} has {code} lines", file.display());
     }
 }
 
