@@ -353,9 +353,6 @@ impl Lease {
                     return hot.failed_apart();
                 }
                 let row = hot.failed();
-                if row > 1 {
-                    self.pool.draws_anew(&self.backend);
-                }
                 if row == 1 {
                     self.pool.fails(&self.backend, self.who, self.now());
                 }

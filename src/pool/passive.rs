@@ -61,14 +61,6 @@ impl Pool {
         backend.row.lock().begin(Beside { unbound, ..beside }, others, now);
     }
 
-    /// Tries of a backend fail in a row: who goes by turns goes on from another place.
-    #[cold]
-    pub(super) fn draws_anew(&self, backend: &Backend) {
-        let snapshot = self.read.snapshot.load();
-        let own = snapshot.tiers().find(|set| set.has(backend.id));
-        own.into_iter().for_each(|set| set.balancer.failed(fastrand::u64(..)));
-    }
-
     /// So many tries of a backend failed in a row: it is held against it, unless the others' fail alike.
     #[cold]
     pub(super) fn failing(&self, backend: &Backend, row: u32, most: u32, now: Instant) {

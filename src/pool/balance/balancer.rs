@@ -138,13 +138,6 @@ pub trait Balancer: Send + Sync {
         let _ = (candidates, index);
     }
 
-    /// Tries of one of them fail in a row. Who goes by turns goes on from another place, drawn by this number: else
-    /// a client whose pages come in step with the turns has a page that is broken everywhere fail at one of
-    /// them only.
-    fn failed(&self, random: u64) {
-        let _ = random;
-    }
-
     /// Whether `load_changed` is of use. A policy that says no saves each lease two look-ups.
     fn wants_load(&self) -> bool {
         true

@@ -60,11 +60,6 @@ impl Balancer for RoundRobin {
         self.walk(candidates, ask, || turns.next().unwrap_or(0))
     }
 
-    fn failed(&self, random: u64) {
-        // Shares stay what they are: each place of the schedule is as likely as any other.
-        self.cursor.0.fetch_add(random >> 32, Relaxed);
-    }
-
     fn wants_load(&self) -> bool {
         false
     }

@@ -546,22 +546,6 @@ fn a_users_own_policy_enters_by_its_word() {
     assert!(Policies::default().build(&balance("my_last"), &candidates, 1).is_none());
 }
 
-/// Pages that come in step with the turns meet all of them where one of them fails.
-#[test]
-fn round_robin_goes_on_elsewhere_after_a_failure() {
-    let set = weighted(&[1, 1, 1]);
-    let balancer = build(&balance("round_robin"), &set);
-    let mut met = [0u32; 3];
-    for n in 0..3000u64 {
-        let index = balancer.pick(&set, &Ask::new(Instant::now(), n)).unwrap();
-        if n % 3 == 0 {
-            met[index] += 1;
-            balancer.failed(mix(n));
-        }
-    }
-    assert!(met.iter().all(|n| (200..500).contains(n)), "{met:?}");
-}
-
 #[test]
 fn a_set_published_again_and_again_goes_on_with_its_schedule() {
     let candidates = weighted(&[1; 7]);
