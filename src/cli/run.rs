@@ -175,6 +175,7 @@ async fn serve_all(
     let governed = doors.iter().filter(|(_, access)| access.api).map(|(door, _)| door.addr.clone());
     let hand_over = BindAddr::Unix(folder.join(server::SOCKET));
     let off_limits = Arc::new(OffLimits::new(governed.chain([hand_over])));
+    let last = log.clone();
     let (state, log, tidy) = (Some(folder.clone()), Some(log), Some(tidy));
     let options =
         Options { state, log, tidy, notify: notify.clone(), off_limits, ..Options::default() };
@@ -199,7 +200,18 @@ async fn serve_all(
     running.serves().await?;
     roles.iter().for_each(|role| role.pause(false));
     let giving = giving.ok().flatten().map(Giver::start);
-    let ending = server::until_over(&mut signals, &reloader, path, giving).await;
+    let ending = {
+        let mut over = std::pin::pin!(server::until_over(&mut signals, &reloader, path, giving));
+        tokio::select! {
+            ending = &mut over => ending,
+            why = running.taken_back() => {
+                // Nothing may be tidied up: it is all the other's.
+                last.say(&format!("evenkeel: {why}"));
+                last.flush(LAST_WORDS);
+                std::process::exit(1);
+            }
+        }
+    };
     let handed_over = ending == Ending::HandedOver;
     let ended = async { if handed_over { running.leave().await } else { running.stop().await } };
     let told = tokio::select! {

@@ -1,6 +1,6 @@
 //! What the service manager is told (sd_notify(3)): that this process is ready, reloads, stops, lives,
 //! or that another one is the service from here on. Without `NOTIFY_SOCKET` nobody is told anything.
-use super::worker::Worker;
+use super::worker::{self, Worker};
 use nix::time::{ClockId, clock_gettime};
 use std::ffi::OsStr;
 use std::os::linux::net::SocketAddrExt;
@@ -92,13 +92,8 @@ pub(super) async fn live(notify: Notify, workers: Weak<Vec<Worker>>, every: Dura
     let mut tick = tokio::time::interval(every);
     loop {
         tick.tick().await;
-        let Some(workers) = workers.upgrade() else { return };
-        let asked: Vec<_> = workers.iter().map(|worker| worker.handle.spawn(async {})).collect();
-        drop(workers);
-        for answer in asked {
-            if answer.await.is_err() {
-                return;
-            }
+        if !worker::all_answer(&workers).await {
+            return;
         }
         notify.say("WATCHDOG=1");
     }

@@ -1,6 +1,6 @@
 //! The start of a server and its end.
 use super::gate::{Carried, Gate};
-use super::handover::{Inherited, Legacy};
+use super::handover::{Inherited, Legacy, Undone};
 use super::kept::Kept;
 use super::notify::{self, Notify};
 use super::reload::{Parts, Reloader, leave, retire};
@@ -102,6 +102,8 @@ pub struct Running {
     notify: Notify,
     /// How the process before this one is told that this one ends.
     farewell: Option<Farewell>,
+    /// Why the process before this one serves again.
+    taken_back: Option<oneshot::Receiver<String>>,
 }
 
 type Farewell = (oneshot::Sender<()>, JoinHandle<()>);
@@ -170,7 +172,7 @@ pub async fn start_from(
     if let Some(every) = options.notify.beat() {
         tokio::spawn(notify::live(options.notify.clone(), Arc::downgrade(&workers), every));
     }
-    Ok(Running { reloader, workers, notify: options.notify, farewell: None })
+    Ok(Running { reloader, workers, notify: options.notify, farewell: None, taken_back: None })
 }
 
 impl Running {
@@ -193,12 +195,20 @@ impl Running {
         };
         legacy.serving().await?;
         let (end, mut ends) = oneshot::channel::<()>();
-        let reloader = self.reloader.clone();
+        let (take_back, taken_back) = oneshot::channel();
+        let (reloader, workers) = (self.reloader.clone(), Arc::downgrade(&self.workers));
         let task = tokio::spawn(async move {
+            // One that cannot answer for its threads is not heard.
+            let alive = || async {
+                if !worker::all_answer(&workers).await {
+                    std::future::pending::<()>().await;
+                }
+            };
             tokio::select! {
-                done = legacy.done() => match done {
+                done = legacy.done(alive) => match done {
                     Ok(()) => tracing::info!(from = legacy.pid, "took over"),
-                    Err(why) => tracing::warn!("{why}"),
+                    Err(Undone::Lost(why)) => tracing::warn!("{why}"),
+                    Err(Undone::TakenBack(why)) => return drop(take_back.send(why)),
                 },
                 _ = &mut ends => return legacy.bye().await,
             }
@@ -206,8 +216,20 @@ impl Running {
             reloader.state().words.listen();
             reloader.ready();
         });
-        self.farewell = Some((end, task));
+        (self.farewell, self.taken_back) = (Some((end, task)), Some(taken_back));
         Ok(())
+    }
+
+    /// Waits until the process before this one serves again, for it heard nothing of this one, and says
+    /// why. Sockets, files and words are that one's: this process is to end at once.
+    pub async fn taken_back(&mut self) -> String {
+        match self.taken_back.take() {
+            Some(why) => match why.await {
+                Ok(why) => why,
+                Err(_) => std::future::pending().await,
+            },
+            None => std::future::pending().await,
+        }
     }
 
     /// Before this process ends in order, or is another one's past: the one before it need not serve

@@ -6,7 +6,7 @@
 use crate::message;
 use crate::upstream::Dialer;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
@@ -39,6 +39,19 @@ pub(super) fn start(layout: Layout, threads: usize, tidy: Option<fn()>) -> io::R
         }
         Layout::Shared => Ok(vec![Worker::start("worker".into(), threads, tidy)?]),
     }
+}
+
+/// Waits until each of them has answered; whether they all are still there.
+pub(super) async fn all_answer(workers: &Weak<Vec<Worker>>) -> bool {
+    let Some(workers) = workers.upgrade() else { return false };
+    let asked: Vec<_> = workers.iter().map(|worker| worker.handle.spawn(async {})).collect();
+    drop(workers);
+    for answer in asked {
+        if answer.await.is_err() {
+            return false;
+        }
+    }
+    true
 }
 
 impl Worker {

@@ -17,6 +17,9 @@ use tokio::sync::{mpsc, watch};
 /// The other process must live for so long, serving, before this one lets go: until then this one
 /// would only have to listen again.
 const PROOF: Duration = Duration::from_secs(1);
+/// It is asked so often whether it does, and answers within so long: meanwhile nobody takes who comes.
+const ASK: Duration = Duration::from_millis(200);
+const ANSWER: Duration = Duration::from_secs(2);
 /// The longest word of a caller: the addresses that it takes, or all that is wrong with its file. So
 /// much anybody who may call can have this process hold.
 const WORD: usize = 1 << 20;
@@ -268,22 +271,18 @@ impl<'a> Attempt<'a> {
     /// Listens no more, but could again, until the other process has proved that it lives.
     async fn prove(&mut self, channel: &mut Channel, doors: &[Arc<Door>]) -> Result<(), String> {
         doors.iter().for_each(|door| door.pause(true));
-        let heard = tokio::select! {
-            heard = tokio::time::timeout(PROOF, channel.next()) => heard,
+        let lives = tokio::select! {
+            lives = lives(channel) => lives,
             () = told(&mut self.stop) => {
                 // Whoever stops a service may know this process alone.
                 let _ = tokio::time::timeout(END, channel.send(&Message::End, &[])).await;
                 return Ok(());
             }
         };
-        let why = match heard {
-            // It lives, or ends in order.
-            Err(_) | Ok(Ok(Message::Bye)) => return Ok(()),
-            Ok(Ok(other)) => unexpected(other),
-            Ok(Err(error)) => format!("it served and died within {PROOF:?}: {error}"),
-        };
-        doors.iter().for_each(|door| door.pause(false));
-        Err(why)
+        if lives.is_err() {
+            doors.iter().for_each(|door| door.pause(false));
+        }
+        lives
     }
 
     /// The other's next word, within the time it has to be ready.
@@ -296,6 +295,36 @@ impl<'a> Attempt<'a> {
                 io::ErrorKind::TimedOut => LATE.into(),
                 _ => lost(error),
             }),
+        }
+    }
+}
+
+/// Asks the other process whether it lives, until it has for long enough, or ends in order.
+async fn lives(channel: &mut Channel) -> Result<(), String> {
+    let died = |error| format!("it served and died within {PROOF:?}: {error}");
+    let begun = Instant::now();
+    loop {
+        let asked = tokio::time::timeout(ANSWER, async {
+            channel.send(&Message::Alive, &[]).await?;
+            channel.next().await
+        });
+        match asked.await {
+            Ok(Ok(Message::Alive)) if begun.elapsed() >= PROOF => return Ok(()),
+            Ok(Ok(Message::Alive)) => {}
+            Ok(Ok(Message::Bye)) => return Ok(()),
+            Ok(Ok(other)) => return Err(unexpected(other)),
+            Ok(Err(error)) => return Err(died(error)),
+            Err(_) => {
+                return Err(format!(
+                    "it served, and did not say within {ANSWER:?} that all its threads live"
+                ));
+            }
+        }
+        match tokio::time::timeout(ASK, channel.next()).await {
+            Err(_) => {}
+            Ok(Ok(Message::Bye)) => return Ok(()),
+            Ok(Ok(other)) => return Err(unexpected(other)),
+            Ok(Err(error)) => return Err(died(error)),
         }
     }
 }

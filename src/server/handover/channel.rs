@@ -67,14 +67,16 @@ impl Channel {
         tokio::time::timeout(limit, self.next()).await.unwrap_or_else(|_| Err(late()))
     }
 
-    /// The next message, whenever it comes.
+    /// The next message, whenever it comes. What came of it by then is not lost where this is dropped.
     pub(super) async fn next<T: DeserializeOwned>(&mut self) -> io::Result<T> {
-        let head = self.take(4).await?;
+        let head = self.fill(4).await?;
         let length = u32::from_be_bytes([head[0], head[1], head[2], head[3]]) as usize;
         if length > self.most {
             return Err(io::Error::other(format!("a message of {length} bytes is too long")));
         }
-        Ok(serde_json::from_slice(&self.take(length).await?)?)
+        let message = serde_json::from_slice(&self.fill(4 + length).await?[4..]);
+        self.bytes.drain(..4 + length);
+        Ok(message?)
     }
 
     /// So many of the descriptors that came.
@@ -86,7 +88,8 @@ impl Channel {
         Ok(self.fds.drain(..count).collect())
     }
 
-    async fn take(&mut self, count: usize) -> io::Result<Vec<u8>> {
+    /// So many bytes at least, the first that were not taken yet.
+    async fn fill(&mut self, count: usize) -> io::Result<&[u8]> {
         while self.bytes.len() < count {
             let (stream, bytes, fds) = (&self.stream, &mut self.bytes, &mut self.fds);
             let read = stream.async_io(Interest::READABLE, || receive(stream, bytes, fds)).await?;
@@ -94,8 +97,7 @@ impl Channel {
                 return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "it ended"));
             }
         }
-        let rest = self.bytes.split_off(count);
-        Ok(std::mem::replace(&mut self.bytes, rest))
+        Ok(&self.bytes[..count])
     }
 }
 

@@ -31,6 +31,15 @@ pub struct Legacy {
     pub(in crate::server) memory: Memory,
 }
 
+/// Why the other process did not let go.
+#[derive(Debug)]
+pub(in crate::server) enum Undone {
+    /// It serves again.
+    TakenBack(String),
+    /// It is not heard of any more, or ends: this process is the one that serves.
+    Lost(String),
+}
+
 impl Legacy {
     /// Finds the process that serves by its socket, and is given its sockets. It goes on serving.
     ///
@@ -114,19 +123,39 @@ impl Legacy {
         self.say(&Message::Serving).await
     }
 
-    /// Waits until the other process holds on to nothing any more. Where that one is told to end before,
-    /// this one is told, too: by SIGTERM, as if it had come from outside.
-    pub(in crate::server) async fn done(&mut self) -> Result<(), String> {
-        match self.hear().await? {
-            Message::Done => {
-                self.join_group();
-                Ok(())
+    /// Waits until the other process holds on to nothing any more, and tells it meanwhile that this one
+    /// lives, once `alive` says so. Where that one is told to end before, this one is told, too: by
+    /// SIGTERM, as if it had come from outside.
+    pub(in crate::server) async fn done<F: Future<Output = ()>>(
+        &mut self,
+        alive: impl Fn() -> F,
+    ) -> Result<(), Undone> {
+        loop {
+            match self.hear().await.map_err(Undone::Lost)? {
+                Message::Alive => {
+                    alive().await;
+                    // Where nobody hears it any more, its last word says why.
+                    let _ = self.say(&Message::Alive).await;
+                }
+                Message::Done => {
+                    self.join_group();
+                    return Ok(());
+                }
+                Message::End => {
+                    let told = kill_process(getpid(), Signal::TERM);
+                    told.map_err(|error| Undone::Lost(format!("end: {error}")))?;
+                    let pid = self.pid;
+                    let why = format!("process {pid}, which served before, was told to end");
+                    return Err(Undone::Lost(why));
+                }
+                Message::Refused { why } => {
+                    let pid = self.pid;
+                    return Err(Undone::TakenBack(format!(
+                        "take over: process {pid} serves again: {why}"
+                    )));
+                }
+                other => return Err(Undone::Lost(unexpected(other))),
             }
-            Message::End => {
-                kill_process(getpid(), Signal::TERM).map_err(|error| format!("end: {error}"))?;
-                Err(format!("process {}, which served before, was told to end", self.pid))
-            }
-            other => Err(unexpected(other)),
         }
     }
 

@@ -38,6 +38,8 @@ pub(super) enum Message {
     Final { memory: Memory },
     /// The new process: it serves.
     Serving,
+    /// The old process, while the new one proves that it lives, and the answer once all its threads did.
+    Alive,
     /// The old process: the service is the new one's.
     Done,
     /// The old process, told to end while the new one proves that it lives: the service ends.
@@ -57,6 +59,7 @@ impl Message {
             Self::Ready { .. } => "ready",
             Self::Final { .. } => "final",
             Self::Serving => "serving",
+            Self::Alive => "alive",
             Self::Done => "done",
             Self::End => "end",
             Self::Bye => "bye",

@@ -8,7 +8,9 @@
 //! Ready (which it took)  -->
 //!                        <--     Final (what it knows by now; from here on it writes nothing)
 //! keeps the words, serves
-//! Serving                -->     takes nobody any more, and watches for a second that the other lives
+//! Serving                -->     takes nobody any more, and watches for a second that the other lives:
+//!                        <--     Alive ...
+//! Alive, by each thread  -->     ...
 //!                        <--     Done; drains
 //! ```
 //!
@@ -27,5 +29,5 @@ mod program;
 pub use giver::{Giver, Giving, ROLE, SOCKET, bind};
 pub use inherited::Inherited;
 pub use legacy::Legacy;
-pub(super) use legacy::first_verdicts;
+pub(super) use legacy::{Undone, first_verdicts};
 pub use outcome::{HandOver, HandOvers, Role};
