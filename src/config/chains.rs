@@ -40,6 +40,17 @@ pub(super) struct RetrySaid {
     pub(super) bounds: Vec<(&'static str, Said)>,
     /// Waits that another limit may end before.
     pub(super) waits: Vec<(Wait, Said)>,
+    /// How much of a body is held, of which no request may bring so much.
+    pub(super) held: Vec<(Held, Said)>,
+}
+
+/// Why a body is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// `retry.body`
+    Again,
+    /// `mirror.body`
+    Copied,
 }
 
 /// A wait that another limit may end before.
@@ -79,10 +90,15 @@ impl Chain<'_> {
         Effective::layered(self.layers.iter().map(|(_, over)| *over))
     }
 
-    /// Who says this of retries last, and how near to the request.
-    fn says(&self, says: impl Fn(&RetryPart) -> bool) -> Option<(usize, &Owner)> {
+    /// Who says this last, and how near to the request.
+    pub(super) fn last(&self, says: impl Fn(&Overrides) -> bool) -> Option<(usize, &Owner)> {
         let mut layers = self.layers.iter().enumerate().rev();
-        layers.find(|(_, (_, over))| says(&over.retry)).map(|(at, (owner, _))| (at, owner))
+        layers.find(|(_, (_, over))| says(over)).map(|(at, (owner, _))| (at, owner))
+    }
+
+    /// The same of retries.
+    fn says(&self, says: impl Fn(&RetryPart) -> bool) -> Option<(usize, &Owner)> {
+        self.last(|over| says(&over.retry))
     }
 }
 

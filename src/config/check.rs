@@ -1,5 +1,6 @@
 //! What only the whole document can tell: names that are not there, addresses said twice, keys of
 //! a pool that mean nothing to those who use it.
+use super::bodies::bodies_in_vain;
 use super::chains::{bounds_without_tries, tries_without_budget};
 use super::datagrams::Carries;
 use super::draft::{Draft, Ref, Said};
@@ -46,6 +47,7 @@ pub(super) fn check(draft: &Draft, server: &Server, file: &At, faults: &mut Faul
     bounds_without_tries(draft, faults);
     tries_without_budget(draft, faults);
     waits_in_vain(draft, faults);
+    bodies_in_vain(draft, faults);
     passthrough(draft, faults);
     binds(draft, server, faults);
     raw_pools(draft, faults);

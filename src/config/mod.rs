@@ -9,6 +9,7 @@ mod action;
 mod addr;
 mod admin;
 mod balance;
+mod bodies;
 mod chains;
 mod check;
 mod datagrams;

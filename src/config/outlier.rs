@@ -86,7 +86,8 @@ fn table(item: &Item<'_>, t: &mut Table<'_>, http_only: &mut Vec<Said>) -> Optio
         http_only.extend((item.kind() == Kind::Table).then(|| said(&item)));
         silence(&item)
     });
-    let eject = t.take("eject").and_then(|item| item.duration()).unwrap_or(EJECT);
+    let first = t.take("eject");
+    let eject = first.as_ref().and_then(Item::duration).unwrap_or(EJECT);
     let most = t.take("eject_max").map(|item| (item.duration(), item));
     let share = t.take("max_ejected").and_then(|item| max_ejected(&item));
     if let Some((Some(most), item)) = &most
@@ -113,8 +114,17 @@ fn table(item: &Item<'_>, t: &mut Table<'_>, http_only: &mut Vec<Said>) -> Optio
         max_ejected: share.or_else(|| Percent::new(MAX_EJECTED))?,
     };
     let (failures, rate) = (outlier.consecutive_failures, outlier.success_rate);
-    if failures.is_none() && rate.is_none() && outlier.silence.is_none() {
-        item.wrong(Wrong::new("judges by nothing").hint("write outlier = \"off\""));
+    if failures.is_none() && rate.is_none() {
+        match (outlier.silence, &first) {
+            (None, _) => {
+                item.wrong(Wrong::new("judges by nothing").hint("write outlier = \"off\""));
+            }
+            (Some(_), Some(item)) => item.key_wrong(
+                Wrong::new("means nothing here: silence alone ejects, which has hold")
+                    .hint("leave it out, or let consecutive_failures or success_rate eject"),
+            ),
+            (Some(_), None) => {}
+        }
     }
     Some(outlier)
 }

@@ -1,5 +1,5 @@
 //! `timeout`, `limits` and `retry`, which may stand in `defaults`, `listener`, `pool` and `route`.
-use super::chains::{RetrySaid, Wait};
+use super::chains::{Held, RetrySaid, Wait};
 use super::draft::Said;
 use super::model::{LimitsPart, Overrides, TimeoutsPart};
 use super::pool::said;
@@ -79,6 +79,9 @@ pub(super) fn overrides(t: &mut Table<'_>, place: Place, only: &mut Only) -> Ove
     }
     if let Some(item) = t.again("retry").and_then(|item| item.inside("backoff")?.inside("base")) {
         only.retry.waits.push((Wait::Backoff, said(&item)));
+    }
+    if let Some(item) = t.again("retry").and_then(|item| item.inside("body")) {
+        only.retry.held.push((Held::Again, said(&item)));
     }
     if let (Some(item), true) = (t.again("retry"), over.retry.on.is_some_and(|on| on.timeout)) {
         only.retry.waits.extend(item.inside("on").map(|item| (Wait::Again, said(&item))));

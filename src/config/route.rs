@@ -2,7 +2,7 @@
 use super::action;
 use super::addr;
 use super::balance;
-use super::chains::{Owner, Wait};
+use super::chains::{Held, Owner, Wait};
 use super::draft::{Draft, Ref};
 use super::field;
 use super::header;
@@ -87,6 +87,8 @@ fn route(item: &Item<'_>, t: &mut Table<'_>, index: usize, draft: &mut Draft) ->
         let item = t.again("hedge").and_then(|item| item.inside(key));
         only.retry.waits.extend(item.map(|item| (wait, pool::said(&item))));
     }
+    let held = t.again("mirror").and_then(|item| item.inside("body"));
+    only.retry.held.extend(held.map(|item| (Held::Copied, pool::said(&item))));
     if let Some(name) = &name {
         draft.retries.insert(Owner::Route(name.clone()), only.retry);
     }

@@ -41,7 +41,7 @@ pub(super) fn waits_in_vain(draft: &Draft, faults: &mut Faults) {
 /// Whether the word of this place holds on this way.
 fn holds(chain: &Chain<'_>, owner: &Owner, wait: Wait) -> bool {
     match says(wait) {
-        Some(says) => last(chain, says).is_some_and(|(_, last)| last == owner),
+        Some(says) => chain.last(says).is_some_and(|(_, last)| last == owner),
         None => chain.layers.iter().any(|(one, _)| one == owner),
     }
 }
@@ -56,13 +56,6 @@ fn says(wait: Wait) -> Option<fn(&Overrides) -> bool> {
         Wait::Backoff => |over| over.retry.backoff.is_some(),
         Wait::Queue | Wait::Hedge | Wait::HedgeMin | Wait::Silence => return None,
     })
-}
-
-/// Who says it last, and how near to the request.
-fn last<'c>(chain: &'c Chain<'_>, says: fn(&Overrides) -> bool) -> Option<(usize, &'c Owner)> {
-    let layers = chain.layers.iter().enumerate().rev();
-    let mut layers = layers.map(|(at, (owner, over))| (at, owner, over));
-    layers.find(|(_, _, over)| says(over)).map(|(at, owner, _)| (at, owner))
 }
 
 /// What ends the wait before on this way. Of what every place may say, a word nearer to the request
@@ -99,7 +92,7 @@ fn ends_before<'c>(chain: &'c Chain<'_>, owner: &Owner, wait: Wait) -> Option<Fi
             (_, Some(long), Some(first)) => long > first,
             _ => false,
         };
-        let whose = last(chain, says);
+        let whose = chain.last(says);
         let known = match (self::says(wait), whose) {
             // Nobody said it.
             (Some(_), None) => false,
