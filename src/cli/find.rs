@@ -114,11 +114,19 @@ fn sections(text: &str) -> Vec<Vec<&str>> {
     all
 }
 
-/// What the lines of a section say, without those from its fault on. Looks at some hundred.
+/// What the lines of a section say, without those from its fault on, nor what these say once more: which of the
+/// two is meant nobody knows. Looks at some hundred.
 fn readable(lines: &[&str]) -> toml::Table {
     let most = lines.len().min(256);
-    let read = |n| toml::from_str(&lines[..n].join("\n")).ok();
-    (0..=most).rev().find_map(read).unwrap_or_default()
+    let read = |n| Some((n, toml::from_str::<toml::Table>(&lines[..n].join("\n")).ok()?));
+    let (read, mut table) = (0..=most).rev().find_map(read).unwrap_or_default();
+    for key in lines[read..].iter().filter_map(|line| line.split_once('=')).map(|(key, _)| key) {
+        let last = key.rsplit('.').next().unwrap_or(key).trim_matches([' ', '\t', '"', '\'']);
+        table.remove(last);
+        let tables = table.iter_mut().filter_map(|(_, value)| value.as_table_mut());
+        tables.for_each(|one| drop(one.remove(last)));
+    }
+    table
 }
 
 /// The folder `server.state` of a file that may have problems, where it cannot be told the usual one; `None`
@@ -202,6 +210,9 @@ mod tests {
             ("include = [\"more.toml\"]\n[admin]\n", None, true),
             ("[pool.a\n[ \"admin\" ]\nbind = \"127.0.0.1:7\"\n", Some("127.0.0.1:7"), false),
             ("[admin]\nbind = \"127.0.0.1:7\"\n[admin]\nbind = \"127.0.0.1:9\"\n", None, true),
+            ("[admin]\nbind = \"127.0.0.1:7\"\n 'bind' = \"127.0.0.1:9\"\n", None, true),
+            ("admin.bind = \"127.0.0.1:7\"\nadmin . bind = \"127.0.0.1:9\"\n", None, true),
+            ("admin = { bind = \"127.0.0.1:7\" }\nadmin = { }\n", None, true),
             ("[admin]\nbind = \"${EVENKEEL_NOWHERE}\"\n", None, true),
             (
                 "[admin]\nbind = \"${EVENKEEL_NOWHERE:-127.0.0.1:7}\"\nx = 1\n",
@@ -222,6 +233,8 @@ mod tests {
             ("x = 1\n", None),
             ("[server]\nstat = \"s\"\n", None),
             ("[server]\nstate = \"s\"\n[server]\nstate = \"t\"\n", None),
+            ("[server]\nstate = \"s\"\nstate = \"t\"\n", None),
+            ("[server]\nstate = \"s\"\nworkers = 1\nworkers = 2\n", Some("s")),
             ("include = [\"lacks.toml\"]\n", None),
             ("include = [\"${EVENKEEL_NOWHERE}/*.toml\"]\n", None),
             ("include = [\"\"]\n", None),
