@@ -237,6 +237,9 @@ fn other<'p>(state: &State, plan: &'p Plan, port: u16) -> Option<&'p Name> {
     (!http(plan).any(|(name, _)| has(name, true))).then_some(found)
 }
 
+/// So many listeners are named to who asks by a scheme that none speaks.
+const NAMED: usize = 8;
+
 /// The listener that is named; else, of those that speak so, the one with this port, the one with the
 /// usual port, or the first.
 fn listener(
@@ -267,7 +270,16 @@ fn listener(
             Problem::new(StatusCode::NOT_FOUND, format!("no http listener named {named:?}"))
         }
         None => {
-            let what = "no http listener speaks so: say http or https, or listener=NAME";
+            let scheme = if tls == Some(true) { "https" } else { "http" };
+            let names: Vec<&str> = http(plan).map(|(name, _)| &**name).take(NAMED).collect();
+            let what = match names.first() {
+                None => format!("no listener speaks {scheme}: there is none of HTTP"),
+                Some(one) => format!(
+                    "no listener speaks {scheme}: say to which one it comes, as listener={one} \
+                     (--listener {one}); of HTTP there are {}",
+                    names.join(", ")
+                ),
+            };
             Problem::new(StatusCode::UNPROCESSABLE_ENTITY, what)
         }
     })?;

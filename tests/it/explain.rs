@@ -353,6 +353,13 @@ fn rules_say_why_and_candidates_how_they_are() {
         assert_eq!(answer.status, status, "{query}: {}", answer.text());
         assert!(json(&answer)["detail"].is_string());
     }
+    let told =
+        json(&world.api.call("GET", "/v1/explain?url=https://a.test/", "", ""))["detail"].clone();
+    let told = told.as_str().unwrap();
+    assert!(
+        told.starts_with("no listener speaks https: say to which one it comes, as listener="),
+        "{told}"
+    );
 }
 
 #[test]
