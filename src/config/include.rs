@@ -12,7 +12,7 @@ use super::open::{self, Unopened};
 use super::over::{self, Only, Place};
 use super::problem::{At, Problem, Wrong};
 use super::sources::Sources;
-use super::table::{Desk, Item, Page, Table};
+use super::table::{Desk, Item, Page, Table, UNKNOWN};
 use super::{Admin, Author, admin, listener, log, pool, route, server, syntax, tls, trace};
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
@@ -90,6 +90,9 @@ pub(super) fn load_from(
 /// Sections that say nothing of where a proxy is, whatever is wrong there.
 const ELSEWHERE: [&str; 7] = ["log", "trace", "metrics", "defaults", "listener", "route", "pool"];
 
+/// Keys that say where a proxy is, or what it says that does. One of them may stand below a header that is not its own.
+const WHERE: [&str; 5] = ["include", "server", "state", "admin", "bind"];
+
 /// What files with problems say of where their proxy is.
 pub(super) fn whereabouts(path: &Path, text: &str) -> Whereabouts {
     let desk = Desk { env: &super::var, files: None, faults: RefCell::new(Faults::default()) };
@@ -106,8 +109,13 @@ pub(super) fn whereabouts(path: &Path, text: &str) -> Whereabouts {
     let may_hide = |section: &str, of: &str| {
         section == of || !ELSEWHERE.contains(&section) && !["server", "admin"].contains(&section)
     };
-    let is_clear =
-        |of: &str| is_whole && !problems.iter().any(|problem| may_hide(section(&problem.key), of));
+    let is_astray = |problem: &Problem| {
+        let last = problem.key.rsplit('.').next().unwrap_or("");
+        problem.what == UNKNOWN && WHERE.contains(&last)
+    };
+    let hides =
+        |problem: &Problem, of: &str| is_astray(problem) || may_hide(section(&problem.key), of);
+    let is_clear = |of: &str| is_whole && !problems.iter().any(|problem| hides(problem, of));
     let usual = admin::default(At::default());
     let addr = |admin: &Admin| admin.bind.as_ref().map(|bind| bind.addr.clone());
     let admin = match draft.once.contains_key("admin") {

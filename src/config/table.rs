@@ -13,6 +13,9 @@ use std::cell::RefCell;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+/// What is wrong with a key that nobody asked for.
+pub(super) const UNKNOWN: &str = "unknown key";
+
 /// What all readers of one load share.
 pub(super) struct Desk<'a> {
     /// The environment.
@@ -269,7 +272,7 @@ impl<'a> Table<'a> {
             let known = self.asked.iter().copied().chain(unbuilt::of(self.place));
             let (there, free): (Vec<_>, Vec<_>) = known.partition(|known| self.has(known));
             let hint = did_you_mean(name, free).or_else(|| did_you_mean(name, there));
-            item.key_wrong(Wrong::new("unknown key").maybe(hint));
+            item.key_wrong(Wrong::new(UNKNOWN).maybe(hint));
         }
     }
 }

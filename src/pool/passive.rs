@@ -7,7 +7,7 @@ use super::declined::Others;
 use super::hot::Quiet;
 use super::outlier::Tally;
 use super::row::Beside;
-use super::silence::{Heard, Vote, Watch, far, is_contrast, lasting, others_answer};
+use super::silence::{self, Heard, Vote, Watch, far, is_contrast, lasting, others_answer};
 use super::snapshot::Snapshot;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
@@ -232,8 +232,9 @@ impl Pool {
             let own = snapshot.tiers().find(|set| set.has(backend.id)).unwrap_or(&**snapshot);
             let others = drawn(&own.candidates, backend.id, COMPARED).map(|c| &c.backend);
             let others = others.filter(|other| other.id != backend.id);
-            let most = others.filter_map(|other| other.usual.get().patience(rules)).max()?;
-            Some(usual.patience_of_new(most, rules))
+            let others = others
+                .fold(silence::Others::default(), |all, other| all.and(other.usual.get(), rules));
+            usual.patience_of_new(others, rules)
         })
     }
 

@@ -11,7 +11,8 @@
 //! one backend may all be slow pages.
 //!
 //! Of a backend that has answered little since it is known, what it did say and what the others take
-//! is all there is to go by: it has twice as long as they have.
+//! is all there is to go by: it has twice as long as they have. Where little is known of them all, it
+//! has the longer, the less that is.
 //!
 //! A try that waits alone has nobody to vote with. What waits far too long is asked of somebody
 //! else: where that one answers the same request at once, the first one is silent, and where it takes
@@ -80,9 +81,14 @@ impl Usual {
         self.is_known().then(|| self.guess(rules))
     }
 
-    /// As `patience` of one of which too little is known, beside the others' longest.
-    pub(crate) fn patience_of_new(self, others: Duration, rules: &config::Silence) -> Duration {
-        self.guess(rules).max(others.saturating_mul(NEW))
+    /// As `patience` of one of which too little is known, beside the others; `None` where they gave nothing.
+    pub(crate) fn patience_of_new(
+        self,
+        others: Others,
+        rules: &config::Silence,
+    ) -> Option<Duration> {
+        let most = others.longest.or_else(|| others.of_few(self.known, rules))?;
+        Some(self.guess(rules).max(most.saturating_mul(NEW)))
     }
 
     fn guess(self, rules: &config::Silence) -> Duration {
@@ -94,6 +100,36 @@ impl Usual {
     /// no sign.
     pub(crate) fn is_beyond(self, waited: Duration) -> bool {
         self.is_known() && waited.as_secs_f32() > self.mean + self.deviation
+    }
+}
+
+/// What others usually take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Others {
+    /// The longest patience with one of which enough is known.
+    longest: Option<Duration>,
+    /// And with any, by the little that is.
+    guess: Duration,
+    /// First bytes that were measured, of all.
+    known: u32,
+}
+
+impl Others {
+    /// With one more.
+    #[must_use]
+    pub(crate) fn and(self, usual: Usual, rules: &config::Silence) -> Self {
+        Self {
+            longest: self.longest.max(usual.patience(rules)),
+            guess: self.guess.max(usual.guess(rules)),
+            known: self.known.saturating_add(usual.known),
+        }
+    }
+
+    /// Patience by too few first bytes of each, with so many of one's own: all of them together are enough,
+    /// or it is as many times as long as they are too few.
+    fn of_few(self, own: u32, rules: &config::Silence) -> Option<Duration> {
+        let times = KNOWN.div_ceil(self.known.saturating_add(own).clamp(1, KNOWN));
+        (self.known > 0).then(|| self.guess.saturating_mul(times).max(rules.wait))
     }
 }
 
@@ -257,6 +293,10 @@ mod tests {
         hold: Duration::from_secs(1),
     };
 
+    fn of(times: &[Duration]) -> Usual {
+        times.iter().fold(Usual::default(), |usual, time| usual.learn(*time))
+    }
+
     fn learnt(times: impl IntoIterator<Item = Duration>) -> Option<Duration> {
         let learnt = Learnt::default();
         times.into_iter().for_each(|time| learnt.learn(time));
@@ -281,13 +321,30 @@ mod tests {
 
     #[test]
     fn one_that_is_new_is_held_to_what_the_others_take_and_to_what_it_said() {
-        let of = |times: &[Duration]| {
-            times.iter().fold(Usual::default(), |usual, time| usual.learn(*time))
+        let others = Others::default().and(of(&[MS; 16]), &RULES).and(of(&[2000 * MS]), &RULES);
+        let new = |times: &[Duration]| of(times).patience_of_new(others, &RULES);
+        assert_eq!([new(&[]), new(&[MS; 3])], [Some(400 * MS); 2], "those that are known count");
+        let slow = new(&[2000 * MS]);
+        assert!(slow > Some(20_000 * MS), "it takes its time: {slow:?}");
+    }
+
+    #[test]
+    fn where_all_are_new_patience_is_the_longer_the_less_is_known() {
+        let of_few = |own: usize, others: &[(usize, Duration)]| {
+            let and =
+                |all: Others, (n, time): &(usize, Duration)| all.and(of(&vec![*time; *n]), &RULES);
+            let others = others.iter().fold(Others::default(), and);
+            let patience = of(&vec![5 * MS; own]).patience_of_new(others, &RULES);
+            patience.map(|patience| (patience.as_secs_f32() * 1000.0).round() as u32)
         };
-        assert_eq!(of(&[]).patience_of_new(200 * MS, &RULES), 400 * MS);
-        assert_eq!(of(&[MS; 3]).patience_of_new(200 * MS, &RULES), 400 * MS);
-        let slow = of(&[2000 * MS]).patience_of_new(200 * MS, &RULES);
-        assert!(slow > 20_000 * MS, "it takes its time: {slow:?}");
+        assert_eq!(of_few(15, &[]), None, "it is alone");
+        assert_eq!(of_few(0, &[(0, MS), (0, MS)]), None, "nobody said anything");
+        // One first byte of 5 ms: four times its mean and four deviations of half of it; sixteen are enough.
+        assert_eq!(of_few(0, &[(1, 5 * MS)]), Some(2 * 16 * 60));
+        assert_eq!(of_few(1, &[(1, 5 * MS)]), Some(2 * 8 * 60));
+        assert_eq!(of_few(4, &[(4, 5 * MS); 3]), Some(2 * 200), "together enough is known");
+        let cold = of_few(0, &[(1, 5 * MS), (1, 1000 * MS)]);
+        assert!(cold > Some(90_000), "one was slow at first: {cold:?}");
     }
 
     #[test]

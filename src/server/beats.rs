@@ -82,6 +82,8 @@ impl Beats {
     /// Everybody has time to beat, as after a restart: what was said to the process before while it was open who
     /// hears was heard by nobody.
     pub(super) fn begin(&mut self, now: Instant) {
+        // Standing still before the first look is standing still, too.
+        self.looked = Some(now);
         for beat in self.all.values_mut() {
             let quiet = if beat.lapsed { beat.ttl } else { Duration::ZERO };
             beat.last = now.checked_sub(quiet).unwrap_or(now).max(beat.last);
@@ -180,10 +182,22 @@ mod tests {
         let now = begun + 60 * second;
         beats.recall(vec![(key("a"), 2 * second, false), (key("b"), 5 * second, true)], now);
         beats.begin(now);
-        assert_eq!(beats.look(now + 2 * second), []);
-        assert_eq!(
-            beats.look(now + 3 * second),
-            [Missed::Lapsed(key("a")), Missed::Expired(key("b"))]
-        );
+        let mut looks = |from: Instant, seconds: u32| -> Vec<_> {
+            (1..=seconds).flat_map(|n| beats.look(from + n * second)).collect()
+        };
+        assert_eq!(looks(now, 2), []);
+        let late = [Missed::Lapsed(key("a")), Missed::Expired(key("b"))];
+        assert_eq!(looks(now + 2 * second, 1), late);
+    }
+
+    #[test]
+    fn who_takes_over_and_stands_still_at_once_lets_nobody_go() {
+        let (begun, second) = (Instant::now(), Duration::from_secs(1));
+        let key = (Name::new("app").unwrap(), Name::new("a").unwrap());
+        let mut beats = Beats::default();
+        beats.follow(key.clone(), Some(3 * second), begun);
+        beats.begin(begun);
+        assert_eq!(beats.look(begun + 10 * second), []);
+        assert_eq!(beats.beat(&key, begun + 10 * second), Some(false));
     }
 }

@@ -519,6 +519,21 @@ fn a_backend_that_never_answered_costs_one_wait() {
     cold.frozen.store(false, SeqCst);
 }
 
+/// As in the first minutes of a quiet site.
+#[test]
+fn where_little_is_known_of_anybody_one_client_pays_once_too() {
+    let (cold, good, better) = (Freezer::new("cold"), Freezer::new("good"), Freezer::new("better"));
+    let addrs = [cold.backend.addr, good.backend.addr, better.backend.addr];
+    let proxy = Proxy::http(&addrs, &format!("{SILENCE}\ntimeout = {{ first_byte = \"off\" }}"));
+    let mut client = proxy.client();
+    let mut ask = || client.ask("GET", "/", "").status;
+    (0..6).for_each(|_| assert_eq!(ask(), 200));
+    cold.frozen.store(true, SeqCst);
+    (0..12).for_each(|_| assert_eq!(ask(), 200));
+    assert_eq!((reason(&proxy, 0), ejections(&proxy)[2]), ("silence", 1));
+    cold.frozen.store(false, SeqCst);
+}
+
 #[test]
 fn what_waits_at_a_backend_that_goes_down_is_sent_elsewhere() {
     let (cold, good) = (Freezer::new("cold"), Freezer::new("good"));
