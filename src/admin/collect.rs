@@ -372,6 +372,7 @@ const CONNECTIONS: Cells = &[
     ("unreachable", |m| &m.cells().connect_unreachable),
     ("error", |m| &m.cells().connect_error),
 ];
+const RENEWALS: Cells = &[("new", |m| &m.cells().renewed), ("kept", |m| &m.cells().unrenewed)];
 const CHECKS: Cells = &[("pass", |m| &m.cells().checks_pass), ("fail", |m| &m.cells().checks_fail)];
 const PICKS: Cells = &[
     ("policy", |m| &m.picks().policy),
@@ -413,6 +414,12 @@ fn of_backends(text: &mut Text, plan: &Plan) {
     let groups = [
         ("evenkeel_upstream_requests_total", "code", "Tries by class of their answer.", REQUESTS),
         ("evenkeel_upstream_connections_total", "result", "Connects by result.", CONNECTIONS),
+        (
+            "evenkeel_upstream_renewals_total",
+            "result",
+            "Requests whose kept connections were not trusted, by what they got.",
+            RENEWALS,
+        ),
         ("evenkeel_health_checks_total", "result", "Probes by result.", CHECKS),
         ("evenkeel_balancer_picks_total", "reason", "Picks by reason.", PICKS),
     ];

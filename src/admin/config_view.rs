@@ -499,6 +499,9 @@ fn of_pool(config: &Config, pool: &Pool) -> Value {
         "keep_alive": {
             "idle": timeout(pool.keep_alive.idle), "max_idle": pool.keep_alive.max_idle,
             "max_age": timeout(pool.keep_alive.max_age),
+            "renew": pool.keep_alive.renew.map_or("off".into(), |rate| {
+                format!("{}/s", 1.0 / rate.interval().as_secs_f64())
+            }),
         },
         "resolve": { "interval": time(pool.resolve.interval), "family": word(&pool.resolve.family) },
         "drain": timeout(pool.drain),

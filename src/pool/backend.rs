@@ -12,9 +12,10 @@ use super::hot::{Hot, Quiet};
 use super::outlier::Tally;
 use super::races::Races;
 use super::recent::ONE;
+use super::renewals::Renewals;
 use super::row::Row;
 use super::silence::{Learnt, Watch};
-use crate::config::{Addr, MaxActive, Name, Silence, Weight};
+use crate::config::{Addr, MaxActive, Name, Rate, Silence, Weight};
 use crate::metrics::labels;
 use crate::net::{Named, Target};
 use parking_lot::Mutex;
@@ -100,6 +101,10 @@ pub struct Backend {
     raced: AtomicU64,
     /// How often it does: touched by those requests alone.
     races: Mutex<Races>,
+    /// Connections it cost for that.
+    renewals: Renewals,
+    /// When they were too many, as `raced`.
+    unrenewed: AtomicU64,
     /// When bytes came behind an answer that has no body; the same.
     spilled: AtomicU64,
     /// First bytes that it had given when somebody waited far too long for one, and one; 0 for never.
@@ -110,6 +115,9 @@ pub struct Backend {
     turns: Mutex<Turns>,
     pub(super) hot: Hot,
 }
+
+/// What lasts is said so often.
+const SAID: Duration = Duration::from_secs(60);
 
 /// How often work had to leave a backend of any pool. One number for the process, as whoever waits
 /// looks for all pools at once; it says only that there is something to look at.
@@ -151,6 +159,8 @@ impl Backend {
             declined: Declined::default(),
             raced: AtomicU64::new(0),
             races: Mutex::default(),
+            renewals: Renewals::default(),
+            unrenewed: AtomicU64::new(0),
             spilled: AtomicU64::new(0),
             forlorn: AtomicU64::new(0),
             failed: AtomicU64::new(0),
@@ -430,6 +440,23 @@ impl Backend {
     /// Whether it did so within this time.
     pub(crate) fn has_raced(&self, within: Duration, now: Instant) -> bool {
         self.was_stamped(&self.raced, within, now)
+    }
+    /// Whether a request may have a new connection although one is kept, which is not trusted.
+    #[cold]
+    pub(crate) fn renews(&self, rate: Option<Rate>, now: Instant) -> bool {
+        let may = rate.is_none_or(|rate| self.renewals.take(rate, self.age(now)));
+        if may {
+            self.cells.renewed.inc();
+            return true;
+        }
+        self.cells.unrenewed.inc();
+        if !self.was_stamped(&self.unrenewed, SAID, now) {
+            tracing::warn!(pool = %self.pool, backend = %self.name, "it closed kept connections under requests of \
+                late, and so many requests come that should have new ones for that, that keep_alive.renew is \
+                reached: the others take kept ones; let it keep them longer than keep_alive.idle says");
+            self.unrenewed.store(self.stamp(now), Relaxed);
+        }
+        false
     }
     /// Bytes came behind an answer that has no body.
     pub(crate) fn spilled(&self, now: Instant) {

@@ -18,6 +18,10 @@ pub struct Cells {
     pub connect_tls: Counter,
     pub connect_unreachable: Counter,
     pub connect_error: Counter,
+    /// Requests that had a new connection although some were kept, which were not trusted, and those that were too
+    /// many for it.
+    pub renewed: Counter,
+    pub unrenewed: Counter,
     /// Open connections: those idle, and all.
     pub open: Gauge,
     pub idle: Gauge,
@@ -92,6 +96,8 @@ impl Cells {
             connect_tls,
             connect_unreachable,
             connect_error,
+            renewed,
+            unrenewed,
             open: _,
             idle: _,
             checks_pass,
@@ -112,6 +118,8 @@ impl Cells {
             (&self.connect_tls, connect_tls),
             (&self.connect_unreachable, connect_unreachable),
             (&self.connect_error, connect_error),
+            (&self.renewed, renewed),
+            (&self.unrenewed, unrenewed),
             (&self.checks_pass, checks_pass),
             (&self.checks_fail, checks_fail),
             (&self.closed, closed),

@@ -40,6 +40,7 @@ mod queue;
 mod races;
 mod recent;
 mod refusals;
+mod renewals;
 mod ring;
 mod row;
 mod silence;

@@ -48,7 +48,12 @@ pub(super) fn pool(text: &str, backends: &[&str]) -> config::Pool {
         panic_threshold: None,
         max_active: None,
         queue: None,
-        keep_alive: KeepAlive { idle: Timeout::OFF, max_idle: 0, max_age: Timeout::OFF },
+        keep_alive: KeepAlive {
+            idle: Timeout::OFF,
+            max_idle: 0,
+            max_age: Timeout::OFF,
+            renew: None,
+        },
         resolve: Resolve { interval: Duration::from_secs(30), family: Family::Any },
         drain: Timeout::secs(300),
         carries: Carries::Streams,

@@ -83,11 +83,12 @@ impl Wary {
 }
 
 impl Shelf {
-    /// Whether nobody gets one by this request.
+    /// Whether nobody gets one by this request, and one that is new may be had instead.
     #[inline(always)]
     fn is_shut(&self, reuse: Reuse, now: Instant) -> bool {
-        (reuse == Reuse::Sure && !is_trusted(&self.backend, now))
-            || self.wary.is_some_and(|wary| now < wary.until)
+        let shut = (reuse == Reuse::Sure && !is_trusted(&self.backend, now))
+            || self.wary.is_some_and(|wary| now < wary.until);
+        shut && !self.kept.is_empty() && self.backend.renews(self.keep.keep_alive.renew, now)
     }
 }
 

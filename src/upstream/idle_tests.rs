@@ -360,6 +360,30 @@ async fn a_backend_that_closed_one_under_us_is_not_trusted_for_a_minute() {
     assert_eq!(scene.take("a", Reuse::Any), Some(port));
 }
 
+#[tokio::test]
+async fn new_ones_for_want_of_trust_have_a_bound() {
+    let mut scene = Scene::new("{ idle = \"5m\", renew = \"10/s\" }").await;
+    scene.knows();
+    let (_far, port, _) = scene.keep("a").await;
+    let backend = scene.backend("a");
+    backend.raced(scene.now);
+    for _ in 0..1000 {
+        assert_eq!(scene.take("a", Reuse::Sure), None);
+    }
+    assert_eq!(
+        scene.take("a", Reuse::Sure),
+        Some(port),
+        "beyond it a kept one is better than none"
+    );
+    // Nothing is spent where nothing is kept.
+    (0..10).for_each(|_| assert_eq!(scene.take("a", Reuse::Sure), None));
+    assert_eq!((backend.cells.renewed.get(), backend.cells.unrenewed.get()), (1000, 1));
+    let (_far, port, _) = scene.keep("a").await;
+    scene.now += SECOND / 2;
+    (0..5).for_each(|_| assert_eq!(scene.take("a", Reuse::Sure), None));
+    assert_eq!(scene.take("a", Reuse::Sure), Some(port));
+}
+
 /// So many tries of a pool, of which half is so many.
 const HALF: Allowance = Allowance { share: 0.1, floor: 1.0, window: Duration::from_secs(10) };
 

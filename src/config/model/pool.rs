@@ -10,7 +10,7 @@ use crate::config::problem::At;
 use crate::config::slow_start::SlowStart;
 use crate::config::sticky::Sticky;
 use crate::config::tls::PoolTls;
-use crate::config::units::{Name, Percent, Timeout, Weight};
+use crate::config::units::{Name, Percent, Rate, Timeout, Weight};
 use std::time::Duration;
 
 /// `[pool.*]`
@@ -120,6 +120,8 @@ pub struct KeepAlive {
     pub max_idle: usize,
     /// How old a connection may become.
     pub max_age: Timeout,
+    /// How often a request has a new one because those that are kept are not trusted; `None`: each.
+    pub renew: Option<Rate>,
 }
 
 /// `pool.resolve`
