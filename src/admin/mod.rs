@@ -16,6 +16,7 @@ mod events;
 mod explain;
 mod guard;
 mod heard;
+mod keeper;
 mod line;
 mod places;
 mod room;
@@ -28,5 +29,8 @@ mod view;
 mod write;
 
 pub use asked::check_question;
-pub use serve::{Access, SOCKET, Socket, bind, bind_or, bind_private, bind_private_or, serve};
+pub use keeper::{KEEPER, keeper};
+pub use serve::{
+    Access, SOCKET, Socket, answered, bind, bind_or, bind_private, bind_private_or, serve,
+};
 pub use write::check_ttl;

@@ -3,6 +3,7 @@ use super::answer::{Answer, Problem, json, nothing, set, text};
 use super::compat::Compat;
 use super::dashboard::File;
 use super::guard::Caller;
+use super::keeper::{KEEPER, keeper};
 use super::line::Line;
 use super::serve::Desk;
 use super::turn::limits;
@@ -224,7 +225,12 @@ async fn act(
             let stage = state.stage();
             let is_ready = stage == Stage::Ready;
             let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-            text(status, plain, format!("{}\n", stage.word()))
+            let mut answer = text(status, plain, format!("{}\n", stage.word()));
+            let plan = state.plan.load();
+            if let Some(keeper) = plan.as_ref().and_then(|plan| keeper(&plan.config.server.state)) {
+                set(&mut answer, header::HeaderName::from_static(KEEPER), &keeper);
+            }
+            answer
         }
         Place::Status => {
             room.make(state, line, None, async { Ok(json(&view::status(state))) }).await?

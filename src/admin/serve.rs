@@ -12,7 +12,7 @@ use super::turn::{Turn, limits};
 use crate::config::{Bind, BindAddr};
 use crate::drain::Opening;
 use crate::net::{self, Stream, Transport};
-use crate::server::{Reloader, Role, bind_hint};
+use crate::server::{Reloader, Role, State, bind_hint};
 use hyper::Request;
 use hyper::body::Incoming;
 use hyper::header::{CONNECTION, HeaderValue};
@@ -44,6 +44,10 @@ const OPENED: Duration = Duration::from_secs(3);
 const SEND_BUFFER: usize = 256 << 10;
 /// Callers the kernel keeps waiting: as at a listener, so that one that calls all the time fills it less soon.
 const BACKLOG: i32 = 4096;
+/// At its end a process that was handed over waits so long for those who called it to read their answers,
+const ANSWERS: Duration = Duration::from_secs(2);
+/// and looks so often.
+const LOOK: Duration = Duration::from_millis(5);
 /// Callers that were accepted and wait for a place.
 const COMING: usize = 128;
 
@@ -340,7 +344,9 @@ pub async fn serve(
         drop(plan);
         let caller = Caller { tcp: peer.zip(own), is_itself, was_asked };
         let (desk, opening, places) = (desk.clone(), opening.clone(), places.clone());
+        let open = Open::of(desk.reloader.state());
         tokio::spawn(async move {
+            let _open = open;
             let hits = || desk.reloader.state().admin.limit_hits.inc("connections");
             let from = peer.map(|peer| network(peer.ip()));
             let time = limits(desk.reloader.state()).time;
@@ -354,6 +360,32 @@ pub async fn serve(
         });
     }
     Ok(())
+}
+
+/// A caller that was accepted, counted for as long as it is there.
+struct Open(Arc<State>);
+
+impl Open {
+    fn of(state: &Arc<State>) -> Self {
+        state.admin.open.add(1);
+        Self(state.clone())
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.admin.open.add(-1);
+    }
+}
+
+/// Waits until those who called were answered, as long as a process that is another one's past should wait.
+pub async fn answered(state: &State) {
+    let none = async {
+        while state.admin.open.get() > 0 {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    let _ = tokio::time::timeout(ANSWERS, none).await;
 }
 
 async fn connection(
@@ -391,11 +423,13 @@ async fn connection(
         () = line.over() => return,
         () = told_to_end(line, time * LIVES, &mut opening) => {
             served.as_mut().graceful_shutdown();
+            // A stream of events does not end by itself, and who listens comes back.
+            let left = if line.is_stream() { Duration::ZERO } else { time };
             tokio::select! {
+                biased;
                 _ = &mut served => {}
                 () = line.over() => return,
-                // A stream of events does not end by itself.
-                () = tokio::time::sleep(time) => if !line.is_stream() {
+                () = tokio::time::sleep(left) => if !line.is_stream() {
                     line.breaks();
                 },
             }

@@ -2,6 +2,7 @@
 use super::args;
 use super::find::Found;
 use super::known::{self, Answer};
+use crate::admin::{self, KEEPER};
 use crate::telemetry::{is_unseen, seen};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
@@ -115,6 +116,8 @@ impl fmt::Display for Place {
 pub(super) struct Asker {
     place: Place,
     token: Option<String>,
+    /// The folder that the proxy should keep its words in, where its address alone says who it is.
+    folder: Option<PathBuf>,
 }
 
 /// An answer.
@@ -147,14 +150,14 @@ impl Asker {
         };
         let token = client.token_file.as_deref().map(read).transpose()?;
         if let Some(said) = &client.admin {
-            return Ok(Self { place: place(said)?, token });
+            return Ok(Self { place: place(said)?, token, folder: None });
         }
         let found = Found::of(&client.config)?;
-        let socket = found.state.map(|state| state.join(crate::admin::SOCKET));
+        let socket = found.state.as_ref().map(|state| state.join(crate::admin::SOCKET));
         if let Some(socket) = &socket
             && UnixStream::connect(socket).await.is_ok()
         {
-            return Ok(Self { place: Place::Unix(socket.clone()), token: None });
+            return Ok(Self { place: Place::Unix(socket.clone()), token: None, folder: None });
         }
         let Some(at) = found.bind else {
             let file = client.config.display();
@@ -168,7 +171,8 @@ impl Asker {
             return Err(Error::Unreached(what));
         };
         let token = token.or_else(|| found.token.as_deref().and_then(|path| read(path).ok()));
-        Ok(Self { place: place(&at)?, token })
+        let folder = found.state.filter(|_| found.is_whole);
+        Ok(Self { place: place(&at)?, token, folder })
     }
 
     /// Whether it is on this machine for sure.
@@ -212,9 +216,9 @@ impl Asker {
 
     async fn send(&self, method: &str, path: &str, body: Option<Value>) -> Result<Told, Error> {
         let mut line = self.connect().await?;
-        if self.token.is_some() {
+        if self.token.is_some() || self.folder.is_some() {
             // Whoever has the port need not be the proxy: it hears the token once it has said what an
-            // Evenkeel says, ready or not.
+            // Evenkeel says, ready or not, and is asked once it has said that it is this one.
             let first = Ask { method: "GET", path: known::READY, body: None, token: None };
             match self.exchange(&mut line, first).await {
                 Err(error @ (Error::Unreached(_) | Error::Usage(_))) => return Err(error),
@@ -225,6 +229,17 @@ impl Asker {
         }
         let ask = Ask { method, path, body, token: self.token.as_deref() };
         self.exchange(&mut line, ask).await
+    }
+
+    /// The folder that it should have, where it says that it has another one.
+    fn is_other(&self, keeper: Option<&str>) -> Option<&Path> {
+        let folder = self.folder.as_deref()?;
+        // Who may not look whether it is there cannot tell.
+        let own = match folder.symlink_metadata() {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return None,
+            _ => admin::keeper(folder),
+        };
+        keeper.filter(|keeper| own.as_deref() != Some(*keeper)).map(|_| folder)
     }
 
     async fn connect(&self) -> Result<Line, Error> {
@@ -261,6 +276,8 @@ impl Asker {
         line.sender.ready().await.map_err(|e| failed(&e))?;
         let answer = line.sender.send_request(request).await.map_err(|e| failed(&e))?;
         let status = answer.status();
+        let keeper = answer.headers().get(KEEPER).and_then(|keeper| keeper.to_str().ok());
+        let is_other = self.is_other(keeper);
         let kind = answer.headers().get(header::CONTENT_TYPE).cloned();
         let read = Limited::new(answer.into_body(), MOST).collect().await;
         let bytes = read.map_err(|e| failed(&e))?.to_bytes();
@@ -275,6 +292,14 @@ impl Asker {
                 "what answers at {at} is no Evenkeel ({odd}); --admin says where the proxy is"
             ))
         })?;
+        if let Some(folder) = is_other {
+            let at = &self.place;
+            return Err(Error::Unreached(format!(
+                "the Evenkeel at {at} keeps what it was told in another folder than {} (server.state): it is another \
+                 one; --admin {at} asks it all the same",
+                folder.display()
+            )));
+        }
         match status.is_success() {
             true => Ok(Told { body, text }),
             false => Err(Error::No(status.as_u16(), Told { body, text })),

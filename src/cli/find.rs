@@ -14,6 +14,8 @@ pub(super) struct Found {
     /// There may be one that cannot be read: another proxy may be where it is by default.
     pub(super) is_unclear: bool,
     pub(super) token: Option<PathBuf>,
+    /// Whether a proxy may run by it: one that is not there, or has no listener, only says where some proxy is.
+    pub(super) is_whole: bool,
 }
 
 impl Found {
@@ -22,11 +24,13 @@ impl Found {
     /// The file cannot be read. Where nobody named one, none need be there: so it is with `demo`.
     pub(super) fn of(path: &Path) -> Result<Self, Error> {
         if let Ok(config) = config::load(path) {
+            let is_whole = !config.listeners.is_empty();
             return Ok(Self {
                 state: Some(config.server.state),
                 bind: config.admin.bind.map(|bind| bind.addr.to_string()),
                 is_unclear: false,
                 token: config.admin.token.map(|token| token.path),
+                is_whole,
             });
         }
         let text = match config::read_text(path) {
@@ -44,6 +48,7 @@ impl Found {
             bind: None,
             is_unclear: said.is_torn || said.admin.is_none(),
             token: None,
+            is_whole: text.contains("listener"),
         };
         if let Some(admin) = said.admin.filter(|_| !said.is_torn) {
             found.bind = admin.bind.map(|bind| bind.addr.to_string());

@@ -213,7 +213,16 @@ async fn serve_all(
         }
     };
     let handed_over = ending == Ending::HandedOver;
-    let ended = async { if handed_over { running.leave().await } else { running.stop().await } };
+    let state = running.state().clone();
+    let ended = async {
+        if handed_over {
+            running.leave().await;
+            // Who wrote while it was open who hears is told that it was not heard.
+            admin::answered(&state).await;
+        } else {
+            running.stop().await;
+        }
+    };
     let told = tokio::select! {
         () = ended => Told::InOrder,
         () = signals.told_to_end(&reloader, handed_over) => Told::AtOnce,

@@ -6,7 +6,7 @@ use super::handover::HandOvers;
 use super::listener::Live;
 use super::writer::Desk;
 use crate::config::{BindAddr, Name};
-use crate::metrics::{Counter, Panics, Words};
+use crate::metrics::{Counter, Gauge, Panics, Words};
 use crate::net::OffLimits;
 use crate::plan::{Listener, Plan};
 use crate::telemetry::{LogHandle, Telemetry};
@@ -59,6 +59,8 @@ pub struct AdminCells {
     pub requests: Words<u16>,
     /// `evenkeel_admin_limit_hits_total`
     pub limit_hits: Words,
+    /// Connections that were accepted and are not over.
+    pub open: Gauge,
 }
 
 /// A moment after which something need not be done again for a while.

@@ -366,6 +366,51 @@ fn a_proxy_is_found_by_its_address_with_the_token_and_who_is_not_there_is_exit_3
     assert!(done(at, &["status"]).contains("app/b1"));
 }
 
+/// Who did not start, since another one has its address already.
+#[test]
+fn a_proxy_that_keeps_its_words_elsewhere_is_another_one() {
+    for token in ["", "token_file = \"t\"\n"] {
+        let api = Api::start(&words(
+            &["127.0.0.1:1"],
+            &format!("[admin]\n{}", token.replace("\"t\"", "\"admin.token\"")),
+        ));
+        let own = tempfile::tempdir().unwrap();
+        let at = own.path();
+        std::fs::write(at.join("t"), TOKEN).unwrap();
+        let listener =
+            "[listener.web]\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\npool = \"app\"\n";
+        let text = format!(
+            "[admin]\nbind = \"{}\"\n{token}{listener}[pool.app]\nbackends = []\n",
+            api.addr
+        );
+        std::fs::write(at.join("proxy.toml"), &text).unwrap();
+        let is_left = || {
+            for args in
+                [&["weight", "app/b1", "7"][..], &["status"], &["reload"], &["status", "--ready"]]
+            {
+                let said = refused(at, args, 3);
+                let why = format!(
+                    "the Evenkeel at http://{} keeps what it was told in another folder than",
+                    api.addr
+                );
+                assert!(said.contains(&why) && said.contains("state (server.state)"), "{said}");
+            }
+        };
+        is_left();
+        // Be it there or not.
+        std::fs::create_dir(at.join("state")).unwrap();
+        is_left();
+        // A fault elsewhere in the file changes nothing.
+        std::fs::write(at.join("proxy.toml"), format!("{text}x = 1\n")).unwrap();
+        is_left();
+        // The same folder by another path is the same.
+        std::fs::remove_dir(at.join("state")).unwrap();
+        std::fs::remove_file(api.path("state/admin.sock")).unwrap();
+        std::os::unix::fs::symlink(api.path("state"), at.join("state")).unwrap();
+        assert!(done(at, &["weight", "app/b1", "7"]).contains("weight 7"));
+    }
+}
+
 #[test]
 fn a_drain_waits_for_what_is_in_work_and_status_says_when_nobody_is_left() {
     let (hold, held) = std::sync::mpsc::channel::<()>();

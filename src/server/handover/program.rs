@@ -35,6 +35,14 @@ impl Program {
         &self.path
     }
 
+    /// The folder as it is said, where it is known.
+    fn named(&self) -> String {
+        match self.folder.as_os_str().is_empty() {
+            true => String::new(),
+            false => format!(", {},", self.folder.display()),
+        }
+    }
+
     /// Starts it again, to take over by a socket. What the service manager said to this process
     /// alone it does not hear.
     ///
@@ -46,14 +54,26 @@ impl Program {
         take_over.push("=");
         take_over.push(socket);
         let mut command = Command::new(&self.path);
-        command.args(&self.arguments).arg(take_over).current_dir(&self.folder);
+        command.args(&self.arguments).arg(take_over);
+        // Where everything is said from the root, a folder that is gone is missed by nobody.
+        let is_there = self.folder.is_dir();
+        if is_there {
+            command.current_dir(&self.folder);
+        }
         for name in ["LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "WATCHDOG_PID"] {
             command.env_remove(name);
         }
         // A group of its own, so that it can be ended with all that it starts; it comes back to this
         // process's when it has taken over.
         let started = command.stdin(Stdio::null()).process_group(0).spawn();
-        started.map_err(|error| format!("start {}: {error}", self.path.display()))
+        let folder = match is_there {
+            true => String::new(),
+            false => format!(
+                "; the folder that this process was started in{} is gone, and what is written from there is not found",
+                self.named()
+            ),
+        };
+        started.map_err(|error| format!("start {}: {error}{folder}", self.path.display()))
     }
 }
 
@@ -107,6 +127,25 @@ pub(super) fn end_group(pid: Option<u32>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_folder_that_is_gone_is_missed_only_by_what_is_written_from_it() {
+        let gone = tempfile::tempdir().unwrap().path().to_path_buf();
+        let program = |path: &str, folder: &Path| Program {
+            path: path.into(),
+            arguments: Vec::new(),
+            folder: folder.into(),
+        };
+        for folder in [&*gone, Path::new("")] {
+            let mut child = program("/bin/true", folder).start("/x".as_ref()).unwrap();
+            assert!(child.wait().await.unwrap().success());
+        }
+        let why = program("./true", &gone).start("/x".as_ref()).unwrap_err();
+        assert!(why.starts_with("start ./true: No such file or directory"), "{why}");
+        assert!(why.contains(&format!("started in, {}, is gone", gone.display())), "{why}");
+        let why = program("/bin/none", "/".as_ref()).start("/x".as_ref()).unwrap_err();
+        assert_eq!(why, "start /bin/none: No such file or directory (os error 2)");
+    }
 
     #[test]
     fn a_name_is_looked_up_as_a_shell_does() {

@@ -494,6 +494,32 @@ fn events_are_counted_on() {
     assert_eq!(heard(8, "n4")[0].0, "gap");
 }
 
+/// Not after `admin.limits.time`, nor when the process before is gone.
+#[test]
+fn who_listens_to_events_is_let_go_to_the_new_process() {
+    let echo = Backend::run(|peer| {
+        while let Some(byte) = peer.byte() {
+            peer.send([byte]);
+        }
+    });
+    let raw = nobody();
+    let mut service = Service::start(&format!(
+        "[admin.limits]\ntime = \"1h\"\n[listener.raw]\nbind = \"{raw}\"\nprotocol = \"tcp\"\npool = \"app\"\n\
+         [pool.app]\nbackends = [\"{}\"]\n",
+        echo.addr
+    ));
+    let first = service.pid();
+    let held = tunnel(raw);
+    let mut listener = Client::connect(service.admin);
+    listener.send("GET /v1/events HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    listener.until("retry: 1000");
+    service.hand_over();
+    listener.until("never said");
+    assert!(service.processes().contains(&first), "it drains");
+    drop(held);
+    service.until_ended(first);
+}
+
 #[test]
 fn what_nobody_took_is_closed_while_the_process_before_drains() {
     let echo = Backend::run(|peer| {
