@@ -149,7 +149,8 @@ impl Dialer {
     }
 
     fn shed(&self) -> bool {
-        self.idle.shed() | self.shared.shed(Instant::now())
+        let now = Instant::now();
+        self.idle.shed(now) | self.shared.shed(now)
     }
 
     /// Begins a request on a kept connection; gives the lease back if there is none.

@@ -144,6 +144,7 @@ impl Idle {
             if kept.link.header().is_none() && kept.is_good(reach, reuse, now) {
                 return Some(kept);
             }
+            kept.close(now);
         }
         None
     }
@@ -169,6 +170,7 @@ impl Idle {
             if kept.is_good(reach, reuse, now) {
                 return Some(kept);
             }
+            kept.close(now);
         }
         None
     }
@@ -184,11 +186,11 @@ impl Idle {
         let kept = Kept { link, since: now, until };
         let same_way = kept.link.reach() == lease.pool().reach_number() && kept.link.is_there();
         if !same_way || kept.is_expired(now) || kept.link.is_spoilt(now) {
-            return;
+            return kept.close(now);
         }
         // What was kept for one client is of no use to the next: the oldest gives way.
         if kept.link.header().is_some() && shelf.kept.len() >= room(keep).max(1) {
-            drop(shelf.kept.remove(0));
+            shelf.kept.remove(0).close(now);
             backend.cells.idle.add(-1);
         }
         if shelf.kept.len() < room(keep) {
@@ -198,6 +200,8 @@ impl Idle {
                 Last::Head => shelf.kept.insert(0, kept),
                 Last::Framed | Last::Bare => shelf.kept.push(kept),
             }
+        } else {
+            kept.close(now);
         }
     }
 
@@ -227,10 +231,10 @@ impl Idle {
     }
 
     /// Closes the oldest connection of each backend; `false` when there was none.
-    pub(super) fn shed(&self) -> bool {
+    pub(super) fn shed(&self, now: Instant) -> bool {
         let mut any = false;
         for shelf in self.0.lock().values_mut().filter(|shelf| !shelf.kept.is_empty()) {
-            drop(shelf.kept.remove(0));
+            shelf.kept.remove(0).close(now);
             shelf.backend.cells.idle.add(-1);
             any = true;
         }
@@ -254,12 +258,14 @@ impl Idle {
                 kept.until = until(keep, kept.link.born(), kept.since);
             }
             let reach = shelf.pool.reach_number();
-            shelf.kept.retain_mut(|kept| {
+            let room = room(keep);
+            let over = shelf.kept.extract_if(.., |kept| {
                 let same_way = kept.link.reach() == reach && kept.link.is_there();
-                !gone && same_way && !kept.is_expired(now) && !kept.has_news(now)
+                gone || !same_way || kept.is_expired(now) || kept.has_news(now)
             });
-            let surplus = shelf.kept.len().saturating_sub(room(keep));
-            shelf.kept.drain(..surplus);
+            over.for_each(|kept| kept.close(now));
+            let surplus = shelf.kept.len().saturating_sub(room);
+            shelf.kept.drain(..surplus).for_each(|kept| kept.close(now));
             let closed = (before - shelf.kept.len()) as i64;
             shelf.backend.cells.idle.add(-closed);
             shelf.wary = shelf.wary.filter(|wary| wary.counts(now) && !gone);
@@ -300,6 +306,11 @@ impl Kept {
     #[inline(always)]
     fn rests(&self, now: Instant) -> bool {
         self.link.last() == Last::Head && now.duration_since(self.since) < QUIET
+    }
+
+    /// It carries nothing any more.
+    fn close(self, now: Instant) {
+        self.link.close(now.saturating_duration_since(self.since));
     }
 
     fn is_expired(&self, now: Instant) -> bool {

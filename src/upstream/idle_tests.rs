@@ -91,11 +91,15 @@ impl Scene {
     }
     /// The same, of one whose last answer was this.
     async fn keep_after(&self, name: &str, last: Last) -> (TcpStream, u16, OwnedFd) {
+        self.keep_all(name, last, 100).await
+    }
+    /// The same, to a request of so many bytes.
+    async fn keep_all(&self, name: &str, last: Last, bytes: u64) -> (TcpStream, u16, OwnedFd) {
         let Pair { near, far, port, kernel } = self.connect().await;
         let lease = self.lease(name);
         let (reach, place) = (lease.pool().reach_number(), place(&lease));
         let mut link = Link::new(near, lease.backend(), reach, place, None, self.now);
-        link.carried(last);
+        link.carried(last, bytes);
         self.idle.give(&lease, link, self.now);
         lease.settle(Outcome::Answered(200));
         (far, port, kernel)
@@ -246,6 +250,26 @@ async fn bytes_that_nobody_asked_for_make_it_unusable() {
         assert!(is_closed(&mut far).await);
         assert_eq!(scene.counted("a"), (0, 0));
     }
+}
+
+/// Of who closes in order the kernel keeps the port for a minute.
+#[tokio::test]
+async fn what_is_closed_here_frees_its_port_once_its_request_is_there_for_sure() {
+    async fn end(far: &mut TcpStream) -> Result<usize, std::io::ErrorKind> {
+        far.read(&mut [0; 8]).await.map_err(|error| error.kind())
+    }
+    let reset = Err(std::io::ErrorKind::ConnectionReset);
+    let mut scene = Scene::new("{ idle = \"30s\", max_idle = 1 }").await;
+    let (mut first, _, kernel) = scene.keep_all("a", Last::Framed, 5000).await;
+    drop(kernel);
+    for (bytes, said) in [(1200, reset), (1201, Ok(0))] {
+        let (mut surplus, _, kernel) = scene.keep_all("a", Last::Framed, bytes).await;
+        drop(kernel);
+        assert_eq!(end(&mut surplus).await, said, "{bytes} bytes");
+    }
+    scene.now += 30 * SECOND;
+    scene.idle.sweep(scene.now);
+    assert_eq!((end(&mut first).await, scene.counted("a")), (reset, (0, 0)));
 }
 
 #[tokio::test]

@@ -10,6 +10,11 @@ use std::time::{Duration, Instant};
 /// So long a backend is remembered that sent bytes behind an answer that has no body.
 const SPILL_MEMORY: Duration = Duration::from_secs(60);
 
+/// A request of so many bytes is one segment of TCP: who answers it has it.
+const SEGMENT: u64 = 1200;
+/// A longer one is there so long after its answer.
+const THERE: Duration = Duration::from_secs(1);
+
 /// What the last answer on a connection was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Last {
@@ -36,6 +41,8 @@ struct Open {
     reach: u64,
     place: Place,
     last: Last,
+    /// Whether all that it carried there last was there before the answer came.
+    is_short: bool,
     /// For whom it was made, where the backend was told.
     header: Option<Box<Written>>,
     backend: Arc<Backend>,
@@ -53,7 +60,16 @@ impl Link {
     ) -> Self {
         backend.cells.open.add(1);
         let (header, backend) = (header.map(Box::new), backend.clone());
-        Self(Box::new(Open { stream, born, reach, place, last: Last::Framed, header, backend }))
+        Self(Box::new(Open {
+            stream,
+            born,
+            reach,
+            place,
+            last: Last::Framed,
+            is_short: true,
+            header,
+            backend,
+        }))
     }
     /// For whom it was made, where the backend was told: it carries nobody else's requests.
     pub(super) fn header(&self) -> Option<&Written> {
@@ -71,8 +87,16 @@ impl Link {
     pub(super) fn last(&self) -> Last {
         self.0.last
     }
-    pub(super) fn carried(&mut self, last: Last) {
-        self.0.last = last;
+    pub(super) fn carried(&mut self, last: Last, written: u64) {
+        (self.0.last, self.0.is_short) = (last, written <= SEGMENT);
+    }
+    /// Closes what was idle for so long, and carries nothing any more. By an RST, as other proxies do, so that its
+    /// port is free at once: of who closes in order the kernel keeps it for a minute (RFC 9293 3.6.1), and an address has
+    /// few. A request that the backend may not have yet, though it answered, it gets.
+    pub(super) fn close(mut self, idle: Duration) {
+        if self.0.is_short || idle >= THERE {
+            self.0.stream.reset_on_close();
+        }
     }
     /// Behind an answer that has no body came bytes: what is wrong with one answer of a backend is
     /// so with others, whose connections are closed for a while ([`Last`]).
