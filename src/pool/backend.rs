@@ -458,6 +458,15 @@ impl Backend {
         }
         false
     }
+    /// Whether a connection that was kept is closed in order, which keeps its port for a while: where it
+    /// need not be, so long as few are.
+    pub(crate) fn closes_in_order(&self, rate: Option<Rate>, must: bool, now: Instant) -> bool {
+        let Some(rate) = rate else { return true };
+        if must {
+            self.renewals.charge(rate, self.age(now));
+        }
+        must || self.renewals.spare(rate, self.age(now))
+    }
     /// Bytes came behind an answer that has no body.
     pub(crate) fn spilled(&self, now: Instant) {
         self.spilled.store(self.stamp(now), Relaxed);

@@ -1,5 +1,6 @@
 //! A backend taken for one connection or request.
 use super::adaptive::End;
+use super::awaited::Awaited;
 use super::backend::{Backend, BackendId, Leave};
 use super::balance::{Ask, Why};
 use super::budget::Allowance;
@@ -226,16 +227,18 @@ impl Lease {
         self.heard?;
         self.pool.patience(&self.backend)
     }
-    /// First bytes that its whole pool gave so far.
-    pub fn heard_of_all(&self) -> u32 {
-        self.pool.heard_of_all()
+    /// Its wait is first looked at.
+    pub fn awaited(&self) -> Awaited {
+        Awaited::new(self.pool.heard_of_all())
     }
-    /// It was waited for longer than that, `again` where that was said before. `since`: what was heard
-    /// of its pool some time after it began.
-    pub fn overdue(&self, since: u32, waited: Duration, again: bool, now: Instant) {
-        if let Some(then) = self.heard {
-            let begun = now.checked_sub(waited).unwrap_or(now);
-            self.pool.overdue(&self.backend, Vote { then, begun, again }, since, now);
+    /// It was waited for longer than that.
+    pub fn overdue(&self, awaited: &mut Awaited, waited: Duration, now: Instant) {
+        let Some(then) = self.heard else { return };
+        let begun = now.checked_sub(waited).unwrap_or(now);
+        let vote = Vote { then, begun, again: awaited.was_told() };
+        self.pool.overdue(&self.backend, vote, awaited.since, now);
+        if awaited.tell(self.backend.hot.heard(), waited) {
+            self.backend.usual.learn(waited);
         }
     }
     /// Whether its backend has been waited for far too long, by few tries and in vain by all: somebody

@@ -11,6 +11,7 @@
 mod adaptive;
 mod addresses;
 mod allow;
+mod awaited;
 mod backend;
 mod balance;
 mod budget;
@@ -56,6 +57,7 @@ mod words;
 
 pub use self::core::Pool;
 pub use addresses::Place;
+pub use awaited::Awaited;
 pub use backend::{Backend, BackendId, Candidate, Endpoint, Leave, news};
 pub use balance::{Ask, Balancer, Policies, Why, client_hash, key_hash};
 pub use budget::Allowance;

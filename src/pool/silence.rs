@@ -14,6 +14,8 @@
 //! is all there is to go by: it has twice as long as they have. Where little is known of them all, it
 //! has the longer, the less that is.
 //!
+//! How long slow pages take is learnt while they last ([`super::awaited`]), not when they end alone.
+//!
 //! A try that waits alone has nobody to vote with. What waits far too long is asked of somebody
 //! else: where that one answers the same request at once, the first one is silent, and where it takes
 //! as long, it was the request.
@@ -129,7 +131,7 @@ impl Others {
     /// or it is as many times as long as they are too few.
     fn of_few(self, own: u32, rules: &config::Silence) -> Option<Duration> {
         let times = KNOWN.div_ceil(self.known.saturating_add(own).clamp(1, KNOWN));
-        (self.known > 0).then(|| self.guess.saturating_mul(times).max(rules.wait))
+        (self.known > 0).then(|| self.guess.max(rules.wait).saturating_mul(times))
     }
 }
 
@@ -339,9 +341,11 @@ mod tests {
         };
         assert_eq!(of_few(15, &[]), None, "it is alone");
         assert_eq!(of_few(0, &[(0, MS), (0, MS)]), None, "nobody said anything");
-        // One first byte of 5 ms: four times its mean and four deviations of half of it; sixteen are enough.
-        assert_eq!(of_few(0, &[(1, 5 * MS)]), Some(2 * 16 * 30));
-        assert_eq!(of_few(1, &[(1, 5 * MS)]), Some(2 * 8 * 30));
+        // The least that is waited for; sixteen are enough.
+        assert_eq!(of_few(0, &[(1, 5 * MS)]), Some(2 * 16 * 200));
+        assert_eq!(of_few(4, &[(1, 5 * MS)]), Some(2 * 4 * 200));
+        // Four times the mean and four deviations of half of it.
+        assert_eq!(of_few(1, &[(1, 500 * MS)]), Some(2 * 8 * 3000));
         assert_eq!(of_few(4, &[(4, 5 * MS); 3]), Some(2 * 200), "together enough is known");
         let cold = of_few(0, &[(1, 5 * MS), (1, 1000 * MS)]);
         assert!(cold > Some(90_000), "one was slow at first: {cold:?}");

@@ -47,25 +47,22 @@ impl World {
             }
         };
         let mut next = None;
-        let mut leave = leaves(lease, it.long.is_some_and(|long| long.told));
+        let mut leave = leaves(lease, it.long.is_some_and(|long| long.awaited.was_told()));
         if leave.is_none()
             && let Some(patience) = lease.patience()
         {
-            let begin = || Long {
-                heard: lease.heard_of_all(),
-                at: (it.sent + patience).max(now + BEAT),
-                told: false,
-            };
+            let begin =
+                || Long { awaited: lease.awaited(), at: (it.sent + patience).max(now + BEAT) };
             let mut long = it.long.unwrap_or_else(begin);
             if long.at <= now {
-                lease.overdue(long.heard, now - it.sent, long.told, now);
-                (long.told, long.at) = (true, now + patience);
+                lease.overdue(&mut long.awaited, now - it.sent, now);
+                long.at = now + patience;
             }
             it.long = Some(long);
             next = Some(long.at);
         }
         if leave.is_none() {
-            leave = leaves(lease, it.long.is_some_and(|long| long.told));
+            leave = leaves(lease, it.long.is_some_and(|long| long.awaited.was_told()));
         }
         next.into_iter().for_each(|at| self.plan_at(at, Event::Look(job)));
         if let Some(next) = leave {

@@ -1,7 +1,7 @@
 //! One request, and what is known of it.
 use crate::config::Effective;
 use crate::http::{Broke, Course};
-use crate::pool::{Ask, Backend, BackendId, Lease, Waiting, Why};
+use crate::pool::{Ask, Awaited, Backend, BackendId, Lease, Waiting, Why};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -45,9 +45,8 @@ pub(super) enum How {
 /// A wait for a first byte that lasts, as `upstream::Exchange` keeps it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Long {
-    pub(super) heard: u32,
+    pub(super) awaited: Awaited,
     pub(super) at: Instant,
-    pub(super) told: bool,
 }
 
 /// A try beside another one.

@@ -122,7 +122,7 @@ impl World {
         let server = lease.backend().id.0 as usize;
         let it = &self.requests[job.request];
         lease.first_byte(self.now - it.sent);
-        let late = it.long.is_some_and(|long| long.told).then(|| self.now - it.sent);
+        let late = it.long.is_some_and(|long| long.awaited.was_told()).then(|| self.now - it.sent);
         lease.spoke_at(late, self.now);
         lease.compare(self.now - it.sent, self.now);
         self.tally.answered(server, status);

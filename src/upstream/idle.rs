@@ -86,9 +86,10 @@ impl Shelf {
     /// Whether nobody gets one by this request, and one that is new may be had instead.
     #[inline(always)]
     fn is_shut(&self, reuse: Reuse, now: Instant) -> bool {
-        let shut = (reuse == Reuse::Sure && !is_trusted(&self.backend, now))
-            || self.wary.is_some_and(|wary| now < wary.until);
-        shut && !self.kept.is_empty() && self.backend.renews(self.keep.keep_alive.renew, now)
+        let renews = || self.backend.renews(self.keep.keep_alive.renew, now);
+        !self.kept.is_empty()
+            && (self.wary.is_some_and(|wary| now < wary.until)
+                || (reuse == Reuse::Sure && !is_trusted(&self.backend, now) && renews()))
     }
 }
 
@@ -132,7 +133,7 @@ impl Idle {
         if shelf.is_shut(reuse, now) {
             return None;
         }
-        let reach = shelf.pool.reach_number();
+        let (reach, keep) = (shelf.pool.reach_number(), &shelf.keep.keep_alive);
         while let Some(mut kept) = shelf.kept.pop() {
             // All below it came later.
             if kept.rests(now) {
@@ -144,7 +145,7 @@ impl Idle {
             if kept.link.header().is_none() && kept.is_good(reach, reuse, now) {
                 return Some(kept);
             }
-            kept.close(now);
+            kept.close(keep, now);
         }
         None
     }
@@ -162,7 +163,7 @@ impl Idle {
         if shelf.is_shut(reuse, now) {
             return None;
         }
-        let reach = shelf.pool.reach_number();
+        let (reach, keep) = (shelf.pool.reach_number(), &shelf.keep.keep_alive);
         let same = |kept: &Kept| kept.link.header() == Some(header) && !kept.rests(now);
         while let Some(at) = shelf.kept.iter().rposition(same) {
             let mut kept = shelf.kept.remove(at);
@@ -170,7 +171,7 @@ impl Idle {
             if kept.is_good(reach, reuse, now) {
                 return Some(kept);
             }
-            kept.close(now);
+            kept.close(keep, now);
         }
         None
     }
@@ -186,11 +187,11 @@ impl Idle {
         let kept = Kept { link, since: now, until };
         let same_way = kept.link.reach() == lease.pool().reach_number() && kept.link.is_there();
         if !same_way || kept.is_expired(now) || kept.link.is_spoilt(now) {
-            return kept.close(now);
+            return kept.close(keep, now);
         }
         // What was kept for one client is of no use to the next: the oldest gives way.
         if kept.link.header().is_some() && shelf.kept.len() >= room(keep).max(1) {
-            shelf.kept.remove(0).close(now);
+            shelf.kept.remove(0).close(keep, now);
             backend.cells.idle.add(-1);
         }
         if shelf.kept.len() < room(keep) {
@@ -201,7 +202,7 @@ impl Idle {
                 Last::Framed | Last::Bare => shelf.kept.push(kept),
             }
         } else {
-            kept.close(now);
+            kept.close(keep, now);
         }
     }
 
@@ -234,7 +235,7 @@ impl Idle {
     pub(super) fn shed(&self, now: Instant) -> bool {
         let mut any = false;
         for shelf in self.0.lock().values_mut().filter(|shelf| !shelf.kept.is_empty()) {
-            shelf.kept.remove(0).close(now);
+            shelf.kept.remove(0).close(&shelf.keep.keep_alive, now);
             shelf.backend.cells.idle.add(-1);
             any = true;
         }
@@ -263,9 +264,9 @@ impl Idle {
                 let same_way = kept.link.reach() == reach && kept.link.is_there();
                 gone || !same_way || kept.is_expired(now) || kept.has_news(now)
             });
-            over.for_each(|kept| kept.close(now));
+            over.for_each(|kept| kept.close(keep, now));
             let surplus = shelf.kept.len().saturating_sub(room);
-            shelf.kept.drain(..surplus).for_each(|kept| kept.close(now));
+            shelf.kept.drain(..surplus).for_each(|kept| kept.close(keep, now));
             let closed = (before - shelf.kept.len()) as i64;
             shelf.backend.cells.idle.add(-closed);
             shelf.wary = shelf.wary.filter(|wary| wary.counts(now) && !gone);
@@ -308,9 +309,11 @@ impl Kept {
         self.link.last() == Last::Head && now.duration_since(self.since) < QUIET
     }
 
-    /// It carries nothing any more.
-    fn close(self, now: Instant) {
-        self.link.close(now.saturating_duration_since(self.since));
+    /// It carries nothing any more. What its backend ended costs nothing.
+    fn close(mut self, keep: &KeepAlive, now: Instant) {
+        if !self.has_news(now) {
+            self.link.close(keep.renew, now);
+        }
     }
 
     fn is_expired(&self, now: Instant) -> bool {

@@ -91,15 +91,15 @@ impl Scene {
     }
     /// The same, of one whose last answer was this.
     async fn keep_after(&self, name: &str, last: Last) -> (TcpStream, u16, OwnedFd) {
-        self.keep_all(name, last, 100).await
+        self.keep_all(name, last, true).await
     }
-    /// The same, to a request of so many bytes.
-    async fn keep_all(&self, name: &str, last: Last, bytes: u64) -> (TcpStream, u16, OwnedFd) {
+    /// The same, to a request that is with the backend for sure, or not.
+    async fn keep_all(&self, name: &str, last: Last, is_there: bool) -> (TcpStream, u16, OwnedFd) {
         let Pair { near, far, port, kernel } = self.connect().await;
         let lease = self.lease(name);
         let (reach, place) = (lease.pool().reach_number(), place(&lease));
         let mut link = Link::new(near, lease.backend(), reach, place, None, self.now);
-        link.carried(last, bytes);
+        link.carried(last, is_there);
         self.idle.give(&lease, link, self.now);
         lease.settle(Outcome::Answered(200));
         (far, port, kernel)
@@ -254,22 +254,37 @@ async fn bytes_that_nobody_asked_for_make_it_unusable() {
 
 /// Of who closes in order the kernel keeps the port for a minute.
 #[tokio::test]
-async fn what_is_closed_here_frees_its_port_once_its_request_is_there_for_sure() {
+async fn where_many_are_closed_their_ports_are_free_at_once_if_their_requests_are_there() {
     async fn end(far: &mut TcpStream) -> Result<usize, std::io::ErrorKind> {
         far.read(&mut [0; 8]).await.map_err(|error| error.kind())
     }
     let reset = Err(std::io::ErrorKind::ConnectionReset);
-    let mut scene = Scene::new("{ idle = \"30s\", max_idle = 1 }").await;
-    let (mut first, _, kernel) = scene.keep_all("a", Last::Framed, 5000).await;
+    let mut scene = Scene::new("{ idle = \"30s\", max_idle = 1, renew = \"1/s\" }").await;
+    let (mut first, _, kernel) = scene.keep_all("a", Last::Framed, true).await;
     drop(kernel);
-    for (bytes, said) in [(1200, reset), (1201, Ok(0))] {
-        let (mut surplus, _, kernel) = scene.keep_all("a", Last::Framed, bytes).await;
+    for n in 0..505 {
+        let (mut surplus, _, kernel) = scene.keep_all("a", Last::Framed, n % 5 != 4).await;
         drop(kernel);
-        assert_eq!(end(&mut surplus).await, said, "{bytes} bytes");
+        let said = if n < 500 || n % 5 == 4 { Ok(0) } else { reset };
+        assert_eq!(end(&mut surplus).await, said, "{n}");
     }
     scene.now += 30 * SECOND;
     scene.idle.sweep(scene.now);
-    assert_eq!((end(&mut first).await, scene.counted("a")), (reset, (0, 0)));
+    assert_eq!((end(&mut first).await, scene.counted("a")), (Ok(0), (0, 0)), "few are");
+}
+
+/// The backend has each port itself then.
+#[tokio::test]
+async fn what_the_backend_closed_counts_for_none() {
+    let scene = Scene::new("{ idle = \"30s\", renew = \"1/s\" }").await;
+    for _ in 0..1000 {
+        let (far, _, kernel) = scene.keep("a").await;
+        drop((far, kernel));
+        tokio::task::yield_now().await;
+        assert_eq!(scene.take("a", Reuse::Any), None);
+    }
+    let backend = scene.backend("a");
+    assert!(backend.closes_in_order(crate::config::Rate::every(SECOND), false, scene.now));
 }
 
 #[tokio::test]
@@ -386,12 +401,12 @@ async fn a_backend_that_closed_one_under_us_is_not_trusted_for_a_minute() {
 
 #[tokio::test]
 async fn new_ones_for_want_of_trust_have_a_bound() {
-    let mut scene = Scene::new("{ idle = \"5m\", renew = \"10/s\" }").await;
+    let mut scene = Scene::new("{ idle = \"5m\", renew = \"100/s\" }").await;
     scene.knows();
     let (_far, port, _) = scene.keep("a").await;
     let backend = scene.backend("a");
     backend.raced(scene.now);
-    for _ in 0..1000 {
+    for _ in 0..10_000 {
         assert_eq!(scene.take("a", Reuse::Sure), None);
     }
     assert_eq!(
@@ -401,10 +416,10 @@ async fn new_ones_for_want_of_trust_have_a_bound() {
     );
     // Nothing is spent where nothing is kept.
     (0..10).for_each(|_| assert_eq!(scene.take("a", Reuse::Sure), None));
-    assert_eq!((backend.cells.renewed.get(), backend.cells.unrenewed.get()), (1000, 1));
+    assert_eq!((backend.cells.renewed.get(), backend.cells.unrenewed.get()), (10_000, 1));
     let (_far, port, _) = scene.keep("a").await;
     scene.now += SECOND / 2;
-    (0..5).for_each(|_| assert_eq!(scene.take("a", Reuse::Sure), None));
+    (0..50).for_each(|_| assert_eq!(scene.take("a", Reuse::Sure), None));
     assert_eq!(scene.take("a", Reuse::Sure), Some(port));
 }
 
@@ -413,7 +428,7 @@ const HALF: Allowance = Allowance { share: 0.1, floor: 1.0, window: Duration::fr
 
 #[tokio::test]
 async fn a_backend_that_closes_too_many_under_us_gets_new_ones_for_a_while() {
-    let mut scene = Scene::new("{ idle = \"5m\" }").await;
+    let mut scene = Scene::new("{ idle = \"5m\", renew = \"1/s\" }").await;
     let (_far, port, _) = scene.keep("a").await;
     let (_other, other, _) = scene.keep("b").await;
     let lease = scene.lease("a");
@@ -433,7 +448,9 @@ async fn a_backend_that_closes_too_many_under_us_gets_new_ones_for_a_while() {
         assert_eq!(scene.take("b", Reuse::Any).is_some(), length == 1, "{other}");
         scene.now += length * SECOND - MS;
         scene.idle.sweep(scene.now);
-        assert_eq!(scene.take("a", Reuse::Any), None, "{length}");
+        // However many ask: such connections are worse than none.
+        let take = || scene.idle.take(lease.backend(), Reuse::Any, scene.now);
+        assert!((0..15_000).all(|_| take().is_none()), "{length}");
         scene.now += MS;
         scene.idle.sweep(scene.now);
         scene.spend();

@@ -1,4 +1,5 @@
 //! An open connection to a backend, counted for as long as it lives.
+use crate::config::Rate;
 use crate::net::Stream;
 use crate::net::proxy_protocol::Written;
 use crate::pool::{Backend, Place};
@@ -9,11 +10,6 @@ use std::time::{Duration, Instant};
 
 /// So long a backend is remembered that sent bytes behind an answer that has no body.
 const SPILL_MEMORY: Duration = Duration::from_secs(60);
-
-/// A request of so many bytes is one segment of TCP: who answers it has it.
-const SEGMENT: u64 = 1200;
-/// A longer one is there so long after its answer.
-const THERE: Duration = Duration::from_secs(1);
 
 /// What the last answer on a connection was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +37,8 @@ struct Open {
     reach: u64,
     place: Place,
     last: Last,
-    /// Whether all that it carried there last was there before the answer came.
-    is_short: bool,
+    /// Whether all of the last request was with the backend before the answer came.
+    is_there: bool,
     /// For whom it was made, where the backend was told.
     header: Option<Box<Written>>,
     backend: Arc<Backend>,
@@ -66,7 +62,7 @@ impl Link {
             reach,
             place,
             last: Last::Framed,
-            is_short: true,
+            is_there: true,
             header,
             backend,
         }))
@@ -87,14 +83,15 @@ impl Link {
     pub(super) fn last(&self) -> Last {
         self.0.last
     }
-    pub(super) fn carried(&mut self, last: Last, written: u64) {
-        (self.0.last, self.0.is_short) = (last, written <= SEGMENT);
+    /// `is_there`: whether the answer says that all of the request is.
+    pub(super) fn carried(&mut self, last: Last, is_there: bool) {
+        (self.0.last, self.0.is_there) = (last, is_there);
     }
-    /// Closes what was idle for so long, and carries nothing any more. By an RST, as other proxies do, so that its
-    /// port is free at once: of who closes in order the kernel keeps it for a minute (RFC 9293 3.6.1), and an address has
-    /// few. A request that the backend may not have yet, though it answered, it gets.
-    pub(super) fn close(mut self, idle: Duration) {
-        if self.0.is_short || idle >= THERE {
+    /// Closes what carries nothing any more, and its backend keeps open: where many are, by an RST, as other
+    /// proxies do, so that its port is free at once (of who closes in order the kernel keeps it for a minute, RFC 9293
+    /// 3.6.1, and an address has few). A request that the backend may not have yet, though it answered, it gets.
+    pub(super) fn close(mut self, rate: Option<Rate>, now: Instant) {
+        if !self.0.backend.closes_in_order(rate, !self.0.is_there, now) {
             self.0.stream.reset_on_close();
         }
     }

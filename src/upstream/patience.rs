@@ -24,12 +24,12 @@ pub(super) async fn patient<T>(
     if let Ok(dialled) = timeout(patience / 2, &mut dial).await {
         return dialled;
     }
-    let since = lease.heard_of_all();
+    let mut awaited = lease.awaited();
     if let Ok(dialled) = timeout(patience / 2, &mut dial).await {
         return dialled;
     }
     let now = Instant::now();
-    lease.overdue(since, now.saturating_duration_since(begun), false, now);
+    lease.overdue(&mut awaited, now.saturating_duration_since(begun), now);
     if leaves && lease.has_other(now) {
         return Err(Error::Silent);
     }

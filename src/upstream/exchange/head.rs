@@ -4,7 +4,7 @@ use super::{Exchange, Heard, Wire};
 use crate::http2;
 use crate::message::{Broken, Head};
 use crate::net::{BEAT, Spliced, Timer};
-use crate::pool::Lease;
+use crate::pool::{Awaited, Lease};
 use crate::upstream::error::Error;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -19,12 +19,9 @@ pub(in crate::upstream) enum Late {
 /// A first byte that is waited for longer than between two beats.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::upstream) struct Long {
-    /// What was heard of its pool when that was first seen.
-    heard: u32,
+    awaited: Awaited,
     /// When the backend is to be asked about next.
     at: Instant,
-    /// The pool was told that it takes too long.
-    told: bool,
 }
 
 impl Exchange {
@@ -145,13 +142,12 @@ impl Exchange {
         let Some(patience) = self.lease().patience() else { return Ok(()) };
         let now = Instant::now();
         let mut long = self.long.unwrap_or_else(|| Long {
-            heard: self.lease().heard_of_all(),
+            awaited: self.lease().awaited(),
             at: (self.asked + patience).max(now + BEAT),
-            told: false,
         });
         if long.at <= now {
-            self.lease().overdue(long.heard, now - self.asked, long.told, now);
-            (long.told, long.at) = (true, now + patience);
+            self.lease().overdue(&mut long.awaited, now - self.asked, now);
+            long.at = now + patience;
         }
         self.long = Some(long);
         timer.set(Some(self.late.map_or(long.at, |(late, _)| late.min(long.at))));
@@ -169,7 +165,7 @@ impl Exchange {
             return Err(Error::Down);
         }
         let waited = now.saturating_duration_since(self.asked);
-        let told = self.long.is_some_and(|long| long.told);
+        let told = self.long.is_some_and(|long| long.awaited.was_told());
         let leaves = backend.is_silent() || (told && self.lease().is_forlorn(waited));
         let (allowed, until) = self.allowed;
         if !leaves || until.is_some_and(|until| until <= now) {
@@ -196,7 +192,8 @@ impl Exchange {
                 lease.first_byte(took);
             }
         }
-        let late = self.long.is_some_and(|long| long.told).then(|| self.asked.elapsed());
+        let late =
+            self.long.is_some_and(|long| long.awaited.was_told()).then(|| self.asked.elapsed());
         self.lease().spoke(late);
         if self.lease().is_further() {
             let (took, now) = (self.asked.elapsed(), Instant::now());
