@@ -86,10 +86,10 @@ impl Shelf {
     /// Whether nobody gets one by this request, and one that is new may be had instead.
     #[inline(always)]
     fn is_shut(&self, reuse: Reuse, now: Instant) -> bool {
+        let is_wary = self.wary.is_some_and(|wary| now < wary.until);
+        let shut = is_wary || (reuse == Reuse::Sure && !is_trusted(&self.backend, now));
         let renews = || self.backend.renews(self.keep.keep_alive.renew, now);
-        !self.kept.is_empty()
-            && (self.wary.is_some_and(|wary| now < wary.until)
-                || (reuse == Reuse::Sure && !is_trusted(&self.backend, now) && renews()))
+        shut && !self.kept.is_empty() && (is_wary || renews())
     }
 }
 
@@ -133,7 +133,7 @@ impl Idle {
         if shelf.is_shut(reuse, now) {
             return None;
         }
-        let (reach, keep) = (shelf.pool.reach_number(), &shelf.keep.keep_alive);
+        let reach = shelf.pool.reach_number();
         while let Some(mut kept) = shelf.kept.pop() {
             // All below it came later.
             if kept.rests(now) {
@@ -145,7 +145,7 @@ impl Idle {
             if kept.link.header().is_none() && kept.is_good(reach, reuse, now) {
                 return Some(kept);
             }
-            kept.close(keep, now);
+            kept.close(&shelf.keep.keep_alive, now);
         }
         None
     }
@@ -163,7 +163,7 @@ impl Idle {
         if shelf.is_shut(reuse, now) {
             return None;
         }
-        let (reach, keep) = (shelf.pool.reach_number(), &shelf.keep.keep_alive);
+        let reach = shelf.pool.reach_number();
         let same = |kept: &Kept| kept.link.header() == Some(header) && !kept.rests(now);
         while let Some(at) = shelf.kept.iter().rposition(same) {
             let mut kept = shelf.kept.remove(at);
@@ -171,7 +171,7 @@ impl Idle {
             if kept.is_good(reach, reuse, now) {
                 return Some(kept);
             }
-            kept.close(keep, now);
+            kept.close(&shelf.keep.keep_alive, now);
         }
         None
     }
@@ -343,7 +343,10 @@ fn room(keep: &KeepAlive) -> usize {
 fn until(keep: &KeepAlive, born: Instant, since: Instant) -> Option<Instant> {
     let idle = keep.idle.get().map(|idle| since + idle);
     let age = keep.max_age.get().map(|age| born + age);
-    idle.into_iter().chain(age).min()
+    match (idle, age) {
+        (Some(idle), Some(age)) => Some(idle.min(age)),
+        (one, other) => one.or(other),
+    }
 }
 
 #[cfg(test)]
