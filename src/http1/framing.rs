@@ -87,7 +87,12 @@ pub fn of_response(head: &Head, to: Method) -> Result<ResponseVerdict, Refusal> 
 }
 
 /// Whether the protocol named is WebSocket: the only one that is tunnelled.
+#[inline(always)]
 pub(super) fn is_websocket(head: &Head) -> bool {
+    head.has(Known::Upgrade) && names_websocket(head)
+}
+
+fn names_websocket(head: &Head) -> bool {
     head.get(Known::Upgrade).is_some_and(|v| v.eq_ignore_ascii_case(b"websocket"))
 }
 
@@ -131,10 +136,12 @@ fn content_length(head: &Head) -> Result<Option<u64>, Refusal> {
 }
 
 /// Whether the body is chunked: one field that says exactly that (9112 6.1).
+#[inline(always)]
 fn transfer_encoding(head: &Head, old: bool) -> Result<bool, Refusal> {
-    if !head.has(Known::TransferEncoding) {
-        return Ok(false);
-    }
+    if head.has(Known::TransferEncoding) { is_chunked(head, old) } else { Ok(false) }
+}
+
+fn is_chunked(head: &Head, old: bool) -> Result<bool, Refusal> {
     if old {
         return Err(Rule::CodingOld.into());
     }
