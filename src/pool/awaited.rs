@@ -1,8 +1,9 @@
 //! What somebody who waits for a first byte knows of the wait.
 //!
 //! A wait that is too long, while the backend answers others, is no silence: it is a slow page. How long
-//! those take is learnt while they last; else nobody would know that they are usual before the first of
-//! them ends, as long polls do half a minute after the start.
+//! those take is learnt while they last, in the beginning; else nobody would know that they are usual before
+//! the first of them ends, as long polls do half a minute after the start. Later only of those that end:
+//! what hangs for ever teaches nothing.
 use std::time::Duration;
 
 /// What was heard during a wait.

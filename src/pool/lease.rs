@@ -217,8 +217,7 @@ impl Lease {
         self.backend.hot.hear();
         self.pool.hear();
         if let Some(late) = late {
-            // What is rare must be learnt when it comes.
-            self.backend.usual.learn(late);
+            self.backend.usual.learn_late(late);
         }
         self.backend.hot.quiet() != Quiet::No
     }
@@ -237,7 +236,8 @@ impl Lease {
         let begun = now.checked_sub(waited).unwrap_or(now);
         let vote = Vote { then, begun, again: awaited.was_told() };
         self.pool.overdue(&self.backend, vote, awaited.since, now);
-        if awaited.tell(self.backend.hot.heard(), waited) {
+        let heard = self.backend.hot.heard();
+        if awaited.tell(heard, waited) && heard < ALWAYS {
             self.backend.usual.learn(waited);
         }
     }

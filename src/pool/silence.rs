@@ -14,7 +14,7 @@
 //! is all there is to go by: it has twice as long as they have. Where little is known of them all, it
 //! has the longer, the less that is.
 //!
-//! How long slow pages take is learnt while they last ([`super::awaited`]), not when they end alone.
+//! How long the first slow pages take is learnt while they last ([`super::awaited`]), not when they end alone.
 //!
 //! A try that waits alone has nobody to vote with. What waits far too long is asked of somebody
 //! else: where that one answers the same request at once, the first one is silent, and where it takes
@@ -45,6 +45,9 @@ const ALPHA: f32 = 1.0 / 8.0;
 /// As above.
 const BETA: f32 = 1.0 / 4.0;
 
+/// What a late one weighs of that: a quarter, and four times what it would among those of which one is measured.
+const LATE: f32 = 0.25;
+
 /// What first bytes of a backend usually take.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Usual {
@@ -57,13 +60,25 @@ impl Usual {
     /// After a first byte that took so long.
     #[must_use]
     pub(crate) fn learn(self, took: Duration) -> Self {
+        self.weigh(took, 1.0)
+    }
+
+    /// After one that was measured because it was late: what is rare must be learnt when it comes, but counts
+    /// for less than those that stand for many.
+    #[must_use]
+    pub(crate) fn learn_late(self, took: Duration) -> Self {
+        self.weigh(took, LATE)
+    }
+
+    fn weigh(self, took: Duration, weight: f32) -> Self {
         let took = took.as_secs_f32();
         if self.known == 0 {
             return Self { mean: took, deviation: took / 2.0, known: 1 };
         }
+        let off = (took - self.mean).abs() - self.deviation;
         Self {
-            deviation: self.deviation + BETA * ((took - self.mean).abs() - self.deviation),
-            mean: self.mean + ALPHA * (took - self.mean),
+            deviation: self.deviation + weight * BETA * off,
+            mean: self.mean + weight * ALPHA * (took - self.mean),
             known: (self.known + 1).min(KNOWN),
         }
     }
@@ -150,7 +165,12 @@ impl Learnt {
         Usual { mean: value(6 + BITS), deviation: value(6), known: (word & 63) as u32 }
     }
     pub(super) fn learn(&self, took: Duration) {
-        let usual = self.get().learn(took);
+        self.set(self.get().learn(took));
+    }
+    pub(super) fn learn_late(&self, took: Duration) {
+        self.set(self.get().learn_late(took));
+    }
+    fn set(&self, usual: Usual) {
         // Times are below 2^32 s and never negative: the sign is 0, two bits of 23 are not missed.
         let bits = |value: f32| u64::from((value.max(0.0).to_bits() >> 2) & ((1 << BITS) - 1));
         let word = bits(usual.mean) << (6 + BITS) | bits(usual.deviation) << 6;
@@ -319,6 +339,9 @@ mod tests {
         assert!(learnt(once.clone()).unwrap() > 30_000 * MS, "one is enough for a while");
         once.extend([MS; 60]);
         assert!(learnt(once).unwrap() < 1000 * MS);
+        let late = of(&[MS; 50]).learn_late(30_000 * MS);
+        let patience = late.patience(&RULES).unwrap();
+        assert!(patience > 10_000 * MS && patience < 12_000 * MS, "{patience:?}");
     }
 
     #[test]
