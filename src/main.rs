@@ -8,7 +8,7 @@
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Gives back what the calling thread does not need. The one `unsafe` of the program.
+/// Gives back what the calling thread does not need. The one `unsafe` of the program beside `net::unsent`.
 #[cfg(feature = "mimalloc")]
 #[allow(unsafe_code)]
 fn tidy() {

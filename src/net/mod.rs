@@ -18,6 +18,7 @@ mod socket;
 mod splice;
 mod stream;
 mod timer;
+mod unsent;
 
 #[cfg(test)]
 mod copy_tests;

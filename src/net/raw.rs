@@ -1,4 +1,5 @@
 //! The socket below a stream, polled from one task.
+use super::unsent;
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{RecvFlags, SendFlags};
 use std::io::{self, IoSlice};
@@ -297,6 +298,10 @@ impl Raw {
     pub(super) fn reset_on_close(&self) {
         // It may be gone already: then there is nobody to tell.
         let _ = socket2::SockRef::from(self).set_linger(Some(std::time::Duration::ZERO));
+    }
+    /// Whether all that was written is with the peer's kernel.
+    pub(super) fn has_arrived(&self) -> bool {
+        unsent::has_arrived(self)
     }
     /// The TCP stream, for splicing.
     pub(super) fn tcp(&self) -> Option<&TcpStream> {

@@ -325,6 +325,10 @@ impl Stream {
         self.cut = true;
         self.raw.reset_on_close();
     }
+    /// Whether all that was flushed is with the peer's kernel, as far as ours knows.
+    pub fn has_arrived(&self) -> bool {
+        self.raw.has_arrived()
+    }
     /// The TCP stream, for splicing; `None` where TLS is spoken.
     #[inline(always)]
     pub fn tcp(&self) -> Option<&TcpStream> {

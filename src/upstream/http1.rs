@@ -228,7 +228,7 @@ impl Http1 {
             _ => Last::Framed,
         };
         if let Some(link) = &mut self.link {
-            link.carried(last, self.pump.is_heard());
+            link.carried(last);
             if last != Last::Framed && !self.buf.data().is_empty() {
                 link.spilled(now);
             }

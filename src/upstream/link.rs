@@ -37,8 +37,6 @@ struct Open {
     reach: u64,
     place: Place,
     last: Last,
-    /// Whether all of the last request was with the backend before the answer came.
-    is_there: bool,
     /// For whom it was made, where the backend was told.
     header: Option<Box<Written>>,
     backend: Arc<Backend>,
@@ -56,16 +54,7 @@ impl Link {
     ) -> Self {
         backend.cells.open.add(1);
         let (header, backend) = (header.map(Box::new), backend.clone());
-        Self(Box::new(Open {
-            stream,
-            born,
-            reach,
-            place,
-            last: Last::Framed,
-            is_there: true,
-            header,
-            backend,
-        }))
+        Self(Box::new(Open { stream, born, reach, place, last: Last::Framed, header, backend }))
     }
     /// For whom it was made, where the backend was told: it carries nobody else's requests.
     pub(super) fn header(&self) -> Option<&Written> {
@@ -83,15 +72,15 @@ impl Link {
     pub(super) fn last(&self) -> Last {
         self.0.last
     }
-    /// `is_there`: whether the answer says that all of the request is.
-    pub(super) fn carried(&mut self, last: Last, is_there: bool) {
-        (self.0.last, self.0.is_there) = (last, is_there);
+    pub(super) fn carried(&mut self, last: Last) {
+        self.0.last = last;
     }
     /// Closes what carries nothing any more, and its backend keeps open: where many are, by an RST, as other
     /// proxies do, so that its port is free at once (of who closes in order the kernel keeps it for a minute, RFC 9293
-    /// 3.6.1, and an address has few). A request that the backend may not have yet, though it answered, it gets.
+    /// 3.6.1, and an address has few). What its backend's host does not have yet of a request, though it answered, it gets.
     pub(super) fn close(mut self, rate: Option<Rate>, now: Instant) {
-        if !self.0.backend.closes_in_order(rate, !self.0.is_there, now) {
+        let must = !self.0.stream.has_arrived();
+        if !self.0.backend.closes_in_order(rate, must, now) {
             self.0.stream.reset_on_close();
         }
     }

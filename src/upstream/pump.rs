@@ -15,8 +15,6 @@ const GATHERED: usize = 15 << 10;
 /// From so many bytes at once a body is spliced: below it two more system calls cost more than the
 /// copy they save.
 const SPLICED: u64 = 64 << 10;
-/// So many bytes are one segment of TCP in any case.
-const SEGMENT: u64 = 1200;
 /// After so many writes whoever polls may look for the answer, however fast the client sends.
 const WRITES: usize = 16;
 
@@ -103,12 +101,6 @@ impl Pump {
         self.lent > 0
             || !self.out.data().is_empty()
             || self.pipe.as_ref().is_some_and(|pipe| pipe.held() > 0)
-    }
-
-    /// Whether who answers it has all of it: there is no body, or head and body are one segment of TCP.
-    #[inline(always)]
-    pub(super) fn is_heard(&self) -> bool {
-        matches!(self.framing, BodyLength::None | BodyLength::Exact(0)) || self.written <= SEGMENT
     }
 
     /// Bytes written.
