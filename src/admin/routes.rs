@@ -3,7 +3,7 @@ use super::answer::{Answer, Problem, json, nothing, set, text};
 use super::compat::Compat;
 use super::dashboard::File;
 use super::guard::Caller;
-use super::keeper::{KEEPER, keeper};
+use super::keeper::{self, FILE, KEEPER};
 use super::line::Line;
 use super::serve::Desk;
 use super::turn::limits;
@@ -227,8 +227,13 @@ async fn act(
             let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
             let mut answer = text(status, plain, format!("{}\n", stage.word()));
             let plan = state.plan.load();
-            if let Some(keeper) = plan.as_ref().and_then(|plan| keeper(&plan.config.server.state)) {
-                set(&mut answer, header::HeaderName::from_static(KEEPER), &keeper);
+            let config = plan.as_ref().map(|plan| &plan.config);
+            let folder = config.and_then(|config| keeper::keeper(&config.server.state));
+            let file = config.and_then(|config| keeper::file(config.sources.root()?));
+            for (field, said) in [(KEEPER, folder), (FILE, file)] {
+                if let Some(said) = said {
+                    set(&mut answer, header::HeaderName::from_static(field), &said);
+                }
             }
             answer
         }

@@ -2,7 +2,7 @@
 use super::args;
 use super::find::Found;
 use super::known::{self, Answer};
-use crate::admin::{self, KEEPER};
+use super::whose::Whose;
 use crate::telemetry::{is_unseen, seen};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
@@ -116,8 +116,8 @@ impl fmt::Display for Place {
 pub(super) struct Asker {
     place: Place,
     token: Option<String>,
-    /// The folder that the proxy should keep its words in, where its address alone says who it is.
-    folder: Option<PathBuf>,
+    /// Whose proxy it should be, where its address alone says who it is.
+    whose: Option<Whose>,
 }
 
 /// An answer.
@@ -150,14 +150,14 @@ impl Asker {
         };
         let token = client.token_file.as_deref().map(read).transpose()?;
         if let Some(said) = &client.admin {
-            return Ok(Self { place: place(said)?, token, folder: None });
+            return Ok(Self { place: place(said)?, token, whose: None });
         }
         let found = Found::of(&client.config)?;
         let socket = found.state.as_ref().map(|state| state.join(crate::admin::SOCKET));
         if let Some(socket) = &socket
             && UnixStream::connect(socket).await.is_ok()
         {
-            return Ok(Self { place: Place::Unix(socket.clone()), token: None, folder: None });
+            return Ok(Self { place: Place::Unix(socket.clone()), token: None, whose: None });
         }
         let Some(at) = found.bind else {
             let file = client.config.display();
@@ -171,8 +171,10 @@ impl Asker {
             return Err(Error::Unreached(what));
         };
         let token = token.or_else(|| found.token.as_deref().and_then(|path| read(path).ok()));
-        let folder = found.state.filter(|_| found.is_whole);
-        Ok(Self { place: place(&at)?, token, folder })
+        let file = client.config.clone();
+        let own = found.state.filter(|_| found.is_whole);
+        let whose = own.map(|folder| Whose { file, folder });
+        Ok(Self { place: place(&at)?, token, whose })
     }
 
     /// Whether it is on this machine for sure.
@@ -216,7 +218,7 @@ impl Asker {
 
     async fn send(&self, method: &str, path: &str, body: Option<Value>) -> Result<Told, Error> {
         let mut line = self.connect().await?;
-        if self.token.is_some() || self.folder.is_some() {
+        if self.token.is_some() || self.whose.is_some() {
             // Whoever has the port need not be the proxy: it hears the token once it has said what an
             // Evenkeel says, ready or not, and is asked once it has said that it is this one.
             let first = Ask { method: "GET", path: known::READY, body: None, token: None };
@@ -229,17 +231,6 @@ impl Asker {
         }
         let ask = Ask { method, path, body, token: self.token.as_deref() };
         self.exchange(&mut line, ask).await
-    }
-
-    /// The folder that it should have, where it says that it has another one.
-    fn is_other(&self, keeper: Option<&str>) -> Option<&Path> {
-        let folder = self.folder.as_deref()?;
-        // Who may not look whether it is there cannot tell.
-        let own = match folder.symlink_metadata() {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return None,
-            _ => admin::keeper(folder),
-        };
-        keeper.filter(|keeper| own.as_deref() != Some(*keeper)).map(|_| folder)
     }
 
     async fn connect(&self) -> Result<Line, Error> {
@@ -276,8 +267,7 @@ impl Asker {
         line.sender.ready().await.map_err(|e| failed(&e))?;
         let answer = line.sender.send_request(request).await.map_err(|e| failed(&e))?;
         let status = answer.status();
-        let keeper = answer.headers().get(KEEPER).and_then(|keeper| keeper.to_str().ok());
-        let is_other = self.is_other(keeper);
+        let other = self.whose.as_ref().filter(|whose| whose.is_other(answer.headers()));
         let kind = answer.headers().get(header::CONTENT_TYPE).cloned();
         let read = Limited::new(answer.into_body(), MOST).collect().await;
         let bytes = read.map_err(|e| failed(&e))?.to_bytes();
@@ -292,12 +282,11 @@ impl Asker {
                 "what answers at {at} is no Evenkeel ({odd}); --admin says where the proxy is"
             ))
         })?;
-        if let Some(folder) = is_other {
-            let at = &self.place;
+        if let Some(Whose { file, folder }) = other {
+            let (at, file, folder) = (&self.place, file.display(), folder.display());
             return Err(Error::Unreached(format!(
-                "the Evenkeel at {at} keeps what it was told in another folder than {} (server.state): it is another \
-                 one; --admin {at} asks it all the same",
-                folder.display()
+                "the Evenkeel at {at} does not run by {file} and keeps what it was told in another folder than \
+                 {folder} (server.state): it is another one; --admin {at} asks it all the same"
             )));
         }
         match status.is_success() {

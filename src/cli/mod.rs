@@ -18,6 +18,7 @@ mod progress;
 mod run;
 mod table;
 mod top;
+mod whose;
 
 use args::{Args, Command};
 use clap::{CommandFactory, Parser};

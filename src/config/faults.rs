@@ -17,6 +17,8 @@ pub(super) struct Faults {
     torn: HashSet<(Arc<str>, u32)>,
     /// Whether an included file is not there.
     lacking: bool,
+    /// Whether a key that nobody asked for may be one that says where the proxy is.
+    astray: bool,
 }
 
 impl Faults {
@@ -51,6 +53,16 @@ impl Faults {
     /// An included file could not be read.
     pub(super) fn lacks_a_file(&mut self) {
         self.lacking = true;
+    }
+
+    /// A key that nobody asked for says, or may be meant to say, where the proxy is.
+    pub(super) fn strays(&mut self) {
+        self.astray = true;
+    }
+
+    /// Whether there is such a key, kept as a problem or not.
+    pub(super) fn is_astray(&self) -> bool {
+        self.astray
     }
 
     /// Whether every file was read, so that a name that is not there is nowhere.

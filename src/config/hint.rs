@@ -43,6 +43,11 @@ fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&
     known.into_iter().filter_map(near).min_by_key(|(distance, _)| *distance).map(|(_, other)| other)
 }
 
+/// Whether a word is a known one, or one edit away from it.
+pub(super) fn is_near(word: &str, known: &str) -> bool {
+    normal(word).zip(normal(known)).is_some_and(|(a, b)| distance(&a, &b) <= 1)
+}
+
 /// Letters without case, `-` as `_`; `None` for texts too long to compare at a bounded cost.
 fn normal(word: &str) -> Option<Vec<char>> {
     (word.len() <= SHOWN).then(|| word.to_lowercase().replace('-', "_").chars().collect())

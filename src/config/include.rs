@@ -12,7 +12,7 @@ use super::open::{self, Unopened};
 use super::over::{self, Only, Place};
 use super::problem::{At, Problem, Wrong};
 use super::sources::Sources;
-use super::table::{Desk, Item, Page, Table, UNKNOWN};
+use super::table::{Desk, Item, Page, Table};
 use super::{Admin, Author, admin, listener, log, pool, route, server, syntax, tls, trace};
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
@@ -69,7 +69,7 @@ pub(super) fn load_from(
         Walk { draft: Draft::default(), left: TOTAL, open: Vec::new(), seen: HashMap::new() };
     let at = At { file: file::name(path), line: 0, column: 0 };
     desk.faults.borrow_mut().file(&at.file);
-    walk.draft.sources.text(path.to_path_buf());
+    walk.draft.sources.begin(path.to_path_buf());
     let text = match text {
         Some(text) if text.len() > TOTAL => Err((at.clone(), "is larger than 64MiB".to_owned())),
         Some(text) => Ok(text.to_owned()),
@@ -90,9 +90,6 @@ pub(super) fn load_from(
 /// Sections that say nothing of where a proxy is, whatever is wrong there.
 const ELSEWHERE: [&str; 7] = ["log", "trace", "metrics", "defaults", "listener", "route", "pool"];
 
-/// Keys that say where a proxy is, or what it says that does. One of them may stand below a header that is not its own.
-const WHERE: [&str; 5] = ["include", "server", "state", "admin", "bind"];
-
 /// What files with problems say of where their proxy is.
 pub(super) fn whereabouts(path: &Path, text: &str) -> Whereabouts {
     let desk = Desk { env: &super::var, files: None, faults: RefCell::new(Faults::default()) };
@@ -100,7 +97,8 @@ pub(super) fn whereabouts(path: &Path, text: &str) -> Whereabouts {
         Walk { draft: Draft::default(), left: TOTAL, open: Vec::new(), seen: HashMap::new() };
     walk.text(path, text, &desk);
     let (draft, faults) = (walk.draft, desk.faults.into_inner());
-    let (is_torn, is_whole) = (faults.is_torn(), faults.is_whole());
+    let (is_torn, is_astray) = (faults.is_torn(), faults.is_astray());
+    let is_whole = faults.is_whole() && !is_astray;
     let problems = faults.finish();
     let is_at_fault = |of: &str, key: &str| {
         problems.iter().any(|problem| problem.key == of || problem.key.starts_with(key))
@@ -109,13 +107,8 @@ pub(super) fn whereabouts(path: &Path, text: &str) -> Whereabouts {
     let may_hide = |section: &str, of: &str| {
         section == of || !ELSEWHERE.contains(&section) && !["server", "admin"].contains(&section)
     };
-    let is_astray = |problem: &Problem| {
-        let last = problem.key.rsplit('.').next().unwrap_or("");
-        problem.what == UNKNOWN && WHERE.contains(&last)
-    };
-    let hides =
-        |problem: &Problem, of: &str| is_astray(problem) || may_hide(section(&problem.key), of);
-    let is_clear = |of: &str| is_whole && !problems.iter().any(|problem| hides(problem, of));
+    let is_clear =
+        |of: &str| is_whole && !problems.iter().any(|problem| may_hide(section(&problem.key), of));
     let usual = admin::default(At::default());
     let addr = |admin: &Admin| admin.bind.as_ref().map(|bind| bind.addr.clone());
     let admin = match draft.once.contains_key("admin") {

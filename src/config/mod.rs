@@ -8,6 +8,7 @@
 mod action;
 mod addr;
 mod admin;
+mod astray;
 mod balance;
 mod bodies;
 mod chains;

@@ -19,6 +19,8 @@ const LINKS: usize = 40;
 #[derive(Clone, Debug, Default)]
 pub struct Sources {
     files: BTreeSet<PathBuf>,
+    /// The one that includes the others, as it was named.
+    root: Option<PathBuf>,
     /// Those of them that are texts of a configuration: no secret, and nothing else.
     texts: BTreeSet<PathBuf>,
     patterns: BTreeSet<PathBuf>,
@@ -59,6 +61,17 @@ impl Sources {
     /// One file and no more.
     pub fn of(file: &Path) -> Self {
         Self { files: [file.to_path_buf()].into(), ..Self::default() }
+    }
+
+    /// The file that all begins with.
+    pub(super) fn begin(&mut self, file: PathBuf) {
+        self.root = Some(file.clone());
+        self.text(file);
+    }
+
+    /// The file that the configuration was loaded from, as it was named.
+    pub fn root(&self) -> Option<&Path> {
+        self.root.as_deref()
     }
 
     /// A file that is named.

@@ -2,6 +2,7 @@
 //!
 //! Nothing stops at a problem: a value that cannot be read is said and left out, and the whole
 //! configuration is discarded at the end.
+use super::astray;
 use super::env::{self, Lookup};
 use super::faults::Faults;
 use super::file::File;
@@ -12,9 +13,6 @@ use super::unbuilt;
 use std::cell::RefCell;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
-
-/// What is wrong with a key that nobody asked for.
-pub(super) const UNKNOWN: &str = "unknown key";
 
 /// What all readers of one load share.
 pub(super) struct Desk<'a> {
@@ -265,6 +263,9 @@ impl<'a> Table<'a> {
                 continue;
             }
             let Some(item) = self.item(name) else { continue };
+            if astray::may_be(name, item.value.get_ref(), &self.asked) {
+                self.page.desk.faults.borrow_mut().strays();
+            }
             if unbuilt::is_unbuilt(self.place, name) {
                 item.key_wrong(Wrong::new(format!("{name} is not built yet")));
                 continue;
@@ -272,7 +273,7 @@ impl<'a> Table<'a> {
             let known = self.asked.iter().copied().chain(unbuilt::of(self.place));
             let (there, free): (Vec<_>, Vec<_>) = known.partition(|known| self.has(known));
             let hint = did_you_mean(name, free).or_else(|| did_you_mean(name, there));
-            item.key_wrong(Wrong::new(UNKNOWN).maybe(hint));
+            item.key_wrong(Wrong::new("unknown key").maybe(hint));
         }
     }
 }

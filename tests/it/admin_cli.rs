@@ -366,6 +366,24 @@ fn a_proxy_is_found_by_its_address_with_the_token_and_who_is_not_there_is_exit_3
     assert!(done(at, &["status"]).contains("app/b1"));
 }
 
+/// Its `server.state` may say something else by now, and not be in force since the file has a fault.
+#[test]
+fn who_runs_by_the_same_file_is_no_other_one() {
+    let api = Api::start(&words(&["127.0.0.1:1"], ""));
+    let file = api.path("proxy.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let admin = format!("[admin]\nbind = \"{}\"\n", api.addr);
+    let listener = "[listener.l]\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\npool = \"ap\"\n";
+    let state = "[server]\nstate = \"elsewhere\"\n";
+    std::fs::write(&file, format!("{admin}{listener}{state}")).unwrap();
+    let said = done(api.folder.path(), &["weight", "app/b1", "7"]);
+    assert!(said.contains("weight 7"), "{said}\n{text}");
+    // By any path.
+    let other = tempfile::tempdir().unwrap();
+    std::os::unix::fs::symlink(api.folder.path(), other.path().join("link")).unwrap();
+    assert!(done(other.path(), &["status", "-c", "link/proxy.toml"]).contains("app/b1"));
+}
+
 /// Who did not start, since another one has its address already.
 #[test]
 fn a_proxy_that_keeps_its_words_elsewhere_is_another_one() {
@@ -390,7 +408,7 @@ fn a_proxy_that_keeps_its_words_elsewhere_is_another_one() {
             {
                 let said = refused(at, args, 3);
                 let why = format!(
-                    "the Evenkeel at http://{} keeps what it was told in another folder than",
+                    "the Evenkeel at http://{} does not run by proxy.toml and keeps what it was told in another folder than",
                     api.addr
                 );
                 assert!(said.contains(&why) && said.contains("state (server.state)"), "{said}");
@@ -403,6 +421,11 @@ fn a_proxy_that_keeps_its_words_elsewhere_is_another_one() {
         // A fault elsewhere in the file changes nothing.
         std::fs::write(at.join("proxy.toml"), format!("{text}x = 1\n")).unwrap();
         is_left();
+        // One that has lost its folder still says which file it runs by.
+        let (state, aside) = (api.path("state"), api.path("aside"));
+        std::fs::rename(&state, &aside).unwrap();
+        is_left();
+        std::fs::rename(&aside, &state).unwrap();
         // The same folder by another path is the same.
         std::fs::remove_dir(at.join("state")).unwrap();
         std::fs::remove_file(api.path("state/admin.sock")).unwrap();

@@ -55,12 +55,15 @@ fn shows_what_is_said(seen: &Value, pools: &Value) {
             assert_eq!(row[key], m[key], "{key} of {row}");
         }
         assert!(text("why").starts_with(m["reason"].as_str().unwrap()), "{row}");
+        let unseen = |c| if ['\u{202e}', '\u{200b}'].contains(&c) { '\u{fffd}' } else { c };
+        assert_eq!(text("shown"), text("name").chars().map(unseen).collect::<String>());
         assert_eq!(row["buttons"], serde_json::json!(["drain", "set"]));
     }
     assert!(expected.is_empty(), "not shown: {:?}", expected.keys());
     assert_eq!(seen["run"], true, "something that was typed has run");
     assert_eq!(seen["faults"], serde_json::json!([]));
     assert_eq!(seen["dark"], true, "it is the same by night");
+    assert_eq!(seen["astray"], serde_json::json!({}), "cut off or not below its heading, by width");
     assert!(
         seen["wide"].as_u64().unwrap() <= 360,
         "a phone must scroll sideways: {}",
@@ -87,7 +90,9 @@ fn it_shows_three_backends_as_the_api_does_and_drains_one_by_keyboard() {
     let all = [
         ("b1".to_string(), one.addr.to_string()),
         ("b2".into(), two.addr.to_string()),
-        (HOSTILE.into(), down),
+        (HOSTILE.into(), down.clone()),
+        // Who would look like another one.
+        ("\\u202eb\\u200b2".into(), down),
     ];
     // Two that are one in words alone: `a/b/c`.
     let slashes = format!(

@@ -14,13 +14,20 @@
   let known = null;
   let deafSince = null, heard = null, hear = () => {};
 
+  // What is not seen, or turns the direction of writing, would make a name look like another one.
+  const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
+  const plain = (text) => String(text).replace(UNSEEN, "\ufffd");
   const make = (tag, kind, text) => {
     const node = document.createElement(tag);
     if (kind) node.className = kind;
-    if (text !== undefined) node.textContent = text;
+    if (text !== undefined) node.textContent = plain(text);
     return node;
   };
-  const put = (node, text) => { if (node.textContent !== text) node.textContent = text; };
+  const put = (node, text) => {
+    const said = plain(text);
+    if (node.textContent !== said) node.textContent = said;
+  };
+  const label = (node, text) => node.setAttribute("aria-label", plain(text));
   const say = (text) => put($("said"), text);
 
   // Each call has the token, if one is known, and ends when it takes too long.
@@ -162,8 +169,8 @@
     input.type = "number";
     input.min = 0;
     input.max = 1000;
-    input.setAttribute("aria-label", `weight of ${member.name}`);
-    set.setAttribute("aria-label", `set the weight of ${member.name}`);
+    label(input, `weight of ${member.name}`);
+    label(set, `set the weight of ${member.name}`);
     does.append(toggle, input, set);
     node.append(who, how, weight, active, rate, requests.svg, times.svg, does);
     row = { node, state, why, weight, active, rate, requests, times, toggle, input, set, samples: [], visible: false, member, pool };
@@ -252,8 +259,8 @@
     line(row.requests.paths[0], row.samples, rate, most(rate));
     line(row.times.paths[0], row.samples, p50, most(p99));
     line(row.times.paths[1], row.samples, p99, most(p99));
-    row.requests.svg.setAttribute("aria-label", `${shown(last.rate)} requests a second`);
-    row.times.svg.setAttribute("aria-label", `p50 ${shown(last.p50)} ms, p99 ${shown(last.p99)} ms`);
+    label(row.requests.svg, `${shown(last.rate)} requests a second`);
+    label(row.times.svg, `p50 ${shown(last.p50)} ms, p99 ${shown(last.p99)} ms`);
   }
 
   const since = (text) => {
@@ -275,7 +282,7 @@
     const last = row.samples[row.samples.length - 1];
     put(row.rate, last ? `${shown(last.rate)}${last.errors ? ` (${(last.errors * 100).toFixed(1)} % errors)` : ""}` : "–");
     put(row.toggle, member.state === "drain" ? "undrain" : "drain");
-    row.toggle.setAttribute("aria-label", `${row.toggle.textContent} ${member.name}`);
+    label(row.toggle, `${row.toggle.textContent} ${member.name}`);
     if (document.activeElement !== row.input && row.input.value !== String(member.weight)) row.input.value = member.weight;
     row.toggle.hidden = row.input.hidden = row.set.hidden = member.removed;
   }
@@ -372,7 +379,7 @@
     } else if (kind === "gap") {
       text = `${data.missed ?? "some"} events were missed`;
     }
-    item.append(time, text);
+    item.append(time, plain(text));
     const list = $("events");
     list.prepend(item);
     while (list.childElementCount > SHOWN) list.lastElementChild.remove();

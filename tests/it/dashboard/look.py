@@ -18,6 +18,7 @@ import websockets
 PATIENCE = 60
 ROWS = """[...document.querySelectorAll('.row[data-backend]')].map(row => ({
   pool: row.dataset.pool, name: row.dataset.backend,
+  shown: row.querySelector('.who span').textContent,
   addr: row.querySelector('.who small').textContent,
   state: row.querySelector('.state').textContent,
   why: row.querySelector('.how small').textContent,
@@ -26,6 +27,17 @@ ROWS = """[...document.querySelectorAll('.row[data-backend]')].map(row => ({
   buttons: [...row.querySelectorAll('button')].filter(b => !b.hidden).map(b => b.textContent),
 }))"""
 
+
+# What of the first row is cut off by its frame, or does not stand below its heading.
+ASTRAY = """(() => {
+  const row = document.querySelector('.row[data-backend]'), edge = row.getBoundingClientRect().right;
+  const right = (node) => node.getBoundingClientRect().right;
+  const cut = [...row.querySelectorAll('button, input')].filter(node => right(node) > edge).length;
+  const head = row.parentNode.querySelector('.head');
+  if (getComputedStyle(head).display === 'none') return cut;
+  const text = (node) => { const range = document.createRange(); range.selectNodeContents(node); return right(range); };
+  return cut + [2, 3, 4].filter(n => Math.abs(text(head.children[n]) - text(row.children[n])) > 1).length;
+})()"""
 
 # Lets events be cut as a network does, and notes from which one on they were asked for.
 CUT = """{ const real = window.fetch; window.lasts = [];
@@ -216,6 +228,11 @@ async def look(args, port):
         light = await page.eval("getComputedStyle(document.body).backgroundColor")
         await page.do("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": "dark"}])
         seen["dark"] = light != await page.eval("getComputedStyle(document.body).backgroundColor")
+        seen["astray"] = {}
+        for width in range(320, 1500, 20):
+            await page.do("Emulation.setDeviceMetricsOverride", width=width, height=640, deviceScaleFactor=1, mobile=False)
+            if many := await page.eval(ASTRAY):
+                seen["astray"][width] = many
         await page.do("Emulation.setDeviceMetricsOverride", width=360, height=640, deviceScaleFactor=2, mobile=True)
         seen["wide"] = await page.eval("document.documentElement.scrollWidth")
         seen["asked"] = sorted({url.split("?")[0] for url in page.asked})
