@@ -29,7 +29,7 @@ mod view;
 mod write;
 
 pub use asked::check_question;
-pub use keeper::{FILE, KEEPER, file, keeper};
+pub use keeper::{FILE, KEEPER, file, is_file, keeper};
 pub use serve::{
     Access, SOCKET, Socket, answered, bind, bind_or, bind_private, bind_private_or, serve,
 };

@@ -1,9 +1,7 @@
 //! The way from a command to the proxy: its Unix socket, its admin address, or what is said.
-use super::args;
-use super::find::Found;
 use super::known::{self, Answer};
 use super::whose::Whose;
-use crate::telemetry::{is_unseen, seen};
+use crate::telemetry::{is_markless, seen};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1::{self, SendRequest};
@@ -11,7 +9,7 @@ use hyper::{Request, header};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
@@ -89,15 +87,15 @@ fn line(problem: &Value) -> String {
     }
 }
 
-/// Without what a terminal would take for a command.
+/// Without what a terminal would take for a command, or what is not there to be seen.
 pub(super) fn printable(text: &str) -> String {
-    let seen = |c: char| if is_unseen(c) { '\u{fffd}' } else { c };
+    let seen = |c: char| if is_markless(c) { '\u{fffd}' } else { c };
     text.chars().map(seen).collect()
 }
 
 /// Where the proxy is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Place {
+pub(super) enum Place {
     Unix(PathBuf),
     Tcp(String),
 }
@@ -114,10 +112,10 @@ impl fmt::Display for Place {
 /// Asks the proxy.
 #[derive(Clone, Debug)]
 pub(super) struct Asker {
-    place: Place,
-    token: Option<String>,
+    pub(super) place: Place,
+    pub(super) token: Option<String>,
     /// Whose proxy it should be, where its address alone says who it is.
-    whose: Option<Whose>,
+    pub(super) whose: Option<Whose>,
 }
 
 /// An answer.
@@ -138,45 +136,6 @@ impl Told {
 }
 
 impl Asker {
-    /// Finds the proxy: what is said, its socket, its address.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with what was said.
-    pub(super) async fn find(client: &args::Client) -> Result<Self, Error> {
-        let read = |path: &Path| {
-            let failed = |error| Error::Usage(format!("read {}: {error}", path.display()));
-            std::fs::read_to_string(path).map(|text| text.trim().to_string()).map_err(failed)
-        };
-        let token = client.token_file.as_deref().map(read).transpose()?;
-        if let Some(said) = &client.admin {
-            return Ok(Self { place: place(said)?, token, whose: None });
-        }
-        let found = Found::of(&client.config)?;
-        let socket = found.state.as_ref().map(|state| state.join(crate::admin::SOCKET));
-        if let Some(socket) = &socket
-            && UnixStream::connect(socket).await.is_ok()
-        {
-            return Ok(Self { place: Place::Unix(socket.clone()), token: None, whose: None });
-        }
-        let Some(at) = found.bind else {
-            let file = client.config.display();
-            let tried = match socket {
-                Some(socket) => format!("nothing listens at {}", socket.display()),
-                None => format!("{file} cannot be read as far as server.state"),
-            };
-            let why = if found.is_unclear { "cannot be read as far as" } else { "has no" };
-            let what =
-                format!("{tried}, and {file} {why} admin.bind; --admin says where the proxy is");
-            return Err(Error::Unreached(what));
-        };
-        let token = token.or_else(|| found.token.as_deref().and_then(|path| read(path).ok()));
-        let file = client.config.clone();
-        let own = found.state.filter(|_| found.is_whole);
-        let whose = own.map(|folder| Whose { file, folder });
-        Ok(Self { place: place(&at)?, token, whose })
-    }
-
     /// Whether it is on this machine for sure.
     pub(super) fn is_local(&self) -> bool {
         matches!(self.place, Place::Unix(_))
@@ -267,7 +226,8 @@ impl Asker {
         line.sender.ready().await.map_err(|e| failed(&e))?;
         let answer = line.sender.send_request(request).await.map_err(|e| failed(&e))?;
         let status = answer.status();
-        let other = self.whose.as_ref().filter(|whose| whose.is_other(answer.headers()));
+        let whose = self.whose.as_ref().filter(|_| path == known::READY);
+        let other = whose.filter(|whose| whose.is_other(answer.headers()));
         let kind = answer.headers().get(header::CONTENT_TYPE).cloned();
         let read = Limited::new(answer.into_body(), MOST).collect().await;
         let bytes = read.map_err(|e| failed(&e))?.to_bytes();
@@ -282,11 +242,11 @@ impl Asker {
                 "what answers at {at} is no Evenkeel ({odd}); --admin says where the proxy is"
             ))
         })?;
-        if let Some(Whose { file, folder }) = other {
-            let (at, file, folder) = (&self.place, file.display(), folder.display());
+        if let Some(whose) = other {
+            let at = &self.place;
             return Err(Error::Unreached(format!(
-                "the Evenkeel at {at} does not run by {file} and keeps what it was told in another folder than \
-                 {folder} (server.state): it is another one; --admin {at} asks it all the same"
+                "the Evenkeel at {at} {}: it is another one; --admin {at} asks it all the same",
+                whose.unlike()
             )));
         }
         match status.is_success() {
@@ -325,7 +285,7 @@ impl Drop for Line {
     }
 }
 
-fn place(said: &str) -> Result<Place, Error> {
+pub(super) fn place(said: &str) -> Result<Place, Error> {
     if let Some(path) = said.strip_prefix("unix:") {
         return Ok(Place::Unix(path.into()));
     }

@@ -13,6 +13,8 @@ pub(super) struct Found {
     pub(super) bind: Option<String>,
     /// There may be one that cannot be read: another proxy may be where it is by default.
     pub(super) is_unclear: bool,
+    /// Where it may be then.
+    pub(super) maybe: Option<String>,
     pub(super) token: Option<PathBuf>,
     /// Whether a proxy may run by it: one that is not there, or has no listener, only says where some proxy is.
     pub(super) is_whole: bool,
@@ -29,6 +31,7 @@ impl Found {
                 state: Some(config.server.state),
                 bind: config.admin.bind.map(|bind| bind.addr.to_string()),
                 is_unclear: false,
+                maybe: None,
                 token: config.admin.token.map(|token| token.path),
                 is_whole,
             });
@@ -47,8 +50,9 @@ impl Found {
             state: said.state,
             bind: None,
             is_unclear: said.is_torn || said.admin.is_none(),
+            maybe: None,
             token: None,
-            is_whole: text.contains("listener"),
+            is_whole: text.contains("listener") || text.contains("include"),
         };
         if let Some(admin) = said.admin.filter(|_| !said.is_torn) {
             found.bind = admin.bind.map(|bind| bind.addr.to_string());
@@ -70,7 +74,8 @@ impl Found {
         {
             self.state = Some(folder.join(state));
         }
-        let bind = said("admin", "bind").filter(|bind| is_whole && !bind.contains("${"));
+        self.maybe = said("admin", "bind");
+        let bind = self.maybe.clone().filter(|bind| is_whole && !bind.contains("${"));
         self.is_unclear = bind.is_none();
         self.bind = bind.filter(|bind| bind != "off");
         self.token = said("admin", "token_file").map(|name| folder.join(name));

@@ -16,6 +16,7 @@ mod manual;
 mod ops;
 mod progress;
 mod run;
+mod seek;
 mod table;
 mod top;
 mod whose;

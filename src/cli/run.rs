@@ -10,13 +10,17 @@ use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 
 /// So long at the end who reads the log may take for what is said already.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 /// The same of a process that is to end at once.
 const AT_ONCE: Duration = Duration::from_millis(100);
+
+/// The socket of who serves appears within so long, and is looked for so often.
+const APPEARS: Duration = Duration::from_secs(2);
+const LOOK: Duration = Duration::from_millis(100);
 
 /// More than are begun before the first request: workers come beside them.
 const THREADS: usize = 8;
@@ -68,11 +72,11 @@ pub(super) fn run(args: &args::Run, tidy: fn()) -> Result<ExitCode, String> {
                 }
             }
             Some(None) => match load(args) {
-                Ok(config) => (take_over(&config.server.state.join(server::SOCKET)).await?, config),
+                Ok(config) => (find(&config.server.state.join(server::SOCKET)).await?, config),
                 // Which process it is can be known nevertheless. It need not be there.
                 Err(why) => {
                     let past = match state_of(&args.config) {
-                        Some(state) => take_over(&state.join(server::SOCKET)).await.ok(),
+                        Some(state) => find(&state.join(server::SOCKET)).await.ok(),
                         None => None,
                     };
                     return Err(refused(past.unwrap_or_default(), why).await);
@@ -89,6 +93,16 @@ pub(super) fn run(args: &args::Run, tidy: fn()) -> Result<ExitCode, String> {
 
 fn load(args: &args::Run) -> Result<Config, String> {
     config::load(&args.config).map_err(|problems| said(&problems))
+}
+
+/// Takes over by the socket of a folder that a link may lead to only since a moment ago: who serves looks for that
+/// once a second.
+async fn find(socket: &Path) -> Result<Past, String> {
+    let until = Instant::now() + APPEARS;
+    while !socket.exists() && Instant::now() < until {
+        tokio::time::sleep(LOOK).await;
+    }
+    take_over(socket).await
 }
 
 async fn take_over(socket: &Path) -> Result<Past, String> {

@@ -26,6 +26,9 @@ impl Name {
         if text.chars().any(char::is_control) {
             return Err("a name cannot hold control characters".into());
         }
+        if text.starts_with(' ') || text.ends_with(' ') {
+            return Err(format!("a name cannot begin or end with a blank: {text:?}"));
+        }
         if matches!(text, "." | "..") {
             return Err(format!("{text:?} cannot be a name: no browser could ask for its path"));
         }
@@ -124,5 +127,27 @@ impl Percent {
     /// The share, 0.0 to 1.0.
     pub const fn get(self) -> f64 {
         self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_can_be_shown_and_asked_for() {
+        for name in ["a", "a b", "10.0.0.1:80", "ü", "a/b"] {
+            assert_eq!(&*Name::new(name).unwrap(), name);
+        }
+        for (name, why) in [
+            ("", "empty"),
+            (" a", "a blank"),
+            ("a ", "a blank"),
+            ("a\tb", "control"),
+            ("..", "cannot be a name"),
+            (&"a".repeat(256), "255 bytes"),
+        ] {
+            assert!(Name::new(name).unwrap_err().contains(why), "{name:?}");
+        }
     }
 }

@@ -7,6 +7,7 @@ mod connection;
 mod datagrams;
 mod door;
 mod events;
+mod folder;
 mod gate;
 mod handover;
 mod kept;

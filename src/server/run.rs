@@ -1,4 +1,5 @@
 //! The start of a server and its end.
+use super::folder;
 use super::gate::{Carried, Gate};
 use super::handover::{Inherited, Legacy, Undone};
 use super::kept::Kept;
@@ -145,11 +146,12 @@ pub async fn start_from(
     let (said, notes) =
         on_disk.map(Kept::load).transpose().map_err(StartError::Words)?.unwrap_or_default();
     notes.iter().for_each(|note| tracing::error!("{note}"));
-    let (words, orders) = Desk::new(said, kept);
+    let (words, orders) = Desk::new(said, options.state.as_deref());
     let state =
         Arc::new(State::new(Gate::new(max_connections), words, options.log, options.off_limits));
     tokio::spawn(writer::run(Arc::downgrade(&state), orders));
     tokio::spawn(writer::listen(Arc::downgrade(&state)));
+    tokio::spawn(folder::watch(Arc::downgrade(&state)));
     let parts = Parts {
         state,
         workers: workers.clone(),

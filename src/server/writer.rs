@@ -1,6 +1,7 @@
 //! Writes of the API, one after the other: those that wait together are kept together, with one
 //! sync of the disk, and each is answered after that.
 use super::beats::{Ages, Beats, Missed};
+use super::folder::Folder;
 use super::kept::Kept;
 use super::said::{Refused, Said, What, Write};
 use super::state::State;
@@ -9,6 +10,7 @@ use crate::pool::{Change, Turn, Word};
 use parking_lot::Mutex;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Weak;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant, SystemTime};
@@ -33,6 +35,8 @@ pub struct Desk {
     orders: mpsc::Sender<Order>,
     /// Whoever has it may write; it is held by a hand-over while it is open who does.
     pub(super) pen: tokio::sync::Mutex<Pen>,
+    /// Locked before the pen.
+    pub(super) folder: tokio::sync::Mutex<Option<Folder>>,
     /// While a hand-over holds the pen, and once it is given away: heartbeats wait, too, and are not
     /// listened for.
     pub(super) held: AtomicBool,
@@ -50,12 +54,15 @@ pub(super) struct Pen {
 pub(super) struct Orders(mpsc::Receiver<Order>);
 
 impl Desk {
-    pub(super) fn new(said: Said, kept: Option<Kept>) -> (Self, Orders) {
+    /// Keeps what is said in this folder.
+    pub(super) fn new(said: Said, folder: Option<&Path>) -> (Self, Orders) {
         let (orders, taken) = mpsc::channel(WAITING);
         let beats = Mutex::new(beats(&said));
+        let kept = folder.map(Kept::new);
         let pen = tokio::sync::Mutex::new(Pen { kept, given_to: None });
         let said = Mutex::new(said);
-        (Self { said, beats, orders, pen, held: AtomicBool::new(false) }, Orders(taken))
+        let (folder, held) = (folder.map(Folder::new).into(), AtomicBool::new(false));
+        (Self { said, beats, orders, pen, folder, held }, Orders(taken))
     }
 
     /// Says what another process said until now, and listens for whom it listened for.

@@ -136,6 +136,19 @@ pub fn is_unseen(c: char) -> bool {
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
 }
 
+/// What leaves no mark of its own on a screen, so that two names would look alike: what is not seen, what Unicode
+/// lets a program ignore (`Default_Ignorable_Code_Point`), and blanks that are no plain space.
+pub fn is_markless(c: char) -> bool {
+    let ignored = matches!(
+        c,
+        '\u{34f}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}'
+    ) || matches!(c, '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{fff0}'..='\u{fff8}')
+        || matches!(c, '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}');
+    // Braille without a dot is one.
+    let is_blank = c == '\u{2800}' || c.is_whitespace() && c != ' ';
+    is_unseen(c) || ignored || is_blank
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,5 +169,15 @@ mod tests {
             }
         }
         assert!(copy(b"", &mut []));
+    }
+
+    #[test]
+    fn what_leaves_no_mark_is_told_from_what_does() {
+        for c in "\u{3164}\u{115f}\u{2800}\u{34f}\u{fe0f}\u{e0041}\u{a0}\u{3000}\u{200b}\t\u{202e}"
+            .chars()
+        {
+            assert!(is_markless(c), "{c:?}");
+        }
+        assert!(!" aZ-_.ü中❤👍".contains(is_markless));
     }
 }

@@ -384,6 +384,67 @@ fn who_runs_by_the_same_file_is_no_other_one() {
     assert!(done(other.path(), &["status", "-c", "link/proxy.toml"]).contains("app/b1"));
 }
 
+/// A file that a link leads to is the one that it leads to.
+#[test]
+fn a_proxy_is_found_by_every_name_of_its_file() {
+    let api = Api::start(&words(&["127.0.0.1:1"], ""));
+    let (file, other) = (api.path("proxy.toml"), tempfile::tempdir().unwrap());
+    let admin = format!("[admin]\nbind = \"{}\"\n", api.addr);
+    let listener = "[listener.l]\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\npool = \"app\"\n";
+    std::fs::write(&file, format!("{admin}{listener}[pool.app]\nbackends = []\n")).unwrap();
+    std::os::unix::fs::symlink(&file, other.path().join("link.toml")).unwrap();
+    std::fs::hard_link(&file, other.path().join("hard.toml")).unwrap();
+    for name in ["link.toml", "hard.toml"] {
+        assert!(done(other.path(), &["weight", "app/b1", "7", "-c", name]).contains("weight 7"));
+    }
+    std::fs::copy(&file, other.path().join("copy.toml")).unwrap();
+    let said = refused(other.path(), &["weight", "app/b1", "7", "-c", "copy.toml"], 3);
+    assert!(said.contains("does not run by copy.toml"), "{said}");
+}
+
+/// While it is mended.
+#[test]
+fn a_file_that_hides_where_its_proxy_is_leads_to_who_says_that_it_runs_by_it() {
+    let api = Api::start(&words(&["127.0.0.1:1"], ""));
+    let (at, file) = (api.folder.path(), api.path("proxy.toml"));
+    let faults = ["[pool.app]\nservers = [{ state = 1 }]\n", "x = \"", "include = [\"lacks\"]\n"];
+    for fault in faults {
+        std::fs::write(&file, fault).unwrap();
+        assert_eq!(done(at, &["status", "--ready"]), "ready\n", "{fault}");
+        assert!(done(at, &["weight", "app/b1", "7"]).contains("weight 7"), "{fault}");
+    }
+    // Not even the file is there.
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(done(at, &["status", "--ready", "-c", "./proxy.toml"]), "ready\n");
+    // Without the socket, by what may be its address.
+    std::fs::remove_file(api.path("state/admin.sock")).unwrap();
+    let twice = format!("[admin]\nbind = \"127.0.0.1:9\"\n[admin]\nbind = \"{}\"\n", api.addr);
+    std::fs::write(&file, &twice).unwrap();
+    assert!(done(at, &["weight", "app/b1", "7"]).contains("weight 7"));
+    // The same words in another file are none of this proxy's.
+    let other = tempfile::tempdir().unwrap();
+    let own = other.path().join("proxy.toml");
+    std::fs::write(&own, &twice).unwrap();
+    let said = refused(other.path(), &["weight", "app/b1", "8"], 3);
+    let tried =
+        format!("nobody who runs by it answers at unix:state/admin.sock or http://{}", api.addr);
+    assert!(said.contains(&tried), "{said}");
+    // Nor where the address is plain, and only the folder is not.
+    let admin = format!("[admin]\nbind = \"{}\"\n", api.addr);
+    let listener = "[listener.l]\nbind = \"127.0.0.1:0\"\nprotocol = \"http\"\npool = \"app\"\n";
+    for server in ["[server]\nstate = 12\n", "[server]\nState = \"s\"\n", "[[server]]\n"] {
+        std::fs::write(&own, format!("{admin}{server}{listener}")).unwrap();
+        let said = refused(other.path(), &["weight", "app/b1", "8"], 3);
+        assert!(said.contains("does not run by proxy.toml: it is another one"), "{said}");
+        std::fs::write(&file, format!("{admin}{server}{listener}")).unwrap();
+        assert!(done(at, &["weight", "app/b1", "7"]).contains("weight 7"), "{server}");
+    }
+    // A listener that is included.
+    std::fs::write(other.path().join("more.toml"), listener).unwrap();
+    std::fs::write(&own, format!("include = [\"more.toml\"]\n{admin}x = 1\n")).unwrap();
+    assert!(refused(other.path(), &["weight", "app/b1", "8"], 3).contains("another one"));
+}
+
 /// Who did not start, since another one has its address already.
 #[test]
 fn a_proxy_that_keeps_its_words_elsewhere_is_another_one() {

@@ -14,8 +14,8 @@
   let known = null;
   let deafSince = null, heard = null, hear = () => {};
 
-  // What is not seen, or turns the direction of writing, would make a name look like another one.
-  const UNSEEN = /[\u0000-\u001f\u007f-\u009f\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/g;
+  // What leaves no mark of its own, so that two names would look alike.
+  const UNSEEN = /[\p{Cc}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u2800\ufff9-\ufffb]|(?! )\p{Zs}/gu;
   const plain = (text) => String(text).replace(UNSEEN, "\ufffd");
   const make = (tag, kind, text) => {
     const node = document.createElement(tag);

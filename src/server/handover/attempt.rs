@@ -96,6 +96,7 @@ impl<'a> Attempt<'a> {
             );
         }
         let giver = self.giver;
+        giver.state().follow_folder().await;
         let mut child = giver.program.start(&giver.path)?;
         let pid = child.id();
         tracing::info!(pid, program = %giver.program.path().display(), "hand-over: started");

@@ -1,6 +1,7 @@
 //! From one process to the next: ten times under load, with what each knew; and whatever goes wrong
 //! with the new one, the old one goes on.
 mod load;
+mod switched;
 mod wrong;
 
 use crate::support::{Backend, Client, PATIENCE, Service, call, nobody, until};
