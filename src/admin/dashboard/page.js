@@ -156,10 +156,16 @@
     who.append(make("span", "", member.name), addr);
     const how = make("div", "how"), state = make("span", "state"), why = make("small");
     how.append(state, why);
-    const number = (label) => {
-      const cell = make("div", "number");
-      cell.dataset.label = label;
-      return cell;
+    const cell = (kind, label) => {
+      const node = make("div", kind);
+      node.dataset.label = label;
+      return node;
+    };
+    const number = (label) => cell("number", label);
+    const drawn = (chart, label) => {
+      const node = cell("chart", label);
+      node.append(chart.svg);
+      return node;
     };
     const weight = number("weight"), active = number("active"), rate = number("req/s");
     const requests = chart(false), times = chart(true);
@@ -172,7 +178,7 @@
     label(input, `weight of ${member.name}`);
     label(set, `set the weight of ${member.name}`);
     does.append(toggle, input, set);
-    node.append(who, how, weight, active, rate, requests.svg, times.svg, does);
+    node.append(who, how, weight, active, rate, drawn(requests, "requests a second"), drawn(times, "p50, p99 ms"), does);
     row = { node, state, why, weight, active, rate, requests, times, toggle, input, set, samples: [], visible: false, member, pool };
     node.row = row;
     toggle.addEventListener("click", () => change(row, { state: row.member.state === "drain" ? "up" : "drain" }));

@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// Leads `current` to a release, in one step.
 fn switch(folder: &Path, release: &str) {
@@ -28,11 +28,11 @@ fn start() -> Service {
 }
 
 /// One more process of the folder, with what it says in the log of all.
-fn run(service: &Service, more: &[&str]) {
+fn run(service: &Service, more: &[&str]) -> Child {
     let log = fs::File::options().append(true).open(service.path("log.txt")).unwrap();
     let mut command = Command::new(service.path("evenkeel"));
     command.args(["run", "-c", "current/proxy.toml"]).args(more).stdin(Stdio::null()).stderr(log);
-    command.current_dir(service.folder.path()).spawn().unwrap();
+    command.current_dir(service.folder.path()).spawn().unwrap()
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn what_the_api_said_and_who_serves_are_found_in_the_next_release() {
     fs::remove_dir_all(service.path("r1")).unwrap();
     let before = service.pid();
     switch(service.folder.path(), "r3");
-    run(&service, &["--take-over"]);
+    let mut second = run(&service, &["--take-over"]);
     until("it took over", || service.pid() != before);
     is_drained(&service);
     service.until_ended(before);
@@ -63,13 +63,15 @@ fn what_the_api_said_and_who_serves_are_found_in_the_next_release() {
     until("it is followed", || service.said().matches(log).count() == 3);
     let pid = service.pid();
     service.signal(pid, Signal::TERM);
-    service.until_ended(pid);
+    second.wait().unwrap();
     assert!(!service.path("r2/state/admin.sock").exists());
     fs::remove_dir_all(service.path("r3")).unwrap();
-    run(&service, &[]);
+    let mut third = run(&service, &[]);
     let socket = service.path("current/state/admin.sock");
     until("it serves again", || UnixStream::connect(&socket).is_ok());
     is_drained(&service);
+    service.signal(service.pid(), Signal::TERM);
+    third.wait().unwrap();
 }
 
 #[test]
