@@ -10,6 +10,7 @@ use super::ewma::tick;
 use super::fairness::{Given, Turns};
 use super::hot::{Hot, Quiet};
 use super::outlier::Tally;
+use super::pauses::Pauses;
 use super::races::Races;
 use super::recent::ONE;
 use super::renewals::Renewals;
@@ -89,6 +90,8 @@ pub struct Backend {
     is_awaited: AtomicBool,
     /// What its first bytes usually take; written only where the pool has `outlier.silence`.
     pub(super) usual: Learnt,
+    /// As that: how long it goes without one while it has work.
+    pauses: Pauses,
     /// Votes of tries that wait too long: asked only by those.
     pub(super) watch: Mutex<Watch>,
     /// Its failures in a row beside what others did meanwhile: asked only where a row begins or is long.
@@ -153,6 +156,7 @@ impl Backend {
             is_awaited: AtomicBool::new(false),
             adaptive: Mutex::default(),
             usual: Learnt::default(),
+            pauses: Pauses::default(),
             watch: Mutex::default(),
             row: Mutex::default(),
             clients: Clients::default(),
@@ -418,8 +422,20 @@ impl Backend {
     }
     fn waits_long(&self, rules: impl FnOnce() -> Option<Silence>, now: Instant) -> bool {
         let (usual, lasts) = (self.usual.get(), self.hot.doubt.lasts(self.millis(now)));
-        let most = || rules().and_then(|rules| usual.most(&rules));
+        let most = || {
+            let (rules, pause) = rules().map(|rules| (rules, self.pauses.most(&rules)))?;
+            let most = usual.most(&rules)?;
+            Some(pause.map_or(most, |pause| pause.min(most)))
+        };
         self.active() > 0 && usual.is_known() && is_long(lasts, most())
+    }
+    /// A first byte comes now that took so long, and stands for others: what is usual is learnt of it.
+    pub(super) fn learn_usual(&self, took: Duration, now: Instant) {
+        self.usual.learn(took);
+        let hot = &self.hot;
+        let is_first = hot.doubt.is_waited_for(hot.heard());
+        let pause = if is_first { hot.doubt.lasts(self.millis(now)) } else { 0 };
+        self.pauses.learn(Duration::from_millis(pause.into()), took);
     }
     /// As `is_in_doubt`, whoever may be let through: for who only wants to know.
     pub(super) fn seems_in_doubt(&self, least: u32, rules: Option<Silence>, now: Instant) -> bool {

@@ -175,7 +175,7 @@ impl Lease {
             self.backend.learn(took, self.taken + took);
         }
         if self.is_sample() {
-            self.backend.usual.learn(took);
+            self.backend.learn_usual(took, self.taken + took);
         }
     }
     /// Whether its pool listens for silence.

@@ -36,6 +36,7 @@ mod line;
 mod members;
 mod outlier;
 mod passive;
+mod pauses;
 mod prepare;
 mod queue;
 mod races;

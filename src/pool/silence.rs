@@ -83,6 +83,11 @@ impl Usual {
         }
     }
 
+    /// The mean, in seconds.
+    pub(crate) fn mean(self) -> f32 {
+        self.mean
+    }
+
     /// Whether enough was measured.
     pub(crate) fn is_known(self) -> bool {
         self.known >= KNOWN

@@ -1,5 +1,5 @@
 //! Seeds by the thousand, and one by itself.
-use super::laws::Tally;
+use super::laws::{Ended, Tally};
 use super::scene::{POLICIES, Scene, balance};
 use super::server::Mood;
 use super::world::World;
@@ -223,6 +223,32 @@ fn slow_pages_beside_quick_ones_cost_nobody_an_answer() {
     }
     println!("{silent} ejections for silence in {seeds} scenes");
     assert!(silent <= seeds / 10, "{silent} ejections in {seeds} scenes");
+}
+
+/// One of three freezes amid pages of which a few take three hundred times as long as the others, so that no wait
+/// by itself is too long for seconds: by how many wait in vain it is soon passed over.
+#[test]
+fn who_freezes_amid_slow_pages_costs_few_of_the_others() {
+    for policy in ["round_robin", "least_connections", "random", "p2c", "peak_ewma"] {
+        let (mut waited, mut failed, seeds) = (0, 0, 20);
+        for seed in 0..seeds {
+            let section =
+                format!("{}\noutlier = {{}}\nretry = {{ attempts = 3 }}", balance(policy));
+            let mut scene = Scene::plain(seed, 3, section, 1.0, 20_000 * MS);
+            scene.rate = 50.0;
+            scene.servers.iter_mut().for_each(|server| server.width = 100);
+            scene.mixes = vec![(Duration::ZERO, (0.03, 300))];
+            scene.turns = vec![(10_000 * MS, 0, Mood::Frozen)];
+            let tally = World::new(scene, false).play();
+            let late = |end: &&Ended| end.born >= 9900 * MS && end.took > 300 * MS;
+            waited += tally.ends.iter().filter(late).count();
+            failed += tally.failed;
+        }
+        println!("{policy}: of {} requests {waited} waited and {failed} failed", 500 * seeds);
+        // Of 500 pages 15 are slow by themselves, and 167 are the frozen one's.
+        assert!(waited < 30 * seeds as usize, "{policy}: {waited} waited");
+        assert!(failed < seeds as usize, "{policy}: {failed} failed");
+    }
 }
 
 /// A try beside one that takes long: who is frozen costs no more than that, and is found out all the same;
