@@ -87,9 +87,14 @@ fn where_another_process_is_nothing_is_written() {
     until("it says why not", || service.said().contains(why));
     assert_eq!(fs::read_to_string(state.join("words.json")).unwrap(), "another's");
     assert!(!state.join("handover.sock").exists());
-    // It is said once, and followed when the other is gone.
+    // It is said once, and followed when the other is gone; what is no socket stays.
     drop(other);
-    until("it is followed", || UnixStream::connect(state.join("admin.sock")).is_ok());
+    fs::write(state.join("handover.sock"), "a file").unwrap();
+    until("it says that it is in the way", || service.said().contains("File exists"));
+    assert_eq!(fs::read_to_string(state.join("handover.sock")).unwrap(), "a file");
+    fs::remove_file(state.join("handover.sock")).unwrap();
+    until("it is followed", || UnixStream::connect(state.join("handover.sock")).is_ok());
+    assert!(UnixStream::connect(state.join("admin.sock")).is_ok());
     assert_eq!(service.said().matches(why).count(), 1);
     until("its words are there", || {
         fs::read_to_string(state.join("words.json")).unwrap().contains("\"weight\":7")
