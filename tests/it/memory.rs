@@ -166,8 +166,11 @@ fn heads_that_never_end_are_bounded_too() {
 fn uploads_wait_for_room_and_all_that_began_arrive() {
     let (go, arrived) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let (may, count) = (go.clone(), arrived.clone());
-    // More than the kernel takes of each on its way to a backend that does not read.
-    let (pieces, piece) = (768, 4096);
+    // More than the kernel takes of each on its way to a backend that does not read: what it sends from at the
+    // most, and a window that nobody opens further.
+    let sysctl = std::fs::read_to_string("/proc/sys/net/ipv4/tcp_wmem").unwrap();
+    let most: usize = sysctl.split_whitespace().last().unwrap().parse().unwrap();
+    let (pieces, piece) = (most / 4096 + 128, 4096);
     let backend = Backend::run(move |peer| {
         while let Some(head) = peer.request() {
             if head.starts_with("GET") {

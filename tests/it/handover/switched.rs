@@ -97,6 +97,7 @@ fn where_another_process_is_nothing_is_written() {
     assert!(UnixStream::connect(state.join("admin.sock")).is_ok());
     assert_eq!(service.said().matches(why).count(), 1);
     until("its words are there", || {
-        fs::read_to_string(state.join("words.json")).unwrap().contains("\"weight\":7")
+        let text = fs::read_to_string(state.join("words.json"));
+        text.is_ok_and(|text| text.contains("\"weight\":7"))
     });
 }
